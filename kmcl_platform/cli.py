@@ -1,0 +1,194 @@
+"""The command line. Heavy imports stand inside the commands, so that --help is instant."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from kmcl_platform import __version__
+from kmcl_platform.errors import KmclError
+
+EXIT_USER_ERROR = 2
+EXIT_GATE_FAILED = 3
+EXIT_INTERRUPTED = 130
+DEFAULT_STORE = "kmcl_store"
+
+
+class _Group(click.Group):
+    """Turns a user's error into one line and an exit code; any other exception keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KmclError as error:
+            click.echo(f"kmcl: {error}", err=True)
+            ctx.exit(EXIT_USER_ERROR)
+
+
+def _store_options(command: Any) -> Any:
+    command = click.option(
+        "--tracking-uri",
+        envvar="KMCL_TRACKING_URI",
+        help="MLflow tracking server or database [default: SQLite in the store].",
+    )(command)
+    return click.option(
+        "--store",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_STORE,
+        show_default=True,
+        envvar="KMCL_STORE",
+        help="Folder that keeps studies, runs, checkpoints and models.",
+    )(command)
+
+
+def _open(folder: Path, tracking_uri: str | None) -> Any:
+    from kmcl_platform.config.store import open_store
+
+    return open_store(folder, tracking_uri)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kmcl")
+def main() -> None:
+    """Hyperparameter search for KMCL multilabel image classifiers: search, look, promote, predict."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@_store_options
+def search(file: Path, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Run the search that FILE describes, or continue it where it stopped."""
+    from kmcl_platform.search.tuner import run_search
+
+    console = Console()
+    store = _open(folder, tracking_uri)
+    try:
+        summary = run_search(file, store, console, address=address)
+    except KeyboardInterrupt:
+        click.echo(f"stopped; to go on: kmcl search {file}", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    if summary.interrupted:
+        click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: kmcl search {file}")
+        sys.exit(EXIT_INTERRUPTED)
+    if summary.already_finished:
+        click.echo(f"search {summary.search}: already finished, nothing left to run")
+    _print_leaderboard(console, store, summary.search)
+    if summary.seconds:
+        phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
+        console.print(f"took {sum(summary.seconds.values()):.0f} s: {phases}", highlight=False)
+    console.print(f"next: kmcl promote {summary.search}", highlight=False)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@_store_options
+def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Show the trials of search NAME, best first."""
+    store = _open(folder, tracking_uri)
+    if as_json:
+        from kmcl_platform.tracking.leaderboard import read_leaderboard, to_json
+
+        click.echo(to_json(read_leaderboard(store, name)))
+    else:
+        _print_leaderboard(Console(), store, name)
+
+
+@main.command()
+@click.argument("name")
+@_store_options
+def promote(name: str, folder: Path, tracking_uri: str | None) -> None:
+    """Evaluate the best trial of search NAME on the sealed test split and make it the champion."""
+    from kmcl_platform.registry.promote import promote as run_promotion
+
+    store = _open(folder, tracking_uri)
+    result = run_promotion(store, name)
+    console = Console(highlight=False, soft_wrap=True)
+    for gate in result.gates:
+        console.print(f"gate {'passed' if gate.passed else 'FAILED'}: {gate.reason}")
+    if not result.promoted:
+        console.print(f"trial {result.row.number} is not promoted; version {result.version} stays the champion")
+        sys.exit(EXIT_GATE_FAILED)
+    console.print("already the champion:" if result.already else "promoted:")
+    console.print(f"  best trial   {result.row.number} of search {name} ({result.row.epochs} epochs)")
+    console.print(f"  val/mAP      {_shown(result.metrics.get('val/mAP'))}")
+    console.print(f"  test/mAP     {_shown(result.metrics.get('test/mAP'))}")
+    console.print(f"  champion     {result.uri} (version {result.version})")
+    samples = sorted((store.data / "digits_samples").glob("*.png"))
+    image = _relative(samples[0]) if samples else "IMAGE"
+    console.print(f"next: kmcl predict {result.uri} {image}")
+    console.print(f"      kmcl ui   shows search {name} and the model in MLflow")
+
+
+@main.command()
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
+@_store_options
+def predict(model: str, images: tuple[Path, ...], as_json: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Label IMAGES with registered MODEL (models:/NAME@champion)."""
+    from kmcl_platform.registry.models import predict_images
+    from kmcl_platform.registry.schema import SCORE_PREFIX, THRESHOLD
+
+    table = predict_images(_open(folder, tracking_uri), model, images)
+    console = Console(highlight=False, soft_wrap=True)
+    for path, (_, row) in zip(images, table.iterrows(), strict=True):
+        scores = {str(name).removeprefix(SCORE_PREFIX): float(row[name]) for name in table.columns[1:]}
+        ranked = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
+        if as_json:
+            import json
+
+            click.echo(json.dumps({"image": str(path), "scores": ranked}))
+        else:
+            sure = [f"{name} {score:.2f}" for name, score in ranked.items() if score >= THRESHOLD]
+            rest = [f"{name} {score:.2f}" for name, score in ranked.items() if score < THRESHOLD][:3]
+            console.print(f"{path.name}: {', '.join(sure) or 'no label'}   (next: {', '.join(rest)})")
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@_store_options
+def ui(port: int, folder: Path, tracking_uri: str | None) -> None:
+    """Serve MLflow's own UI on the store, on loopback only, and print the links worth opening."""
+    from kmcl_platform.tracking.server import serve_ui
+
+    serve_ui(_open(folder, tracking_uri), port, lambda line: click.echo(line))
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--address", required=True, envvar="RAY_API_SERVER_ADDRESS", help="Ray's job server: http://HOST:8265.")
+@click.option("--follow", is_flag=True, help="Stream the job's output until it ends.")
+@_store_options
+def submit(file: Path, address: str, follow: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Send the search in FILE to a Ray cluster as a job; --store is a folder that the cluster's nodes see."""
+    from kmcl_platform.search.submit import follow_job, submit_search
+
+    job = submit_search(file, address, _open(folder, tracking_uri), tracking_uri)
+    click.echo(f"job {job.job_id} submitted to {address}")
+    click.echo(f"  dashboard   {job.dashboard}")
+    click.echo(f"  logs        ray job logs --address {address} --follow {job.job_id}")
+    if follow and not follow_job(job, click.echo):
+        sys.exit(1)
+
+
+def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
+    from kmcl_platform.tracking.leaderboard import read_leaderboard, to_table
+
+    console.print(to_table(read_leaderboard(store, search_name)))
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+if __name__ == "__main__":
+    main()

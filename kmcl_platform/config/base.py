@@ -1,0 +1,43 @@
+"""The base of all configuration types: immutable, strict about names, finite numbers only."""
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Frozen(BaseModel):
+    """An immutable record that refuses unknown fields, infinities and NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+def describe_error(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """Tell the first problem of a pydantic error in one line: dotted path, value got, what is valid.
+
+    Args:
+        error: what pydantic raised.
+        model: the type that was being built, to list the valid names after a misspelt one.
+        prefix: dotted path put before each location, for a record that is part of a larger file.
+    """
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    location = tuple(str(part) for part in first["loc"])
+    path = ".".join((prefix, *location) if prefix else location)
+    if first["type"] == "extra_forbidden":
+        line = f"{path}: unknown name; valid: {', '.join(_field_names(model, location[:-1]))}"
+    elif first["type"] == "missing":
+        line = f"{path}: missing; it is required"
+    else:
+        message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("should be ")
+        got = "" if isinstance(first["input"], dict) else f"got {first['input']!r}; "
+        line = f"{path}: {got}valid: {message}" if path else message
+    more = len(problems) - 1
+    return f"{line} (and {more} more)" if more else line
+
+
+def _field_names(model: type[BaseModel], location: tuple[str, ...]) -> list[str]:
+    for name in location:
+        field = model.model_fields.get(name)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ["see the documentation of the search file"]
+        model = annotation
+    return sorted(model.model_fields)

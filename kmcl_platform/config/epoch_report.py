@@ -1,0 +1,51 @@
+"""EpochReport: what a trial says after each epoch. This module owns the names of all metrics."""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from kmcl_platform.config.base import Frozen
+
+TRAIN_LOSSES = ("train/loss", "train/asymmetric", "train/reconstruction", "train/contrastive")
+"""Mean over the epoch's steps of the objective and its terms (unweighted)."""
+
+EVALUATION_METRICS = (
+    "mAP",
+    "macro_AUROC",
+    "CP",
+    "CR",
+    "CF1",
+    "OP",
+    "OR",
+    "OF1",
+    "top3/CP",
+    "top3/CR",
+    "top3/CF1",
+    "top3/OP",
+    "top3/OR",
+    "top3/OF1",
+)
+"""Names that an evaluation yields, without the split; all lie in [0, 1] and larger is better."""
+
+VALIDATION_METRICS = tuple(f"val/{name}" for name in EVALUATION_METRICS)
+
+METRIC_NAMES = (*TRAIN_LOSSES, *VALIDATION_METRICS)
+"""Every name that a search may have as its objective."""
+
+
+class EpochReport(Frozen):
+    """The result of one epoch.
+
+    Attributes:
+        epoch: number of the epoch, from 1.
+        metrics: metric name to value; a metric that is undefined (no positive label) is absent.
+        seconds: wall time of the epoch's training and evaluation.
+        resumed_from: epoch of the checkpoint that the trial went on from, 0 if it began afresh.
+        process_id: the process of rank 0, for the operator.
+    """
+
+    epoch: int = Field(ge=1)
+    metrics: Mapping[str, float]
+    seconds: float = Field(ge=0)
+    resumed_from: int = Field(default=0, ge=0)
+    process_id: int = 0

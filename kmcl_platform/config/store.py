@@ -1,0 +1,57 @@
+"""Store: where a search's three views live."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Store:
+    """The places that a search writes to.
+
+    Attributes:
+        root: folder of everything that is kept as files.
+        tracking_uri: MLflow's tracking and registry; SQLite in the folder unless another is given.
+        study_url: Optuna's storage (an SQLAlchemy URL); SQLite in the folder unless another is given.
+    """
+
+    root: Path
+    tracking_uri: str
+    study_url: str
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints, in one folder a search and one folder a trial below it."""
+        return self.root / "checkpoints"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts, where the tracking store is the folder's own."""
+        return self.root / "artifacts"
+
+    @property
+    def data(self) -> Path:
+        """Manifests of embedded datasets."""
+        return self.root / "data"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether MLflow's store is the SQLite file in the folder, rather than a server elsewhere."""
+        return self.tracking_uri == _sqlite_url(self.root / "mlflow.db")
+
+    def trial_checkpoints(self, search: str, number: int) -> Path:
+        """The folder of one trial's checkpoints."""
+        return self.checkpoints / search / f"trial-{number:04d}"
+
+
+def open_store(root: Path, tracking_uri: str | None = None, study_url: str | None = None) -> Store:
+    """Name the places of a store; nothing is created."""
+    root = root.absolute()
+    return Store(
+        root=root,
+        tracking_uri=tracking_uri or _sqlite_url(root / "mlflow.db"),
+        study_url=study_url or _sqlite_url(root / "optuna.db"),
+    )
+
+
+def _sqlite_url(path: Path) -> str:
+    return f"sqlite:///{path}"

@@ -1,0 +1,125 @@
+"""TrialConfig: everything that decides what one trial computes, validated once."""
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from kmcl_platform.config.base import Frozen, describe_error
+from kmcl_platform.errors import ConfigError
+
+Scalar = bool | int | float | str | None
+
+
+class DataConfig(Frozen):
+    """Which images, at which size, in which batches."""
+
+    source: str = "digits"
+    """Name of an embedded dataset (`digits`), or the path of a manifest (`*.parquet`)."""
+    image_size: int = Field(default=40, ge=8, le=2048)
+    """Height and width, in pixels, that images are resized to."""
+    batch_size: int = Field(default=64, ge=2, le=65536)
+    """Images per optimizer step over all workers (the global batch)."""
+    loader_processes: int = Field(default=0, ge=0, le=64)
+    """Processes that decode images for each training worker; 0 decodes in the worker itself."""
+
+
+class ModelConfig(Frozen):
+    """The network: a timm backbone and the kernel-mixture head."""
+
+    backbone: str = "test_resnet"
+    """Any timm model name."""
+    pretrained: bool = False
+    """Start from timm's published weights (needs the hub or a filled cache)."""
+    kernels_per_class: int = Field(default=1, ge=1, le=64)
+    """C: exponential kernels in each class's mixture; 1 is plain KMCL."""
+
+
+class LossConfig(Frozen):
+    """The objective. Defaults are plain KMCL as published."""
+
+    objective: Literal["kmcl", "asymmetric", "bce"] = "kmcl"
+    """kmcl: all three terms; asymmetric: the asymmetric loss alone; bce: binary cross-entropy alone."""
+    formulation: Literal["corrected"] = "corrected"
+    """Which reading of the method's formulas is computed."""
+    temperature: float = Field(default=0.17, gt=0)
+    """Temperature τ of the contrastive term."""
+    asymmetric_weight: float = Field(default=1.0, ge=0)
+    reconstruction_weight: float = Field(default=1.0, ge=0)
+    contrastive_weight: float = Field(default=1.0, ge=0)
+    gamma_positive: float = Field(default=0.0, ge=0, le=16)
+    """Focusing exponent of the positive elements of the asymmetric loss."""
+    gamma_negative: float = Field(default=4.0, ge=0, le=16)
+    """Focusing exponent of the negative elements of the asymmetric loss."""
+    clip: float = Field(default=0.05, ge=0, lt=1)
+    """Probability margin by which easy negatives are discarded."""
+    detach_focusing: bool = True
+    """Take the focusing weights without gradient, as released."""
+
+
+class OptimConfig(Frozen):
+    """Optimizer, schedule, averaging."""
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: float = Field(default=2e-4, gt=0, le=10)
+    """Peak learning rate of the one-cycle schedule."""
+    weight_decay: float = Field(default=1e-4, ge=0, le=10)
+    """Applied to weights that are neither biases nor normalisation parameters."""
+    warmup_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """Share of all steps during which the learning rate rises (one-cycle's pct_start)."""
+    ema_decay: float = Field(default=0.9997, ge=0, lt=1)
+    """Decay of the exponential moving average of the weights, which is what is evaluated; 0 switches it off."""
+    gradient_clip_norm: float | None = Field(default=None, gt=0)
+    """Largest global gradient norm; none: not clipped."""
+    mixed_precision: bool = True
+    """Run the network in bfloat16 or float16 on a GPU; the loss stays in float32. No effect on CPUs."""
+
+
+class TrialConfig(Frozen):
+    """One point of a search: with a manifest and a number of workers it decides every number of a trial."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    num_epochs: int = Field(default=8, ge=1, le=10_000)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    def with_values(self, values: dict[str, Scalar]) -> "TrialConfig":
+        """Return a copy with the values at dotted paths replaced.
+
+        Raises:
+            ConfigError: a path does not exist or a value is not valid there.
+        """
+        tree = self.model_dump()
+        for path, value in values.items():
+            *parents, leaf = path.split(".")
+            node: Any = tree
+            for parent in parents:
+                node = node.setdefault(parent, {}) if isinstance(node, dict) else {}
+            if not isinstance(node, dict):
+                raise ConfigError(f"{path}: unknown name; valid: {', '.join(sorted(self.flat()))}")
+            node[leaf] = value
+        try:
+            return TrialConfig.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(describe_error(error, TrialConfig)) from None
+
+    def flat(self) -> dict[str, Scalar]:
+        """Every value under its dotted path, in the order of the fields."""
+        return dict(_flatten("", self.model_dump()))
+
+    def value(self, path: str) -> Scalar:
+        """The value at a dotted path.
+
+        Raises:
+            KeyError: the path does not name a value.
+        """
+        return self.flat()[path]
+
+
+def _flatten(prefix: str, tree: dict[str, Any]) -> list[tuple[str, Scalar]]:
+    pairs: list[tuple[str, Scalar]] = []
+    for name, value in tree.items():
+        path = f"{prefix}.{name}" if prefix else name
+        pairs += _flatten(path, value) if isinstance(value, dict) else [(path, value)]
+    return pairs

@@ -1,0 +1,209 @@
+"""Images and targets of one split, in batches, shared out over training workers.
+
+Legend of shapes: B batch, K classes, H = W image size in pixels.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.errors import DataError
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""images_B3HW float32, targets_BK int8 (1 positive, 0 negative, -1 unknown)."""
+Transform = Callable[[Sequence[Image.Image]], torch.Tensor]
+_T = TypeVar("_T")
+# What Pillow's decoders raise for broken files: OSError (also for a missing file) is only the most common.
+_DECODER_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class UnreadableImage(DataError):
+    """An image is missing or cannot be decoded; names manifest, split, row and path, in one line."""
+
+    def __init__(self, message: str) -> None:
+        # A DataLoader process raises its error again with a whole traceback as the message: ours is its last line.
+        last_line = message.rstrip().rpartition("\n")[2]
+        super().__init__(last_line.removeprefix(f"{type(self).__module__}.{type(self).__qualname__}: "))
+
+
+class ImageDataset(Dataset[Batch]):
+    """The images of one split, decoded on demand; can be pickled for worker processes."""
+
+    def __init__(self, manifest: Manifest, split: str, transform: Transform) -> None:
+        """
+        Args:
+            split: `train`, `val` or `test`.
+            transform: from B decoded images to images_B3HW.
+
+        Raises:
+            DataError: the split is unknown or has no images.
+        """
+        rows = manifest.split(split)
+        if not rows.num_rows:
+            raise DataError(f"manifest {manifest.name!r}: split {split!r} has no images; valid: one or more")
+        self._encoded = "bytes" in rows.column_names
+        # Only this split's images are kept, so that pickling carries no other.
+        self._images = rows["bytes" if self._encoded else "image"]
+        self._targets_NK = torch.from_numpy(manifest.targets(split).copy())
+        self._root = manifest.root
+        self._where = f"manifest {manifest.name!r}, split {split!r}"
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._targets_NK)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return int(self._targets_NK.shape[1])
+
+    def __getitem__(self, index: int) -> Batch:
+        """One image_3HW and targets_K.
+
+        Raises:
+            UnreadableImage: the image is missing or cannot be decoded.
+        """
+        images_B3HW, targets_BK = self.__getitems__([index])
+        return images_B3HW[0], targets_BK[0]
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """One batch: images_B3HW, targets_BK.
+
+        Raises:
+            UnreadableImage: an image is missing or cannot be decoded.
+        """
+        images = [self._decode(index) for index in indices]
+        return self._transform(images), self._targets_NK[indices]
+
+    def _decode(self, index: int) -> Image.Image:
+        stored = self._images[index].as_py()
+        try:
+            source = io.BytesIO(stored) if self._encoded else self._path(stored)
+            with Image.open(source) as image:
+                image.load()
+                return image
+        except _DECODER_ERRORS as error:
+            path = f"{len(stored)} bytes" if self._encoded else self._path(stored)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UnreadableImage(
+                f"{self._where}, row {index}, image {path}: cannot be read ({reason}); valid: an image file"
+            ) from None
+
+    def _path(self, stored: str) -> str:
+        return stored if self._root is None else str(self._root / stored)
+
+
+class ShardedShuffle(Sampler[int]):
+    """A fresh permutation each epoch, cut into equal shares; the remainder of N / world_size is left out.
+
+    The permutation depends on seed and epoch alone, so that all ranks agree on it without talking.
+    """
+
+    def __init__(self, num_samples: int, *, rank: int, world_size: int, seed: int) -> None:
+        """
+        Args:
+            rank: 0 to world_size - 1.
+            seed: 0 or more.
+
+        Raises:
+            DataError: there are fewer samples than ranks.
+        """
+        _check_rank(rank, world_size)
+        if num_samples < world_size:
+            raise DataError(f"training images: got {num_samples} for {world_size} workers; valid: one or more each")
+        self._num_samples = num_samples
+        self._rank = rank
+        self._world_size = world_size
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the permutation of epoch 0, 1, ... for the next iteration."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._num_samples // self._world_size
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.Generator(np.random.PCG64([self._seed, self._epoch]))
+        order = rng.permutation(self._num_samples)
+        indices: list[int] = order[self._rank :: self._world_size][: len(self)].tolist()
+        return iter(indices)
+
+
+class ShardedSequence(Sampler[int]):
+    """Indices rank, rank + world_size, ...: each sample exactly once over all ranks, so shares may differ by one."""
+
+    def __init__(self, num_samples: int, *, rank: int, world_size: int) -> None:
+        """
+        Args:
+            rank: 0 to world_size - 1.
+        """
+        _check_rank(rank, world_size)
+        self._indices = range(rank, num_samples, world_size)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._indices)
+
+
+def identity(batch: _T) -> _T:
+    """Collate function of the loader: `ImageDataset` returns whole batches already."""
+    return batch
+
+
+def build_loader(
+    dataset: ImageDataset,
+    sampler: Sampler[int],
+    *,
+    batch_size: int,
+    drop_last: bool,
+    processes: int,
+    pin_memory: bool,
+) -> DataLoader[Batch]:
+    """A loader of `Batch`es in the sampler's order.
+
+    Args:
+        batch_size: images in a batch of this worker.
+        drop_last: leave out a last batch that is not full.
+        processes: processes that decode, kept from epoch to epoch; 0 decodes in the caller's own.
+        pin_memory: page-locked memory, for faster copies to a GPU.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        drop_last=drop_last,
+        num_workers=processes,
+        pin_memory=pin_memory,
+        persistent_workers=processes > 0,
+        collate_fn=identity,
+        # Its own: otherwise each pass over a loader would take a number from the generator that training draws from.
+        generator=torch.Generator(),
+    )
+
+
+def _check_rank(rank: int, world_size: int) -> None:
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank: got {rank}; valid: 0 to {world_size - 1}, below world_size")

@@ -1,0 +1,45 @@
+"""Every error a user of the platform can cause.
+
+    KmclError                 one line for the user; the command line prints it and exits with code 2
+    ├── ConfigError           a file or field that cannot be used: names it, the value got, what is valid
+    ├── DataError             a dataset, manifest or image that cannot be used
+    ├── ResourceError         the cluster cannot run what the search file asks for
+    ├── SearchError           a search that does not exist, or cannot do what was asked of it
+    ├── RegistryError         a model or alias that does not exist, or a model that cannot be promoted
+    ├── ClusterError          a Ray cluster that cannot be reached or refuses us
+    └── Diverged              a trial whose loss is no longer finite; ends the trial, never the search
+
+Errors of our own making are ordinary exceptions: they keep their traceback.
+"""
+
+
+class KmclError(Exception):
+    """Base of all errors that a user can cause; its text is one line."""
+
+
+class ConfigError(KmclError):
+    """A search file or a field of it is invalid."""
+
+
+class DataError(KmclError):
+    """A dataset, a manifest or an image is missing or invalid."""
+
+
+class ResourceError(KmclError):
+    """The cluster cannot give a trial what it asks for."""
+
+
+class SearchError(KmclError):
+    """A search is unknown, or not in a state for what was asked."""
+
+
+class RegistryError(KmclError):
+    """A model, version or alias is unknown, or there is nothing to promote."""
+
+
+class ClusterError(KmclError):
+    """A Ray cluster cannot be reached, or refuses the caller."""
+
+
+class Diverged(KmclError):
+    """A loss term stopped being finite."""

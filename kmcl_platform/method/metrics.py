@@ -1,0 +1,183 @@
+"""Multilabel metrics of scores against targets, where some labels may be unknown.
+
+Everywhere: scores are probabilities; targets are 1 positive, 0 negative, -1 unknown, and unknown elements enter no
+metric, as if they were not in the data.
+
+Shape suffixes: N dataset, K classes. Shape KN means that each row is one class, ranked by descending score.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+THRESHOLD = 0.5
+"""A label is predicted where its score is above this (not at it: a logit of 0 decides nothing)."""
+
+TOP = 3
+"""Labels predicted per sample by the `top3/` metrics."""
+
+
+def average_precision_per_class(scores_NK: Tensor, targets_NK: Tensor) -> Tensor:
+    """Average precision of each class, as sklearn.metrics.average_precision_score: Σ (R_i - R_{i-1}) P_i.
+
+    Samples of equal score enter together, so that the order of the data does not matter.
+
+    Args:
+        scores_NK: finite numbers.
+        targets_NK: 1 positive, 0 negative, -1 unknown.
+
+    Returns:
+        K values in [0, 1], float64; NaN for a class without a known positive.
+
+    Raises:
+        ValueError: shapes differ, a score is not finite, or a target has another value.
+    """
+    _check(scores_NK, targets_NK)
+    return _average_precision(_rank(scores_NK, targets_NK))
+
+
+def area_under_roc_per_class(scores_NK: Tensor, targets_NK: Tensor) -> Tensor:
+    """Area under the ROC curve of each class, as sklearn.metrics.roc_auc_score (equal scores count one half).
+
+    Args:
+        scores_NK: finite numbers.
+        targets_NK: 1 positive, 0 negative, -1 unknown.
+
+    Returns:
+        K values in [0, 1], float64; NaN for a class without a known positive or without a known negative.
+
+    Raises:
+        ValueError: shapes differ, a score is not finite, or a target has another value.
+    """
+    _check(scores_NK, targets_NK)
+    return _area_under_roc(_rank(scores_NK, targets_NK))
+
+
+def evaluate_scores(scores_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
+    """All metrics of an evaluation, each in [0, 1] and larger is better; undefined ones are left out.
+
+    mAP and macro_AUROC are means over the classes where average precision and area are defined. For predictions
+    above the threshold, and under `top3/` for the 3 highest known labels of each sample:
+    CP, CR: mean over classes of precision (classes with a known label; 0 where nothing is predicted) and of recall
+    (classes with a positive). OP, OR: precision (0 where nothing is predicted) and recall over all labels together.
+    CF1, OF1: harmonic mean of precision and recall, 0 where both are 0.
+    Without a known label nothing is defined, without a known positive only CP and OP are (0).
+
+    Args:
+        scores_NK: probabilities.
+        targets_NK: 1 positive, 0 negative, -1 unknown.
+
+    Returns:
+        Metric name to value.
+
+    Raises:
+        ValueError: shapes differ, a score is not in [0, 1], or a target has another value.
+    """
+    _check(scores_NK, targets_NK)
+    if bool(((scores_NK < 0) | (scores_NK > 1)).any()):
+        low, high = scores_NK.min().item(), scores_NK.max().item()
+        raise ValueError(f"scores_NK: got values in [{low}, {high}]; wanted probabilities in [0, 1]")
+    metrics: dict[str, float] = {}
+    curves = _rank(scores_NK, targets_NK)
+    for name, values_K in (("mAP", _average_precision(curves)), ("macro_AUROC", _area_under_roc(curves))):
+        mean = values_K.nanmean().item()
+        if not math.isnan(mean):
+            metrics[name] = mean
+    known_NK = targets_NK >= 0
+    metrics |= _precision_and_recall((scores_NK > THRESHOLD) & known_NK, targets_NK, known_NK)
+    top_NK = _highest_known(scores_NK, known_NK)
+    metrics |= {f"top3/{name}": value for name, value in _precision_and_recall(top_NK, targets_NK, known_NK).items()}
+    return metrics
+
+
+class _Curves(NamedTuple):
+    """Counts along the ranking: of elements at or above each position's score, and above it.
+
+    Only the last position of each group of equal scores counts: `ends_KN`; `above` is the end of the group before.
+    """
+
+    ends_KN: Tensor
+    positives_KN: Tensor
+    positives_above_KN: Tensor
+    negatives_KN: Tensor
+    negatives_above_KN: Tensor
+
+
+def _rank(scores_NK: Tensor, targets_NK: Tensor) -> _Curves:
+    # Unknown elements sink to the end of their row, where they add nothing to either count.
+    sunk_KN = torch.where(targets_NK >= 0, scores_NK, -torch.inf).T.contiguous()
+    ranked_KN, order_KN = sunk_KN.sort(dim=1, descending=True)
+    targets_KN = targets_NK.T.contiguous().gather(1, order_KN)
+    ends_KN = torch.ones_like(ranked_KN, dtype=torch.bool)
+    ends_KN[:, :-1] = ranked_KN[:, :-1] != ranked_KN[:, 1:]
+    positives_KN = (targets_KN == 1).cumsum(1, dtype=torch.int32)
+    negatives_KN = (targets_KN == 0).cumsum(1, dtype=torch.int32)
+    return _Curves(
+        ends_KN, positives_KN, _previous_end(positives_KN, ends_KN), negatives_KN, _previous_end(negatives_KN, ends_KN)
+    )
+
+
+def _previous_end(counts_KN: Tensor, ends_KN: Tensor) -> Tensor:
+    """The count at the last group end before each position; counts never fall, so a running maximum finds it."""
+    latest_KN = (counts_KN * ends_KN).cummax(1).values if counts_KN.numel() else counts_KN
+    previous_KN = torch.zeros_like(counts_KN)
+    previous_KN[:, 1:] = latest_KN[:, :-1]
+    return previous_KN
+
+
+def _average_precision(curves: _Curves) -> Tensor:
+    precision_KN = curves.positives_KN.double() / (curves.positives_KN + curves.negatives_KN).clamp(min=1)
+    gained_KN = (curves.positives_KN - curves.positives_above_KN) * curves.ends_KN
+    return (precision_KN * gained_KN).sum(1) / gained_KN.sum(1)
+
+
+def _area_under_roc(curves: _Curves) -> Tensor:
+    width_KN = (curves.negatives_KN - curves.negatives_above_KN) * curves.ends_KN
+    height_KN = (curves.positives_KN + curves.positives_above_KN).double() / 2
+    gained_KN = (curves.positives_KN - curves.positives_above_KN) * curves.ends_KN
+    return (width_KN * height_KN).sum(1) / (width_KN.sum(1) * gained_KN.sum(1))
+
+
+def _highest_known(scores_NK: Tensor, known_NK: Tensor) -> Tensor:
+    sunk_NK = torch.where(known_NK, scores_NK, -torch.inf)
+    top_NT = sunk_NK.topk(min(TOP, scores_NK.shape[1]), dim=1).indices
+    return torch.zeros_like(known_NK).scatter(1, top_NT, True) & known_NK
+
+
+def _precision_and_recall(predicted_NK: Tensor, targets_NK: Tensor, known_NK: Tensor) -> dict[str, float]:
+    """CP, CR, CF1, OP, OR, OF1 of predictions, which are known labels only."""
+    positive_NK = targets_NK == 1
+    known_K = known_NK.any(0)
+    hits_K = (predicted_NK & positive_NK).sum(0).double()
+    predictions_K = predicted_NK.sum(0)
+    positives_K = positive_NK.sum(0)
+    if not bool(known_K.any()):
+        return {}
+    metrics = {
+        "CP": (hits_K / predictions_K.clamp(min=1))[known_K].mean().item(),
+        "OP": (hits_K.sum() / predictions_K.sum().clamp(min=1)).item(),
+    }
+    if bool(positives_K.any()):
+        metrics["CR"] = (hits_K / positives_K)[positives_K > 0].mean().item()
+        metrics["OR"] = (hits_K.sum() / positives_K.sum()).item()
+        metrics["CF1"] = _harmonic_mean(metrics["CP"], metrics["CR"])
+        metrics["OF1"] = _harmonic_mean(metrics["OP"], metrics["OR"])
+    return metrics
+
+
+def _harmonic_mean(a: float, b: float) -> float:
+    return 2 * a * b / (a + b) if a + b > 0 else 0.0
+
+
+def _check(scores_NK: Tensor, targets_NK: Tensor) -> None:
+    if scores_NK.dim() != 2 or scores_NK.shape != targets_NK.shape:
+        got = f"{tuple(scores_NK.shape)} and {tuple(targets_NK.shape)}"
+        raise ValueError(f"scores_NK, targets_NK: got shapes {got}; wanted two equal shapes (samples, classes)")
+    if not bool(scores_NK.isfinite().all()):
+        raise ValueError(f"scores_NK: got {int((~scores_NK.isfinite()).sum())} values that are not finite; wanted none")
+    valid_NK = (targets_NK == 1) | (targets_NK == 0) | (targets_NK == -1)
+    if not bool(valid_NK.all()):
+        value = targets_NK[~valid_NK][0].item()
+        raise ValueError(f"targets_NK: got the value {value}; wanted 1 positive, 0 negative, -1 unknown")

@@ -1,0 +1,45 @@
+"""The network: backbone and kernel-mixture head.
+
+Shape suffixes: B batch, D features, 3HW colour channels, height and width of an image.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kmcl_platform.method.backbone import Backbone
+from kmcl_platform.method.kernel_mixture import KernelMixture, KernelMixtureHead
+
+
+class ModelOutput(NamedTuple):
+    """What the loss needs; the scores of a prediction are sigmoid(mixture.logits_BK)."""
+
+    features_BD: Tensor
+    mixture: KernelMixture
+
+
+class KmclModel(nn.Module):
+    """Images to features and kernel mixture (METHOD.md, Head).
+
+    Args:
+        backbone: images to features.
+        head: features to kernel mixture.
+
+    Raises:
+        ValueError: the head does not take as many features as the backbone gives.
+    """
+
+    def __init__(self, backbone: Backbone, head: KernelMixtureHead) -> None:
+        super().__init__()
+        if head.num_features != backbone.num_features:
+            raise ValueError(f"head: got num_features {head.num_features}; wanted the backbone's {backbone.num_features}")
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images_B3HW: Tensor) -> ModelOutput:
+        """Run the backbone as the caller's autocast says, and the head in float32 (float64 is kept)."""
+        features_BD: Tensor = self.backbone(images_B3HW)
+        with torch.autocast(features_BD.device.type, enabled=False):
+            mixture: KernelMixture = self.head(features_BD)
+        return ModelOutput(features_BD, mixture)

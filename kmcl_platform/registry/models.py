@@ -1,0 +1,108 @@
+"""Registered models: find them by URI, fetch their files, predict with them."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from kmcl_platform.config.store import Store
+from kmcl_platform.errors import DataError, RegistryError
+from kmcl_platform.registry.schema import IMAGE_COLUMN
+from kmcl_platform.tracking.database import connect_to_read
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+"""The alias of the version that is in use."""
+
+RUN_TAG = "kmcl.run"
+"""Tag of a version: the MLflow run that trained it."""
+
+_URI = re.compile(r"(?:models:/)?(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+
+def find_champion(client: "MlflowClient", model: str) -> "ModelVersion | None":
+    """The version that the alias `champion` stands at, or none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(model, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def find_version(client: "MlflowClient", uri: str) -> "ModelVersion":
+    """Look a model up.
+
+    Args:
+        client: connected to the store.
+        uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or the same without `models:/`.
+
+    Raises:
+        RegistryError: the URI has another form, or names no version.
+    """
+    from mlflow.exceptions import MlflowException
+
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise RegistryError(f"model: got {uri!r}; valid: models:/NAME@ALIAS or models:/NAME/VERSION")
+    try:
+        if match["alias"]:
+            return client.get_model_version_by_alias(match["name"], match["alias"])
+        return client.get_model_version(match["name"], match["version"])
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        known = ", ".join(sorted(model.name for model in client.search_registered_models())) or "none"
+        raise RegistryError(f"model: {uri!r} is not in the registry; valid: a version or alias of: {known}") from None
+
+
+def download_package(client: "MlflowClient", version: "ModelVersion") -> Path:
+    """A local copy of a version's files, or the files themselves where they are local."""
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(artifact_uri=version.source, tracking_uri=client.tracking_uri))
+
+
+def predict_images(store: Store, uri: str, images: Sequence[Path]) -> pd.DataFrame:
+    """Load a registered model the way any MLflow user would, and score image files.
+
+    Returns:
+        One row per image; columns as in `registry.schema`.
+
+    Raises:
+        RegistryError: there is no such model.
+        DataError: a file is missing or is not an image.
+    """
+    encoded = []
+    for path in images:
+        try:
+            encoded.append(path.read_bytes())
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); valid: an image file") from None
+    client = connect_to_read(store)
+    version = find_version(client, uri)
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(str(download_package(client, version)))
+    for path, data in zip(images, encoded, strict=True):
+        _check_image(path, data)
+    table: pd.DataFrame = model.predict(pd.DataFrame({IMAGE_COLUMN: encoded}))
+    return table
+
+
+def _check_image(path: Path, data: bytes) -> None:
+    import io
+
+    from PIL import Image
+
+    try:
+        Image.open(io.BytesIO(data)).verify()
+    except Exception as error:  # Pillow's decoders raise errors of many kinds; all mean the same to the user.
+        raise DataError(f"{path}: not an image that can be decoded ({type(error).__name__}); valid: JPEG, PNG, …") from None

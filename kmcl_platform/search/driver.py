@@ -1,0 +1,123 @@
+"""The driver: Tune's Searcher and Stopper in one object, over the durable study and the MLflow record.
+
+Order matters, because the driver may be killed between any two lines: MLflow hears of an epoch or an end before the
+study does. What the study knows is thus always in MLflow too, and what it does not know yet is said again after a
+restart (the workers repeat the reports of a trial that goes on), which MLflow's record takes without duplicates.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from kmcl_platform.config.epoch_report import EpochReport
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.store import Store
+from kmcl_platform.search.study import DurableStudy, Point, Verdict
+from kmcl_platform.search.view import SearchView
+from kmcl_platform.tracking.runs import SearchRuns
+
+
+class SearchDriver(Searcher, Stopper):
+    """Hands out points, hears every epoch, decides when a trial ends and why."""
+
+    def __init__(self, file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns, view: SearchView) -> None:
+        # Tune is told of no metric: what a result is worth is the study's business, and a failure has none.
+        super().__init__(metric=None, mode=None)
+        self._file = file
+        self._store = store
+        self._study = study
+        self._runs = runs
+        self._view = view
+        self._open: dict[str, Point] = {}
+
+    # Searcher -----------------------------------------------------------------------------------------------------
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial, as the configuration of a `WarmTrial`."""
+        point = self._study.next_point()
+        if point is None:
+            return Searcher.FINISHED
+        self._open[trial_id] = point
+        self._runs.begin_trial(point.number, point.config, baseline=point.baseline)
+        self._view.trial_started(point.number, point.reached)
+        return {
+            "assignment": {
+                "number": point.number,
+                "config": point.config.model_dump(),
+                "checkpoints": str(self._store.trial_checkpoints(self._file.name, point.number)),
+                "data_dir": str(self._store.data),
+            },
+            "resources": self._file.resources.model_dump(),
+            "storage": str(self._store.root / "ray"),
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Only infrastructure failures are news: other ends were settled when their last result came.
+
+        A trial that Tune ends for a reason of its own (Ctrl-C) stays open in the study, to be continued.
+        """
+        point = self._open.get(trial_id)
+        if point is not None and error:
+            self._settle(trial_id, point, "failed", "the process of the trial was lost repeatedly")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is durable by itself."""
+        Path(checkpoint_path).write_text("")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a search is continued from its study."""
+
+    # Stopper ------------------------------------------------------------------------------------------------------
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Take one result; True ends the trial."""
+        point = self._open.get(trial_id)
+        if point is None:
+            return True
+        if "failure" in result:
+            self._settle(trial_id, point, "failed", result["failure"])
+            return True
+        report = EpochReport.model_validate(result["report"])
+        self._runs.log_epoch(point.number, report)
+        value = report.metrics.get(self._file.objective.metric)
+        if value is None:
+            reason = f"{self._file.objective.metric} is undefined: no class has a positive label in its split"
+            self._settle(trial_id, point, "failed", reason)
+            return True
+        self._study.report(point.number, report.epoch, value)
+        self._view.epoch_finished(point.number, report, value)
+        if report.epoch == self._file.base.num_epochs:
+            self._settle(trial_id, point, "completed", "", value)
+            return True
+        # A repeated report of an epoch that others have since overtaken is no occasion to decide anew.
+        if report.epoch >= point.reached and self._study.should_prune(point.number):
+            self._settle(trial_id, point, "pruned", f"stopped early after epoch {report.epoch}", value)
+            return True
+        return False
+
+    def stop_all(self) -> bool:
+        """The search ends when no point is left, not before."""
+        return False
+
+    def reconcile(self) -> None:
+        """Bring MLflow up to the study, where a former driver died between telling one and the other."""
+        recorded = self._runs.trial_outcomes()
+        for number, verdict in self._study.verdicts().items():
+            if recorded.get(number) != verdict:
+                self._runs.begin_trial(number, self._study.config(number), baseline=self._study.is_baseline(number))
+                self._runs.end_trial(number, verdict, objective=self._study.value(number))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its parts into snapshots that are never restored; database connections cannot go there.
+        return {}
+
+    def _settle(
+        self, trial_id: str, point: Point, verdict: Verdict, reason: str, value: float | None = None
+    ) -> None:
+        self._open.pop(trial_id)
+        self._runs.end_trial(point.number, verdict, reason, objective=value)
+        # Optuna keeps the last intermediate value of a pruned trial by itself.
+        self._study.tell(point.number, verdict, value if verdict == "completed" else None)
+        self._view.trial_ended(point.number, verdict, reason, value, self._study.best_value())

@@ -1,0 +1,42 @@
+"""How many trials fit on a cluster at once, so that trials and their workers can never starve each other."""
+
+from collections.abc import Iterable, Mapping
+
+from kmcl_platform.config.search_file import Resources
+from kmcl_platform.errors import ResourceError
+
+TRIAL_ACTOR = {"CPU": 0.0, "memory": 1.0}
+"""What Tune reserves for the process that stands for a trial. It only waits, so that all CPUs are left to the workers;
+Ray refuses an empty reservation, so it is one byte of memory."""
+
+
+def count_concurrent_trials(nodes: Iterable[Mapping[str, float]], resources: Resources) -> int:
+    """The number of trials whose workers fit on the nodes at the same time.
+
+    Args:
+        nodes: `CPU` and `GPU` of each node.
+        resources: what the search file asks for.
+
+    Raises:
+        ResourceError: not even one trial fits; the message shows the arithmetic.
+    """
+    nodes = list(nodes)
+    cpus, gpus, wanted = resources.cpus_per_worker, resources.gpus_per_worker, resources.workers_per_trial
+    slots = sum(_worker_slots(node, cpus, gpus) for node in nodes)
+    if slots < wanted:
+        shapes = " + ".join(f"{node.get('CPU', 0):g} CPU/{node.get('GPU', 0):g} GPU" for node in nodes) or "no node"
+        raise ResourceError(
+            f"resources: a trial needs {wanted} workers of {cpus:g} CPU and {gpus:g} GPU = {wanted * cpus:g} CPU and "
+            f"{wanted * gpus:g} GPU in whole workers per node; the cluster ({shapes}) holds {slots} such workers; "
+            "valid: fewer workers_per_trial, smaller workers, or a larger cluster"
+        )
+    fitting = slots // wanted
+    return min(fitting, resources.max_concurrent_trials or fitting)
+
+
+def _worker_slots(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    # Ray counts in ten-thousandths; the tolerance keeps 0.1 + 0.2 style rounding from losing a slot.
+    slots = node.get("CPU", 0) / cpus
+    if gpus > 0:
+        slots = min(slots, node.get("GPU", 0) / gpus)
+    return int(slots + 1e-6)

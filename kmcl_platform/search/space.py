@@ -1,0 +1,39 @@
+"""From a search file's space to one point of it."""
+
+import optuna
+
+from kmcl_platform.config.search_file import (
+    Choice,
+    Distribution,
+    Int,
+    LogUniform,
+    SearchFile,
+    Uniform,
+)
+from kmcl_platform.config.trial_config import Scalar
+
+
+def suggest_values(trial: optuna.Trial, file: SearchFile) -> dict[str, Scalar]:
+    """Ask the study for a value of every path whose condition holds.
+
+    Paths come in the file's order; a condition may only name earlier paths (the file's check sees to it).
+    """
+    values: dict[str, Scalar] = {}
+    base = file.base.flat()
+    for path, distribution in file.space.items():
+        known = base | values
+        if all(known[condition] == wanted for condition, wanted in distribution.when.items()):
+            values[path] = _suggest(trial, path, distribution)
+    return values
+
+
+def _suggest(trial: optuna.Trial, path: str, distribution: Distribution) -> Scalar:
+    match distribution:
+        case Uniform(low=low, high=high):
+            return trial.suggest_float(path, low, high)
+        case LogUniform(low=low, high=high):
+            return trial.suggest_float(path, low, high, log=True)
+        case Int(low=low, high=high, log=log):
+            return trial.suggest_int(path, low, high, log=log)
+        case Choice(choices=choices):
+            return trial.suggest_categorical(path, choices)

@@ -1,0 +1,244 @@
+"""The durable Optuna study: which points were asked, what they scored, which of them are still open.
+
+It is the truth of a search. A driver may be killed at any moment: what it had asked and not finished is found RUNNING
+here, and handed out again first.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from kmcl_platform.config.search_file import Hyperband, Sampler, Scheduler, SearchFile, SuccessiveHalving, active_paths
+from kmcl_platform.config.seeds import derive_seed
+from kmcl_platform.config.trial_config import Scalar, TrialConfig
+from kmcl_platform.errors import SearchError
+from kmcl_platform.search.space import suggest_values
+
+
+BASELINE = "baseline"
+DEFINITION = "definition"
+VALUES = "values"
+
+Verdict = Literal["completed", "pruned", "failed"]
+
+_STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One trial to run.
+
+    Attributes:
+        number: the trial's number in the study, from 0.
+        config: the base with the point's values.
+        baseline: whether this is the base itself, which is never stopped early.
+        reached: epochs that the study has already heard of.
+    """
+
+    number: int
+    config: TrialConfig
+    baseline: bool
+    reached: int
+
+
+class DurableStudy:
+    """Ask, report, prune and tell, over one study in a database."""
+
+    def __init__(self, url: str, file: SearchFile) -> None:
+        """Open the file's study, or create it.
+
+        Raises:
+            SearchError: the study was begun with a file that defines another search.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._file = file
+        self._study = optuna.create_study(
+            study_name=file.name,
+            storage=url,
+            direction=file.objective.mode,
+            pruner=_build_pruner(file.scheduler, file.base.num_epochs),
+            load_if_exists=True,
+        )
+        _check_same_definition(self._study, file)
+        self._close_half_asked()
+        self._enqueue_baseline()
+        self._interrupted = [trial.number for trial in self._trials() if trial.state == TrialState.RUNNING]
+
+    def next_point(self) -> Point | None:
+        """An interrupted trial if there is one, else a new point; none once the budget is spent."""
+        if self._interrupted:
+            return self._point(self._interrupted.pop(0))
+        if len(self.counted()) >= self._file.budget.trials:
+            return None
+        # Seeding by number makes a continued search ask what an undisturbed one would have asked.
+        seed = derive_seed(self._file.sampler.seed, "trial", len(self.counted()))
+        self._study.sampler = _build_sampler(self._file.sampler, seed)
+        trial = self._study.ask()
+        values = suggest_values(trial, self._file)
+        # The mark that the point is whole: a trial without it was being asked when its driver died.
+        trial.set_user_attr(VALUES, values)
+        return self._point(trial.number)
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Store a trial's value after an epoch; a second report of an epoch changes nothing."""
+        if epoch not in self._frozen(number).intermediate_values:
+            self._trial(number).report(value, epoch)
+
+    def should_prune(self, number: int) -> bool:
+        """Whether a trial is to be stopped at the last epoch it reported."""
+        frozen = self._frozen(number)
+        if frozen.user_attrs.get(BASELINE) or frozen.last_step == self._file.base.num_epochs:
+            return False
+        return self._trial(number).should_prune()
+
+    def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
+        """End a trial; one that has ended stays as it is."""
+        if not self._frozen(number).state.is_finished():
+            self._study.tell(number, value, state=_STATES[verdict])
+
+    def counted(self) -> list[FrozenTrial]:
+        """The trials that count against the budget: every one that was asked whole."""
+        return [trial for trial in self._trials() if VALUES in trial.user_attrs]
+
+    def num_finished(self) -> int:
+        """Trials that have ended."""
+        return sum(trial.state.is_finished() for trial in self.counted())
+
+    def is_finished(self) -> bool:
+        """Whether the budget is spent and every trial has ended."""
+        return self.num_finished() >= self._file.budget.trials and self.num_finished() == len(self.counted())
+
+    def verdicts(self) -> dict[int, str]:
+        """Number and verdict of every ended trial."""
+        names = {state: verdict for verdict, state in _STATES.items()}
+        return {trial.number: names[trial.state] for trial in self.counted() if trial.state in names}
+
+    def value(self, number: int) -> float | None:
+        """A trial's final value, or the last it reported, or none."""
+        frozen = self._frozen(number)
+        return _last_value(frozen)
+
+    def config(self, number: int) -> TrialConfig:
+        """A trial's configuration."""
+        return self._point(number).config
+
+    def is_baseline(self, number: int) -> bool:
+        """Whether a trial is the base itself."""
+        return bool(self._frozen(number).user_attrs.get(BASELINE))
+
+    def best_value(self) -> float | None:
+        """The best final value so far, or none."""
+        values = [trial.value for trial in self.counted() if trial.state == TrialState.COMPLETE]
+        numbers = [value for value in values if value is not None]
+        sign = self._file.objective.sign
+        return max(numbers, key=lambda value: sign * value, default=None)
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self._trials()[number]
+
+    def _trial(self, number: int) -> optuna.Trial:
+        with warnings.catch_warnings():
+            # Its constructor is public but marked for use by samplers: there is no other way to reopen a trial.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.trial.Trial(self._study, self._frozen(number)._trial_id)
+
+    def _point(self, number: int) -> Point:
+        frozen = self._frozen(number)
+        values: dict[str, Scalar] = frozen.user_attrs[VALUES]
+        return Point(
+            number=number,
+            config=self._file.base.with_values(values),
+            baseline=bool(frozen.user_attrs.get(BASELINE)),
+            reached=frozen.last_step or 0,
+        )
+
+    def _close_half_asked(self) -> None:
+        for trial in self._trials():
+            if trial.state == TrialState.RUNNING and VALUES not in trial.user_attrs:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _enqueue_baseline(self) -> None:
+        if self._file.baseline and not self.counted():
+            waiting = any(trial.state == TrialState.WAITING for trial in self._trials())
+            if not waiting:
+                base = self._file.base.flat()
+                values = {path: base[path] for path in active_paths(self._file, {})}
+                self._study.enqueue_trial(values, user_attrs={BASELINE: True})
+
+
+def _build_pruner(scheduler: Scheduler, num_epochs: int) -> optuna.pruners.BasePruner:
+    match scheduler:
+        case SuccessiveHalving(min_epochs=min_epochs, reduction_factor=factor):
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=min_epochs, reduction_factor=factor)
+        case Hyperband(min_epochs=min_epochs, reduction_factor=factor):
+            return optuna.pruners.HyperbandPruner(
+                min_resource=min_epochs, max_resource=num_epochs, reduction_factor=factor
+            )
+        case _:
+            return optuna.pruners.NopPruner()
+
+
+def _build_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
+    match sampler.kind:
+        case "tpe":
+            with warnings.catch_warnings():
+                # `group` models the conditional parts of a space apart; Optuna still calls it experimental.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.samplers.TPESampler(
+                    seed=seed,
+                    n_startup_trials=sampler.startup_trials,
+                    multivariate=True,
+                    group=True,
+                    constant_liar=True,
+                )
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=sampler.startup_trials)
+        case "qmc":
+            # A quasi-random sequence is one sequence: its seed must not change from trial to trial.
+            return optuna.samplers.QMCSampler(seed=sampler.seed, scramble=True)
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _last_value(trial: FrozenTrial) -> float | None:
+    if trial.state == TrialState.COMPLETE:
+        return trial.value
+    return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
+
+
+def _check_same_definition(study: optuna.Study, file: SearchFile) -> None:
+    """A study continues only the search that began it: mixing two spaces would make its ranking meaningless."""
+    now = _definition(file)
+    before = study.user_attrs.get(DEFINITION)
+    if before is None:
+        study.set_user_attr(DEFINITION, now)
+        return
+    for path in sorted(before.keys() | now.keys()):
+        if before.get(path) != now.get(path):
+            raise SearchError(
+                f"search {file.name!r} was begun with {path} = {before.get(path)}, the file now says {now.get(path)}; "
+                "valid: the same definition (the budget may grow), or another name in the file"
+            )
+
+
+def _definition(file: SearchFile) -> dict[str, str]:
+    """Everything that decides what trials compute and how they are chosen, under dotted paths."""
+    dump = file.model_dump(exclude={"budget": True, "resources": {"max_concurrent_trials"}})
+    definition: dict[str, str] = {}
+
+    def walk(prefix: str, node: Any) -> None:
+        if isinstance(node, dict):
+            for name, child in node.items():
+                walk(f"{prefix}.{name}" if prefix else name, child)
+        else:
+            definition[prefix] = json.dumps(node)
+
+    walk("", dump)
+    return definition

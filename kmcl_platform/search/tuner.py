@@ -1,0 +1,204 @@
+"""Run a search: Ray, Tune, the study and the record, put together."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kmcl_platform.config.search_file import SearchFile, parse_search_file, read_bytes
+from kmcl_platform.config.store import Store
+from kmcl_platform.data.catalog import open_manifest
+from kmcl_platform.errors import ClusterError, DataError
+from kmcl_platform.search.lock import SearchLock
+from kmcl_platform.search.study import DurableStudy
+from kmcl_platform.search.view import SearchView
+
+WORKER_ENVIRONMENT = {
+    # How often Train looks at its workers, in seconds: it bounds how late an epoch's report is noticed.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Without it every worker's line is printed twice.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # Our MLflow record is the only logger.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune's newer output prints a table even where it is asked for none.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """How a call of `run_search` ended.
+
+    Attributes:
+        search: the search's name.
+        interrupted: whether it was stopped (Ctrl-C, SIGTERM) with trials left to run.
+        already_finished: whether there was nothing left to do.
+        seconds: wall time of the phases, by name.
+    """
+
+    search: str
+    interrupted: bool
+    already_finished: bool
+    seconds: dict[str, float]
+
+
+def run_search(path: Path, store: Store, console: Console, *, address: str | None = None) -> SearchSummary:
+    """Run the search that a file describes, or continue it if the store already knows it.
+
+    Args:
+        path: the search file.
+        store: where everything is kept.
+        console: where progress is shown.
+        address: a running Ray cluster (`auto`, `HOST:PORT`); none starts Ray in this machine, on loopback.
+
+    Raises:
+        ConfigError: the file is invalid.
+        DataError: the data cannot be used.
+        ResourceError: a trial does not fit on the cluster.
+        SearchError: the search is running elsewhere, or was begun with another definition.
+        ClusterError: the cluster cannot be reached.
+    """
+    content = read_bytes(path)
+    file = parse_search_file(content, str(path))
+    _check_data(file, store)
+    store.root.mkdir(parents=True, exist_ok=True)
+    with SearchLock(store.root, file.name):
+        study = DurableStudy(store.study_url, file)
+        if study.is_finished():
+            return SearchSummary(file.name, interrupted=False, already_finished=True, seconds={})
+        return _run(file, content, str(path), store, study, console, address)
+
+
+def _run(
+    file: SearchFile, content: bytes, origin: str, store: Store, study: DurableStudy, console: Console, address: str | None
+) -> SearchSummary:
+    clock = _Clock()
+    console.print(f"search {file.name}: starting Ray and opening the record in {store.root}", highlight=False)
+    # MLflow's import and first start take as long as Ray's, so they are paid side by side.
+    with ThreadPoolExecutor(1) as background:
+        opening = background.submit(_open_runs, store, file, content, origin)
+        _start_ray(address)
+        try:
+            concurrency = _count_concurrent_trials(file)
+        finally:
+            runs = opening.result()
+    clock.lap("start")
+    outcome = "failed"
+    try:
+        with SearchView(file, console, study.verdicts(), study.best_value()) as view:
+            from kmcl_platform.search.driver import SearchDriver
+
+            driver = SearchDriver(file, store, study, runs, view)
+            driver.reconcile()
+            view.say(
+                f"search {file.name}: {file.budget.trials} trials of at most {file.base.num_epochs} epochs, "
+                f"{study.num_finished()} already finished; {concurrency} at once, "
+                f"{file.resources.workers_per_trial} workers each (the first takes about half a minute to start)"
+            )
+            _tune(file, store, driver, concurrency)
+        clock.lap("trials")
+        outcome = "finished" if study.is_finished() else "interrupted"
+    except KeyboardInterrupt:
+        outcome = "interrupted"
+    finally:
+        runs.end(outcome)  # type: ignore[arg-type]
+        _stop_ray()
+    clock.lap("end")
+    return SearchSummary(
+        file.name, interrupted=outcome == "interrupted", already_finished=False, seconds=clock.seconds
+    )
+
+
+def _tune(file: SearchFile, store: Store, driver: Any, concurrency: int) -> None:
+    from ray import tune
+
+    from kmcl_platform.search.resources import TRIAL_ACTOR
+    from kmcl_platform.search.trial import WarmTrial
+
+    # A job that is stopped, or a machine that shuts down, sends SIGTERM: the same orderly end as Ctrl-C.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    tuner = tune.Tuner(
+        tune.with_resources(WarmTrial, TRIAL_ACTOR),
+        tune_config=tune.TuneConfig(
+            search_alg=driver,
+            num_samples=-1,
+            max_concurrent_trials=concurrency,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{file.name}-{time.time_ns()}",
+            storage_path=str(store.root / "ray"),
+            stop=driver,
+            failure_config=tune.FailureConfig(max_failures=3),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def _open_runs(store: Store, file: SearchFile, content: bytes, origin: str) -> Any:
+    from kmcl_platform.tracking.runs import SearchRuns
+
+    return SearchRuns.open(store, file, content, origin)
+
+
+def _check_data(file: SearchFile, store: Store) -> None:
+    """Open the data before anything is started: what is wrong with it should not be learnt from a worker."""
+    manifest = open_manifest(file.base.data.source, store.data)
+    for split in ("train", "val"):
+        if manifest.split(split).num_rows == 0:
+            raise DataError(f"{manifest.name}: split {split} has no images; valid: at least one")
+
+
+def _start_ray(address: str | None) -> None:
+    # Ray and Tune read these when they are imported.
+    os.environ.update({name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()})
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    import ray
+
+    try:
+        ray.init(
+            address=address or os.environ.get("RAY_ADDRESS", "local"),
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            **({} if address or "RAY_ADDRESS" in os.environ else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}),
+        )
+    except ConnectionError as error:
+        raise ClusterError(f"Ray cluster at {address!r} cannot be reached: {' '.join(str(error).split())}") from None
+
+
+def _stop_ray() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def _count_concurrent_trials(file: SearchFile) -> int:
+    import ray
+
+    from kmcl_platform.search.resources import count_concurrent_trials
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return count_concurrent_trials(nodes, file.resources)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+

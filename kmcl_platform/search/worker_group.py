@@ -1,0 +1,281 @@
+"""One group of Ray Train workers that serves many trials.
+
+Starting a group takes half a minute, starting a trial in a running group takes milliseconds. So the group outlives the
+trial. Three pieces talk to each other:
+
+    Tune's trial actor                mailbox (an actor)              Ray Train's workers
+    ──────────────────                ──────────────────              ───────────────────
+    WorkerGroup.begin(trial)   ──►    assign                  ◄──     take      every worker, one trial after the other
+    WorkerGroup.next_message() ──►    next_message            ◄──     report    first worker, after each epoch
+                                      verdict to the report   ──►     go on, or stop
+
+Everything in the mailbox has an identity, (trial's place in the queue, epoch), and is stored rather than handed over.
+A worker that was killed while it waited therefore takes nothing with it: its successor reports the same epoch again,
+which is not passed on twice, and gets the verdict that was meant for it.
+"""
+
+import asyncio
+import gc
+import threading
+import time
+from pathlib import Path
+from typing import Any, NoReturn, TypedDict
+
+import ray
+
+from kmcl_platform.config.epoch_report import EpochReport
+from kmcl_platform.config.search_file import Resources
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.errors import ConfigError, Diverged, KmclError
+
+MAX_STARTS_WITHOUT_PROGRESS = 3
+"""Group starts that a trial may cause without finishing another epoch; then the trial is at fault and fails."""
+
+JOIN_SECONDS = 30.0
+"""How long a closing group may take to end its workers in an orderly way."""
+
+
+class Assignment(TypedDict):
+    """A trial, as it is sent to the workers."""
+
+    number: int
+    config: dict[str, Any]
+    checkpoints: str
+    data_dir: str
+
+
+class Message(TypedDict, total=False):
+    """What the workers say of a trial: the report of an epoch, or why the trial failed."""
+
+    report: dict[str, Any]
+    failure: str
+
+
+class MailboxState:
+    """The post office between a trial actor and its workers (the body of the actor `Mailbox`)."""
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Condition()
+        self._assignments: list[Assignment] = []
+        self._ended = -1
+        self._closed = False
+        self._outbox: list[Message] = []
+        self._heard: set[tuple[int, int]] = set()
+        self._verdicts: dict[tuple[int, int], bool] = {}
+        self._starts = 0
+        self._last_error = ""
+
+    # The trial actor's side ---------------------------------------------------------------------------------------
+
+    async def assign(self, assignment: Assignment) -> None:
+        """Queue a trial; whatever the former one still says is no longer heard."""
+        async with self._changed:
+            self._ended = len(self._assignments) - 1
+            self._assignments.append(assignment)
+            self._outbox.clear()
+            self._starts = 0
+            self._changed.notify_all()
+
+    async def next_message(self) -> Message:
+        """Wait for what the workers say next of the current trial."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._outbox)
+            return self._outbox.pop(0)
+
+    async def go_on(self, epoch: int) -> None:
+        """Let the current trial train on after an epoch."""
+        async with self._changed:
+            self._verdicts[len(self._assignments) - 1, epoch] = True
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """Send the workers home."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    # The workers' side --------------------------------------------------------------------------------------------
+
+    async def first_place(self) -> int:
+        """Where a group that starts begins: at the current trial if it is unfinished, else at the next one.
+
+        A trial that keeps killing its group is failed here.
+        """
+        async with self._changed:
+            place = max(0, len(self._assignments) - 1)
+            if self._assignments and place > self._ended:
+                self._starts += 1
+                if self._starts > MAX_STARTS_WITHOUT_PROGRESS:
+                    reason = self._last_error or "the worker processes died"
+                    self._fail(place, f"its workers were lost {self._starts - 1} times without progress: {reason}")
+            return place + 1 if place <= self._ended else place
+
+    async def take(self, place: int) -> Assignment | None:
+        """Wait for the trial at a place of the queue; none when the group is to end."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or len(self._assignments) > place)
+            return None if self._closed else self._assignments[place]
+
+    async def report(self, place: int, report: dict[str, Any]) -> bool:
+        """Hand in an epoch's report and wait for the verdict: go on (True) or stop."""
+        key = (place, int(report["epoch"]))
+        async with self._changed:
+            if key not in self._heard and self._is_current(place):
+                self._heard.add(key)
+                self._outbox.append({"report": report})
+                # A first start, or one after progress: the count begins anew.
+                self._starts = 1
+                self._changed.notify_all()
+            await self._changed.wait_for(lambda: key in self._verdicts or not self._is_current(place))
+            return self._verdicts.get(key, False)
+
+    async def fail(self, place: int, reason: str) -> None:
+        """Say that a trial cannot go on."""
+        async with self._changed:
+            self._fail(place, reason)
+
+    async def note_error(self, reason: str) -> None:
+        """Remember why a worker is about to die."""
+        self._last_error = reason
+
+    def _fail(self, place: int, reason: str) -> None:
+        if self._is_current(place):
+            self._ended = place
+            self._outbox.append({"failure": reason})
+            self._changed.notify_all()
+
+    def _is_current(self, place: int) -> bool:
+        return not self._closed and place > self._ended and place == len(self._assignments) - 1
+
+
+Mailbox = ray.remote(num_cpus=0)(MailboxState)
+
+
+class WorkerGroup:
+    """The trial actor's handle on its mailbox and its Ray Train workers."""
+
+    def __init__(self, resources: Resources, storage: Path) -> None:
+        """Start the workers; returns at once, while they start."""
+        self._mailbox: Any = Mailbox.remote()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(resources, storage), daemon=True)
+        self._thread.start()
+        self._awaiting_verdict: int | None = None
+
+    def begin(self, assignment: Assignment) -> None:
+        """Give the workers their next trial; a former one that is unfinished is stopped."""
+        self._awaiting_verdict = None
+        ray.get(self._mailbox.assign.remote(assignment))
+
+    def next_message(self) -> Message:
+        """Let the trial go on, and wait for what it says next.
+
+        Raises:
+            RuntimeError: the group has ended for good.
+        """
+        if self._awaiting_verdict is not None:
+            ray.get(self._mailbox.go_on.remote(self._awaiting_verdict))
+            self._awaiting_verdict = None
+        pending = self._mailbox.next_message.remote()
+        while True:
+            ready, _ = ray.wait([pending], timeout=1.0)
+            if ready:
+                message: Message = ray.get(pending)
+                if "report" in message:
+                    self._awaiting_verdict = message["report"]["epoch"]
+                return message
+            if not self._thread.is_alive():
+                raise RuntimeError("the group of Ray Train workers has ended") from self._error
+
+    def close(self) -> None:
+        """End the workers."""
+        ray.get(self._mailbox.close.remote())
+        self._thread.join(JOIN_SECONDS)
+
+    def _run(self, resources: Resources, storage: Path) -> None:
+        # Imported here: this module is also loaded by the driver, which needs neither torch nor Ray Train.
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        per_worker = {"CPU": resources.cpus_per_worker}
+        if resources.gpus_per_worker:
+            per_worker["GPU"] = resources.gpus_per_worker
+        trainer = TorchTrainer(
+            serve_trials,
+            train_loop_config={"mailbox": self._mailbox, "threads": max(1, int(resources.cpus_per_worker))},
+            scaling_config=ScalingConfig(
+                num_workers=resources.workers_per_trial,
+                use_gpu=resources.gpus_per_worker > 0,
+                resources_per_worker=per_worker,
+            ),
+            run_config=RunConfig(
+                name=f"workers-{time.time_ns()}",
+                storage_path=str(storage),
+                # Lost workers are always replaced; the mailbox fails a trial that keeps losing them.
+                failure_config=FailureConfig(max_failures=-1),
+            ),
+        )
+        try:
+            trainer.fit()
+        except BaseException as error:
+            self._error = error
+            raise
+
+
+def serve_trials(loop_config: dict[str, Any]) -> None:
+    """What every Ray Train worker runs: trial after trial, until the mailbox closes."""
+    import torch
+    from ray.train.torch import get_device
+
+    from kmcl_platform.training.workers import Workers, join_workers
+
+    mailbox = loop_config["mailbox"]
+    # The same number of threads on every machine: it decides the order of floating-point sums.
+    torch.set_num_threads(loop_config["threads"])
+    joined = join_workers()
+    workers = Workers(joined.rank, joined.world_size, get_device())
+    place = workers.broadcast(ray.get(mailbox.first_place.remote()) if workers.is_first else 0)
+    while (assignment := ray.get(mailbox.take.remote(place))) is not None:
+        _train(mailbox, place, assignment, workers)
+        place += 1
+        gc.collect()
+        if workers.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> None:
+    import torch
+
+    from kmcl_platform.data.catalog import open_manifest
+    from kmcl_platform.training.fit import fit
+
+    def report(result: EpochReport) -> bool:
+        return bool(ray.get(mailbox.report.remote(place, result.model_dump())))
+
+    def fail_and_leave(error: Exception) -> NoReturn:
+        # The trial's own fault, but perhaps on this worker alone: the others wait for it in a collective operation,
+        # so the group has to be replaced, which raising does.
+        ray.get(mailbox.fail.remote(place, str(error) if isinstance(error, KmclError) else _one_line(error)))
+        raise error
+
+    config = TrialConfig.model_validate(assignment["config"])
+    try:
+        manifest = open_manifest(config.data.source, Path(assignment["data_dir"]))
+        fit(config, manifest, checkpoints=Path(assignment["checkpoints"]), report=report, workers=workers)
+    except (Diverged, ConfigError) as error:
+        # Raised on every worker alike: the group is whole and takes the next trial.
+        if workers.is_first:
+            ray.get(mailbox.fail.remote(place, str(error)))
+    except torch.OutOfMemoryError as error:
+        fail_and_leave(error)
+    except (RuntimeError, OSError, ray.exceptions.RayError) as error:
+        # Perhaps the echo of another worker's death, or a disk that was away: the trial is tried again from its last
+        # checkpoint, by the group that Ray Train starts in this one's place.
+        ray.get(mailbox.note_error.remote(_one_line(error)))
+        raise
+    except Exception as error:
+        fail_and_leave(error)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

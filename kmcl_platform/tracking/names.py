@@ -1,0 +1,43 @@
+"""What the platform writes into MLflow beside an epoch's metrics: outcomes of a trial, tags, metrics, files."""
+
+from enum import StrEnum
+
+
+class TrialOutcome(StrEnum):
+    """Why a trial ended. MLflow has no status for a pruned run, so the outcome is a tag (`kmcl.outcome`)."""
+
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+STATUS = {
+    TrialOutcome.COMPLETED: "FINISHED",
+    TrialOutcome.PRUNED: "FINISHED",
+    TrialOutcome.FAILED: "FAILED",
+    TrialOutcome.INTERRUPTED: "KILLED",
+}
+"""The MLflow status of a run by its trial's outcome."""
+
+RUNNING = "running"
+"""The tag `kmcl.outcome` of a trial that has not ended."""
+
+SEARCH_TAG = "kmcl.search"
+ROLE_TAG = "kmcl.role"
+"""`search` on the parent run, `trial` on its children."""
+TRIAL_TAG = "kmcl.trial"
+"""The trial's key, SEARCH-NUMBER: by it a continued search finds the run again."""
+NUMBER_TAG = "kmcl.number"
+BASELINE_TAG = "kmcl.baseline"
+OUTCOME_TAG = "kmcl.outcome"
+REASON_TAG = "kmcl.reason"
+
+EPOCHS = "epochs"
+EPOCH_SECONDS = "epoch_seconds"
+WALL_SECONDS = "wall_seconds"
+OBJECTIVE = "objective"
+BEST_OBJECTIVE = "best_objective"
+
+SEARCH_FILE = "search_file.yaml"
+LEADERBOARD_FILE = "leaderboard.json"

@@ -1,0 +1,251 @@
+"""SearchRuns: MLflow's record of one search, written so that a killed and continued search leaves one record."""
+
+import json
+import math
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Literal
+
+from kmcl_platform.config.epoch_report import EpochReport
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.store import Store
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.errors import SearchError
+from kmcl_platform.tracking.database import artifact_location, connect, find_runs, locked, store_name, write
+from kmcl_platform.tracking.leaderboard import Leaderboard, build_leaderboard, count_outcomes, read_artifact
+from kmcl_platform.tracking.links import run_table_url
+from kmcl_platform.tracking.names import (
+    BASELINE_TAG,
+    BEST_OBJECTIVE,
+    EPOCH_SECONDS,
+    EPOCHS,
+    LEADERBOARD_FILE,
+    NUMBER_TAG,
+    OBJECTIVE,
+    OUTCOME_TAG,
+    REASON_TAG,
+    ROLE_TAG,
+    RUNNING,
+    SEARCH_FILE,
+    SEARCH_TAG,
+    STATUS,
+    TRIAL_TAG,
+    WALL_SECONDS,
+    TrialOutcome,
+)
+from kmcl_platform.tracking.provenance import log_bytes, record_search
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+__all__ = ["SearchRuns", "TrialOutcome"]
+
+SearchOutcome = Literal["finished", "interrupted", "failed"]
+PARENT_STATUS: dict[SearchOutcome, str] = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+RECORDED_TAG = "kmcl.recorded"
+"""On the parent run once its files and params are all there: a process may be killed while writing them."""
+
+
+@dataclass
+class _Trial:
+    """A child run, and the seconds of every epoch that it holds."""
+
+    run_id: str
+    seconds: dict[int, float]
+
+
+class SearchRuns:
+    """MLflow's record of one search: an experiment, a parent run, a child run for each trial.
+
+    Everything here may be repeated, by this process or a later one, without writing anything twice.
+
+    Attributes:
+        experiment_id: the experiment that carries the search's name.
+        parent_id: the run of the search itself.
+    """
+
+    def __init__(self, store: Store, client: "MlflowClient", file: SearchFile, experiment_id: str, parent_id: str):
+        self.experiment_id = experiment_id
+        self.parent_id = parent_id
+        self._store = store
+        self._client = client
+        self._file = file
+        self._trials: dict[int, _Trial] = {}
+
+    @classmethod
+    def open(cls, store: Store, file: SearchFile, content: bytes, origin: str) -> "SearchRuns":
+        """Begin the record of a search, or go on with the one that is there.
+
+        Args:
+            store: where it is kept.
+            file: the search.
+            content: the bytes that `file` was read from, kept as they are. Where a search goes on with others than it
+                began with, those are kept beside the first.
+            origin: the search file's name, for the reader of the record.
+
+        Raises:
+            SearchError: the store cannot be opened, or the search was deleted in MLflow.
+        """
+        client = connect(store)
+        with locked(store):
+            experiment_id = _find_or_create_experiment(client, store, file.name)
+            tags = {SEARCH_TAG: file.name, ROLE_TAG: "search"}
+            found = find_runs(client, experiment_id, role="search", search=file.name)
+            parent = found[0] if found else client.create_run(experiment_id, tags=tags, run_name=file.name)
+            parent_id = parent.info.run_id
+            if found:
+                client.update_run(parent_id, status="RUNNING")
+            if RECORDED_TAG not in parent.data.tags:
+                record_search(client, parent_id, file, content, origin)
+                client.set_tag(parent_id, RECORDED_TAG, "true")
+            elif read_artifact(client, parent_id, SEARCH_FILE) != content:
+                log_bytes(client, parent_id, content, f"continued_with/{sha256(content).hexdigest()[:12]}.yaml")
+        return cls(store, client, file, experiment_id, parent_id)
+
+    def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool) -> None:
+        """Open the trial's run, which holds every value of its config as a param; an ended one is running again."""
+        tags = {OUTCOME_TAG: RUNNING, REASON_TAG: ""}
+        with locked(self._store):
+            run = self._find_trial(number)
+            if run is None:
+                own = {
+                    "mlflow.parentRunId": self.parent_id,
+                    SEARCH_TAG: self._file.name,
+                    ROLE_TAG: "trial",
+                    TRIAL_TAG: self._trial_key(number),
+                    NUMBER_TAG: str(number),
+                    BASELINE_TAG: str(baseline).lower(),
+                }
+                name = f"trial-{number:04d}" + ("-baseline" if baseline else "")
+                run = self._client.create_run(self.experiment_id, tags=own | tags, run_name=name)
+            else:
+                self._client.update_run(run.info.run_id, status="RUNNING")
+        write(self._client, run.info.run_id, params=config.flat(), tags=tags)
+        self._trials[number] = self._load_trial(run)
+
+    def log_epoch(self, number: int, report: EpochReport) -> None:
+        """Write an epoch's metrics in one request; an epoch that the run holds already is left as it is.
+
+        Raises:
+            SearchError: the trial was never begun.
+        """
+        trial = self._trial(number)
+        if report.epoch in trial.seconds:
+            return
+        seconds = trial.seconds | {report.epoch: report.seconds}
+        # wall_seconds is brought up to date here so that it holds for a trial whose end nobody lived to record.
+        own = {EPOCHS: report.epoch, EPOCH_SECONDS: report.seconds, WALL_SECONDS: sum(seconds.values())}
+        write(self._client, trial.run_id, metrics={**report.metrics, **own}, step=report.epoch)
+        trial.seconds = seconds
+
+    def end_trial(self, number: int, outcome: TrialOutcome, reason: str = "", *, objective: float | None) -> None:
+        """Close the trial's run with what truly happened.
+
+        Args:
+            number: the trial's number.
+            outcome: why it ended.
+            reason: one line for the reader of the record.
+            objective: the value that the study was told; None where it was told none.
+
+        Raises:
+            SearchError: the trial was never begun.
+            ValueError: the objective is not a finite number, which no study takes.
+        """
+        if objective is not None and not math.isfinite(objective):
+            raise ValueError(f"trial {number}: objective: got {objective}; valid: a finite number or None")
+        trial = self._trial(number)
+        outcome = TrialOutcome(outcome)
+        data = self._client.get_run(trial.run_id).data
+        values = {WALL_SECONDS: sum(trial.seconds.values())}
+        if objective is not None:
+            values[OBJECTIVE] = objective
+        metrics = {name: value for name, value in values.items() if data.metrics.get(name) != value}
+        tags = {OUTCOME_TAG: str(outcome), REASON_TAG: reason}
+        write(self._client, trial.run_id, metrics=metrics, tags=tags, step=max(trial.seconds, default=0))
+        self._close(trial.run_id, outcome)
+
+    def end(self, outcome: SearchOutcome) -> None:
+        """Close the search's run, and every trial's that still runs as interrupted; write the leaderboard."""
+        for run in find_runs(self._client, self.experiment_id, role="trial", search=self._file.name):
+            if run.info.status != "RUNNING":
+                continue
+            told = run.data.tags.get(OUTCOME_TAG, RUNNING)
+            if told == RUNNING:
+                number = int(run.data.tags[NUMBER_TAG])
+                self.end_trial(number, TrialOutcome.INTERRUPTED, "the search ended while it ran", objective=None)
+            else:  # killed between an end_trial's two requests
+                self._close(run.info.run_id, TrialOutcome(told))
+        self._log_leaderboard()
+        self._client.set_terminated(self.parent_id, PARENT_STATUS[outcome])
+
+    def trial_outcomes(self) -> dict[int, str]:
+        """What MLflow says of every trial: its number to its outcome, or to `running`."""
+        runs = find_runs(self._client, self.experiment_id, role="trial", search=self._file.name)
+        return {int(run.data.tags[NUMBER_TAG]): run.data.tags.get(OUTCOME_TAG, RUNNING) for run in runs}
+
+    def link(self, ui: str) -> str:
+        """Where the MLflow UI at `ui` shows the search's trials, the best first."""
+        objective = self._file.objective
+        return run_table_url(ui, self.experiment_id, objective.metric, objective.mode)
+
+    def _trial_key(self, number: int) -> str:
+        return f"{self._file.name}-{number:04d}"
+
+    def _find_trial(self, number: int) -> "Run | None":
+        found = find_runs(self._client, self.experiment_id, trial=self._trial_key(number))
+        return found[0] if found else None
+
+    def _load_trial(self, run: "Run") -> _Trial:
+        history = self._client.get_metric_history(run.info.run_id, EPOCH_SECONDS)
+        return _Trial(run.info.run_id, {point.step: point.value for point in history})
+
+    def _trial(self, number: int) -> _Trial:
+        if number not in self._trials:
+            run = self._find_trial(number)
+            if run is None:
+                raise SearchError(f"search {self._file.name!r} has no trial {number}; valid: one that was begun")
+            self._trials[number] = self._load_trial(run)
+        return self._trials[number]
+
+    def _close(self, run_id: str, outcome: TrialOutcome) -> None:
+        # Ending a run that has ended would move its end time.
+        if self._client.get_run(run_id).info.status != STATUS[outcome]:
+            self._client.set_terminated(run_id, STATUS[outcome])
+
+    def _log_leaderboard(self) -> None:
+        leaderboard = build_leaderboard(self._client, self._file, self.experiment_id, self.parent_id)
+        # log_table would append to the table of an earlier end; this is its file format and its tag.
+        self._client.log_text(self.parent_id, _to_mlflow_table(leaderboard), LEADERBOARD_FILE)
+        tables = json.loads(self._client.get_run(self.parent_id).data.tags.get("mlflow.loggedArtifacts", "[]"))
+        table = {"path": LEADERBOARD_FILE, "type": "table"}
+        tags = {"mlflow.loggedArtifacts": json.dumps(tables if table in tables else [*tables, table])}
+        counts = count_outcomes(leaderboard.rows)
+        metrics: dict[str, float] = {f"trials/{name}": counts.get(name, 0) for name in TrialOutcome}
+        if leaderboard.rows and leaderboard.rows[0].rank == 1:
+            metrics[BEST_OBJECTIVE] = leaderboard.rows[0].objective or 0.0
+        write(self._client, self.parent_id, metrics=metrics, tags=tags)
+
+
+def _find_or_create_experiment(client: "MlflowClient", store: Store, search: str) -> str:
+    experiment = client.get_experiment_by_name(search)
+    if experiment is None:
+        return client.create_experiment(search, artifact_location(store, search), {SEARCH_TAG: search})
+    if experiment.lifecycle_stage != "active":
+        raise SearchError(
+            f"{store_name(store)}: the experiment of search {search!r} was deleted in MLflow; "
+            "valid: restore it there, or another name in the search file"
+        )
+    if SEARCH_TAG not in experiment.tags:
+        client.set_experiment_tag(experiment.experiment_id, SEARCH_TAG, search)
+    return str(experiment.experiment_id)
+
+
+def _to_mlflow_table(leaderboard: Leaderboard) -> str:
+    columns = ["rank", "trial", "outcome", "baseline", "epochs", leaderboard.metric, WALL_SECONDS, "run_id"]
+    data = [
+        [row.rank, row.number, row.outcome, row.baseline, row.epochs, row.objective, row.wall_seconds, row.run_id]
+        + [row.values[path] for path in leaderboard.paths]
+        for row in leaderboard.rows
+    ]
+    return json.dumps({"columns": columns + leaderboard.paths, "data": data}, allow_nan=False)

@@ -1,0 +1,48 @@
+"""The only place where configuration becomes objects."""
+
+from kmcl_platform.config.trial_config import LossConfig, ModelConfig, TrialConfig
+from kmcl_platform.data.dataset import ImageDataset
+from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.transforms import EvalTransform
+from kmcl_platform.errors import ConfigError
+from kmcl_platform.method.backbone import Backbone
+from kmcl_platform.method.kernel_mixture import KernelMixtureHead
+from kmcl_platform.method.losses import KmclLoss
+from kmcl_platform.method.model import KmclModel
+
+
+def build_model(config: ModelConfig, num_classes: int) -> KmclModel:
+    """The network, initialised from torch's global random state.
+
+    Raises:
+        ConfigError: timm does not know the backbone.
+    """
+    try:
+        backbone = Backbone(name=config.backbone, pretrained=config.pretrained)
+    except ValueError as error:
+        raise ConfigError(f"model.backbone: {error}") from None
+    head = KernelMixtureHead(
+        num_features=backbone.num_features, num_classes=num_classes, kernels_per_class=config.kernels_per_class
+    )
+    return KmclModel(backbone, head)
+
+
+def build_loss(config: LossConfig) -> KmclLoss:
+    """The objective."""
+    return KmclLoss(
+        objective=config.objective,
+        temperature=config.temperature,
+        asymmetric_weight=config.asymmetric_weight,
+        reconstruction_weight=config.reconstruction_weight,
+        contrastive_weight=config.contrastive_weight,
+        gamma_positive=config.gamma_positive,
+        gamma_negative=config.gamma_negative,
+        clip=config.clip,
+        detach_focusing=config.detach_focusing,
+    )
+
+
+def build_dataset(config: TrialConfig, manifest: Manifest, split: str, backbone: Backbone) -> ImageDataset:
+    """One split's images, resized and normalised as the backbone expects."""
+    transform = EvalTransform(image_size=config.data.image_size, mean=backbone.mean, std=backbone.std)
+    return ImageDataset(manifest, split, transform)

@@ -1,0 +1,54 @@
+"""Scores of a whole split, whatever the number of workers."""
+
+import torch
+from torch import nn
+
+from kmcl_platform.data.dataset import ImageDataset, ShardedSequence, build_loader
+from kmcl_platform.method.metrics import evaluate_scores
+from kmcl_platform.training.workers import Workers
+
+
+@torch.no_grad()
+def score_split(
+    model: nn.Module, dataset: ImageDataset, *, batch_size: int, workers: Workers, processes: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score every image of a split once, dealt out over the workers.
+
+    Args:
+        model: gives (features_BD, mixture); is put into evaluation mode.
+        dataset: N images.
+        batch_size: images per forward pass on each worker.
+        workers: who shares the work.
+        processes: decoding processes for each worker.
+
+    Returns:
+        scores_NK, probabilities in [0, 1], and targets_NK (1, 0, or -1 for unknown), both on the CPU, in the split's
+        order, on every worker.
+    """
+    model.eval()
+    sampler = ShardedSequence(len(dataset), rank=workers.rank, world_size=workers.world_size)
+    loader = build_loader(
+        dataset,
+        sampler,
+        batch_size=batch_size,
+        drop_last=False,
+        processes=processes,
+        pin_memory=workers.device.type == "cuda",
+    )
+    # Begun with no rows, for a worker that gets no image.
+    scores = [torch.empty((0, dataset.num_classes))]
+    targets = [torch.empty((0, dataset.num_classes), dtype=torch.int8)]
+    for images_B3HW, targets_BK in loader:
+        _, mixture = model(images_B3HW.to(workers.device, non_blocking=True))
+        scores.append(mixture.logits_BK.float().sigmoid().cpu())
+        targets.append(targets_BK)
+    # Gathered on the device of the process group: NCCL cannot gather from the CPU.
+    total = len(dataset)
+    scores_NK = workers.gather_interleaved(torch.cat(scores).to(workers.device), total).cpu()
+    targets_NK = workers.gather_interleaved(torch.cat(targets).to(workers.device), total).cpu()
+    return scores_NK, targets_NK
+
+
+def split_metrics(split: str, scores_NK: torch.Tensor, targets_NK: torch.Tensor) -> dict[str, float]:
+    """Every evaluation metric under `SPLIT/NAME`; those that are undefined on this split are left out."""
+    return {f"{split}/{name}": value for name, value in evaluate_scores(scores_NK, targets_NK).items()}

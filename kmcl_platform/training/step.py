@@ -1,0 +1,97 @@
+"""One optimizer step, and the watch over the terms of the loss."""
+
+import torch
+from torch import nn
+
+from kmcl_platform.config.epoch_report import TRAIN_LOSSES
+from kmcl_platform.errors import Diverged
+from kmcl_platform.method.losses import KmclLoss, LossParts
+from kmcl_platform.training.workers import Workers
+
+CHECK_EVERY = 50
+"""Steps between looks at the loss. A look waits for the device and all workers, so it is not taken at every step."""
+
+
+class TrainStep:
+    """Forward, loss in float32, backward, clip, update."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: KmclLoss,
+        optimizer: torch.optim.Optimizer,
+        *,
+        device: torch.device,
+        mixed_precision: bool,
+        gradient_clip_norm: float | None,
+    ) -> None:
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.device = device
+        self.gradient_clip_norm = gradient_clip_norm
+        self.mixed_precision = mixed_precision and device.type == "cuda"
+        self.dtype = torch.bfloat16 if self.mixed_precision and torch.cuda.is_bf16_supported() else torch.float16
+        # bfloat16 has float32's range: only float16 needs its gradients scaled.
+        self.scaler = torch.amp.GradScaler(
+            device.type, enabled=self.mixed_precision and self.dtype is torch.float16
+        )
+
+    def __call__(self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> LossParts:
+        """Update the model on one batch; returns the detached terms of the loss, still on the device."""
+        images_B3HW = images_B3HW.to(self.device, non_blocking=True)
+        targets_BK = targets_BK.to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.mixed_precision):
+            features_BD, mixture = self.model(images_B3HW)
+        parts = self.loss(features_BD, mixture, targets_BK)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(parts.total).backward()  # type: ignore[no-untyped-call]
+        if self.gradient_clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return LossParts(*(part.detach() for part in parts))
+
+
+class LossWatch:
+    """Collects the terms of each step; finds the first step at which one is not finite on any worker."""
+
+    def __init__(self, workers: Workers, first_step: int) -> None:
+        self._workers = workers
+        self._first_step = first_step
+        self._pending: list[torch.Tensor] = []
+        self._checked: list[torch.Tensor] = []
+
+    def add(self, parts: LossParts) -> None:
+        """Take the terms of the next step.
+
+        Raises:
+            Diverged: a term was not finite in one of the last `CHECK_EVERY` steps.
+        """
+        self._pending.append(torch.stack([part.float() for part in parts]))
+        if len(self._pending) >= CHECK_EVERY:
+            self._check()
+
+    def means(self) -> dict[str, float]:
+        """Mean of each term over all steps and workers, under its metric name.
+
+        Raises:
+            Diverged: a term was not finite.
+        """
+        self._check()
+        mean = torch.cat(self._checked).mean(dim=0)
+        return dict(zip(TRAIN_LOSSES, mean.tolist(), strict=True))
+
+    def _check(self) -> None:
+        if not self._pending:
+            return
+        terms = self._workers.mean(torch.stack(self._pending)).cpu()
+        self._pending = []
+        finite = terms.isfinite()
+        if not finite.all():
+            row = int((~finite.all(dim=1)).nonzero()[0])
+            step = self._first_step + sum(len(part) for part in self._checked) + row
+            names = [name for name, good in zip(TRAIN_LOSSES, finite[row].tolist(), strict=True) if not good]
+            raise Diverged(f"diverged at step {step}: not finite: {', '.join(names)}")
+        self._checked.append(terms)
