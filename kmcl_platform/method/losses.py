@@ -93,9 +93,7 @@ def binary_cross_entropy(logits_BK: Tensor, targets_BK: Tensor, known_BK: Tensor
     return total / len(logits_BK)
 
 
-def reconstruction_loss(
-    features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, known_BK: Tensor
-) -> Tensor:
+def reconstruction_loss(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, known_BK: Tensor) -> Tensor:
     """Mean of -log(Σ_{k: y=1} π g / Σ_k π g) over samples with a positive label (METHOD.md, loss 2; corrected).
 
     Args:
@@ -249,9 +247,7 @@ class KmclLoss(nn.Module):
             mixture = KernelMixture(*(_at_least_float32(part) for part in mixture))
             return self._compute(_at_least_float32(features_BD), mixture, targets_BK, targets_BK >= 0)
 
-    def _compute(
-        self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, known_BK: Tensor
-    ) -> LossParts:
+    def _compute(self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, known_BK: Tensor) -> LossParts:
         logits_BK = mixture.logits_BK
         grad = torch.is_grad_enabled()
         with torch.set_grad_enabled(grad and self.asymmetric_weight > 0):

@@ -33,7 +33,9 @@ class KmclModel(nn.Module):
     def __init__(self, backbone: Backbone, head: KernelMixtureHead) -> None:
         super().__init__()
         if head.num_features != backbone.num_features:
-            raise ValueError(f"head: got num_features {head.num_features}; wanted the backbone's {backbone.num_features}")
+            raise ValueError(
+                f"head: got num_features {head.num_features}; wanted the backbone's {backbone.num_features}"
+            )
         self.backbone = backbone
         self.head = head
 

@@ -1,8 +1,9 @@
 """Kernels between features and mixtures, and similarities between mixtures, all in log space.
 
-Shape suffixes: B batch, D features, K classes, C kernels per class, P rows (n, k) with a positive label. Where two
-kernels meet, the second C belongs to the second of them.
+Shape suffixes: B batch, D features, K classes, C kernels per class, P rows (n, k) with a positive label.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,37 +48,50 @@ def log_similarity(num_features: int, mixture: KernelMixture, sample_P: Tensor, 
         log_rho_PB, at most 0 (to rounding); 0 where j = n.
     """
     batch_size, _, num_kernels = mixture.means_BKC.shape
-    means_KBC = mixture.means_BKC.transpose(0, 1)
-    deviations_KBC = mixture.variances_BKC.sqrt().transpose(0, 1)
     row_P = class_P * batch_size + sample_P
+
+    # C comes first: elementwise work and the sums over C then run along long contiguous rows.
+    def to_CKB(part_BKC: Tensor) -> Tensor:
+        return part_BKC.permute(2, 1, 0).contiguous()
+
     # index_select, because its backward is several times faster on CPUs than that of advanced indexing.
+    def rows_CP1(part_CKB: Tensor) -> Tensor:
+        return part_CKB.flatten(1).index_select(1, row_P).unsqueeze(2)
+
+    def columns_CPB(part_CKB: Tensor) -> Tensor:
+        return part_CKB.index_select(1, class_P)
+
+    means_CKB, deviations_CKB = to_CKB(mixture.means_BKC), to_CKB(mixture.variances_BKC.sqrt())
     if num_kernels == 1:
-        means_KB, deviations_KB = means_KBC.squeeze(2), deviations_KBC.squeeze(2)
+        # One component: its weight cancels and each norm is 1.
         return _log_bhattacharyya(
             num_features,
-            means_KB.reshape(-1).index_select(0, row_P).unsqueeze(1),
-            deviations_KB.reshape(-1).index_select(0, row_P).unsqueeze(1),
-            means_KB.index_select(0, class_P),
-            deviations_KB.index_select(0, class_P),
-        )
-    log_weights_KBC = mixture.log_weights_BKC.transpose(0, 1)
-    parts_KBC = (means_KBC, deviations_KBC, log_weights_KBC)
-    rows_P1C = [part.reshape(-1, 1, num_kernels).index_select(0, row_P) for part in parts_KBC]
-    columns_PBC = [part.index_select(0, class_P) for part in parts_KBC]
-    log_product_PB = _log_inner_product(num_features, rows_P1C, columns_PBC)
-    log_norm_KB = 0.5 * _log_inner_product(num_features, parts_KBC, parts_KBC)
-    log_norm_P1 = log_norm_KB.reshape(-1, 1).index_select(0, row_P)
-    return log_product_PB - log_norm_P1 - log_norm_KB.index_select(0, class_P)
+            rows_CP1(means_CKB),
+            rows_CP1(deviations_CKB),
+            columns_CPB(means_CKB),
+            columns_CPB(deviations_CKB),
+        ).squeeze(0)
+    kernels = _Kernels(means_CKB, deviations_CKB, to_CKB(mixture.log_weights_BKC))
+    rows = _Kernels(*(rows_CP1(part_CKB) for part_CKB in kernels))
+    columns = _Kernels(*(columns_CPB(part_CKB) for part_CKB in kernels))
+    log_norm_1KB = 0.5 * _log_inner_product(num_features, kernels, kernels).unsqueeze(0)
+    log_norms_PB = (rows_CP1(log_norm_1KB) + columns_CPB(log_norm_1KB)).squeeze(0)
+    return _log_inner_product(num_features, rows, columns) - log_norms_PB
 
 
-def _log_inner_product(
-    num_features: int, left: tuple[Tensor, ...] | list[Tensor], right: tuple[Tensor, ...] | list[Tensor]
-) -> Tensor:
-    """Log of Σ_cc' α_c α_c' ρ(c, c'); each side is means, deviations, log weights of shape (..., C)."""
-    (means, deviations, log_weights) = (part.unsqueeze(-1) for part in left)
-    (other_means, other_deviations, other_log_weights) = (part.unsqueeze(-2) for part in right)
-    log_rho = _log_bhattacharyya(num_features, means, deviations, other_means, other_deviations)
-    return (log_weights + other_log_weights + log_rho).logsumexp((-2, -1))
+class _Kernels(NamedTuple):
+    """Components of mixtures, all of shape (C, ...)."""
+
+    means: Tensor
+    deviations: Tensor
+    log_weights: Tensor
+
+
+def _log_inner_product(num_features: int, left: _Kernels, right: _Kernels) -> Tensor:
+    """Log of Σ_cc' α_c α_c' ρ(c, c') for each pair of mixtures; what follows C broadcasts."""
+    means, deviations, log_weights = (part.unsqueeze(1) for part in left)
+    log_rho = _log_bhattacharyya(num_features, means, deviations, right.means, right.deviations)
+    return (log_weights + right.log_weights + log_rho).logsumexp((0, 1))
 
 
 def _log_bhattacharyya(

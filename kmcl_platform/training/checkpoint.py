@@ -53,8 +53,8 @@ def write_checkpoint(
     final = folder / f"epoch-{state.epoch:04d}"
     draft = folder / f".writing-{final.name}-{os.getpid()}"
     draft.mkdir()
-    save_file(model.state_dict(), draft / MODEL)
-    save_file(average.state_dict(), draft / AVERAGE)
+    save_file(_contiguous(model), draft / MODEL)
+    save_file(_contiguous(average), draft / AVERAGE)
     torch.save(optimizer_state, draft / OPTIMIZER)
     document = {
         "config": state.config.model_dump(),
@@ -96,3 +96,8 @@ def read_optimizer_state(checkpoint: Path, device: torch.device) -> dict[str, An
     """Read the optimizer's part of a checkpoint; no code in the file is run."""
     state: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location=device, weights_only=True)
     return state
+
+
+def _contiguous(module: nn.Module) -> dict[str, torch.Tensor]:
+    """A module's state in the plain memory layout, the only one that safetensors knows."""
+    return {name: tensor.contiguous() for name, tensor in module.state_dict().items()}

@@ -39,7 +39,7 @@ class TrainStep:
 
     def __call__(self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> LossParts:
         """Update the model on one batch; returns the detached terms of the loss, still on the device."""
-        images_B3HW = images_B3HW.to(self.device, non_blocking=True)
+        images_B3HW = images_B3HW.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         targets_BK = targets_BK.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.mixed_precision):
             features_BD, mixture = self.model(images_B3HW)
