@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STORE ?= kmcl_store
 
-.PHONY: help demo test check fast lint gpu lock clean
+.PHONY: help demo test check gpu lock
 
 help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
@@ -17,7 +17,7 @@ help:
 
 # The set-up is done once, and again when the locked dependencies change.
 $(READY): requirements.lock pyproject.toml
-	@echo "== set-up: a virtual environment in $(VENV), with the locked dependencies (several GB the first time)"
+	@echo "== set-up: a virtual environment in $(VENV) with the locked dependencies (several GB the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
@@ -26,7 +26,29 @@ $(READY): requirements.lock pyproject.toml
 	@echo "== set-up done"
 
 demo: $(READY)
-	@echo "== 1/3 search: 12 KMCL trials on handwritten digits, by Ray Tune, Optuna and Ray Train"
+	@echo "== 1/3 search: 12 KMCL trials on handwritten digits"
 	@$(BIN)/kmcl search search_spaces/digits.yaml --store $(STORE)
-	@echo "== 2/3 predict and promote: the best trial on the sealed test split, then into the registry"
+	@echo "== 2/3 promote: the best trial, on the sealed test split"
 	@$(BIN)/kmcl promote digits --store $(STORE)
+	@echo "== 3/3 predict: the champion labels six test images (their names say what they show)"
+	@$(BIN)/kmcl predict models:/digits@champion $(STORE)/data/digits_samples/*.png --store $(STORE)
+	@echo
+	@$(BIN)/kmcl promote digits --store $(STORE)
+
+test: $(READY)
+	@echo "== every test, the slow ones with real Ray and MLflow processes included"
+	@$(BIN)/python -m pytest tests --durations=10
+
+check: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --diff . 2>&1 | tail -n 20
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest tests -m "not slow"
+
+gpu: $(READY)
+	@$(BIN)/python -m pytest tests/gpu
+
+# Written without the index's address, so that any index can serve it.
+lock:
+	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--python-version 3.11 --group dev pyproject.toml -o requirements.lock

@@ -9,6 +9,9 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
+_KINDS = {"uniform", "loguniform", "int", "choice", "successive_halving", "hyperband", "none"}
+
+
 def describe_error(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """Tell the first problem of a pydantic error in one line: dotted path, value got, what is valid.
 
@@ -19,12 +22,18 @@ def describe_error(error: ValidationError, model: type[BaseModel], prefix: str =
     """
     problems = error.errors(include_url=False)
     first = problems[0]
-    location = tuple(str(part) for part in first["loc"])
+    # The tag of a union (`kind`) is part of pydantic's location, but not of the file's path.
+    location = tuple(str(part) for part in first["loc"] if part not in _KINDS)
     path = ".".join((prefix, *location) if prefix else location)
     if first["type"] == "extra_forbidden":
         line = f"{path}: unknown name; valid: {', '.join(_field_names(model, location[:-1]))}"
     elif first["type"] == "missing":
         line = f"{path}: missing; it is required"
+    elif first["type"] == "union_tag_invalid":
+        context = first["ctx"]
+        line = f"{path}.kind: got {context['tag']!r}; valid: {context['expected_tags']}"
+    elif first["type"] == "union_tag_not_found":
+        line = f"{path}.kind: missing; valid: one of the kinds that README.md lists"
     else:
         message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("should be ")
         got = "" if isinstance(first["input"], dict) else f"got {first['input']!r}; "

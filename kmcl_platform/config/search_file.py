@@ -240,7 +240,7 @@ def parse_search_file(content: bytes, origin: str) -> SearchFile:
         ConfigError: as `read_search_file`.
     """
     try:
-        tree = yaml.load(content.decode(), Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
+        tree = yaml.load(content.decode(), Loader=_UniqueKeyLoader)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{origin}: not UTF-8 text (byte {error.start}); valid: a YAML search file") from None
     except yaml.MarkedYAMLError as error:
@@ -305,7 +305,9 @@ def _check_condition(file: SearchFile, path: str, condition: str, value: Scalar)
         before = ", ".join(paths[: paths.index(path)]) or "none"
         raise ConfigError(f"space.{path}.when: got {condition!r}; valid: a path of the space named before it: {before}")
     if not file.space[condition].contains(value):
-        raise ConfigError(f"space.{path}.when.{condition}: got {value!r}; valid: a value that space.{condition} can take")
+        raise ConfigError(
+            f"space.{path}.when.{condition}: got {value!r}; valid: a value that space.{condition} can take"
+        )
 
 
 def _check_trial(file: SearchFile, values: dict[str, Scalar], place: str, got: object) -> None:

@@ -60,6 +60,6 @@ def _write_samples(manifest: Manifest, folder: Path) -> None:
             path = folder / f"{manifest.name}-test-{i:04d}_labels-{labels}.png"
             temporary = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
             temporary.write_bytes(encoded[i].as_py())
-            os.replace(temporary, path)
+            temporary.replace(path)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written: {error}; valid: a writable folder") from None

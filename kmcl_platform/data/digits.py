@@ -1,7 +1,7 @@
 """The embedded dataset: mosaics of real handwritten digits, the same bytes on every machine.
 
 Legend of shapes: N mosaics, K = 10 classes, S = 4 cells of a mosaic, H = W = 40 pixels.
-Only whole numbers and `Generator.integers` over PCG64 are used, because floating-point results may differ between machines.
+Only whole numbers and `Generator.integers` over PCG64 are used: floating-point results may differ between machines.
 """
 
 import struct

@@ -56,7 +56,7 @@ class Manifest:
         if "bytes" in rows.column_names:
             data: bytes = rows["bytes"][row].as_py()
             return data
-        path = (self.root or Path()) / rows["image"][row].as_py()
+        path: Path = (self.root or Path()) / rows["image"][row].as_py()
         try:
             return path.read_bytes()
         except OSError as error:
@@ -123,7 +123,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     """
     path = path.absolute()
     if manifest.root is not None and "image" in manifest.table.column_names and manifest.root.absolute() != path.parent:
-        relative = [image for image in manifest.table["image"].to_pylist() if not os.path.isabs(image)]
+        relative = [image for image in manifest.table["image"].to_pylist() if not Path(image).is_absolute()]
         if relative:
             raise DataError(
                 f"{path}: image paths are relative to {manifest.root} (first: {relative[0]!r}); "
@@ -140,7 +140,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {_one_line(error)}; valid: a path in a writable folder") from None
     finally:

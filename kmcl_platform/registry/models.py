@@ -105,4 +105,6 @@ def _check_image(path: Path, data: bytes) -> None:
     try:
         Image.open(io.BytesIO(data)).verify()
     except Exception as error:  # Pillow's decoders raise errors of many kinds; all mean the same to the user.
-        raise DataError(f"{path}: not an image that can be decoded ({type(error).__name__}); valid: JPEG, PNG, …") from None
+        raise DataError(
+            f"{path}: not an image that can be decoded ({type(error).__name__}); valid: JPEG, PNG, …"
+        ) from None

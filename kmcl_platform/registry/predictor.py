@@ -99,5 +99,7 @@ def _decode(data: bytes, place: int) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         image.load()
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {place}: cannot be decoded ({error}); valid: an encoded image, such as JPEG or PNG") from None
+        raise DataError(
+            f"image {place}: cannot be decoded ({error}); valid: an encoded image, such as JPEG or PNG"
+        ) from None
     return image

@@ -113,9 +113,7 @@ def _log_test_metrics(client: "MlflowClient", run_id: str, metrics: dict[str, fl
     client.log_batch(run_id, metrics=entities)
 
 
-def _register(
-    client: "MlflowClient", model: str, row: LeaderboardRow, metrics: dict[str, float], model_id: str
-) -> str:
+def _register(client: "MlflowClient", model: str, row: LeaderboardRow, metrics: dict[str, float], model_id: str) -> str:
     from mlflow.exceptions import MlflowException
 
     try:

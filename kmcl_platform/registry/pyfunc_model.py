@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from kmcl_platform.registry.predictor import Predictor, read_predictor
 from kmcl_platform.registry.schema import IMAGE_COLUMN, LABELS_COLUMN, SCORE_PREFIX, THRESHOLD
 
 
-class KmclPythonModel(PythonModel):  # type: ignore[misc]
+class KmclPythonModel(PythonModel):
     """Encoded images in, labels and probabilities out."""
 
     _predictor: Predictor

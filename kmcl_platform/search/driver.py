@@ -16,7 +16,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.search.study import DurableStudy, Point, Verdict
 from kmcl_platform.search.view import SearchView
-from kmcl_platform.tracking.runs import SearchRuns
+from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
 
 
 class SearchDriver(Searcher, Stopper):
@@ -34,7 +34,7 @@ class SearchDriver(Searcher, Stopper):
 
     # Searcher -----------------------------------------------------------------------------------------------------
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Tune's own says FINISHED
         """The next trial, as the configuration of a `WarmTrial`."""
         point = self._study.next_point()
         if point is None:
@@ -88,14 +88,15 @@ class SearchDriver(Searcher, Stopper):
             return True
         self._study.report(point.number, report.epoch, value)
         self._view.epoch_finished(point.number, report, value)
+        # A repeated report of an epoch that others have since overtaken is no occasion to decide anew.
+        pruned = report.epoch >= point.reached and self._study.should_prune(point.number)
         if report.epoch == self._file.base.num_epochs:
             self._settle(trial_id, point, "completed", "", value)
-            return True
-        # A repeated report of an epoch that others have since overtaken is no occasion to decide anew.
-        if report.epoch >= point.reached and self._study.should_prune(point.number):
+        elif pruned:
             self._settle(trial_id, point, "pruned", f"stopped early after epoch {report.epoch}", value)
-            return True
-        return False
+        else:
+            return False
+        return True
 
     def stop_all(self) -> bool:
         """The search ends when no point is left, not before."""
@@ -107,17 +108,15 @@ class SearchDriver(Searcher, Stopper):
         for number, verdict in self._study.verdicts().items():
             if recorded.get(number) != verdict:
                 self._runs.begin_trial(number, self._study.config(number), baseline=self._study.is_baseline(number))
-                self._runs.end_trial(number, verdict, objective=self._study.value(number))
+                self._runs.end_trial(number, TrialOutcome(verdict), objective=self._study.value(number))
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its parts into snapshots that are never restored; database connections cannot go there.
         return {}
 
-    def _settle(
-        self, trial_id: str, point: Point, verdict: Verdict, reason: str, value: float | None = None
-    ) -> None:
+    def _settle(self, trial_id: str, point: Point, verdict: Verdict, reason: str, value: float | None = None) -> None:
         self._open.pop(trial_id)
-        self._runs.end_trial(point.number, verdict, reason, objective=value)
+        self._runs.end_trial(point.number, TrialOutcome(verdict), reason, objective=value)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
         self._study.tell(point.number, verdict, value if verdict == "completed" else None)
         self._view.trial_ended(point.number, verdict, reason, value, self._study.best_value())

@@ -18,7 +18,6 @@ from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import SearchError
 from kmcl_platform.search.space import suggest_values
 
-
 BASELINE = "baseline"
 DEFINITION = "definition"
 VALUES = "values"
@@ -90,10 +89,10 @@ class DurableStudy:
 
     def should_prune(self, number: int) -> bool:
         """Whether a trial is to be stopped at the last epoch it reported."""
+        # Asked in every case: by asking, a trial enters the rung's comparison, and others are held against the baseline.
+        verdict = self._trial(number).should_prune()
         frozen = self._frozen(number)
-        if frozen.user_attrs.get(BASELINE) or frozen.last_step == self._file.base.num_epochs:
-            return False
-        return self._trial(number).should_prune()
+        return verdict and not frozen.user_attrs.get(BASELINE) and frozen.last_step != self._file.base.num_epochs
 
     def tell(self, number: int, verdict: Verdict, value: float | None = None) -> None:
         """End a trial; one that has ended stays as it is."""

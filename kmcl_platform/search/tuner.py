@@ -1,5 +1,6 @@
 """Run a search: Ray, Tune, the study and the record, put together."""
 
+import logging
 import os
 import signal
 import threading
@@ -30,6 +31,9 @@ WORKER_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
+
+
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,13 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
 
 
 def _run(
-    file: SearchFile, content: bytes, origin: str, store: Store, study: DurableStudy, console: Console, address: str | None
+    file: SearchFile,
+    content: bytes,
+    origin: str,
+    store: Store,
+    study: DurableStudy,
+    console: Console,
+    address: str | None,
 ) -> SearchSummary:
     clock = _Clock()
     console.print(f"search {file.name}: starting Ray and opening the record in {store.root}", highlight=False)
@@ -108,12 +118,10 @@ def _run(
     except KeyboardInterrupt:
         outcome = "interrupted"
     finally:
-        runs.end(outcome)  # type: ignore[arg-type]
+        runs.end(outcome)
         _stop_ray()
     clock.lap("end")
-    return SearchSummary(
-        file.name, interrupted=outcome == "interrupted", already_finished=False, seconds=clock.seconds
-    )
+    return SearchSummary(file.name, interrupted=outcome == "interrupted", already_finished=False, seconds=clock.seconds)
 
 
 def _tune(file: SearchFile, store: Store, driver: Any, concurrency: int) -> None:
@@ -162,18 +170,23 @@ def _start_ray(address: str | None) -> None:
     # Ray and Tune read these when they are imported.
     os.environ.update({name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()})
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # Ray runs its workers at niceness 15: on a machine that does anything else, training would get the leavings.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
+    cluster = address or os.environ.get("RAY_ADDRESS")
+    where: dict[str, Any] = (
+        {"address": cluster}
+        if cluster
+        # Everything on loopback. The dashboard stays on: without it Ray leaks the reservations of stopped trials.
+        else {"address": "local", "include_dashboard": True, "dashboard_host": LOOPBACK, "_node_ip_address": LOOPBACK}
+    )
     try:
         ray.init(
-            address=address or os.environ.get("RAY_ADDRESS", "local"),
-            log_to_driver=False,
-            logging_level="ERROR",
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
-            **({} if address or "RAY_ADDRESS" in os.environ else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}),
+            **where, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": WORKER_ENVIRONMENT}
         )
     except ConnectionError as error:
-        raise ClusterError(f"Ray cluster at {address!r} cannot be reached: {' '.join(str(error).split())}") from None
+        raise ClusterError(f"Ray cluster at {cluster!r} cannot be reached: {' '.join(str(error).split())}") from None
 
 
 def _stop_ray() -> None:
@@ -200,5 +213,3 @@ class _Clock:
         now = time.monotonic()
         self.seconds[name] = now - self._last
         self._last = now
-
-

@@ -91,14 +91,18 @@ class SearchView:
             self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Group:
-        counts = {verdict: list(self._verdicts.values()).count(verdict) for verdict in ("completed", "pruned", "failed")}
+        counts = {
+            verdict: list(self._verdicts.values()).count(verdict) for verdict in ("completed", "pruned", "failed")
+        }
         head = Text(
-            f"{self._file.name}: {counts['completed']} finished · {counts['pruned']} stopped · {counts['failed']} failed "
-            f"· {len(self._running)} running   {self._summary()}"
+            f"{self._file.name}: {counts['completed']} finished · {counts['pruned']} stopped · "
+            f"{counts['failed']} failed · {len(self._running)} running   {self._summary()}"
         )
         rows = Table(box=None, show_header=False, padding=(0, 1))
         for number, running in sorted(self._running.items()):
             value = "starting" if running.value is None else f"{self._file.objective.metric} {running.value:.4f}"
             total = self._file.base.num_epochs
-            rows.add_row(f"trial {number}", ProgressBar(total, running.epoch, width=24), f"{running.epoch}/{total}", value)
+            rows.add_row(
+                f"trial {number}", ProgressBar(total, running.epoch, width=24), f"{running.epoch}/{total}", value
+            )
         return Group(head, rows)

@@ -222,7 +222,7 @@ def _initialise(store: Store, database: Path) -> None:
     level = log.level
     log.setLevel(logging.WARNING)
     try:
-        tables = SqlAlchemyStore(f"sqlite:///{building}", store.artifacts.as_uri())  # type: ignore[no-untyped-call]
+        tables = SqlAlchemyStore(f"sqlite:///{building}", store.artifacts.as_uri())
         tables.engine.dispose()
     finally:
         log.setLevel(level)

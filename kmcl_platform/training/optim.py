@@ -1,11 +1,11 @@
 """Optimizer, learning-rate schedule and weight averaging: the released recipe."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
+
+_Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -32,9 +32,9 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """
 
     @torch.no_grad()
-    def update(averaged: Iterable[torch.Tensor], current: Iterable[torch.Tensor], num_averaged: torch.Tensor) -> None:
+    def update(averaged: _Tensors, current: _Tensors, num_averaged: torch.Tensor | int) -> None:
         steps = int(num_averaged)
         share = 1 - min(decay, (1 + steps) / (10 + steps))
-        torch._foreach_lerp_(list(averaged), list(current), share)  # type: ignore[arg-type]
+        torch._foreach_lerp_(averaged, current, share)
 
     return AveragedModel(model, multi_avg_fn=update)

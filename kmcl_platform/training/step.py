@@ -33,9 +33,7 @@ class TrainStep:
         self.mixed_precision = mixed_precision and device.type == "cuda"
         self.dtype = torch.bfloat16 if self.mixed_precision and torch.cuda.is_bf16_supported() else torch.float16
         # bfloat16 has float32's range: only float16 needs its gradients scaled.
-        self.scaler = torch.amp.GradScaler(
-            device.type, enabled=self.mixed_precision and self.dtype is torch.float16
-        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed_precision and self.dtype is torch.float16)
 
     def __call__(self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> LossParts:
         """Update the model on one batch; returns the detached terms of the loss, still on the device."""
@@ -45,7 +43,7 @@ class TrainStep:
             features_BD, mixture = self.model(images_B3HW)
         parts = self.loss(features_BD, mixture, targets_BK)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(parts.total).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(parts.total).backward()
         if self.gradient_clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip_norm)

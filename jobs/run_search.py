@@ -1,0 +1,33 @@
+"""What a Ray cluster runs: one search, from one file, on the cluster that this script is started on.
+
+    ray job submit --address http://HOST:8265 --working-dir . -- python jobs/run_search.py search_spaces/digits.yaml
+
+The store and MLflow's address come from KMCL_STORE and KMCL_TRACKING_URI, so that no address is written into the job.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from kmcl_platform.config.store import open_store
+from kmcl_platform.errors import KmclError
+from kmcl_platform.search.tuner import run_search
+
+
+def main(path: str) -> int:
+    """Run the search; 0 when its budget is spent, 130 when it was stopped, 2 for an error in the file."""
+    store = open_store(Path(os.environ.get("KMCL_STORE", "kmcl_store")), os.environ.get("KMCL_TRACKING_URI"))
+    try:
+        summary = run_search(Path(path), store, Console(width=120))
+    except KmclError as error:
+        print(f"kmcl: {error}", file=sys.stderr)
+        return 2
+    return 130 if summary.interrupted else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python jobs/run_search.py FILE")
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,97 @@
+"""SearchFile: what is refused, in which words, and that a value keeps its name."""
+
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.config.search_file import parse_search_file, read_search_file
+from kmcl_platform.errors import ConfigError
+
+GOOD = """
+name: trial
+base: {optim: {lr: 1e-3}, data: {batch_size: 64}}
+space:
+  loss.temperature: {kind: loguniform, low: 0.05, high: 1}
+budget: {trials: 3}
+"""
+
+
+def parse(text: str) -> object:
+    return parse_search_file(text.encode(), "f.yaml")
+
+
+def test_every_search_space_that_we_ship_is_valid() -> None:
+    shipped = sorted(Path("search_spaces").glob("*.yaml"))
+    assert shipped
+    for path in shipped:
+        assert read_search_file(path).name == path.stem
+
+
+def test_the_digits_search_is_what_the_readme_says() -> None:
+    file = read_search_file(Path("search_spaces/digits.yaml"))
+    assert (file.budget.trials, file.base.num_epochs, file.objective.metric) == (12, 8, "val/mAP")
+    base = file.base
+    assert (base.model.kernels_per_class, base.loss.temperature) == (1, 0.17)
+    weights = base.loss.asymmetric_weight, base.loss.reconstruction_weight, base.loss.contrastive_weight
+    assert weights == (1, 1, 1)
+    assert "loss.asymmetric_weight" not in file.space
+    assert file.baseline
+
+
+def test_a_number_that_yaml_reads_as_text_becomes_a_number() -> None:
+    assert parse_search_file(GOOD.encode(), "f.yaml").base.optim.lr == 0.001
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: data.batch_size"),
+        (("low: 0.05", "low: 2"), "f.yaml: space.loss.temperature: valid: low below high (low is 2.0, high is 1.0)"),
+        (
+            ("loguniform, low: 0.05", "uniform, low: 0"),
+            "f.yaml: space.loss.temperature: got 0.0, which makes an invalid trial: loss.temperature: got 0.0; "
+            "valid: greater than 0",
+        ),
+        (("kind: loguniform", "kind: log"), "f.yaml: space.loss.temperature.kind: got 'log'; valid: 'uniform', "),
+        (("lr: 1e-3", "lr: fast"), "f.yaml: base.optim.lr: got 'fast'; valid: a valid number"),
+        (("lr: 1e-3", "lrr: 1e-3"), "f.yaml: base.optim.lrr: unknown name; valid: ema_decay, "),
+        (("lr: 1e-3", "lr: .inf"), "f.yaml: base.optim.lr: got inf; valid: a finite number"),
+        (("trials: 3", "trials: 0"), "f.yaml: budget.trials: got 0; valid: greater than or equal to 1"),
+        (("budget: {trials: 3}", ""), "f.yaml: budget: missing; it is required"),
+        (("name: trial", "name: trial\nobjective: {metric: val/map}"), "f.yaml: objective.metric: got 'val/map'; valid: one of"),
+        (("name: trial", "name: trial\nname: other"), "f.yaml: line 3: not valid YAML: name stands twice"),
+        (
+            ("budget:", "  loss.temperature: {kind: uniform, low: 0.1, high: 1}\nbudget:"),
+            "f.yaml: line 6: not valid YAML: loss.temperature stands twice",
+        ),
+        (("name: trial", "name: [trial"), "f.yaml: line "),
+        (("name: trial", "name: No Good"), "f.yaml: name: got 'No Good'; valid: lower-case letters"),
+        (("low: 0.05", "low: 0.5"), "f.yaml: base.loss.temperature: got 0.17; valid: a value within space.loss.temperature"),
+        (
+            ("budget:", "resources: {workers_per_trial: 3}\nbudget:"),
+            "f.yaml: space.loss.temperature: data.batch_size: got 64; valid: a multiple of resources.workers_per_trial, 3",
+        ),
+        (("budget:", "scheduler: {kind: successive_halving, min_epochs: 9}\nbudget:"), "f.yaml: scheduler.min_epochs: got 9"),
+        (
+            ("high: 1}", "high: 1, when: {loss.objective: kmcl}}"),
+            "f.yaml: space.loss.temperature.when: got 'loss.objective'; valid: a path of the space named before it: none",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_in_one_line(change: tuple[str, str], message: str) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD.replace(*change))
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"just text", b"- a\n- b", b""])
+def test_what_is_no_mapping_is_refused(content: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"^f\.yaml: "):
+        parse_search_file(content, "f.yaml")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
+        read_search_file(tmp_path / "none.yaml")

@@ -1,0 +1,31 @@
+"""The arithmetic of concurrency."""
+
+import pytest
+
+from kmcl_platform.config.search_file import Resources
+from kmcl_platform.errors import ResourceError
+from kmcl_platform.search.resources import count_concurrent_trials
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "expected"),
+    [
+        ([{"CPU": 2}], Resources(workers_per_trial=2), 1),
+        ([{"CPU": 8}], Resources(workers_per_trial=2), 4),
+        ([{"CPU": 8}], Resources(workers_per_trial=2, max_concurrent_trials=3), 3),
+        # A worker cannot be spread over nodes: 3 + 3 CPUs hold two workers of 2 CPUs, not three.
+        ([{"CPU": 3}, {"CPU": 3}], Resources(workers_per_trial=2, cpus_per_worker=2), 1),
+        ([{"CPU": 16, "GPU": 4}], Resources(workers_per_trial=2, gpus_per_worker=1), 2),
+        ([{"CPU": 1}], Resources(workers_per_trial=3, cpus_per_worker=0.1), 3),
+        ([{"CPU": 4}, {}], Resources(workers_per_trial=1), 4),
+    ],
+)
+def test_as_many_trials_as_whole_workers_fit(
+    nodes: list[dict[str, float]], resources: Resources, expected: int
+) -> None:
+    assert count_concurrent_trials(nodes, resources) == expected
+
+
+def test_an_impossible_demand_shows_the_arithmetic() -> None:
+    with pytest.raises(ResourceError, match=r"needs 4 workers of 1 CPU and 0 GPU = 4 CPU .* holds 2 such workers"):
+        count_concurrent_trials([{"CPU": 2}], Resources(workers_per_trial=4))

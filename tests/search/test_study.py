@@ -1,0 +1,148 @@
+"""DurableStudy: what a killed driver leaves behind, and what a new one does with it."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from kmcl_platform.config.search_file import SearchFile, parse_search_file
+from kmcl_platform.errors import SearchError
+from kmcl_platform.search.study import VALUES, DurableStudy
+
+FILE = """
+name: s
+base: {num_epochs: 4}
+space:
+  loss.objective: {kind: choice, choices: [kmcl, bce]}
+  loss.temperature: {kind: loguniform, low: 0.05, high: 1, when: {loss.objective: kmcl}}
+  optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}
+budget: {trials: 6}
+scheduler: {kind: successive_halving, min_epochs: 1, reduction_factor: 2}
+sampler: {kind: tpe, startup_trials: 2, seed: 5}
+"""
+
+
+def file(text: str = FILE) -> SearchFile:
+    return parse_search_file(text.encode(), "s.yaml")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/optuna.db"
+
+
+def score(study: DurableStudy, number: int) -> float:
+    return -abs(study.config(number).optim.lr - 0.01)
+
+
+def finish(study: DurableStudy, number: int) -> None:
+    for epoch in range(1, 5):
+        study.report(number, epoch, score(study, number))
+    study.tell(number, "completed", score(study, number))
+
+
+def states(url: str) -> list[TrialState]:
+    return [trial.state for trial in optuna.load_study(study_name="s", storage=url).get_trials()]
+
+
+def test_the_first_trial_is_the_base_and_is_never_pruned(url: str) -> None:
+    study = DurableStudy(url, file())
+    first = study.next_point()
+    assert first is not None
+    assert first.baseline
+    assert first.config == file().base
+    second = study.next_point()
+    assert second is not None
+    study.report(second.number, 1, 1.0)
+    assert not study.should_prune(second.number)
+    study.report(first.number, 1, -1.0)
+    assert not study.should_prune(first.number)
+
+
+def test_a_bad_trial_is_pruned_with_its_values_kept(url: str) -> None:
+    study = DurableStudy(url, file())
+    points = [study.next_point() for _ in range(3)]
+    verdicts = []
+    for point, value in zip(points, (0.9, 0.8, 0.1), strict=True):
+        assert point is not None
+        study.report(point.number, 1, value)
+        verdicts.append(study.should_prune(point.number))
+    assert verdicts == [False, False, True]
+    study.tell(2, "pruned")
+    frozen = optuna.load_study(study_name="s", storage=url).get_trials()[2]
+    assert (frozen.state, frozen.intermediate_values) == (TrialState.PRUNED, {1: 0.1})
+
+
+def test_a_conditional_value_is_asked_only_where_its_condition_holds(url: str) -> None:
+    study = DurableStudy(url, file())
+    while (point := study.next_point()) is not None:
+        finish(study, point.number)
+    for trial in study.counted():
+        assert ("loss.temperature" in trial.user_attrs[VALUES]) == (trial.params["loss.objective"] == "kmcl")
+    assert {trial.params["loss.objective"] for trial in study.counted()} == {"kmcl", "bce"}
+
+
+def test_the_budget_is_spent_exactly(url: str) -> None:
+    study = DurableStudy(url, file())
+    numbers = []
+    while (point := study.next_point()) is not None:
+        numbers.append(point.number)
+        finish(study, point.number)
+    assert numbers == list(range(6))
+    assert study.is_finished()
+    assert DurableStudy(url, file()).next_point() is None
+
+
+def test_a_continued_search_asks_what_an_undisturbed_one_asks(tmp_path: Path) -> None:
+    asked: list[list[object]] = []
+    for name, restarts in (("undisturbed", False), ("killed", True)):
+        url = f"sqlite:///{tmp_path}/{name}.db"
+        study = DurableStudy(url, file())
+        values = []
+        while (point := study.next_point()) is not None:
+            values.append(point.config)
+            if restarts:
+                study = DurableStudy(url, file())  # As after a SIGKILL in mid-trial.
+                again = study.next_point()
+                assert again is not None
+                assert again == point
+            finish(study, point.number)
+        asked.append(values)
+    assert asked[0] == asked[1]
+
+
+def test_a_trial_that_was_being_asked_when_its_driver_died_does_not_count(url: str) -> None:
+    finish(study := DurableStudy(url, file()), study.next_point().number)  # type: ignore[union-attr]
+    optuna.load_study(study_name="s", storage=url).ask()
+    again = DurableStudy(url, file())
+    assert states(url) == [TrialState.COMPLETE, TrialState.FAIL]
+    while (point := again.next_point()) is not None:
+        finish(again, point.number)
+    assert states(url).count(TrialState.COMPLETE) == 6
+
+
+def test_a_baseline_that_was_being_asked_when_its_driver_died_is_asked_again(url: str) -> None:
+    DurableStudy(url, file())
+    optuna.load_study(study_name="s", storage=url).ask()
+    point = DurableStudy(url, file()).next_point()
+    assert point is not None
+    assert point.baseline
+
+
+def test_an_epoch_reported_twice_changes_nothing(url: str) -> None:
+    study = DurableStudy(url, file())
+    study.next_point()
+    study.report(0, 1, 0.5)
+    study.report(0, 1, 0.7)
+    study.tell(0, "completed", 0.5)
+    study.tell(0, "failed")
+    assert study.verdicts() == {0: "completed"}
+    assert study.value(0) == 0.5
+
+
+def test_another_definition_under_the_same_name_is_refused(url: str) -> None:
+    DurableStudy(url, file())
+    DurableStudy(url, file(FILE.replace("trials: 6", "trials: 9")))
+    with pytest.raises(SearchError, match=r"was begun with space\.optim\.lr\.high = 0\.1, the file now says 0\.2"):
+        DurableStudy(url, file(FILE.replace("high: 1e-1", "high: 2e-1")))

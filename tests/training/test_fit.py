@@ -1,0 +1,129 @@
+"""fit: resuming changes no number, divergence is named, checkpoints are whole."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kmcl_platform.config.epoch_report import METRIC_NAMES, EpochReport
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.manifest import Manifest, read_manifest
+from kmcl_platform.errors import ConfigError, DataError, Diverged
+from kmcl_platform.training.checkpoint import OPTIMIZER, find_checkpoint, read_state
+from kmcl_platform.training.fit import fit
+from kmcl_platform.training.workers import Workers
+
+ALONE = Workers(rank=0, world_size=1, device=torch.device("cpu"))
+CONFIG = TrialConfig().with_values(
+    {
+        "data.image_size": 32,
+        "data.batch_size": 32,
+        "model.backbone": "test_byobnet",
+        "model.kernels_per_class": 2,
+        "optim.lr": 5e-3,
+        "optim.ema_decay": 0.9,
+        "num_epochs": 3,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def manifest(small_manifest: Path) -> Manifest:
+    return read_manifest(small_manifest)
+
+
+def run(config: TrialConfig, manifest: Manifest, folder: Path, *, stop_after: int = 99) -> list[EpochReport]:
+    reports: list[EpochReport] = []
+
+    def report(result: EpochReport) -> bool:
+        reports.append(result)
+        return result.epoch < stop_after
+
+    fit(config, manifest, checkpoints=folder, report=report, workers=ALONE)
+    return reports
+
+
+def numbers(reports: list[EpochReport]) -> list[tuple[int, dict[str, float]]]:
+    return [(report.epoch, dict(report.metrics)) for report in reports]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> list[EpochReport]:
+    return run(CONFIG, manifest, tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_every_metric_is_reported_each_epoch_under_its_name(undisturbed: list[EpochReport]) -> None:
+    assert [report.epoch for report in undisturbed] == [1, 2, 3]
+    assert set(undisturbed[0].metrics) == set(METRIC_NAMES)
+
+
+def test_an_interrupted_trial_gives_the_numbers_of_an_undisturbed_one(
+    manifest: Manifest, undisturbed: list[EpochReport], tmp_path: Path
+) -> None:
+    run(CONFIG, manifest, tmp_path, stop_after=1)
+    torch.rand(17)  # Whatever else the process drew meanwhile must not matter.
+    resumed = run(CONFIG, manifest, tmp_path)
+    assert numbers(resumed) == numbers(undisturbed)
+    assert resumed[-1].resumed_from == 1
+
+
+def test_a_trial_with_nothing_left_to_do_repeats_its_reports(
+    manifest: Manifest, undisturbed: list[EpochReport], tmp_path: Path
+) -> None:
+    run(CONFIG, manifest, tmp_path)
+    assert numbers(run(CONFIG, manifest, tmp_path)) == numbers(undisturbed)
+
+
+def test_the_seed_decides_the_numbers(manifest: Manifest, undisturbed: list[EpochReport], tmp_path: Path) -> None:
+    other = run(CONFIG.with_values({"seed": 1, "num_epochs": 1}), manifest, tmp_path)
+    assert other[0].metrics["train/loss"] != undisturbed[0].metrics["train/loss"]
+
+
+def test_a_checkpoint_is_whole_and_can_be_read_without_running_code(manifest: Manifest, tmp_path: Path) -> None:
+    (tmp_path / ".writing-epoch-0001-1").mkdir(parents=True)
+    run(CONFIG, manifest, tmp_path, stop_after=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0002"]
+    checkpoint = find_checkpoint(tmp_path)
+    assert checkpoint is not None
+    state = read_state(checkpoint)
+    assert (state.epoch, state.config, state.class_names) == (2, CONFIG, manifest.class_names)
+    assert "optimizer" in torch.load(checkpoint / OPTIMIZER, weights_only=True)
+
+
+def test_divergence_names_the_step_and_the_terms(manifest: Manifest, tmp_path: Path) -> None:
+    wild = CONFIG.with_values({"optim.optimizer": "adam", "optim.lr": 10.0, "loss.objective": "bce", "num_epochs": 8})
+    wild = wild.with_values({"optim.weight_decay": 10.0})
+    with pytest.raises(Diverged, match=r"^diverged at step \d+: not finite: train/"):
+        for seed in range(5):
+            run(wild.with_values({"seed": seed}), manifest, tmp_path / str(seed))
+            _poison(tmp_path / str(seed), wild.with_values({"seed": seed}), manifest)
+
+
+def _poison(folder: Path, config: TrialConfig, manifest: Manifest) -> None:
+    """If the wild learning rate did not do it, go on from weights that are not finite."""
+    from safetensors.torch import load_file, save_file
+
+    run(config.with_values({"num_epochs": 8}), manifest, folder / "again", stop_after=1)
+    weights = folder / "again" / "epoch-0001" / "model.safetensors"
+    tensors = load_file(weights)
+    first = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[first] = torch.full_like(tensors[first], float("nan"))
+    save_file(tensors, weights)
+    run(config, manifest, folder / "again")
+
+
+@pytest.mark.parametrize("objective", ["asymmetric", "bce"])
+def test_baselines_run_through_the_same_path(objective: str, manifest: Manifest, tmp_path: Path) -> None:
+    reports = run(CONFIG.with_values({"loss.objective": objective, "num_epochs": 1}), manifest, tmp_path)
+    assert reports[0].metrics["train/contrastive"] == 0
+    assert 0 < reports[0].metrics["train/loss"] == pytest.approx(reports[0].metrics["train/asymmetric"])
+
+
+def test_an_unknown_backbone_names_the_field(manifest: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^model\.backbone: .*'resnet_50'"):
+        run(CONFIG.with_values({"model.backbone": "resnet_50"}), manifest, tmp_path)
+
+
+def test_too_few_images_are_named(manifest: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"split train has 192 images; valid: at least data\.batch_size, 256"):
+        run(CONFIG.with_values({"data.batch_size": 256}), manifest, tmp_path)
