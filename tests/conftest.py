@@ -1,9 +1,13 @@
 """What every test may use."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: two spinning threads on a busy machine of two cores are many times slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SMALL_SEARCH = """
 name: small

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from kmcl_platform.config.base import Frozen, describe_error
 from kmcl_platform.errors import ConfigError
@@ -54,6 +54,13 @@ class LossConfig(Frozen):
     """Probability margin by which easy negatives are discarded."""
     detach_focusing: bool = True
     """Take the focusing weights without gradient, as released."""
+
+    @model_validator(mode="after")
+    def _check_some_weight(self) -> "LossConfig":
+        kernel_weights = self.reconstruction_weight + self.contrastive_weight if self.objective == "kmcl" else 0.0
+        if self.asymmetric_weight + kernel_weights == 0:
+            raise ValueError("a weight above 0 for at least one term of the objective")
+        return self
 
 
 class OptimConfig(Frozen):

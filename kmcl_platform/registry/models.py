@@ -10,7 +10,7 @@ import pandas as pd
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import DataError, RegistryError
 from kmcl_platform.registry.schema import IMAGE_COLUMN
-from kmcl_platform.tracking.database import connect_to_read
+from kmcl_platform.tracking.database import as_default, connect_to_read
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,7 +67,8 @@ def download_package(client: "MlflowClient", version: "ModelVersion") -> Path:
     """A local copy of a version's files, or the files themselves where they are local."""
     from mlflow.artifacts import download_artifacts
 
-    return Path(download_artifacts(artifact_uri=version.source, tracking_uri=client.tracking_uri))
+    with as_default(client):
+        return Path(download_artifacts(artifact_uri=version.source, tracking_uri=client.tracking_uri))
 
 
 def predict_images(store: Store, uri: str, images: Sequence[Path]) -> pd.DataFrame:

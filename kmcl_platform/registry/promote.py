@@ -14,7 +14,7 @@ from kmcl_platform.registry.gates import GateResult, champion_gates, check_gates
 from kmcl_platform.registry.models import CHAMPION, RUN_TAG, download_package, find_champion
 from kmcl_platform.registry.package import log_model
 from kmcl_platform.registry.predictor import Predictor, read_predictor, write_model
-from kmcl_platform.tracking.database import connect
+from kmcl_platform.tracking.database import as_default, connect
 from kmcl_platform.tracking.leaderboard import LeaderboardRow, read_leaderboard
 from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.checkpoint import AVERAGE, find_checkpoint, read_state
@@ -121,13 +121,14 @@ def _register(client: "MlflowClient", model: str, row: LeaderboardRow, metrics: 
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = client.create_model_version(
-        model,
-        source=f"models:/{model_id}",
-        model_id=model_id,
-        run_id=row.run_id,
-        tags={RUN_TAG: row.run_id, "kmcl.search": model, "kmcl.number": str(row.number)},
-        description=f"Trial {row.number} of search {model!r}: {DECIDING_METRIC} {metrics[DECIDING_METRIC]:.4f}.",
-    )
+    with as_default(client):
+        version = client.create_model_version(
+            model,
+            source=f"models:/{model_id}",
+            model_id=model_id,
+            run_id=row.run_id,
+            tags={RUN_TAG: row.run_id, "kmcl.search": model, "kmcl.number": str(row.number)},
+            description=f"Trial {row.number} of search {model!r}: {DECIDING_METRIC} {metrics[DECIDING_METRIC]:.4f}.",
+        )
     client.set_registered_model_alias(model, CHAMPION, version.version)
     return str(version.version)

@@ -227,3 +227,19 @@ def _initialise(store: Store, database: Path) -> None:
     finally:
         log.setLevel(level)
     building.replace(database)
+
+
+@contextmanager
+def as_default(client: "MlflowClient") -> Iterator[None]:
+    """Make a client's store MLflow's process-wide default for a while.
+
+    The registry resolves `models:/m-…` sources through the default store, whichever client it was asked through.
+    """
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(client.tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)

@@ -64,7 +64,7 @@ def test_a_bad_trial_is_pruned_with_its_values_kept(url: str) -> None:
     study = DurableStudy(url, file())
     points = [study.next_point() for _ in range(3)]
     verdicts = []
-    for point, value in zip(points, (0.9, 0.8, 0.1), strict=True):
+    for point, value in zip(points, (0.8, 0.9, 0.1), strict=True):
         assert point is not None
         study.report(point.number, 1, value)
         verdicts.append(study.should_prune(point.number))

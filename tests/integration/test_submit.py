@@ -1,0 +1,144 @@
+"""A search sent to a Ray head on loopback that asks for a token."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Head:
+    address: str
+    environment: dict[str, str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    folder = tmp_path_factory.mktemp("head")
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    gcs, dashboard = free_port(), free_port()
+    command = [
+        str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=2",
+        "--node-ip-address=127.0.0.1", f"--port={gcs}", "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={dashboard}", "--dashboard-agent-listen-port=0", f"--temp-dir={short_folder()}",
+    ]  # fmt: skip
+    with (folder / "head.txt").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for_port(dashboard, process)
+        yield Head(f"http://127.0.0.1:{dashboard}", environment)
+    finally:
+        # The session that was made for it: every process of this Ray head, and no other.
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def short_folder() -> str:
+    """Ray's sockets need a path of at most about 100 characters, which pytest's folders exceed."""
+    import tempfile
+
+    return tempfile.mkdtemp(prefix="kmcl")
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the Ray head ended"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.5)
+    raise AssertionError("the Ray head did not answer")
+
+
+def submit(
+    file: Path, store: Path, address: str, environment: dict[str, str], *words: str
+) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "kmcl_platform.cli",
+        "submit",
+        str(file),
+        "--address",
+        address,
+        "--store",
+        str(store),
+    ]
+    return subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=500, check=False)
+
+
+def test_a_submitted_search_stands_in_mlflow(
+    head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    file = small_search(tmp_path, small_manifest, epochs=2, trials=2)
+    done = submit(file, store, head.address, head.environment, "--follow")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert head.address in done.stdout
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], filter_string="tags.`kmcl.role` = 'trial'")
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
+
+
+def test_without_the_token_it_is_refused(
+    head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
+) -> None:
+    file = small_search(tmp_path, small_manifest)
+    wrong = tmp_path / "wrong"
+    wrong.write_text(secrets.token_hex(32))
+    for environment in (
+        head.environment | {"RAY_AUTH_MODE": "disabled"},
+        head.environment | {"RAY_AUTH_TOKEN_PATH": str(wrong)},
+    ):
+        done = submit(file, tmp_path / "store", head.address, environment)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "no valid token; valid: the cluster's token in RAY_AUTH_TOKEN" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_wrong_file_is_not_sent(head: Head, tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text("name: x")
+    done = submit(file, tmp_path / "store", head.address, head.environment)
+    assert done.returncode == 2
+    assert "wrong.yaml: " in done.stderr
+
+
+def test_the_cluster_file_is_valid_for_the_installed_ray() -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    config = yaml.safe_load(Path("cluster.yaml").read_text())
+    validate_config(prepare_config(config))
+    with pytest.raises(Exception, match="max_workerz"):
+        validate_config(prepare_config(config | {"max_workerz": 1}))

@@ -1,0 +1,88 @@
+"""A real group of Ray Train workers: what a trial computes depends on neither the group nor its history."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from kmcl_platform.config.search_file import Resources
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.search.tuner import LOOPBACK, WORKER_ENVIRONMENT
+from kmcl_platform.search.worker_group import Message, WorkerGroup
+
+pytestmark = pytest.mark.slow
+
+NUM_EPOCHS = 3
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerGroup]:
+    ray.init(
+        address="local", num_cpus=2, _node_ip_address=LOOPBACK, log_to_driver=False,
+        runtime_env={"env_vars": WORKER_ENVIRONMENT},
+    )  # fmt: skip
+    group = WorkerGroup(Resources(workers_per_trial=2), tmp_path_factory.mktemp("ray"))
+    yield group
+    group.close()
+    ray.shutdown()
+
+
+@pytest.fixture
+def train(group: WorkerGroup, small_manifest: Path, tmp_path: Path) -> Callable[..., list[Message]]:
+    def run(name: str, on_epoch: Callable[[Message], None] = lambda _: None, **values: Any) -> list[Message]:
+        config = TrialConfig().with_values(
+            {
+                "data.source": str(small_manifest),
+                "data.image_size": 32,
+                "data.batch_size": 32,
+                "model.backbone": "test_byobnet",
+                "optim.lr": 5e-3,
+                "num_epochs": NUM_EPOCHS,
+                **{path.replace("__", "."): value for path, value in values.items()},
+            }
+        )
+        folder = str(tmp_path / name)
+        group.begin({"number": 0, "config": config.model_dump(), "checkpoints": folder, "data_dir": str(tmp_path)})
+        messages: list[Message] = []
+        while not messages or ("report" in messages[-1] and messages[-1]["report"]["epoch"] < NUM_EPOCHS):
+            messages.append(group.next_message())
+            on_epoch(messages[-1])
+        return messages
+
+    return run
+
+
+def numbers(messages: list[Message]) -> list[dict[str, float]]:
+    return [message["report"]["metrics"] for message in messages]
+
+
+def test_first_and_third_trial_of_a_group_agree_to_the_last_digit(train: Callable[..., list[Message]]) -> None:
+    first = train("first")
+    between = train("between", seed=7, model__kernels_per_class=3)
+    third = train("third")
+    assert numbers(first) == numbers(third)
+    assert numbers(first) != numbers(between)
+
+
+def test_a_killed_worker_costs_no_number(train: Callable[..., list[Message]]) -> None:
+    undisturbed = train("undisturbed")
+    killed = []
+
+    def kill_once(message: Message) -> None:
+        if message["report"]["epoch"] == 1 and not killed:
+            killed.append(message["report"]["process_id"])
+            os.kill(killed[0], signal.SIGKILL)
+
+    disturbed = train("disturbed", kill_once)
+    assert numbers(disturbed) == numbers(undisturbed)
+    assert disturbed[-1]["report"]["resumed_from"] >= 1
+    assert disturbed[-1]["report"]["process_id"] != killed[0]
+
+
+def test_a_failing_trial_says_why_and_the_next_one_runs(train: Callable[..., list[Message]]) -> None:
+    assert train("unknown", model__backbone="resnet_50")[0]["failure"].startswith("model.backbone: ")
+    assert len(train("after")) == NUM_EPOCHS
