@@ -69,10 +69,12 @@ def search(file: Path, address: str | None, folder: Path, tracking_uri: str | No
     try:
         summary = run_search(file, store, console, address=address)
     except KeyboardInterrupt:
-        click.echo(f"stopped; to go on: kmcl search {file}", err=True)
+        click.echo(f"stopped; to go on: kmcl search {file}{_store_words(folder)}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     if summary.interrupted:
-        click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: kmcl search {file}")
+        click.echo(
+            f"search {summary.search}: stopped; nothing is lost. To go on: kmcl search {file}{_store_words(folder)}"
+        )
         sys.exit(EXIT_INTERRUPTED)
     if summary.already_finished:
         click.echo(f"search {summary.search}: already finished, nothing left to run")
@@ -80,7 +82,7 @@ def search(file: Path, address: str | None, folder: Path, tracking_uri: str | No
     if summary.seconds:
         phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
         console.print(f"took {sum(summary.seconds.values()):.0f} s: {phases}", highlight=False)
-    console.print(f"next: kmcl promote {summary.search}", highlight=False)
+    console.print(f"next: kmcl promote {summary.search}{_store_words(folder)}", highlight=False)
 
 
 @main.command()
@@ -120,8 +122,8 @@ def promote(name: str, folder: Path, tracking_uri: str | None) -> None:
     console.print(f"  champion     {result.uri} (version {result.version})")
     samples = sorted((store.data / "digits_samples").glob("*.png"))
     image = _relative(samples[0]) if samples else "IMAGE"
-    console.print(f"next: kmcl predict {result.uri} {image}")
-    console.print(f"      kmcl ui   shows search {name} and the model in MLflow")
+    console.print(f"next: kmcl predict {result.uri} {image}{_store_words(folder)}")
+    console.print(f"      kmcl ui{_store_words(folder)}   shows search {name} and the model in MLflow")
 
 
 @main.command()
@@ -180,6 +182,11 @@ def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
     from kmcl_platform.tracking.leaderboard import read_leaderboard, to_table
 
     console.print(to_table(read_leaderboard(store, search_name)))
+
+
+def _store_words(folder: Path) -> str:
+    """What has to be added to a command for it to find the same store."""
+    return "" if folder == Path(DEFAULT_STORE) else f" --store {folder}"
 
 
 def _shown(value: float | None) -> str:

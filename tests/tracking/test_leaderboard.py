@@ -122,7 +122,7 @@ def test_the_table_fits_100_columns(store: Store, run_trial: RunTrial) -> None:
     run_trial(runs, 0, [0.5] * 8, TrialOutcome.COMPLETED, objective=0.5)
     run_trial(runs, 11, [0.6] * 8, TrialOutcome.COMPLETED, objective=0.61234567, **values)
     run_trial(runs, 3, [0.2, 0.3], TrialOutcome.INTERRUPTED, **values)
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))
     console.print(to_table(read_leaderboard(store, "digits")))
     lines = console.export_text().splitlines()
 
