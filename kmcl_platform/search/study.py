@@ -89,7 +89,7 @@ class DurableStudy:
 
     def should_prune(self, number: int) -> bool:
         """Whether a trial is to be stopped at the last epoch it reported."""
-        # Asked in every case: by asking, a trial enters the rung's comparison, and others are held against the baseline.
+        # Asked in every case: by asking, a trial enters the rung's comparison, the baseline too.
         verdict = self._trial(number).should_prune()
         frozen = self._frozen(number)
         return verdict and not frozen.user_attrs.get(BASELINE) and frozen.last_step != self._file.base.num_epochs

@@ -127,7 +127,7 @@ def locked(store: Store) -> Iterator[None]:
 
     MLflow's find-by-tag and create are two requests: without a lock two processes would both create.
     """
-    with open(store.root / "mlflow.lock", "a") as file:
+    with (store.root / "mlflow.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield  # closing the file gives the lock back, and so does any death of the process
 
