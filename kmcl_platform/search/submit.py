@@ -88,11 +88,12 @@ def _gather(folder: Path, content: bytes) -> None:
 
 
 def _connect(address: str) -> Any:
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     try:
         return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise _refusal(address, error) from None
 
 
