@@ -197,4 +197,8 @@ def _distribute(model: nn.Module, workers: Workers, *, all_used: bool) -> nn.Mod
         return model
     devices = [workers.device] if workers.device.type == "cuda" else None
     # Without the kernel terms the head's kernel parameters get no gradient, which must be looked for at each step.
-    return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=not all_used)
+    # Batch-norm statistics need not agree while training, where they are not used: the first worker's are sent round
+    # once an epoch, before evaluation, rather than at every step.
+    return DistributedDataParallel(
+        model, device_ids=devices, find_unused_parameters=not all_used, broadcast_buffers=False
+    )
