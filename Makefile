@@ -32,8 +32,7 @@ demo: $(READY)
 	@$(BIN)/kmcl promote digits --store $(STORE)
 	@echo "== 3/3 predict: the champion labels six test images (their names say what they show)"
 	@$(BIN)/kmcl predict models:/digits@champion $(STORE)/data/digits_samples/*.png --store $(STORE)
-	@echo
-	@$(BIN)/kmcl promote digits --store $(STORE)
+	@echo "== next: $(BIN)/kmcl ui --store $(STORE)   (the search and the champion in MLflow)"
 
 test: $(READY)
 	@echo "== every test, the slow ones with real Ray and MLflow processes included"
