@@ -20,7 +20,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "== set-up: a virtual environment in $(VENV) with the locked dependencies (several GB the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 	@echo "== set-up done"
@@ -39,7 +39,8 @@ test: $(READY)
 	@$(BIN)/python -m pytest tests --durations=10
 
 check: $(READY)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check --diff . 2>&1 | tail -n 20
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest tests -m "not slow"

