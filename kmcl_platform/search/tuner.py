@@ -181,10 +181,10 @@ def _start_ray(address: str | None) -> None:
         # Everything on loopback. The dashboard stays on: without it Ray leaks the reservations of stopped trials.
         else {"address": "local", "include_dashboard": True, "dashboard_host": LOOPBACK, "_node_ip_address": LOOPBACK}
     )
+    # Processes of a local Ray inherit this process's environment; asked for again it would cost every start seconds.
+    runtime_env = {"env_vars": WORKER_ENVIRONMENT} if cluster else None
     try:
-        ray.init(
-            **where, log_to_driver=False, logging_level=logging.ERROR, runtime_env={"env_vars": WORKER_ENVIRONMENT}
-        )
+        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime_env)
     except ConnectionError as error:
         raise ClusterError(f"Ray cluster at {cluster!r} cannot be reached: {' '.join(str(error).split())}") from None
 
