@@ -24,7 +24,7 @@ SEARCH = """
 name: small
 base:
   data: {{source: {source}, image_size: 32, batch_size: 32}}
-  model: {{backbone: test_byobnet}}
+  model: {{backbone: test_resnet}}
   loss: {{objective: bce}}
   optim: {{lr: 1e-7, ema_decay: 0}}
   num_epochs: 2
@@ -57,11 +57,11 @@ def story(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Sto
     before = Path.cwd()
     os.chdir(folder)
     try:
-        train(store, file, runs, small_manifest, number=0, lr=1e-2, claimed=0.5)
+        train(store, file, runs, small_manifest, number=0, lr=1e-2, claimed=0.5, epochs=4)
         first, again = promote(store), promote(store)
         train(store, file, runs, small_manifest, number=1, lr=1e-7, claimed=0.9)
         looked_better = promote(store)
-        train(store, file, runs, small_manifest, number=2, lr=1e-2, claimed=0.95, epochs=8)
+        train(store, file, runs, small_manifest, number=2, lr=1e-2, claimed=0.95, epochs=20)
         is_better = promote(store)
     finally:
         os.chdir(before)
