@@ -12,7 +12,8 @@ from kmcl_platform.cli import main
 from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile, parse_search_file
 from kmcl_platform.config.store import Store, open_store
-from kmcl_platform.data.manifest import read_manifest
+from kmcl_platform.data.digits import build_digits
+from kmcl_platform.data.manifest import read_manifest, write_manifest
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
 from kmcl_platform.training.fit import fit
@@ -47,21 +48,29 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Enough images that four epochs are clearly better than none, and twelve than four."""
+    path = tmp_path_factory.mktemp("data") / "digits.parquet"
+    write_manifest(build_digits(num_train=800, num_val=32, num_test=200), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def story(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
     store = open_store(tmp_path_factory.mktemp("registry") / "store")
     store.root.mkdir()
-    content = SEARCH.format(source=small_manifest).encode()
+    content = SEARCH.format(source=manifest).encode()
     file = parse_search_file(content, "small.yaml")
     runs = SearchRuns.open(store, file, content, "small.yaml")
     folder = tmp_path_factory.mktemp("empty")
     before = Path.cwd()
     os.chdir(folder)
     try:
-        train(store, file, runs, small_manifest, number=0, lr=1e-2, claimed=0.5, epochs=4)
+        train(store, file, runs, manifest, number=0, lr=1e-2, claimed=0.5, epochs=4)
         first, again = promote(store), promote(store)
-        train(store, file, runs, small_manifest, number=1, lr=1e-7, claimed=0.9)
+        train(store, file, runs, manifest, number=1, lr=1e-7, claimed=0.9)
         looked_better = promote(store)
-        train(store, file, runs, small_manifest, number=2, lr=1e-2, claimed=0.95, epochs=20)
+        train(store, file, runs, manifest, number=2, lr=1e-2, claimed=0.95, epochs=12)
         is_better = promote(store)
     finally:
         os.chdir(before)
