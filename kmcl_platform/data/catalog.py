@@ -5,7 +5,8 @@ import secrets
 from pathlib import Path
 
 from kmcl_platform.data.digits import DIGITS_VERSION, build_digits
-from kmcl_platform.data.manifest import Manifest, read_manifest, write_manifest
+from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.manifest_file import read_manifest, write_manifest
 from kmcl_platform.errors import DataError
 
 DATASETS = ("digits",)

@@ -1,11 +1,7 @@
 """The manifest: every dataset as one checked Parquet table, a row for each image."""
 
-import contextlib
 import hashlib
 import json
-import os
-import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +9,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from kmcl_platform.errors import DataError
 
 SPLITS = ("train", "val", "test")
-_METADATA_KEY = b"kmcl"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A dataset of N images and K classes. Made by `build_manifest` or `read_manifest`, which check everything."""
+    """A dataset of N images and K classes; `build_manifest` and `read_manifest`, which check everything, make it."""
 
     name: str
     version: str
@@ -68,7 +62,7 @@ class Manifest:
         Raises:
             DataError: `split` is not one of `SPLITS`.
         """
-        return _targets_to_numpy(self.split(split)["targets"], len(self.class_names))
+        return targets_to_numpy(self.split(split)["targets"], len(self.class_names))
 
 
 def build_manifest(
@@ -110,140 +104,12 @@ def build_manifest(
         )
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(
-            f"{where}: images and splits: {_one_line(error)}; valid: all text, or images all bytes"
+            f"{where}: images and splits: {one_line(error)}; valid: all text, or images all bytes"
         ) from None
-    return _checked(where, name, version, tuple(class_names), table, targets, root)
+    return checked_manifest(where, name, version, tuple(class_names), table, targets, root)
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write a manifest as Parquet; a reader sees the old file or the new one, never half of one.
-
-    Raises:
-        DataError: relative image paths would point elsewhere from the new folder, or the file cannot be written.
-    """
-    path = path.absolute()
-    if manifest.root is not None and "image" in manifest.table.column_names and manifest.root.absolute() != path.parent:
-        relative = [image for image in manifest.table["image"].to_pylist() if not Path(image).is_absolute()]
-        if relative:
-            raise DataError(
-                f"{path}: image paths are relative to {manifest.root} (first: {relative[0]!r}); "
-                "valid: a file in that folder, or absolute paths"
-            )
-    facts = {
-        "name": manifest.name,
-        "version": manifest.version,
-        "class_names": list(manifest.class_names),
-        "content_hash": manifest.content_hash,
-    }
-    table = manifest.table.replace_schema_metadata({_METADATA_KEY: json.dumps(facts).encode()})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {_one_line(error)}; valid: a path in a writable folder") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read and check a manifest.
-
-    A Parquet file without our metadata is accepted if its columns are `image` or `bytes`, `split`, and one whole-number
-    (or boolean) column for each class; its name is then the file's stem.
-
-    Raises:
-        DataError: the file is missing or not Parquet, a column, length or value is not valid, or the content is not
-            what the stored hash says.
-    """
-    path = path.absolute()
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; valid: the path of a manifest (*.parquet)")
-    try:
-        # Not pq.read_table: it takes a folder named `split=train` for a column.
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {_one_line(error)}") from None
-    metadata = table.schema.metadata or {}
-    where = str(path)
-    if _METADATA_KEY not in metadata:
-        return _from_class_columns(path, table)
-    name, version, class_names, stored_hash = _read_facts(where, metadata[_METADATA_KEY])
-    _check_columns(where, table, last="targets")
-    targets = _read_target_lists(where, table["targets"], len(class_names))
-    manifest = _checked(where, name, version, class_names, table, targets, path.parent)
-    if manifest.content_hash != stored_hash:
-        raise DataError(
-            f"{path}: content hash: got {manifest.content_hash[:12]}…; valid: {stored_hash[:12]}…, "
-            "as written: the file was changed"
-        )
-    return manifest
-
-
-def _from_class_columns(path: Path, table: pa.Table) -> Manifest:
-    if "targets" in table.column_names:
-        raise DataError(
-            f"{path}: metadata: key 'kmcl' (name, version, class names, hash) is missing; "
-            "valid: a file made by write_manifest, or one column for each class instead of 'targets'"
-        )
-    # Such a column is how pandas stores an index that is not 0, 1, 2, ...
-    columns = [column for column in table.column_names if not re.fullmatch(r"__index_level_\d+__", column)]
-    class_names = tuple(column for column in columns if column not in ("split", "image", "bytes"))
-    _check_columns(str(path), table.select([c for c in columns if c not in class_names]), last=None)
-    targets_NK = np.zeros((table.num_rows, len(class_names)), dtype=np.int64)
-    for k, column in enumerate(class_names):
-        kind = table[column].type
-        if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-            raise DataError(f"{path}: column {column!r}: got type {kind}; valid: a class, whole numbers -1, 0, 1")
-        _check_no_nulls(str(path), column, table[column], "-1, 0, 1")
-        targets_NK[:, k] = table[column].to_numpy()
-    return _checked(str(path), path.stem, "", class_names, table, targets_NK, path.parent)
-
-
-def _read_facts(where: str, encoded: bytes) -> tuple[str, str, tuple[str, ...], str]:
-    try:
-        facts = json.loads(encoded)
-        texts = [facts["name"], facts["version"], facts["content_hash"], *facts["class_names"]]
-    except (ValueError, KeyError, TypeError):
-        texts = [None]
-    if not all(isinstance(text, str) for text in texts):
-        raise DataError(
-            f"{where}: metadata: key 'kmcl': got {encoded[:60]!r}; "
-            "valid: JSON with name, version, class_names, content_hash"
-        )
-    return texts[0], texts[1], tuple(texts[3:]), texts[2]
-
-
-def _check_columns(where: str, table: pa.Table, *, last: str | None) -> None:
-    columns = sorted(table.column_names)
-    rest = ["split"] if last is None else ["split", last]
-    if columns not in (sorted(["image", *rest]), sorted(["bytes", *rest])):
-        valid = f"'split', either 'image' or 'bytes', and {'one column for each class' if last is None else repr(last)}"
-        raise DataError(f"{where}: columns: got {', '.join(map(repr, columns)) or 'none'}; valid: {valid}")
-
-
-def _read_target_lists(where: str, column: pa.ChunkedArray, num_classes: int) -> np.ndarray:
-    kind = column.type
-    is_list = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not (is_list and pa.types.is_integer(kind.value_type)):
-        raise DataError(f"{where}: column 'targets': got type {kind}; valid: lists of {num_classes} int8")
-    _check_no_nulls(where, "targets", column, f"lists of {num_classes} int8")
-    lengths = pc.list_value_length(column).to_numpy()
-    wrong = np.flatnonzero(lengths != num_classes)
-    if wrong.size:
-        raise DataError(
-            f"{where}: row {wrong[0]}, column 'targets': got length {lengths[wrong[0]]}; "
-            f"valid: {num_classes}, one for each class"
-        )
-    if pc.list_flatten(column).null_count:
-        raise DataError(f"{where}: column 'targets': got an empty value; valid: -1, 0, 1")
-    return _targets_to_numpy(column, num_classes)
-
-
-def _checked(
+def checked_manifest(
     where: str,
     name: str,
     version: str,
@@ -289,17 +155,17 @@ def _cast(where: str, column: str, values: pa.ChunkedArray, kind: pa.DataType) -
     texts = (pa.string(), pa.large_string(), pa.string_view())
     if stored not in (texts if kind == pa.string() else (pa.binary(), pa.large_binary(), pa.binary_view())):
         raise DataError(f"{where}: column {column!r}: got type {values.type}; valid: {kind}")
-    _check_no_nulls(where, column, values, str(kind))
+    check_no_nulls(where, column, values, str(kind))
     return values.cast(kind)
 
 
-def _check_no_nulls(where: str, column: str, values: pa.ChunkedArray, valid: str) -> None:
+def check_no_nulls(where: str, column: str, values: pa.ChunkedArray, valid: str) -> None:
     if values.null_count:
         row = pc.index(pc.is_null(values), True).as_py()
         raise DataError(f"{where}: row {row}, column {column!r}: got an empty value; valid: {valid}")
 
 
-def _targets_to_numpy(column: pa.ChunkedArray, num_classes: int) -> np.ndarray:
+def targets_to_numpy(column: pa.ChunkedArray, num_classes: int) -> np.ndarray:
     targets_NK: np.ndarray = pc.list_flatten(column).to_numpy().reshape(-1, num_classes)
     return targets_NK
 
@@ -320,5 +186,5 @@ def _hash_content(
     return digest.hexdigest()
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")

@@ -2,14 +2,8 @@
 
 import optuna
 
-from kmcl_platform.config.search_file import (
-    Choice,
-    Distribution,
-    Int,
-    LogUniform,
-    SearchFile,
-    Uniform,
-)
+from kmcl_platform.config.distributions import Choice, Distribution, Int, LogUniform, Uniform
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import kmcl_platform
-from kmcl_platform.config.search_file import parse_search_file, read_bytes
+from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ClusterError
 

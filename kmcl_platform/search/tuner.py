@@ -12,7 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from kmcl_platform.config.search_file import SearchFile, parse_search_file, read_bytes
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.catalog import open_manifest
 from kmcl_platform.errors import ClusterError, DataError

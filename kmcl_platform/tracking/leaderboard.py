@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.table import Table
 
-from kmcl_platform.config.search_file import SearchFile, parse_search_file
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import connect_to_read, find_runs, store_name

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kmcl_platform.config.search_file import parse_search_file, read_search_file
+from kmcl_platform.config.search_file_reader import parse_search_file, read_search_file
 from kmcl_platform.errors import ConfigError
 
 GOOD = """

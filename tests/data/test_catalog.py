@@ -9,7 +9,8 @@ from PIL import Image
 from kmcl_platform.data import catalog
 from kmcl_platform.data.catalog import open_manifest
 from kmcl_platform.data.digits import build_digits
-from kmcl_platform.data.manifest import Manifest, build_manifest, write_manifest
+from kmcl_platform.data.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest_file import write_manifest
 from kmcl_platform.errors import DataError
 
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kmcl_platform.data.manifest import Manifest, build_manifest, read_manifest, write_manifest
+from kmcl_platform.data.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest_file import read_manifest, write_manifest
 from kmcl_platform.errors import DataError
 
 TARGETS = np.array([[1, 0, -1], [0, 0, 1], [1, 1, 0], [0, 0, 0]])

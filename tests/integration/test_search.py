@@ -130,7 +130,7 @@ def test_leaderboard_promote_predict(finished: Finished, small_manifest: Path, t
     again = kmcl("promote", "small", store=finished.store)
     assert "already the champion" in again.stdout
 
-    from kmcl_platform.data.manifest import read_manifest
+    from kmcl_platform.data.manifest_file import read_manifest
 
     image = tmp_path / "image.png"
     image.write_bytes(read_manifest(small_manifest).encoded_image("test", 0))

@@ -10,10 +10,11 @@ from click.testing import CliRunner, Result
 
 from kmcl_platform.cli import main
 from kmcl_platform.config.epoch_report import EpochReport
-from kmcl_platform.config.search_file import SearchFile, parse_search_file
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.data.digits import build_digits
-from kmcl_platform.data.manifest import read_manifest, write_manifest
+from kmcl_platform.data.manifest_file import read_manifest, write_manifest
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
 from kmcl_platform.training.fit import fit

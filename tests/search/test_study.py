@@ -6,7 +6,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from kmcl_platform.config.search_file import SearchFile, parse_search_file
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.errors import SearchError
 from kmcl_platform.search.study import VALUES, DurableStudy
 

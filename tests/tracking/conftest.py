@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kmcl_platform.config.epoch_report import EpochReport
-from kmcl_platform.config.search_file import SearchFile, parse_search_file
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
 

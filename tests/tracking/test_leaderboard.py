@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from kmcl_platform.config.epoch_report import EpochReport
-from kmcl_platform.config.search_file import SearchFile, parse_search_file
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.leaderboard import list_searches, read_leaderboard, to_json, to_table

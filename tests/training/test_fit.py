@@ -7,7 +7,8 @@ import torch
 
 from kmcl_platform.config.epoch_report import METRIC_NAMES, EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.manifest import Manifest, read_manifest
+from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.manifest_file import read_manifest
 from kmcl_platform.errors import ConfigError, DataError, Diverged
 from kmcl_platform.training.checkpoint import OPTIMIZER, find_checkpoint, read_state
 from kmcl_platform.training.fit import fit

@@ -1,0 +1,65 @@
+"""The edge check: a search space that reaches an invalid trial is refused before anything is started."""
+
+from kmcl_platform.config.search_file import SearchFile, active_paths
+from kmcl_platform.config.trial_config import Scalar
+from kmcl_platform.errors import ConfigError
+
+
+def check_every_edge(file: SearchFile) -> None:
+    """Try every edge of the space alone, then all lows and all highs together, as trials on paper.
+
+    Raises:
+        ConfigError: some trial would be invalid, or could not be compared with the others.
+    """
+    known = file.base.flat()
+    for path, distribution in file.space.items():
+        if path not in known:
+            raise ConfigError(f"space.{path}: unknown path; valid: {', '.join(sorted(known))}")
+        if path == "data.source":
+            raise ConfigError(f"space.{path}: trials on different data cannot be compared; valid: any other path")
+        for condition, value in distribution.when.items():
+            _check_condition(file, path, condition, value)
+        for edge in distribution.edges():
+            _check_trial(file, {path: edge} | distribution.when, f"space.{path}", edge)
+    if len(file.space) > 1:
+        for which, index in (("lows", 0), ("highs", 1)):
+            corner = {path: d.edges()[min(index, len(d.edges()) - 1)] for path, d in file.space.items()}
+            _check_trial(file, corner, f"space with all {which} together", corner)
+    if file.baseline:
+        for path in active_paths(file, {}):
+            if not file.space[path].contains(known[path]):
+                raise ConfigError(
+                    f"base.{path}: got {known[path]!r}; valid: a value within space.{path}, since the base is the "
+                    "first trial (or set baseline: false)"
+                )
+    min_epochs = getattr(file.scheduler, "min_epochs", 1)
+    if min_epochs > file.base.num_epochs:
+        raise ConfigError(
+            f"scheduler.min_epochs: got {min_epochs}; valid: at most base.num_epochs, {file.base.num_epochs}"
+        )
+    if "num_epochs" in file.space:
+        raise ConfigError("space.num_epochs: trials of different length cannot be compared; valid: any other path")
+
+
+def _check_condition(file: SearchFile, path: str, condition: str, value: Scalar) -> None:
+    paths = list(file.space)
+    if condition not in paths or paths.index(condition) >= paths.index(path):
+        before = ", ".join(paths[: paths.index(path)]) or "none"
+        raise ConfigError(f"space.{path}.when: got {condition!r}; valid: a path of the space named before it: {before}")
+    if not file.space[condition].contains(value):
+        raise ConfigError(
+            f"space.{path}.when.{condition}: got {value!r}; valid: a value that space.{condition} can take"
+        )
+
+
+def _check_trial(file: SearchFile, values: dict[str, Scalar], place: str, got: object) -> None:
+    try:
+        config = file.base.with_values(values)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: got {got!r}, which makes an invalid trial: {error}") from None
+    workers = file.resources.workers_per_trial
+    if config.data.batch_size % workers:
+        raise ConfigError(
+            f"{place}: data.batch_size: got {config.data.batch_size}; valid: a multiple of "
+            f"resources.workers_per_trial, {workers}"
+        )
