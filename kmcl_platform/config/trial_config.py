@@ -32,6 +32,14 @@ class ModelConfig(Frozen):
     """Start from timm's published weights (needs the hub or a filled cache)."""
     kernels_per_class: int = Field(default=1, ge=1, le=64)
     """C: exponential kernels in each class's mixture; 1 is plain KMCL."""
+    kernel: Literal["isotropic", "anisotropic", "mahalanobis", "rbf"] = "isotropic"
+    """isotropic: a scalar mean and variance for each kernel; anisotropic: one for each dimension of the reduced
+    features; both with the Bhattacharyya similarity. mahalanobis, rbf: as anisotropic and isotropic, but all kernels of
+    an image share its variance."""
+    reduced_dim: int = Field(default=128, ge=1, le=65536)
+    """Features that the kernels `anisotropic` and `mahalanobis` see, after a learned linear map; others ignore it."""
+    sync_batch_norm: bool = False
+    """Batch normalisation over the images of all workers instead of each worker's own."""
 
 
 class LossConfig(Frozen):
@@ -39,10 +47,12 @@ class LossConfig(Frozen):
 
     objective: Literal["kmcl", "asymmetric", "bce"] = "kmcl"
     """kmcl: all three terms; asymmetric: the asymmetric loss alone; bce: binary cross-entropy alone."""
-    formulation: Literal["corrected"] = "corrected"
-    """Which reading of the method's formulas is computed."""
+    formulation: Literal["corrected", "released"] = "corrected"
+    """corrected: the method as it is meant; released: as the authors' code computes it."""
     temperature: float = Field(default=0.17, gt=0)
     """Temperature τ of the contrastive term."""
+    similarity_per_dimension: bool = False
+    """Divide -log of the similarity by the number of features: an extension, for features so wide that it vanishes."""
     asymmetric_weight: float = Field(default=1.0, ge=0)
     reconstruction_weight: float = Field(default=1.0, ge=0)
     contrastive_weight: float = Field(default=1.0, ge=0)

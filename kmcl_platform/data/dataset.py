@@ -76,6 +76,11 @@ class ImageDataset(Dataset[Batch]):
         """K."""
         return int(self._targets_NK.shape[1])
 
+    @property
+    def max_labels(self) -> int:
+        """Positive labels of the image that has most, at least 1."""
+        return max(1, int((self._targets_NK == 1).sum(1).max()))
+
     def __getitem__(self, index: int) -> Batch:
         """One image_3HW and targets_K.
 

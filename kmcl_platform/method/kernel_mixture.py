@@ -1,6 +1,7 @@
 """The head: features to one mixture of exponential kernels per class.
 
-Shape suffixes: B batch, D features, K classes, C kernels per class.
+Shape suffixes: B batch, D features, K classes, C kernels per class, R values of one kernel's mean or variance: 1, which
+stands for all D dimensions (isotropic), or D (anisotropic).
 """
 
 from typing import NamedTuple
@@ -9,20 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+KERNELS = ("isotropic", "anisotropic", "mahalanobis", "rbf")
+"""Valid values of KernelMixtureHead's `kernel`."""
+
 
 class KernelMixture(NamedTuple):
-    """Each sample's mixture of isotropic exponential kernels, class by class (METHOD.md, Head).
+    """Each sample's mixture of exponential kernels, class by class (METHOD.md, Head).
 
     Attributes:
         logits_BK: z; the class weight π and classification score is sigmoid(z).
-        means_BKC: μ, a scalar per kernel that stands for μ·1_D.
-        variances_BKC: v > 1, a scalar per kernel.
+        means_BKCR: μ; with R = 1 a scalar per kernel that stands for μ·1_D.
+        variances_BKCR: v > 1; with R = 1 a scalar per kernel.
         log_weights_BKC: log α, the component weights, which sum to 1 over C; zeros for C = 1.
     """
 
     logits_BK: Tensor
-    means_BKC: Tensor
-    variances_BKC: Tensor
+    means_BKCR: Tensor
+    variances_BKCR: Tensor
     log_weights_BKC: Tensor
 
 
@@ -36,24 +40,38 @@ class KernelMixtureHead(nn.Module):
         num_features: D, at least 1.
         num_classes: K, at least 1.
         kernels_per_class: C, at least 1; 1 is plain KMCL.
+        kernel: which values a kernel has, and who shares its variance. With the first two the similarity of two
+            samples is the Bhattacharyya coefficient; the other two become the Mahalanobis and the RBF kernel where the
+            samples' variances agree.
+            `isotropic`: a scalar mean and a scalar variance for each kernel (R = 1);
+            `anisotropic`: D means and D variances for each kernel (R = D);
+            `mahalanobis`: as anisotropic, but all kernels of a sample share their D variances;
+            `rbf`: as isotropic, but all kernels of a sample share one variance.
 
     Raises:
-        ValueError: an argument is below 1.
+        ValueError: a size is below 1, or there is no such kernel.
     """
 
-    def __init__(self, *, num_features: int, num_classes: int, kernels_per_class: int) -> None:
+    def __init__(
+        self, *, num_features: int, num_classes: int, kernels_per_class: int, kernel: str = "isotropic"
+    ) -> None:
         super().__init__()
         sizes = {"num_features": num_features, "num_classes": num_classes, "kernels_per_class": kernels_per_class}
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name}: got {size}; wanted at least 1")
+        if kernel not in KERNELS:
+            raise ValueError(f"kernel: got {kernel!r}; wanted one of {', '.join(KERNELS)}")
         self.num_features = num_features
         self.num_classes = num_classes
         self.kernels_per_class = kernels_per_class
+        self.kernel = kernel
+        self.kernel_size = num_features if kernel in ("anisotropic", "mahalanobis") else 1
         num_kernels = num_classes * kernels_per_class
+        num_variances = 1 if kernel in ("mahalanobis", "rbf") else num_kernels
         self.logit_layer = nn.Linear(num_features, num_classes)
-        self.mean_layer = nn.Linear(num_features, num_kernels)
-        self.variance_layer = nn.Linear(num_features, num_kernels)
+        self.mean_layer = nn.Linear(num_features, num_kernels * self.kernel_size)
+        self.variance_layer = nn.Linear(num_features, num_variances * self.kernel_size)
         nn.init.uniform_(self.mean_layer.weight, 0.0, 0.1)
         nn.init.ones_(self.variance_layer.weight)
         nn.init.zeros_(self.mean_layer.bias)
@@ -67,11 +85,15 @@ class KernelMixtureHead(nn.Module):
     def forward(self, features_BD: Tensor) -> KernelMixture:
         """Return the kernel mixture of each sample, in the dtype of the features."""
         shape = (len(features_BD), self.num_classes, self.kernels_per_class)
-        means_BKC = self.mean_layer(features_BD).view(shape)
+        means_BKCR = self.mean_layer(features_BD).view(*shape, self.kernel_size)
         # 1e-7 is the released constant; with it v stays above 1 also in float32, where it rounds to one unit.
-        variances_BKC = 2.0 + functional.elu(self.variance_layer(features_BD)).view(shape) + 1e-7
+        variances = 2.0 + functional.elu(self.variance_layer(features_BD)) + 1e-7
+        if self.kernel in ("mahalanobis", "rbf"):
+            variances_BKCR = variances.view(-1, 1, 1, self.kernel_size).expand_as(means_BKCR)
+        else:
+            variances_BKCR = variances.view_as(means_BKCR)
         if self.component_layer is None:
-            log_weights_BKC = torch.zeros_like(means_BKC)
+            log_weights_BKC = torch.zeros(shape, dtype=features_BD.dtype, device=features_BD.device)
         else:
             log_weights_BKC = self.component_layer(features_BD).view(shape).log_softmax(-1)
-        return KernelMixture(self.logit_layer(features_BD), means_BKC, variances_BKC, log_weights_BKC)
+        return KernelMixture(self.logit_layer(features_BD), means_BKCR, variances_BKCR, log_weights_BKC)

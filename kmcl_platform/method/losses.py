@@ -1,34 +1,36 @@
-"""The KMCL objective and its three terms, and the baselines that run through the same code.
+"""The KMCL objective: its three terms together, and the baselines that run through the same code.
 
-Everywhere: targets are 1 positive, 0 negative; elements that `known_BK` excludes (difficult, unlabelled) count as
-neither and enter no term. Every term is a sum over classes and a mean over the batch (the reconstruction: over the
-samples with a positive label). Pairs of the contrastive term are formed within one worker's batch; forming them over
-the global batch takes an all-gather and comes with it.
+Everywhere: targets are 1 positive, 0 negative; elements that are -1 (difficult, unlabelled) count as neither and enter
+no term.
 
-Shape suffixes: B batch, D features, K classes, C kernels per class, P rows (n, k) with a positive label.
+Shape suffixes: B batch, D features, K classes, C kernels per class, R values of one kernel's mean or variance (1 or D).
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from kmcl_platform.method.asymmetric import asymmetric_loss, binary_cross_entropy
+from kmcl_platform.method.contrastive import contrastive_loss
+from kmcl_platform.method.global_batch import BatchGather, GlobalBatch, local_batch
 from kmcl_platform.method.kernel_mixture import KernelMixture
-from kmcl_platform.method.similarity import log_kernel, log_similarity
+from kmcl_platform.method.reconstruction import reconstruction_loss, released_reconstruction_loss
 
 OBJECTIVES = ("kmcl", "asymmetric", "bce")
 """Valid values of KmclLoss's `objective`."""
 
-_SMALLEST_PROBABILITY = 1e-7
+FORMULATIONS = ("corrected", "released")
+"""Valid values of KmclLoss's `formulation`."""
 
 
 class LossParts(NamedTuple):
     """What a step optimises and its unweighted terms, all 0-dimensional.
 
     Attributes:
-        total: weighted sum; the only one to call backward on.
+        total: weighted sum, the only one with a gradient.
         asymmetric: asymmetric loss; binary cross-entropy for objective `bce`.
         reconstruction: reconstruction loss; 0 without kernels.
         contrastive: contrastive loss; 0 without kernels.
@@ -40,132 +42,31 @@ class LossParts(NamedTuple):
     contrastive: Tensor
 
 
-def asymmetric_loss(
-    logits_BK: Tensor,
-    targets_BK: Tensor,
-    known_BK: Tensor,
-    *,
-    gamma_positive: float,
-    gamma_negative: float,
-    clip: float,
-    detach_focusing: bool,
-) -> Tensor:
-    """Asymmetric loss, summed over classes, mean over the batch (METHOD.md, loss 1; ASL, arXiv 2009.14119).
-
-    Args:
-        logits_BK: z.
-        targets_BK: 1 positive, else negative.
-        known_BK: bool, elements that count.
-        gamma_positive: focusing exponent of positive elements, at least 0.
-        gamma_negative: focusing exponent of negative elements, at least 0.
-        clip: probability margin that discards easy negatives, in [0, 1).
-        detach_focusing: take the focusing weights without gradient.
-
-    Returns:
-        0-dimensional, at least 0; logarithms are taken of probabilities clamped at 1e-7.
-    """
-    positive_BK = targets_BK == 1
-    # sigmoid(-z) is 1 - p without the rounding of 1 - p near p = 1.
-    probability_BK = torch.where(positive_BK, logits_BK.sigmoid(), ((-logits_BK).sigmoid() + clip).clamp(max=1.0))
-    # The clamp keeps the gradient of a power below 1 finite where the element itself vanishes.
-    miss_BK = (1.0 - probability_BK).clamp(min=_SMALLEST_PROBABILITY)
-    if detach_focusing:
-        miss_BK = miss_BK.detach()
-    focus_BK = torch.where(positive_BK, miss_BK**gamma_positive, miss_BK**gamma_negative)
-    elements_BK = focus_BK * probability_BK.clamp(min=_SMALLEST_PROBABILITY).log()
-    return -torch.where(known_BK, elements_BK, 0.0).sum() / len(logits_BK)
-
-
-def binary_cross_entropy(logits_BK: Tensor, targets_BK: Tensor, known_BK: Tensor) -> Tensor:
-    """Plain binary cross-entropy of the logits, summed over classes, mean over the batch.
-
-    Args:
-        logits_BK: z.
-        targets_BK: 1 positive, else negative.
-        known_BK: bool, elements that count.
-
-    Returns:
-        0-dimensional, at least 0; exact for any finite logit (no clamp).
-    """
-    positive_BK = (targets_BK == 1).to(logits_BK.dtype)
-    weight_BK = known_BK.to(logits_BK.dtype)
-    total = functional.binary_cross_entropy_with_logits(logits_BK, positive_BK, weight_BK, reduction="sum")
-    return total / len(logits_BK)
-
-
-def reconstruction_loss(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, known_BK: Tensor) -> Tensor:
-    """Mean of -log(Σ_{k: y=1} π g / Σ_k π g) over samples with a positive label (METHOD.md, loss 2; corrected).
-
-    Args:
-        features_BD: f.
-        mixture: kernels of the same samples.
-        targets_BK: 1 positive, else negative.
-        known_BK: bool, elements that count.
-
-    Returns:
-        0-dimensional, at least 0; 0 with a gradient graph where no sample has a positive label.
-    """
-    log_terms_BK = functional.logsigmoid(mixture.logits_BK) + log_kernel(features_BD, mixture)
-    positive_BK = (targets_BK == 1) & known_BK
-    # Samples without a positive label keep all elements in both sums: they add an exact 0 with a zero gradient, where
-    # an empty log-sum-exp would make NaN.
-    labelled_B1 = positive_BK.any(1, keepdim=True)
-    log_all_B = log_terms_BK.masked_fill(labelled_B1 & ~known_BK, -torch.inf).logsumexp(1)
-    log_positive_B = log_terms_BK.masked_fill(labelled_B1 & ~positive_BK, -torch.inf).logsumexp(1)
-    return (log_all_B - log_positive_B).sum() / labelled_B1.sum().clamp(min=1)
-
-
-def contrastive_loss(
-    num_features: int, mixture: KernelMixture, targets_BK: Tensor, known_BK: Tensor, *, temperature: float
-) -> Tensor:
-    """Contrastive loss over pairs that share a positive class (METHOD.md, loss 3; corrected).
-
-    Only rows (n, k) whose positive class k occurs in another sample need a log-sum-exp: O(P·B·C²) work and memory.
-    A class unknown in either sample of a pair is left out of its Jaccard weight; a sample whose class k is unknown is
-    left out of the denominators of class k. Pairs are those of the tensors given: one worker's batch (see above).
-
-    Args:
-        num_features: D, the dimensions that a kernel's scalar mean and variance stand for.
-        mixture: kernels of the batch.
-        targets_BK: 1 positive, else negative.
-        known_BK: bool, elements that count.
-        temperature: τ > 0.
-
-    Returns:
-        0-dimensional; 0 with a gradient graph where no two samples share a positive class.
-    """
-    positive_BK = (targets_BK == 1) & known_BK
-    paired_K = positive_BK.sum(0) > 1
-    class_P, sample_P = (positive_BK & paired_K).T.nonzero(as_tuple=True)
-    similarity_PB = log_similarity(num_features, mixture, sample_P, class_P).exp() / temperature
-
-    weights_PB = _pair_weights(positive_BK, known_BK, similarity_PB.dtype).index_select(0, sample_P)
-    weights_PB *= positive_BK.T.to(similarity_PB.dtype).index_select(0, class_P)
-    left_out_PB = (~known_BK).T.contiguous().index_select(0, class_P)
-    left_out_PB.scatter_(1, sample_P.unsqueeze(1), True)
-    # Never an empty sum: class k of each row is positive in another sample.
-    log_sum_P = similarity_PB.masked_fill(left_out_PB, -torch.inf).logsumexp(1)
-    return ((weights_PB.sum(1) * log_sum_P).sum() - (weights_PB * similarity_PB).sum()) / len(positive_BK)
-
-
-def _pair_weights(positive_BK: Tensor, known_BK: Tensor, dtype: torch.dtype) -> Tensor:
-    """J(n, j) / |A(n)| for j in A(n), 0 elsewhere (also on the diagonal)."""
-    positive_BK, known_BK = positive_BK.to(dtype), known_BK.to(dtype)
-    intersection_BB = positive_BK @ positive_BK.T
-    own_BB = positive_BK @ known_BK.T
-    union_BB = own_BB + own_BB.T - intersection_BB
-    jaccard_BB = (intersection_BB / union_BB.clamp(min=1.0)).fill_diagonal_(0.0)
-    return jaccard_BB / jaccard_BB.count_nonzero(1).clamp(min=1).unsqueeze(1)
-
-
 class KmclLoss(nn.Module):
     """The whole objective: λ_asymmetric·L1 + λ_reconstruction·L2 + λ_contrastive·L3 (METHOD.md, Losses).
 
-    Pairs of the contrastive term are formed within one worker's batch: an all-gather comes with the global batch.
+    `formulation` chooses between the method as it is meant and as the authors' code computes it:
+
+    ======================  ===============================================  =======================================
+    point                   released                                         corrected
+    ======================  ===============================================  =======================================
+    classification loss     sum over samples and classes                     sum over classes, mean over samples
+    Jaccard weight          -log(J·ratio + 1e-7)                             -J·log(ratio)
+    anisotropic similarity  times D and summed over D                        summed over D
+    reconstruction          linear space, kernels floored at 1.17549e-38     log space, no floors
+                            and the ratio at 1e-7
+    unlabelled sample       adds -log 1e-7 to the reconstruction's mean      left out of the mean
+    several workers         pairs within a worker, means over its own batch  pairs and means over all samples
+    ======================  ===============================================  =======================================
+
+    With several workers the corrected terms of a worker are its own samples' share of the global loss, times W: their
+    mean over the workers is the loss of the whole batch in one process, and so is the mean of their gradients, which is
+    what data parallelism takes.
 
     Args:
         objective: `kmcl` all three terms; `asymmetric` the asymmetric loss alone; `bce` binary cross-entropy alone.
             The last two are weighted by `asymmetric_weight`, so that the same weight means the same.
+        formulation: `corrected` or `released`.
         temperature: τ > 0 of the contrastive term.
         asymmetric_weight: λ_asymmetric >= 0.
         reconstruction_weight: λ_reconstruction >= 0.
@@ -174,16 +75,23 @@ class KmclLoss(nn.Module):
         gamma_negative: focusing exponent of negative elements, >= 0.
         clip: probability margin that discards easy negatives, in [0, 1).
         detach_focusing: take the focusing weights without gradient, as released.
+        similarity_per_dimension: divide -log ρ by D: an extension, for features so wide that ρ vanishes.
+        gather: brings the samples of all workers together; none: this worker is the only one. Not used by `released`.
+        max_labels: an upper bound on positive labels per sample. With it no operation makes the host wait for the
+            device, which on a GPU is faster; the contrastive term is NaN where the bound is exceeded. None: the labels
+            are counted, which on a CPU is faster.
 
     Attributes:
-        uses_kernels: whether the objective has kernel terms; only then do means, variances and component weights of
-            the mixture receive gradients.
+        uses_kernels: whether the objective has kernel terms.
+        trains_all: whether all of the mixture's parts receive gradients: logits, and means, variances and component
+            weights.
 
     Raises:
         ValueError: an argument is outside its range, or no term has a weight.
     """
 
     uses_kernels: bool
+    trains_all: bool
 
     def __init__(
         self,
@@ -197,14 +105,22 @@ class KmclLoss(nn.Module):
         gamma_negative: float,
         clip: float,
         detach_focusing: bool,
+        formulation: str = "corrected",
+        similarity_per_dimension: bool = False,
+        gather: BatchGather | None = None,
+        max_labels: int | None = None,
     ) -> None:
         super().__init__()
         if objective not in OBJECTIVES:
             raise ValueError(f"objective: got {objective!r}; wanted one of {', '.join(OBJECTIVES)}")
+        if formulation not in FORMULATIONS:
+            raise ValueError(f"formulation: got {formulation!r}; wanted one of {', '.join(FORMULATIONS)}")
         if not 0.0 < temperature < math.inf:
             raise ValueError(f"temperature: got {temperature}; wanted a finite number above 0")
         if not 0.0 <= clip < 1.0:
             raise ValueError(f"clip: got {clip}; wanted a number in [0, 1)")
+        if max_labels is not None and max_labels < 1:
+            raise ValueError(f"max_labels: got {max_labels}; wanted at least 1")
         non_negative = {
             "asymmetric_weight": asymmetric_weight,
             "reconstruction_weight": reconstruction_weight,
@@ -218,15 +134,24 @@ class KmclLoss(nn.Module):
         self.uses_kernels = objective == "kmcl"
         if asymmetric_weight == 0 and not (self.uses_kernels and reconstruction_weight + contrastive_weight > 0):
             raise ValueError(f"asymmetric_weight: got 0; wanted some term of objective {objective!r} above 0")
+        self.trains_all = (
+            self.uses_kernels
+            and reconstruction_weight + contrastive_weight > 0
+            and asymmetric_weight + reconstruction_weight > 0
+        )
         self.objective = objective
+        self.formulation = formulation
         self.temperature = temperature
-        self.asymmetric_weight = asymmetric_weight
-        self.reconstruction_weight = reconstruction_weight
-        self.contrastive_weight = contrastive_weight
+        self.weights = (asymmetric_weight, reconstruction_weight, contrastive_weight)
+        self._scales: Tensor
+        self.register_buffer("_scales", torch.tensor(self.weights, dtype=torch.float64), persistent=False)
         self.gamma_positive = gamma_positive
         self.gamma_negative = gamma_negative
         self.clip = clip
         self.detach_focusing = detach_focusing
+        self.similarity_per_dimension = similarity_per_dimension
+        self.gather = gather if formulation == "corrected" else None
+        self.max_labels = max_labels
         self._inputs_checked = False
 
     def forward(self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor) -> LossParts:
@@ -244,42 +169,80 @@ class KmclLoss(nn.Module):
             _check_inputs(features_BD, mixture, targets_BK)
             self._inputs_checked = True
         with torch.autocast(features_BD.device.type, enabled=False):
-            mixture = KernelMixture(*(_at_least_float32(part) for part in mixture))
-            return self._compute(_at_least_float32(features_BD), mixture, targets_BK, targets_BK >= 0)
-
-    def _compute(self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, known_BK: Tensor) -> LossParts:
-        logits_BK = mixture.logits_BK
-        grad = torch.is_grad_enabled()
-        with torch.set_grad_enabled(grad and self.asymmetric_weight > 0):
-            if self.objective == "bce":
-                asymmetric = binary_cross_entropy(logits_BK, targets_BK, known_BK)
+            mixture = KernelMixture(*map(_at_least_float32, mixture))
+            positive_BK, known_BK = targets_BK == 1, targets_BK >= 0
+            if self.gather is None:
+                batch = local_batch(mixture, positive_BK, known_BK)
             else:
-                asymmetric = asymmetric_loss(
-                    logits_BK,
-                    targets_BK,
-                    known_BK,
-                    gamma_positive=self.gamma_positive,
-                    gamma_negative=self.gamma_negative,
-                    clip=self.clip,
-                    detach_focusing=self.detach_focusing,
-                )
-        if not self.uses_kernels:
-            zero = torch.zeros_like(asymmetric)
-            return LossParts(self.asymmetric_weight * asymmetric, asymmetric, zero, zero)
-        with torch.set_grad_enabled(grad and self.reconstruction_weight > 0):
-            reconstruction = reconstruction_loss(features_BD, mixture, targets_BK, known_BK)
-        with torch.set_grad_enabled(grad and self.contrastive_weight > 0):
-            contrastive = contrastive_loss(
-                features_BD.shape[1], mixture, targets_BK, known_BK, temperature=self.temperature
-            )
-        weighted = (
-            (self.asymmetric_weight, asymmetric),
-            (self.reconstruction_weight, reconstruction),
-            (self.contrastive_weight, contrastive),
-        )
+                batch = self.gather(mixture, positive_BK, known_BK, with_kernels=self.uses_kernels)
+            terms = [lambda: self._classification(mixture.logits_BK, positive_BK, known_BK)]
+            if self.uses_kernels:
+                features_BD = _at_least_float32(features_BD)
+                terms.append(lambda: self._reconstruction(features_BD, mixture, positive_BK, known_BK))
+                terms.append(lambda: self._contrastive(features_BD.shape[1], batch))
+            return self._combine(terms, self._factors(batch))
+
+    def _factors(self, batch: GlobalBatch) -> Tensor:
+        """What each term's sum is multiplied by to be a mean."""
+        num_samples, num_labelled = batch.num_samples, batch.num_labelled.clamp(min=1.0)
+        if self.formulation == "released":
+            counts = (torch.ones_like(num_samples), num_samples, num_samples)
+        else:
+            counts = (num_samples, num_labelled, num_samples)
+        return batch.num_workers / torch.stack(counts)
+
+    def _combine(self, terms: Sequence[Callable[[], Tensor]], factors: Tensor) -> LossParts:
+        """Compute the terms' sums, scale them, and add them by their weights."""
+        grad = torch.is_grad_enabled()
+        sums: list[Tensor] = []
+        for weight, term in zip(self.weights, terms, strict=False):
+            with torch.set_grad_enabled(grad and weight > 0):
+                sums.append(term())
+        stacked = torch.stack(sums)
+        factors = factors[: len(sums)].to(stacked.dtype)
+        scales = factors * self._scales[: len(sums)]
         # Terms of weight 0 are left out, not multiplied by it: 0 · NaN is NaN.
-        total = torch.stack([weight * term for weight, term in weighted if weight > 0]).sum()
-        return LossParts(total, asymmetric, reconstruction, contrastive)
+        used = [i for i, weight in enumerate(self.weights[: len(sums)]) if weight > 0]
+        if len(used) == len(sums):
+            total = torch.dot(stacked, scales.to(stacked.dtype))
+        else:
+            total = torch.stack([sums[i] * scales[i] for i in used]).sum()
+        parts = list((stacked.detach() * factors).unbind())
+        parts += [torch.zeros_like(total)] * (3 - len(parts))
+        return LossParts(total, *parts)
+
+    def _classification(self, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
+        if self.objective == "bce":
+            return binary_cross_entropy(logits_BK, positive_BK, known_BK)
+        return asymmetric_loss(
+            logits_BK,
+            positive_BK,
+            known_BK,
+            gamma_positive=self.gamma_positive,
+            gamma_negative=self.gamma_negative,
+            clip=self.clip,
+            detach_focusing=self.detach_focusing,
+        )
+
+    def _reconstruction(
+        self, features_BD: Tensor, mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor
+    ) -> Tensor:
+        form = reconstruction_loss if self.formulation == "corrected" else released_reconstruction_loss
+        return form(features_BD, mixture, positive_BK, known_BK)
+
+    def _contrastive(self, num_features: int, batch: GlobalBatch) -> Tensor:
+        # Released: D times one term for isotropic kernels, as it should be, and D times a sum over D for others.
+        factor = num_features if self.formulation == "released" else num_features / batch.mixture.means_BKCR.shape[3]
+        return contrastive_loss(
+            batch.mixture,
+            batch.positive_GK,
+            batch.known_GK,
+            dimension_scale=factor / num_features if self.similarity_per_dimension else factor,
+            temperature=self.temperature,
+            anchors=batch.anchors,
+            weight_inside_log=self.formulation == "released",
+            max_labels=self.max_labels,
+        )
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
@@ -295,10 +258,23 @@ def _check_inputs(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tenso
     if targets_BK.shape != mixture.logits_BK.shape:
         wanted = tuple(mixture.logits_BK.shape)
         raise ValueError(f"targets_BK: got shape {tuple(targets_BK.shape)}; wanted {wanted}, as logits_BK")
-    wanted_BKC = (*mixture.logits_BK.shape, mixture.means_BKC.shape[-1])
-    for name, part in zip(KernelMixture._fields[1:], mixture[1:], strict=True):
-        if part.shape != wanted_BKC:
-            raise ValueError(f"{name}: got shape {tuple(part.shape)}; wanted {wanted_BKC}")
+    num_classes, num_features = mixture.logits_BK.shape[1], features_BD.shape[1]
+    means_BKCR = mixture.means_BKCR
+    if means_BKCR.dim() != 4 or means_BKCR.shape[:2] != mixture.logits_BK.shape or means_BKCR.shape[2] < 1:
+        raise ValueError(
+            f"means_BKCR: got shape {tuple(means_BKCR.shape)}; wanted ({len(features_BD)}, {num_classes}, kernels per "
+            f"class, 1 or {num_features})"
+        )
+    if means_BKCR.shape[3] not in (1, num_features):
+        raise ValueError(
+            f"means_BKCR: got {means_BKCR.shape[3]} values for each kernel; wanted 1 or {num_features}, the features"
+        )
+    for name, part, shape in (
+        ("variances_BKCR", mixture.variances_BKCR, means_BKCR.shape),
+        ("log_weights_BKC", mixture.log_weights_BKC, means_BKCR.shape[:3]),
+    ):
+        if part.shape != shape:
+            raise ValueError(f"{name}: got shape {tuple(part.shape)}; wanted {tuple(shape)}")
     valid_BK = (targets_BK == 1) | (targets_BK == 0) | (targets_BK == -1)
     if not bool(valid_BK.all()):
         value = targets_BK[~valid_BK][0].item()

@@ -1,6 +1,6 @@
-"""The network: backbone and kernel-mixture head.
+"""The network: backbone, reduction of its features if the kernels want one, kernel-mixture head.
 
-Shape suffixes: B batch, D features, 3HW colour channels, height and width of an image.
+Shape suffixes: B batch, D features that the head sees, 3HW colour channels, height and width of an image.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,10 @@ from kmcl_platform.method.kernel_mixture import KernelMixture, KernelMixtureHead
 
 
 class ModelOutput(NamedTuple):
-    """What the loss needs; the scores of a prediction are sigmoid(mixture.logits_BK)."""
+    """What the loss needs: the features that the kernels live among, and the mixture.
+
+    The scores of a prediction are sigmoid(mixture.logits_BK).
+    """
 
     features_BD: Tensor
     mixture: KernelMixture
@@ -24,24 +27,30 @@ class KmclModel(nn.Module):
 
     Args:
         backbone: images to features.
-        head: features to kernel mixture.
+        head: features to kernel mixture. Anisotropic kernels may want fewer features than the backbone gives: then a
+            linear map, learned with the rest, reduces them, and all that follows sees the reduced features.
 
     Raises:
-        ValueError: the head does not take as many features as the backbone gives.
+        ValueError: the head does not take as many features as the backbone gives, and its kernels want no reduction.
     """
 
     def __init__(self, backbone: Backbone, head: KernelMixtureHead) -> None:
         super().__init__()
-        if head.num_features != backbone.num_features:
+        self.backbone = backbone
+        self.reduction: nn.Linear | None = None
+        if head.kernel_size > 1:
+            self.reduction = nn.Linear(backbone.num_features, head.num_features)
+        elif head.num_features != backbone.num_features:
             raise ValueError(
                 f"head: got num_features {head.num_features}; wanted the backbone's {backbone.num_features}"
             )
-        self.backbone = backbone
         self.head = head
 
     def forward(self, images_B3HW: Tensor) -> ModelOutput:
         """Run the backbone as the caller's autocast says, and the head in float32 (float64 is kept)."""
         features_BD: Tensor = self.backbone(images_B3HW)
         with torch.autocast(features_BD.device.type, enabled=False):
+            if self.reduction is not None:
+                features_BD = self.reduction(features_BD)
             mixture: KernelMixture = self.head(features_BD)
         return ModelOutput(features_BD, mixture)

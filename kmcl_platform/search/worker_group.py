@@ -232,8 +232,6 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     mailbox = loop_config["mailbox"]
     # The same number of threads on every machine: it decides the order of floating-point sums.
     torch.set_num_threads(loop_config["threads"])
-    # Kernels far from a feature have gradients too small for normal floats, on which CPUs are many times slower.
-    torch.set_flush_denormal(True)
     joined = join_workers()
     workers = Workers(joined.rank, joined.world_size, get_device())
     place = workers.broadcast(ray.get(mailbox.first_place.remote()) if workers.is_first else 0)

@@ -6,6 +6,7 @@ from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.method.backbone import Backbone
+from kmcl_platform.method.global_batch import BatchGather
 from kmcl_platform.method.kernel_mixture import KernelMixtureHead
 from kmcl_platform.method.losses import KmclLoss
 from kmcl_platform.method.model import KmclModel
@@ -21,16 +22,26 @@ def build_model(config: ModelConfig, num_classes: int) -> KmclModel:
         backbone = Backbone(name=config.backbone, pretrained=config.pretrained)
     except ValueError as error:
         raise ConfigError(f"model.backbone: {error}") from None
+    reduced = config.kernel in ("anisotropic", "mahalanobis")
     head = KernelMixtureHead(
-        num_features=backbone.num_features, num_classes=num_classes, kernels_per_class=config.kernels_per_class
+        num_features=config.reduced_dim if reduced else backbone.num_features,
+        num_classes=num_classes,
+        kernels_per_class=config.kernels_per_class,
+        kernel=config.kernel,
     )
     return KmclModel(backbone, head)
 
 
-def build_loss(config: LossConfig) -> KmclLoss:
-    """The objective."""
+def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_labels: int | None = None) -> KmclLoss:
+    """The objective.
+
+    Args:
+        gather: brings the batches of all workers together; none for a single worker.
+        max_labels: bound on positive labels per image, for devices that the host should not wait for.
+    """
     return KmclLoss(
         objective=config.objective,
+        formulation=config.formulation,
         temperature=config.temperature,
         asymmetric_weight=config.asymmetric_weight,
         reconstruction_weight=config.reconstruction_weight,
@@ -39,6 +50,9 @@ def build_loss(config: LossConfig) -> KmclLoss:
         gamma_negative=config.gamma_negative,
         clip=config.clip,
         detach_focusing=config.detach_focusing,
+        similarity_per_dimension=config.similarity_per_dimension,
+        gather=gather,
+        max_labels=max_labels,
     )
 
 

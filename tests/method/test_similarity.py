@@ -4,95 +4,62 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from kmcl_platform.method.kernel_mixture import KernelMixture, KernelMixtureHead
 from kmcl_platform.method.similarity import log_kernel, log_similarity
-
-B, D, K = 5, 6, 4
-
-
-def random_case(kernels_per_class: int, seed: int = 0) -> tuple[Tensor, KernelMixture]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-    means = 0.5 * normal(B, K, kernels_per_class)
-    variances = 1.0 + normal(B, K, kernels_per_class).exp()
-    log_weights = normal(B, K, kernels_per_class).log_softmax(-1)
-    return normal(B, D), KernelMixture(normal(B, K), means, variances, log_weights)
+from tests.method import oracles
+from tests.method.cases import KERNELS, random_case
 
 
-def oracle_kernel(features: Tensor, mixture: KernelMixture, n: int, k: int) -> float:
-    total = 0.0
-    for c in range(mixture.means_BKC.shape[2]):
-        mean, variance = float(mixture.means_BKC[n, k, c]), float(mixture.variances_BKC[n, k, c])
-        exponent = sum((float(f) - mean) ** 2 / variance for f in features[n])
-        total += math.exp(float(mixture.log_weights_BKC[n, k, c])) * math.exp(-0.5 * exponent)
-    return total
-
-
-def oracle_bhattacharyya(num_features: int, mean_a: float, var_a: float, mean_b: float, var_b: float) -> float:
-    per_dimension = 0.5 * math.log((var_a + var_b) / (2 * math.sqrt(var_a * var_b)))
-    per_dimension += 0.25 * (mean_a - mean_b) ** 2 / (var_a + var_b)
-    return math.exp(-num_features * per_dimension)
-
-
-def oracle_inner_product(num_features: int, mixture: KernelMixture, k: int, n: int, j: int) -> float:
-    total = 0.0
-    means, variances, log_weights = mixture.means_BKC, mixture.variances_BKC, mixture.log_weights_BKC
-    for c in range(means.shape[2]):
-        for d in range(means.shape[2]):
-            rho = oracle_bhattacharyya(
-                num_features,
-                float(means[n, k, c]),
-                float(variances[n, k, c]),
-                float(means[j, k, d]),
-                float(variances[j, k, d]),
-            )
-            total += math.exp(float(log_weights[n, k, c] + log_weights[j, k, d])) * rho
-    return total
-
-
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kernels_per_class", [1, 2, 3])
-def test_log_kernel_equals_the_plain_sum(kernels_per_class: int) -> None:
-    features, mixture = random_case(kernels_per_class)
+def test_log_kernel_equals_the_plain_sum(kernel: str, kernels_per_class: int) -> None:
+    features, mixture, _ = random_case(kernels_per_class, kernel=kernel)
     log_g = log_kernel(features, mixture)
-    for n in range(B):
-        for k in range(K):
-            assert float(log_g[n, k].exp()) == pytest.approx(oracle_kernel(features, mixture, n, k), rel=1e-9)
+    for n in range(7):
+        for k in range(4):
+            assert float(log_g[n, k].exp()) == pytest.approx(oracles.kernel(features, mixture, n, k), rel=1e-9)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kernels_per_class", [1, 2, 3])
-def test_log_similarity_equals_the_plain_cosine(kernels_per_class: int) -> None:
-    _, mixture = random_case(kernels_per_class)
-    samples, classes = torch.meshgrid(torch.arange(B), torch.arange(K), indexing="ij")
-    log_rho = log_similarity(D, mixture, samples.flatten(), classes.flatten()).view(B, K, B)
-    for n in range(B):
-        for k in range(K):
-            for j in range(B):
-                own = oracle_inner_product(D, mixture, k, n, n) * oracle_inner_product(D, mixture, k, j, j)
-                expected = oracle_inner_product(D, mixture, k, n, j) / math.sqrt(own)
+def test_log_similarity_equals_the_plain_cosine(kernel: str, kernels_per_class: int) -> None:
+    _, mixture, _ = random_case(kernels_per_class, kernel=kernel)
+    samples, classes = torch.meshgrid(torch.arange(7), torch.arange(4), indexing="ij")
+    log_rho = log_similarity(mixture, samples.flatten(), classes.flatten(), dimension_scale=2.5).view(7, 4, 7)
+    for n in range(7):
+        for k in range(4):
+            for j in range(7):
+                expected = oracles.similarity(mixture, k, n, j, 2.5)
                 assert float(log_rho[n, k, j].exp()) == pytest.approx(expected, rel=1e-9)
+
+
+def test_shared_variances_become_the_rbf_and_the_mahalanobis_kernel() -> None:
+    """Where two samples' variances agree: exp(-⅛ Σ (μ - μ')² / v)."""
+    for kernel in ("rbf", "mahalanobis"):
+        _, mixture, _ = random_case(1, kernel=kernel)
+        variances = mixture.variances_BKCR[:1].expand_as(mixture.variances_BKCR)
+        log_rho = log_similarity(
+            mixture._replace(variances_BKCR=variances), torch.tensor([2]), torch.tensor([3]), dimension_scale=1.0
+        )
+        gap = mixture.means_BKCR[2, 3, 0] - mixture.means_BKCR[:, 3, 0]
+        assert torch.allclose(log_rho[0], -0.125 * (gap.square() / variances[0, 0, 0]).sum(1), rtol=1e-12)
 
 
 def test_log_kernel_does_not_cancel_in_float32() -> None:
     # Expanding the square loses every digit here: D f² is 2e11 and the distance is 2048.
-    features = torch.full((1, 2048), 1e4)
     mixture = KernelMixture(
-        *(torch.full(shape, value) for shape, value in (((1, 1), 0.0), ((1, 1, 1), 9999.0))),
-        *(torch.full((1, 1, 1), value) for value in (2.0, 0.0)),
+        torch.zeros(1, 1), torch.full((1, 1, 1, 1), 9999.0), torch.full((1, 1, 1, 1), 2.0), torch.zeros(1, 1, 1)
     )
-    assert float(log_kernel(features, mixture)) == pytest.approx(-0.5 * 2048 / 2.0, rel=1e-6)
+    assert float(log_kernel(torch.full((1, 2048), 1e4), mixture)) == pytest.approx(-0.5 * 2048 / 2.0, rel=1e-6)
 
 
 def test_log_similarity_of_nearly_equal_kernels_keeps_its_digits_in_float32() -> None:
-    variances = torch.tensor([2.0, 2.002]).view(2, 1, 1)
-    zeros = torch.zeros(2, 1, 1)
-    mixture = KernelMixture(torch.zeros(2, 1), zeros, variances, zeros)
-    log_rho = log_similarity(2048, mixture, torch.tensor([0]), torch.tensor([0]))
-    expected = -2048 * 0.5 * math.log1p((math.sqrt(2.0) - math.sqrt(2.002)) ** 2 / (2 * math.sqrt(2.0 * 2.002)))
+    variances = torch.tensor([2.0, 2.002]).view(2, 1, 1, 1)
+    mixture = KernelMixture(torch.zeros(2, 1), torch.zeros(2, 1, 1, 1), variances, torch.zeros(2, 1, 1))
+    log_rho = log_similarity(mixture, torch.tensor([0]), torch.tensor([0]), dimension_scale=2048)
+    v, w = 2.0, float(variances[1])
+    expected = -2048 * 0.25 * math.log1p((v - w) ** 2 / (4 * v * w))
     assert float(log_rho[0, 1]) == pytest.approx(expected, rel=1e-3)
     assert float(log_rho[0, 0]) == 0.0
 
@@ -100,6 +67,6 @@ def test_log_similarity_of_nearly_equal_kernels_keeps_its_digits_in_float32() ->
 def test_log_similarity_is_at_most_zero() -> None:
     torch.manual_seed(0)
     mixture = KernelMixtureHead(num_features=64, num_classes=3, kernels_per_class=3)(torch.randn(8, 64))
-    log_rho = log_similarity(64, mixture, torch.arange(8), torch.zeros(8, dtype=torch.long))
+    log_rho = log_similarity(mixture, torch.arange(8), torch.zeros(8, dtype=torch.long), dimension_scale=64)
     assert bool((log_rho <= 1e-5).all())
     assert log_rho.diagonal().abs().max() <= 1e-5

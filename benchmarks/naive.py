@@ -1,0 +1,42 @@
+"""The released losses as one would write them down first: every pair of samples for every class (B x B x K), every
+feature for every class (B x D x K), in linear space. What `losses.py` measures the fast forms against.
+"""
+
+import torch
+from torch import Tensor
+
+from kmcl_platform.method.kernel_mixture import KernelMixture
+
+
+def naive_loss(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, temperature: float = 0.17) -> Tensor:
+    """The three terms, added, of one kernel per class; isotropic or anisotropic."""
+    logits_BK, targets_BK = mixture.logits_BK, targets_BK.to(features_BD.dtype)
+    means_BRK = mixture.means_BKCR[:, :, 0].transpose(1, 2)
+    variances_BRK = mixture.variances_BKCR[:, :, 0].transpose(1, 2)
+
+    scores_BK = logits_BK.sigmoid()
+    negative_BK = (1 - scores_BK + 0.05).clamp(max=1)
+    log_BK = targets_BK * scores_BK.clamp(min=1e-7).log()
+    log_BK = log_BK + (1 - targets_BK) * negative_BK.clamp(min=1e-7).log()
+    with torch.no_grad():
+        focus_BK = (1 - scores_BK * targets_BK - negative_BK * (1 - targets_BK)) ** (4 * (1 - targets_BK))
+    asymmetric = -(log_BK * focus_BK).sum()
+
+    distance_BK = ((features_BD.unsqueeze(2) - means_BRK) ** 2 / variances_BRK).sum(1)
+    mass_BK = scores_BK * torch.exp(-0.5 * distance_BK).clamp(min=1.17549e-38)
+    reconstruction = -((mass_BK * targets_BK).sum(1) / mass_BK.sum(1)).clamp(min=1e-7).log().mean()
+
+    left, right = variances_BRK.unsqueeze(1), variances_BRK.unsqueeze(0)
+    log_ratio_BBRK = 0.5 * torch.log((left + right) / (2 * (left * right).sqrt()))
+    gap_BBRK = 0.25 * (means_BRK.unsqueeze(1) - means_BRK.unsqueeze(0)) ** 2 / (left + right)
+    similarity_BBK = torch.exp(-features_BD.shape[1] * (log_ratio_BBRK + gap_BBRK).sum(2))
+    others_BB = 1 - torch.eye(len(targets_BK), device=targets_BK.device)
+    weights_BBK = torch.exp(similarity_BBK / temperature)
+    ratio_BBK = weights_BBK / (weights_BBK * others_BB.unsqueeze(2)).sum(1, keepdim=True)
+    shared_BBK = targets_BK.unsqueeze(1) * targets_BK.unsqueeze(0) * others_BB.unsqueeze(2)
+    intersection_BB = shared_BBK.sum(2)
+    union_BB = targets_BK.sum(1).unsqueeze(1) + targets_BK.sum(1).unsqueeze(0) - intersection_BB
+    jaccard_BB = intersection_BB / union_BB.clamp(min=1)
+    terms_BB = -(torch.log(jaccard_BB.unsqueeze(2) * ratio_BBK + 1e-7) * shared_BBK).sum(2)
+    contrastive = (terms_BB.sum(1) / (jaccard_BB > 0).sum(1).clamp(min=1)).mean()
+    return asymmetric + reconstruction + contrastive

@@ -1,0 +1,140 @@
+"""The contrastive loss over pairs of samples that share a positive class.
+
+Shape suffixes: A anchors (this worker's samples), B batch (all samples that anchors are compared with), K classes,
+C kernels per class, R values of one kernel's mean or variance, P rows (n, k) with a positive label.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from kmcl_platform.method.kernel_mixture import KernelMixture
+from kmcl_platform.method.similarity import log_similarity
+
+_RATIO_FLOOR = 1e-7
+"""Added inside the released code's logarithm."""
+
+_EXCLUDED = -1e30
+"""Added to what a log-sum-exp is to leave out; finite, so that times a weight of 0 it is 0."""
+
+
+def contrastive_loss(
+    mixture: KernelMixture,
+    positive_BK: Tensor,
+    known_BK: Tensor,
+    *,
+    dimension_scale: float,
+    temperature: float,
+    anchors: slice = slice(None),
+    weight_inside_log: bool = False,
+    max_labels: int | None = None,
+) -> Tensor:
+    """Contrastive loss, summed over the anchors (METHOD.md, loss 3, times B).
+
+    Only rows (n, k) of an anchor's positive classes need a log-sum-exp: O(P·B·C²·R) work. A class unknown in either
+    sample of a pair is left out of its Jaccard weight; a sample whose class k is unknown is left out of the
+    denominators of class k.
+
+    Args:
+        mixture: kernels of the batch.
+        positive_BK: bool, known positive elements.
+        known_BK: bool, elements that count.
+        dimension_scale: factor of the sum over a kernel's R values in the similarity (see `log_similarity`).
+        temperature: τ > 0.
+        anchors: which samples' terms are summed; all samples are compared with them.
+        weight_inside_log: the released formula, -log(J·ratio + 1e-7), instead of -J·log(ratio).
+        max_labels: none: the rows are counted, for which the host waits for the device. A number: an upper bound on
+            positive labels per sample, from which the number of rows is known beforehand; nothing waits, and the result
+            is NaN where the bound does not hold.
+
+    Returns:
+        0-dimensional; 0 with a gradient graph where no anchor shares a positive class with another sample.
+    """
+    first = anchors.start or 0
+    anchor_P, class_P, real_P, overflow = _find_rows(positive_BK[anchors].T, max_labels)
+    sample_P = anchor_P + first if first else anchor_P
+    log_rho_PB = log_similarity(mixture, sample_P, class_P, dimension_scale=dimension_scale)
+
+    positive_KB = positive_BK.T.to(log_rho_PB.dtype, memory_format=torch.contiguous_format)
+    known_KB = known_BK.T.to(log_rho_PB.dtype, memory_format=torch.contiguous_format)
+    excluded_KB = (1.0 - known_KB).mul_(_EXCLUDED)
+    jaccard_AB = _jaccard(positive_KB, known_KB, anchors)
+    # The sign is the pair's membership in A(n): counting it thus is quicker than count_nonzero.
+    paired_AB = jaccard_AB.sign()
+    partners_A1 = paired_AB.sum(1, keepdim=True).clamp_(min=1.0)
+    excluded_PB = excluded_KB.index_select(0, class_P).scatter_(1, sample_P.unsqueeze(1), _EXCLUDED)
+    weights_PB = positive_KB.index_select(0, class_P)
+    if real_P is not None:
+        weights_PB.mul_(real_P.unsqueeze(1))
+    if weight_inside_log:
+        weights_PB.mul_(paired_AB.div_(partners_A1).index_select(0, anchor_P))
+        jaccard_PB = jaccard_AB.index_select(0, anchor_P)
+    else:
+        weights_PB.mul_(jaccard_AB.div_(partners_A1).index_select(0, anchor_P))
+        jaccard_PB = None
+    total: Tensor = _LogRatios.apply(log_rho_PB, excluded_PB, weights_PB, jaccard_PB, temperature)
+    return total if overflow is None else torch.where(overflow, torch.nan, total)
+
+
+def _find_rows(positive_KA: Tensor, max_labels: int | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Anchor and class of each row, ordered by class; which rows are real; whether some did not fit."""
+    if max_labels is None:
+        class_P, anchor_P = positive_KA.nonzero(as_tuple=True)
+        return anchor_P, class_P, None, None
+    num_classes, num_anchors = positive_KA.shape
+    size = min(max_labels, num_classes) * num_anchors
+    class_P, anchor_P = positive_KA.nonzero_static(size=size, fill_value=0).unbind(1)
+    count = positive_KA.sum()
+    return anchor_P, class_P, torch.arange(size, device=positive_KA.device) < count, count > size
+
+
+def _jaccard(positive_KB: Tensor, known_KB: Tensor, anchors: slice) -> Tensor:
+    """J(n, j) of each anchor and sample over the classes known in both; 0 for a sample and itself."""
+    positive_AK, known_AK = positive_KB[:, anchors].T, known_KB[:, anchors].T
+    intersection_AB = positive_AK @ positive_KB
+    union_AB = torch.addmm(positive_AK @ known_KB, known_AK, positive_KB).sub_(intersection_AB)
+    jaccard_AB = intersection_AB.div_(union_AB.clamp_(min=1.0))
+    jaccard_AB.diagonal(anchors.start or 0).zero_()
+    return jaccard_AB
+
+
+class _LogRatios(Function):
+    """Σ -w log(ratio), or Σ -w log(J·ratio + floor), with ratio_pj = exp(ρ_pj/τ) / Σ_i exp(ρ_pi/τ).
+
+    The derivative by log ρ is a by-product of the value, so it is formed with it, in place.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        log_rho_PB: Tensor,
+        excluded_PB: Tensor,
+        weights_PB: Tensor,
+        jaccard_PB: Tensor | None,
+        temperature: float,
+    ) -> Tensor:
+        rho_PB = log_rho_PB.exp()
+        log_ratio_PB = torch.add(excluded_PB, rho_PB, alpha=1.0 / temperature).log_softmax(1)
+        if jaccard_PB is None:
+            total = torch.dot(weights_PB.flatten(), log_ratio_PB.flatten()).neg_()
+            slopes_PB = log_ratio_PB.exp_()
+        else:
+            ratio_PB = log_ratio_PB.exp_()
+            weighted_PB = jaccard_PB.mul_(ratio_PB)
+            floored_PB = weighted_PB + _RATIO_FLOOR
+            total = torch.dot(weights_PB.flatten(), floored_PB.log().flatten()).neg_()
+            weights_PB, slopes_PB = weighted_PB.div_(floored_PB).mul_(weights_PB), ratio_PB
+        if ctx.needs_input_grad[0]:
+            row_weights_P1 = weights_PB.sum(1, keepdim=True)
+            ctx.save_for_backward(slopes_PB.mul_(row_weights_P1).sub_(weights_PB).mul_(rho_PB))
+            ctx.temperature = temperature
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (slopes_PB,) = ctx.saved_tensors
+        return slopes_PB * (grad / ctx.temperature), None, None, None, None
