@@ -4,7 +4,7 @@ Shape suffixes: A anchors (this worker's samples), B batch (all samples that anc
 C kernels per class, R values of one kernel's mean or variance, P rows (n, k) with a positive label.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from kmcl_platform.method.kernel_mixture import KernelMixture
-from kmcl_platform.method.similarity import log_similarity
+from kmcl_platform.method.similarity import MixtureSimilarity, Rows, log_norms
 
 _RATIO_FLOOR = 1e-7
 """Added inside the released code's logarithm."""
@@ -42,7 +42,7 @@ def contrastive_loss(
         mixture: kernels of the batch.
         positive_BK: bool, known positive elements.
         known_BK: bool, elements that count.
-        dimension_scale: factor of the sum over a kernel's R values in the similarity (see `log_similarity`).
+        dimension_scale: factor of the sum over a kernel's R values in the similarity (see `MixtureSimilarity`).
         temperature: τ > 0.
         anchors: which samples' terms are summed; all samples are compared with them.
         weight_inside_log: the released formula, -log(J·ratio + 1e-7), instead of -J·log(ratio).
@@ -53,42 +53,124 @@ def contrastive_loss(
     Returns:
         0-dimensional; 0 with a gradient graph where no anchor shares a positive class with another sample.
     """
-    first = anchors.start or 0
-    anchor_P, class_P, real_P, overflow = _find_rows(positive_BK[anchors].T, max_labels)
-    sample_P = anchor_P + first if first else anchor_P
-    log_rho_PB = log_similarity(mixture, sample_P, class_P, dimension_scale=dimension_scale)
+    total: Tensor = _ContrastiveLoss.apply(
+        *mixture[1:],
+        log_norms(mixture, dimension_scale),
+        positive_BK,
+        known_BK,
+        anchors,
+        _Settings(dimension_scale, temperature, weight_inside_log, max_labels),
+    )
+    return total
 
-    positive_KB = positive_BK.T.to(log_rho_PB.dtype, memory_format=torch.contiguous_format)
-    known_KB = known_BK.T.to(log_rho_PB.dtype, memory_format=torch.contiguous_format)
-    excluded_KB = (1.0 - known_KB).mul_(_EXCLUDED)
-    jaccard_AB = _jaccard(positive_KB, known_KB, anchors)
-    # The sign is the pair's membership in A(n): counting it thus is quicker than count_nonzero.
-    paired_AB = jaccard_AB.sign()
-    partners_A1 = paired_AB.sum(1, keepdim=True).clamp_(min=1.0)
-    excluded_PB = excluded_KB.index_select(0, class_P).scatter_(1, sample_P.unsqueeze(1), _EXCLUDED)
-    weights_PB = positive_KB.index_select(0, class_P)
-    if real_P is not None:
-        weights_PB.mul_(real_P.unsqueeze(1))
-    if weight_inside_log:
-        weights_PB.mul_(paired_AB.div_(partners_A1).index_select(0, anchor_P))
-        jaccard_PB = jaccard_AB.index_select(0, anchor_P)
+
+class _Settings(NamedTuple):
+    dimension_scale: float
+    temperature: float
+    weight_inside_log: bool
+    max_labels: int | None
+
+
+class _ContrastiveLoss(Function):
+    """The loss, and its derivative as a by-product: all that a row needs of the others is its own log-sum-exp.
+
+    Rows are taken block by block, so that what is held of them fits a cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        means_BKCR: Tensor,
+        variances_BKCR: Tensor,
+        log_weights_BKC: Tensor,
+        log_norms_KB: Tensor | None,
+        positive_BK: Tensor,
+        known_BK: Tensor,
+        anchors: slice,
+        settings: _Settings,
+    ) -> Tensor:
+        similarity = MixtureSimilarity(
+            means_BKCR, variances_BKCR, log_weights_BKC, log_norms_KB, settings.dimension_scale
+        )
+        dtype, first = means_BKCR.dtype, anchors.start or 0
+        class_P, anchor_P, real_P, overflow = _find_rows(positive_BK[anchors].T, settings.max_labels)
+        positive_KB = positive_BK.T.to(dtype, memory_format=torch.contiguous_format)
+        known_KB = known_BK.T.to(dtype, memory_format=torch.contiguous_format)
+        excluded_KB = (1.0 - known_KB).mul_(_EXCLUDED)
+        jaccard_AB = _jaccard(positive_KB, known_KB, anchors)
+        # The sign is the pair's membership in A(n): counting it thus is quicker than count_nonzero.
+        paired_AB = jaccard_AB.sign()
+        partners_A1 = paired_AB.sum(1, keepdim=True).clamp_(min=1.0)
+        weights_AB = paired_AB.div_(partners_A1) if settings.weight_inside_log else jaccard_AB.div_(partners_A1)
+
+        total = means_BKCR.new_zeros(())
+        size = similarity.rows_per_block(len(positive_BK))
+        for start in range(0, len(class_P), size):
+            block = slice(start, start + size)
+            classes, anchor = class_P[block], anchor_P[block]
+            rows = Rows(anchor + first if first else anchor, classes)
+            weights_PB = weights_AB.index_select(0, anchor).mul_(positive_KB.index_select(0, classes))
+            if real_P is not None:
+                weights_PB.mul_(real_P[block].unsqueeze(1))
+            excluded_PB = excluded_KB.index_select(0, classes).scatter_(1, rows.sample_P.unsqueeze(1), _EXCLUDED)
+            inside_PB = jaccard_AB.index_select(0, anchor) if settings.weight_inside_log else None
+            value, slopes_PB = _log_ratios(
+                similarity.log_similarity(rows), excluded_PB, weights_PB, inside_PB, settings.temperature
+            )
+            total += value
+            if any(ctx.needs_input_grad):
+                similarity.add_gradient(rows, slopes_PB)
+        if any(ctx.needs_input_grad):
+            gradients = similarity.gradients(1.0 / settings.temperature)
+            ctx.save_for_backward(*gradients)
+        return total if overflow is None else torch.where(overflow, torch.nan, total)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = (None if part is None else part * grad for part in ctx.saved_tensors)
+        return (*gradients, None, None, None, None)
+
+
+def _log_ratios(
+    log_rho_PB: Tensor, excluded_PB: Tensor, weights_PB: Tensor, inside_PB: Tensor | None, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Σ -w log(ratio), or Σ -w log(J·ratio + floor), with ratio_pj = exp(ρ_pj/τ) / Σ_i exp(ρ_pi/τ).
+
+    Args:
+        log_rho_PB: log ρ; overwritten.
+        excluded_PB: 0, or a large negative number for samples that the sum leaves out.
+        weights_PB: w.
+        inside_PB: J, if it stands inside the logarithm; overwritten.
+        temperature: τ.
+
+    Returns:
+        The sum, 0-dimensional, and τ times its derivative by log ρ.
+    """
+    rho_PB = log_rho_PB.exp_()
+    log_ratio_PB = torch.add(excluded_PB, rho_PB, alpha=1.0 / temperature).log_softmax(1)
+    if inside_PB is None:
+        total = torch.dot(weights_PB.flatten(), log_ratio_PB.flatten()).neg_()
+        ratio_PB = log_ratio_PB.exp_()
     else:
-        weights_PB.mul_(jaccard_AB.div_(partners_A1).index_select(0, anchor_P))
-        jaccard_PB = None
-    total: Tensor = _LogRatios.apply(log_rho_PB, excluded_PB, weights_PB, jaccard_PB, temperature)
-    return total if overflow is None else torch.where(overflow, torch.nan, total)
+        ratio_PB = log_ratio_PB.exp_()
+        weighted_PB = inside_PB.mul_(ratio_PB)
+        floored_PB = weighted_PB + _RATIO_FLOOR
+        total = torch.dot(weights_PB.flatten(), floored_PB.log().flatten()).neg_()
+        weights_PB = weighted_PB.div_(floored_PB).mul_(weights_PB)
+    return total, ratio_PB.mul_(weights_PB.sum(1, keepdim=True)).sub_(weights_PB).mul_(rho_PB)
 
 
 def _find_rows(positive_KA: Tensor, max_labels: int | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Anchor and class of each row, ordered by class; which rows are real; whether some did not fit."""
+    """Class and anchor of each row, ordered by class; which rows are real; whether some did not fit."""
     if max_labels is None:
         class_P, anchor_P = positive_KA.nonzero(as_tuple=True)
-        return anchor_P, class_P, None, None
+        return class_P, anchor_P, None, None
     num_classes, num_anchors = positive_KA.shape
     size = min(max_labels, num_classes) * num_anchors
     class_P, anchor_P = positive_KA.nonzero_static(size=size, fill_value=0).unbind(1)
     count = positive_KA.sum()
-    return anchor_P, class_P, torch.arange(size, device=positive_KA.device) < count, count > size
+    return class_P, anchor_P, torch.arange(size, device=positive_KA.device) < count, count > size
 
 
 def _jaccard(positive_KB: Tensor, known_KB: Tensor, anchors: slice) -> Tensor:
@@ -99,42 +181,3 @@ def _jaccard(positive_KB: Tensor, known_KB: Tensor, anchors: slice) -> Tensor:
     jaccard_AB = intersection_AB.div_(union_AB.clamp_(min=1.0))
     jaccard_AB.diagonal(anchors.start or 0).zero_()
     return jaccard_AB
-
-
-class _LogRatios(Function):
-    """Σ -w log(ratio), or Σ -w log(J·ratio + floor), with ratio_pj = exp(ρ_pj/τ) / Σ_i exp(ρ_pi/τ).
-
-    The derivative by log ρ is a by-product of the value, so it is formed with it, in place.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        log_rho_PB: Tensor,
-        excluded_PB: Tensor,
-        weights_PB: Tensor,
-        jaccard_PB: Tensor | None,
-        temperature: float,
-    ) -> Tensor:
-        rho_PB = log_rho_PB.exp()
-        log_ratio_PB = torch.add(excluded_PB, rho_PB, alpha=1.0 / temperature).log_softmax(1)
-        if jaccard_PB is None:
-            total = torch.dot(weights_PB.flatten(), log_ratio_PB.flatten()).neg_()
-            slopes_PB = log_ratio_PB.exp_()
-        else:
-            ratio_PB = log_ratio_PB.exp_()
-            weighted_PB = jaccard_PB.mul_(ratio_PB)
-            floored_PB = weighted_PB + _RATIO_FLOOR
-            total = torch.dot(weights_PB.flatten(), floored_PB.log().flatten()).neg_()
-            weights_PB, slopes_PB = weighted_PB.div_(floored_PB).mul_(weights_PB), ratio_PB
-        if ctx.needs_input_grad[0]:
-            row_weights_P1 = weights_PB.sum(1, keepdim=True)
-            ctx.save_for_backward(slopes_PB.mul_(row_weights_P1).sub_(weights_PB).mul_(rho_PB))
-            ctx.temperature = temperature
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (slopes_PB,) = ctx.saved_tensors
-        return slopes_PB * (grad / ctx.temperature), None, None, None, None

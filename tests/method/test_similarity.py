@@ -6,9 +6,16 @@ import pytest
 import torch
 
 from kmcl_platform.method.kernel_mixture import KernelMixture, KernelMixtureHead
-from kmcl_platform.method.similarity import log_kernel, log_similarity
+from kmcl_platform.method.similarity import MixtureSimilarity, Rows, log_kernel, log_norms
 from tests.method import oracles
 from tests.method.cases import KERNELS, random_case
+
+
+def log_similarity(
+    mixture: KernelMixture, sample_P: torch.Tensor, class_P: torch.Tensor, *, dimension_scale: float
+) -> torch.Tensor:
+    similarity = MixtureSimilarity(*mixture[1:], log_norms(mixture, dimension_scale), dimension_scale)
+    return similarity.log_similarity(Rows(sample_P, class_P))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -67,6 +74,7 @@ def test_log_similarity_of_nearly_equal_kernels_keeps_its_digits_in_float32() ->
 def test_log_similarity_is_at_most_zero() -> None:
     torch.manual_seed(0)
     mixture = KernelMixtureHead(num_features=64, num_classes=3, kernels_per_class=3)(torch.randn(8, 64))
+    mixture = KernelMixture(*(part.detach() for part in mixture))
     log_rho = log_similarity(mixture, torch.arange(8), torch.zeros(8, dtype=torch.long), dimension_scale=64)
     assert bool((log_rho <= 1e-5).all())
     assert log_rho.diagonal().abs().max() <= 1e-5
