@@ -101,10 +101,12 @@ def time_in_turn(runs: list[Callable[[], object]], device: torch.device, seconds
     """Median milliseconds of each, taken in turn until the time is spent."""
     times: list[list[float]] = [[] for _ in runs]
     for run in runs:
-        for _ in range(3):
+        start = time.monotonic()
+        run()
+        while time.monotonic() - start < min(0.1, seconds):
             run()
     stop = time.monotonic() + seconds
-    while time.monotonic() < stop or len(times[0]) < 3:
+    while time.monotonic() < stop or len(times[0]) < 2:
         for run, taken in zip(runs, times, strict=True):
             # Several passes of a quick form for each of a slow one, the first not counted: it finds cold caches.
             for repeat in range(6):

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from kmcl_platform.method.kernel_mixture import KernelMixture
 
-_BLOCK_ELEMENTS = 2**17
+_BLOCK_ELEMENTS = 2**18
 """Elements of a pairwise quantity that are held at once on a CPU, whose cache they fit."""
 
 _BLOCK_ELEMENTS_ON_ACCELERATORS = 2**26

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from timm.layers.norm_act import SyncBatchNormAct, convert_sync_batchnorm
+from timm.layers.norm_act import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
@@ -23,43 +24,56 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
         model: changed in place.
         device: where it will run.
     """
-    convert_sync_batchnorm(model)
-    if device.type == "cpu":
-        for module in model.modules():
-            if isinstance(module, SyncBatchNormAct):
-                module.__class__ = _CpuSyncBatchNormAct
-            elif isinstance(module, nn.SyncBatchNorm):
-                module.__class__ = _CpuSyncBatchNorm
+    if device.type != "cpu":
+        convert_sync_batchnorm(model)
+        return
+    for module in model.modules():
+        # Their class alone changes: parameters, statistics, activation and names are what they were.
+        if isinstance(module, BatchNormAct2d):
+            module.__class__ = _CpuSyncBatchNormAct
+        elif isinstance(module, _BatchNorm):
+            module.__class__ = _CpuSyncBatchNorm
 
 
-class _CpuSyncBatchNorm(nn.SyncBatchNorm):
+class _CpuSyncBatchNorm(_BatchNorm):
     """In training: the mean and variance of all workers' samples, with their derivative; else as torch does."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(input)
-        over = [0, *range(2, input.dim())]
-        shape = (1, -1, *[1] * (input.dim() - 2))
-        count = _sum_over_workers(input.new_full((), input.numel() / input.shape[1]))
-        mean_F = _sum_over_workers(input.sum(over)) / count
-        centred = input - mean_F.view(shape)
-        variance_F = _sum_over_workers(centred.square().sum(over)) / count
-        if self.track_running_stats:
-            self._track(mean_F.detach(), variance_F.detach() * count / (count - 1).clamp(min=1))
-        normalised = centred * (variance_F + self.eps).rsqrt().view(shape)
-        return normalised * self.weight.view(shape) + self.bias.view(shape) if self.affine else normalised
+        return _normalise(self, input) if self.training else super().forward(input)
 
-    @torch.no_grad()
-    def _track(self, mean_F: Tensor, variance_F: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-        self.num_batches_tracked.add_(1)
-        share = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean_F, share)
-        self.running_var.lerp_(variance_F, share)
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of dimensions will do."""
 
 
-class _CpuSyncBatchNormAct(SyncBatchNormAct, _CpuSyncBatchNorm):
-    """timm's layer, which drops and activates what the normalisation gives."""
+class _CpuSyncBatchNormAct(BatchNormAct2d):
+    """The same, with what timm's layer does to the result."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.act(self.drop(_normalise(self, x))) if self.training else super().forward(x)
+        return result
+
+
+def _normalise(module: _BatchNorm, input: Tensor) -> Tensor:
+    over = [0, *range(2, input.dim())]
+    shape = (1, -1, *[1] * (input.dim() - 2))
+    count = _sum_over_workers(input.new_full((), input.numel() / input.shape[1]))
+    mean_F = _sum_over_workers(input.sum(over)) / count
+    centred = input - mean_F.view(shape)
+    variance_F = _sum_over_workers(centred.square().sum(over)) / count
+    if module.track_running_stats:
+        _track(module, mean_F.detach(), variance_F.detach() * count / (count - 1).clamp(min=1))
+    normalised = centred * (variance_F + module.eps).rsqrt().view(shape)
+    return normalised * module.weight.view(shape) + module.bias.view(shape) if module.affine else normalised
+
+
+@torch.no_grad()
+def _track(module: _BatchNorm, mean_F: Tensor, variance_F: Tensor) -> None:
+    assert module.running_mean is not None and module.running_var is not None
+    assert module.num_batches_tracked is not None
+    module.num_batches_tracked.add_(1)
+    share = module.momentum if module.momentum is not None else 1.0 / float(module.num_batches_tracked)
+    module.running_mean.lerp_(mean_F, share)
+    module.running_var.lerp_(variance_F, share)
 
 
 class _SumOverWorkers(Function):

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kmcl_platform.config.epoch_report import METRIC_NAMES, EpochReport
-from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.manifest_file import read_manifest
 from kmcl_platform.errors import ConfigError, DataError, Diverged
@@ -109,6 +109,24 @@ def test_baselines_run_through_the_same_path(objective: str, manifest: Manifest,
     reports = run(CONFIG.with_values({"loss.objective": objective, "num_epochs": 1}), manifest, tmp_path)
     assert reports[0].metrics["train/contrastive"] == 0
     assert 0 < reports[0].metrics["train/loss"] == pytest.approx(reports[0].metrics["train/asymmetric"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model.kernel": "anisotropic", "model.reduced_dim": 16},
+        {"model.kernel": "mahalanobis", "model.reduced_dim": 16, "loss.similarity_per_dimension": True},
+        {"model.kernel": "rbf", "loss.formulation": "released"},
+        {"loss.formulation": "released", "model.kernels_per_class": 1},
+    ],
+)
+def test_every_form_of_the_method_trains(values: dict[str, Scalar], manifest: Manifest, tmp_path: Path) -> None:
+    reports = run(CONFIG.with_values(values), manifest, tmp_path)
+    assert reports[-1].metrics["train/loss"] < reports[0].metrics["train/loss"]
+    checkpoint = find_checkpoint(tmp_path)
+    assert checkpoint is not None
+    reduced = load_file(checkpoint / "model.safetensors").get("reduction.weight")
+    assert ("model.reduced_dim" in values) == (reduced is not None and len(reduced) == 16)
 
 
 def test_an_unknown_backbone_names_the_field(manifest: Manifest, tmp_path: Path) -> None:

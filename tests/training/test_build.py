@@ -1,0 +1,70 @@
+"""Every field of the method's configuration reaches the object that it is for, and a search can vary it."""
+
+from typing import Any
+
+import pytest
+
+from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.trial_config import LossConfig, ModelConfig
+from kmcl_platform.training.build import build_loss, build_model
+
+LOSS: dict[str, Any] = {
+    "objective": "asymmetric",
+    "formulation": "released",
+    "temperature": 0.5,
+    "similarity_per_dimension": True,
+    "gamma_positive": 1.0,
+    "gamma_negative": 2.0,
+    "clip": 0.1,
+    "detach_focusing": False,
+}
+WEIGHTS = ("asymmetric_weight", "reconstruction_weight", "contrastive_weight")
+
+
+def test_no_field_of_the_loss_is_forgotten_here() -> None:
+    assert set(LossConfig.model_fields) == {*LOSS, *WEIGHTS}
+
+
+@pytest.mark.parametrize("name", LOSS)
+def test_fields_of_the_loss_arrive(name: str) -> None:
+    assert getattr(build_loss(LossConfig()), name) != LOSS[name]
+    assert getattr(build_loss(LossConfig(**{name: LOSS[name]})), name) == LOSS[name]
+
+
+def test_weights_of_the_loss_arrive() -> None:
+    config = LossConfig(asymmetric_weight=0.5, reconstruction_weight=2, contrastive_weight=3)
+    assert build_loss(config).weights == (0.5, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "num_features", "kernel_size"),
+    [("isotropic", 96, 1), ("rbf", 96, 1), ("anisotropic", 24, 24), ("mahalanobis", 24, 24)],
+)
+def test_fields_of_the_model_arrive(kernel: str, num_features: int, kernel_size: int) -> None:
+    config = ModelConfig.model_validate({"kernel": kernel, "kernels_per_class": 2, "reduced_dim": 24})
+    head = build_model(config, 5).head
+    assert (head.kernel, head.kernels_per_class, head.num_classes) == (kernel, 2, 5)
+    assert (head.num_features, head.kernel_size) == (num_features, kernel_size)
+
+
+def test_a_search_can_vary_the_whole_method() -> None:
+    file = parse_search_file(
+        b"""
+name: method
+base: {}
+space:
+  model.kernel: {kind: choice, choices: [isotropic, anisotropic, mahalanobis, rbf]}
+  model.kernels_per_class: {kind: int, low: 1, high: 8}
+  model.reduced_dim: {kind: int, low: 16, high: 256, when: {model.kernel: anisotropic}}
+  model.sync_batch_norm: {kind: choice, choices: [true, false]}
+  loss.objective: {kind: choice, choices: [kmcl, asymmetric, bce]}
+  loss.formulation: {kind: choice, choices: [corrected, released]}
+  loss.similarity_per_dimension: {kind: choice, choices: [true, false]}
+  loss.temperature: {kind: loguniform, low: 0.01, high: 1}
+  loss.gamma_negative: {kind: uniform, low: 0, high: 4}
+  loss.contrastive_weight: {kind: loguniform, low: 0.001, high: 10}
+budget: {trials: 3}
+""",
+        "method.yaml",
+    )
+    assert len(file.space) == 10
