@@ -132,21 +132,29 @@ def promote(name: str, folder: Path, tracking_uri: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
 @_store_options
 def predict(model: str, images: tuple[Path, ...], as_json: bool, folder: Path, tracking_uri: str | None) -> None:
-    """Label IMAGES with registered MODEL (models:/NAME@champion)."""
+    """Label IMAGES with registered MODEL (models:/NAME@champion), with probabilities and KMCL's uncertainties."""
     from kmcl_platform.registry.models import predict_images
-    from kmcl_platform.registry.schema import SCORE_PREFIX, THRESHOLD
+    from kmcl_platform.registry.schema import SCORE_PREFIX, THRESHOLD, UNCERTAINTY_PREFIX
 
     table = predict_images(_open(folder, tracking_uri), model, images)
     console = Console(highlight=False, soft_wrap=True)
     for path, (_, row) in zip(images, table.iterrows(), strict=True):
-        scores = {str(name).removeprefix(SCORE_PREFIX): float(row[name]) for name in table.columns[1:]}
+        scores = _values(row, SCORE_PREFIX)
         ranked = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
+        uncertainties = _values(row, UNCERTAINTY_PREFIX)
         if as_json:
             import json
 
-            click.echo(json.dumps({"image": str(path), "scores": ranked}))
+            document: dict[str, Any] = {"image": str(path), "scores": ranked}
+            if uncertainties:
+                document["uncertainties"] = {name: uncertainties[name] for name in ranked}
+            click.echo(json.dumps(document))
         else:
-            sure = [f"{name} {score:.2f}" for name, score in ranked.items() if score >= THRESHOLD]
+            sure = [
+                f"{name} {score:.2f}" + (f" (uncertainty {uncertainties[name]:.2f})" if uncertainties else "")
+                for name, score in ranked.items()
+                if score >= THRESHOLD
+            ]
             rest = [f"{name} {score:.2f}" for name, score in ranked.items() if score < THRESHOLD][:3]
             console.print(f"{path.name}: {', '.join(sure) or 'no label'}   (next: {', '.join(rest)})")
 
@@ -182,6 +190,11 @@ def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
     from kmcl_platform.tracking.leaderboard import read_leaderboard, to_table
 
     console.print(to_table(read_leaderboard(store, search_name)))
+
+
+def _values(row: Any, prefix: str) -> dict[str, float]:
+    """A prediction's values, class by class, of the columns whose names begin so; none where there are no such."""
+    return {str(name).removeprefix(prefix): float(row[name]) for name in row.index if str(name).startswith(prefix)}
 
 
 def _store_words(folder: Path) -> str:

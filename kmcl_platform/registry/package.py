@@ -9,7 +9,7 @@ import pandas as pd
 
 import kmcl_platform
 from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.registry.schema import IMAGE_COLUMN, LABELS_COLUMN, SCORE_PREFIX
+from kmcl_platform.registry.schema import IMAGE_COLUMN, LABELS_COLUMN, SCORE_PREFIX, UNCERTAINTY_PREFIX
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,7 +30,16 @@ REQUIREMENTS = (
 """What the model needs where it is served: neither Ray nor Optuna."""
 
 
-def log_model(client: "MlflowClient", run_id: str, name: str, folder: Path, manifest: Manifest, step: int) -> str:
+def log_model(
+    client: "MlflowClient",
+    run_id: str,
+    name: str,
+    folder: Path,
+    manifest: Manifest,
+    step: int,
+    *,
+    has_uncertainties: bool,
+) -> str:
     """Log a model beside the run that trained it.
 
     Args:
@@ -40,6 +49,7 @@ def log_model(client: "MlflowClient", run_id: str, name: str, folder: Path, mani
         folder: as `write_model` wrote it.
         manifest: the data; gives class names and the input example.
         step: the epoch whose weights these are.
+        has_uncertainties: whether the model gives uncertainties beside its scores.
 
     Returns:
         The logged model's id; `models:/ID` is its URI.
@@ -61,7 +71,7 @@ def log_model(client: "MlflowClient", run_id: str, name: str, folder: Path, mani
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"model": str(folder)},
             code_paths=[str(Path(kmcl_platform.__file__).parent)],
-            signature=_signature(manifest.class_names),
+            signature=_signature(manifest.class_names, has_uncertainties),
             input_example=pd.DataFrame({IMAGE_COLUMN: [manifest.encoded_image("train", 0)]}),
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
         )
@@ -71,12 +81,13 @@ def log_model(client: "MlflowClient", run_id: str, name: str, folder: Path, mani
     return str(logged.model_id)
 
 
-def _signature(class_names: tuple[str, ...]) -> "ModelSignature":
+def _signature(class_names: tuple[str, ...], has_uncertainties: bool) -> "ModelSignature":
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    scores = [ColSpec(DataType.double, f"{SCORE_PREFIX}{name}") for name in class_names]
+    prefixes = [SCORE_PREFIX, UNCERTAINTY_PREFIX] if has_uncertainties else [SCORE_PREFIX]
+    values = [ColSpec(DataType.double, f"{prefix}{name}") for prefix in prefixes for name in class_names]
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, IMAGE_COLUMN)]),
-        outputs=Schema([ColSpec(DataType.string, LABELS_COLUMN), *scores]),
+        outputs=Schema([ColSpec(DataType.string, LABELS_COLUMN), *values]),
     )

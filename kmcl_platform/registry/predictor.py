@@ -1,4 +1,4 @@
-"""Predictor: a trained model as it is used, from a folder of two files to labels with probabilities.
+"""Predictor: a trained model as it is used: from a folder of two files to probabilities and uncertainties of labels.
 
 The folder holds `model.safetensors` (weights) and `model.json` (the trial's configuration and the class names). No file
 in it can run code.
@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,16 +16,34 @@ from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.config.trial_config import LossConfig, TrialConfig
 from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.errors import DataError, RegistryError
 from kmcl_platform.method.model import KmclModel
+from kmcl_platform.method.uncertainty import label_uncertainty
 from kmcl_platform.training.build import build_model
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 BATCH_SIZE = 64
 """Images per forward pass."""
+
+
+class Prediction(NamedTuple):
+    """What a model says of N images and K classes.
+
+    Attributes:
+        scores_NK: float32 probabilities in [0, 1].
+        uncertainties_NK: float32, in [0, 1); none for a model whose kernels were not trained.
+    """
+
+    scores_NK: np.ndarray
+    uncertainties_NK: np.ndarray | None
+
+
+def has_uncertainties(config: LossConfig) -> bool:
+    """Whether the objective trains the kernels, so that their variances mean something."""
+    return config.objective == "kmcl" and config.reconstruction_weight + config.contrastive_weight > 0
 
 
 class Predictor:
@@ -39,21 +58,26 @@ class Predictor:
         self._transform = EvalTransform(image_size=config.data.image_size, mean=backbone.mean, std=backbone.std)
 
     @torch.no_grad()
-    def scores(self, images: Sequence[bytes]) -> np.ndarray:
-        """Score encoded images (JPEG, PNG, …).
-
-        Returns:
-            (N, K) float32 probabilities in [0, 1].
+    def predict(self, images: Sequence[bytes]) -> Prediction:
+        """Score encoded images (JPEG, PNG, …), and say how uncertain each score is.
 
         Raises:
             DataError: an image cannot be decoded; names its place in the sequence.
         """
-        rows = [np.empty((0, len(self.class_names)), dtype=np.float32)]
+        # Begun with no rows, for a sequence without images.
+        scores = [np.empty((0, len(self.class_names)), dtype=np.float32)]
+        uncertainties = list(scores)
         for start in range(0, len(images), BATCH_SIZE):
             decoded = [_decode(data, start + place) for place, data in enumerate(images[start : start + BATCH_SIZE])]
             _, mixture = self.model(self._transform(decoded).to(self._device))
-            rows.append(mixture.logits_BK.float().sigmoid().cpu().numpy())
-        return np.concatenate(rows)
+            scores.append(mixture.logits_BK.float().sigmoid().cpu().numpy())
+            uncertainties.append(label_uncertainty(mixture).float().cpu().numpy())
+        known = has_uncertainties(self.config.loss)
+        return Prediction(np.concatenate(scores), np.concatenate(uncertainties) if known else None)
+
+    def scores(self, images: Sequence[bytes]) -> np.ndarray:
+        """The scores alone: what models that were registered before there were uncertainties ask for."""
+        return self.predict(images).scores_NK
 
 
 def write_model(folder: Path, weights: Path, config: TrialConfig, class_names: Sequence[str]) -> None:

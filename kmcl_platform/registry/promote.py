@@ -13,7 +13,7 @@ from kmcl_platform.errors import RegistryError
 from kmcl_platform.registry.gates import GateResult, champion_gates, check_gates
 from kmcl_platform.registry.models import CHAMPION, RUN_TAG, download_package, find_champion
 from kmcl_platform.registry.package import log_model
-from kmcl_platform.registry.predictor import Predictor, read_predictor, write_model
+from kmcl_platform.registry.predictor import Predictor, has_uncertainties, read_predictor, write_model
 from kmcl_platform.tracking.database import as_default, connect
 from kmcl_platform.tracking.leaderboard import LeaderboardRow, read_leaderboard
 from kmcl_platform.training.build import build_dataset
@@ -86,7 +86,15 @@ def promote(store: Store, search: str) -> Promotion:
                 return Promotion(search, str(champion.version), row, metrics, gates, promoted=False, already=False)
         else:
             gates = []
-        model_id = log_model(client, row.run_id, f"trial-{row.number:04d}", folder, manifest, state.epoch)
+        model_id = log_model(
+            client,
+            row.run_id,
+            f"trial-{row.number:04d}",
+            folder,
+            manifest,
+            state.epoch,
+            has_uncertainties=has_uncertainties(state.config.loss),
+        )
     version = _register(client, search, row, metrics, model_id)
     return Promotion(search, version, row, metrics, gates, promoted=True, already=False)
 

@@ -8,11 +8,11 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from kmcl_platform.registry.predictor import Predictor, read_predictor
-from kmcl_platform.registry.schema import IMAGE_COLUMN, LABELS_COLUMN, SCORE_PREFIX, THRESHOLD
+from kmcl_platform.registry.schema import IMAGE_COLUMN, LABELS_COLUMN, SCORE_PREFIX, THRESHOLD, UNCERTAINTY_PREFIX
 
 
 class KmclPythonModel(PythonModel):
-    """Encoded images in, labels and probabilities out."""
+    """Encoded images in, labels, probabilities and uncertainties out."""
 
     _predictor: Predictor
 
@@ -30,15 +30,19 @@ class KmclPythonModel(PythonModel):
 
         Returns:
             N rows; `labels` (the names of all classes with a probability of at least 0.5, joined by `|`, most probable
-            first) and a probability in [0, 1] for each class (`score: NAME`).
+            first), a probability in [0, 1] for each class (`score: NAME`) and, if the model's kernels were trained, an
+            uncertainty in [0, 1) for each class (`uncertainty: NAME`).
         """
-        scores_NK = self._predictor.scores(list(model_input[IMAGE_COLUMN]))
+        scores_NK, uncertainties_NK = self._predictor.predict(list(model_input[IMAGE_COLUMN]))
         names = self._predictor.class_names
         labels = []
         for scores_K in scores_NK:
             order = [k for k in scores_K.argsort()[::-1] if scores_K[k] >= THRESHOLD]
             labels.append("|".join(names[k] for k in order))
         columns = {f"{SCORE_PREFIX}{name}": scores_NK[:, k].astype(float) for k, name in enumerate(names)}
+        if uncertainties_NK is not None:
+            for k, name in enumerate(names):
+                columns[f"{UNCERTAINTY_PREFIX}{name}"] = uncertainties_NK[:, k].astype(float)
         return pd.DataFrame({LABELS_COLUMN: labels, **columns})
 
 

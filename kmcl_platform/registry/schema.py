@@ -9,5 +9,8 @@ LABELS_COLUMN = "labels"
 SCORE_PREFIX = "score: "
 """Output: `score: NAME` is the probability of class NAME, in [0, 1]."""
 
+UNCERTAINTY_PREFIX = "uncertainty: "
+"""Output, of models whose kernels were trained: `uncertainty: NAME` is the uncertainty of class NAME, in [0, 1)."""
+
 THRESHOLD = 0.5
 """Smallest probability of a predicted class."""

@@ -136,9 +136,12 @@ def test_leaderboard_promote_predict(finished: Finished, small_manifest: Path, t
     image.write_bytes(read_manifest(small_manifest).encoded_image("test", 0))
     predicted = kmcl("predict", "models:/small@champion", image, "--json", store=finished.store)
     assert predicted.returncode == 0, predicted.stderr
-    scores = json.loads(predicted.stdout)["scores"]
+    answer = json.loads(predicted.stdout)
+    scores, uncertainties = answer["scores"], answer["uncertainties"]
     assert len(scores) == 10
     assert all(0 <= score <= 1 for score in scores.values())
+    assert list(uncertainties) == list(scores)
+    assert all(0 <= value < 1 for value in uncertainties.values())
 
 
 @pytest.mark.parametrize(
