@@ -1,4 +1,4 @@
-"""What a Ray cluster runs: one search, from one file, on the cluster that this script is started on.
+"""What a Ray cluster runs: one search file, on the cluster that this script is started on.
 
     ray job submit --address http://HOST:8265 --working-dir . -- python jobs/run_search.py search_spaces/digits.yaml
 
@@ -17,14 +17,14 @@ from kmcl_platform.search.tuner import run_search
 
 
 def main(path: str) -> int:
-    """Run the search; 0 when its budget is spent, 130 when it was stopped, 2 for an error in the file."""
+    """Run the file's search, or its arms in turn; 0 when all have ended, 130 when stopped, 2 for a wrong file."""
     store = open_store(Path(os.environ.get("KMCL_STORE", "kmcl_store")), os.environ.get("KMCL_TRACKING_URI"))
     try:
-        summary = run_search(Path(path), store, Console(width=120))
+        summaries = run_search(Path(path), store, Console(width=120))
     except KmclError as error:
         print(f"kmcl: {error}", file=sys.stderr)
         return 2
-    return 130 if summary.interrupted else 0
+    return 130 if any(summary.interrupted for summary in summaries) else 0
 
 
 if __name__ == "__main__":

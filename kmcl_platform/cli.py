@@ -61,28 +61,32 @@ def main() -> None:
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @_store_options
 def search(file: Path, address: str | None, folder: Path, tracking_uri: str | None) -> None:
-    """Run the search that FILE describes, or continue it where it stopped."""
+    """Run the search that FILE describes, or each of its arms in turn; or continue it where it stopped."""
     from kmcl_platform.search.tuner import run_search
 
     console = Console()
     store = _open(folder, tracking_uri)
     try:
-        summary = run_search(file, store, console, address=address)
+        summaries = run_search(file, store, console, address=address)
     except KeyboardInterrupt:
         click.echo(f"stopped; to go on: kmcl search {file}{_store_words(folder)}", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    if summary.interrupted:
-        click.echo(
-            f"search {summary.search}: stopped; nothing is lost. To go on: kmcl search {file}{_store_words(folder)}"
-        )
-        sys.exit(EXIT_INTERRUPTED)
-    if summary.already_finished:
-        click.echo(f"search {summary.search}: already finished, nothing left to run")
-    _print_leaderboard(console, store, summary.search)
-    if summary.seconds:
-        phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
-        console.print(f"took {sum(summary.seconds.values()):.0f} s: {phases}", highlight=False)
-    console.print(f"next: kmcl promote {summary.search}{_store_words(folder)}", highlight=False)
+    for summary in summaries:
+        if summary.interrupted:
+            again = f"kmcl search {file}{_store_words(folder)}"
+            click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: {again}")
+            sys.exit(EXIT_INTERRUPTED)
+        if summary.already_finished:
+            click.echo(f"search {summary.search}: already finished, nothing left to run")
+        _print_leaderboard(console, store, summary.search)
+        if summary.seconds:
+            phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
+            console.print(f"took {sum(summary.seconds.values()):.0f} s: {phases}", highlight=False)
+    searches = [summary.search for summary in summaries]
+    if len(searches) > 1:
+        _print_comparison(console, store, searches)
+    for name in searches:
+        console.print(f"next: kmcl promote {name}{_store_words(folder)}", highlight=False)
 
 
 @main.command()
@@ -190,6 +194,20 @@ def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
     from kmcl_platform.tracking.leaderboard import read_leaderboard, to_table
 
     console.print(to_table(read_leaderboard(store, search_name)))
+
+
+def _print_comparison(console: Console, store: Any, searches: list[str]) -> None:
+    """The arms of one file side by side, in its order."""
+    from rich.table import Table
+
+    from kmcl_platform.tracking.leaderboard import count_outcomes, read_leaderboard
+
+    boards = [read_leaderboard(store, name) for name in searches]
+    table = Table("arm", f"best {boards[0].metric}", "finished trials", box=None)
+    for board in boards:
+        best = next((row.objective for row in board.rows if row.rank == 1), None)
+        table.add_row(board.search, _shown(best), str(count_outcomes(board.rows).get("completed", 0)))
+    console.print(table)
 
 
 def _values(row: Any, prefix: str) -> dict[str, float]:

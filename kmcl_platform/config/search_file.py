@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.distributions import Distribution
@@ -82,8 +82,14 @@ class Sampler(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
+def _check_scalar(value: object) -> object:
+    if isinstance(value, dict | list):
+        raise ValueError("one value at a dotted path, as in {loss.objective: bce}")
+    return value
+
+
 class SearchFile(Frozen):
-    """A whole search.
+    """A whole search, or with `arms` several to be compared: the same but for each arm's values (config/arms.py).
 
     The base is a complete trial. With `baseline`, it is run as the first trial, exactly as it stands and never stopped
     early, so that every search says what was gained over its starting point.
@@ -98,6 +104,8 @@ class SearchFile(Frozen):
     scheduler: Scheduler = SuccessiveHalving()
     resources: Resources = Resources()
     sampler: Sampler = Sampler()
+    arms: dict[str, dict[str, Annotated[Scalar, BeforeValidator(_check_scalar)]]] = Field(default_factory=dict)
+    """Names of alternatives, each with values at dotted paths over the base's and the whole budget for itself."""
 
     @field_validator("name")
     @classmethod

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.base import describe_error
 from kmcl_platform.config.edge_check import check_every_edge
 from kmcl_platform.config.search_file import SearchFile
@@ -62,10 +63,20 @@ def parse_search_file(content: bytes, origin: str) -> SearchFile:
     except ValidationError as error:
         raise ConfigError(f"{origin}: {describe_error(error, SearchFile)}") from None
     try:
-        check_every_edge(file)
+        _check_every_search(file)
     except ConfigError as error:
         raise ConfigError(f"{origin}: {error}") from None
     return file
+
+
+def _check_every_search(file: SearchFile) -> None:
+    searches = expand_arms(file)
+    for search in searches:
+        try:
+            check_every_edge(search)
+        except ConfigError as error:
+            where = f" (search {search.name})" if file.arms else ""
+            raise ConfigError(f"{error}{where}") from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from kmcl_platform.config.arms import expand_arms, to_yaml
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
 from kmcl_platform.config.store import Store
@@ -39,7 +40,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class SearchSummary:
-    """How a call of `run_search` ended.
+    """How one search of a call of `run_search` ended.
 
     Attributes:
         search: the search's name.
@@ -54,14 +55,20 @@ class SearchSummary:
     seconds: dict[str, float]
 
 
-def run_search(path: Path, store: Store, console: Console, *, address: str | None = None) -> SearchSummary:
+def run_search(path: Path, store: Store, console: Console, *, address: str | None = None) -> list[SearchSummary]:
     """Run the search that a file describes, or continue it if the store already knows it.
+
+    A file with arms describes one search for each. They run one after another, so that none takes another's share of
+    the cluster.
 
     Args:
         path: the search file.
         store: where everything is kept.
         console: where progress is shown.
         address: a running Ray cluster (`auto`, `HOST:PORT`); none starts Ray in this machine, on loopback.
+
+    Returns:
+        How each search ended, in the file's order; an interrupted one is the last.
 
     Raises:
         ConfigError: the file is invalid.
@@ -74,11 +81,23 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
     file = parse_search_file(content, str(path))
     _check_data(file, store)
     store.root.mkdir(parents=True, exist_ok=True)
+    searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
+    summaries: list[SearchSummary] = []
+    for search, own_content in searches:
+        summaries.append(_run_or_find(search, own_content, str(path), store, console, address))
+        if summaries[-1].interrupted:
+            break
+    return summaries
+
+
+def _run_or_find(
+    file: SearchFile, content: bytes, origin: str, store: Store, console: Console, address: str | None
+) -> SearchSummary:
     with SearchLock(store.root, file.name):
         study = DurableStudy(store.study_url, file)
         if study.is_finished():
             return SearchSummary(file.name, interrupted=False, already_finished=True, seconds={})
-        return _run(file, content, str(path), store, study, console, address)
+        return _run(file, content, origin, store, study, console, address)
 
 
 def _run(

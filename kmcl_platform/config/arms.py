@@ -1,0 +1,125 @@
+"""Arms: one search file that compares alternatives, each a search of its own with the same budget."""
+
+import re
+
+import yaml
+
+from kmcl_platform.config.distributions import Distribution
+from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
+from kmcl_platform.config.trial_config import Scalar
+from kmcl_platform.errors import ConfigError
+
+ARM_PATTERN = re.compile(r"[a-z0-9_-]+")
+
+_NOT_COMPARABLE = {
+    "data.source": "arms on different data cannot be compared",
+    "num_epochs": "arms of different length cannot be compared",
+}
+
+
+def expand_arms(file: SearchFile) -> list[SearchFile]:
+    """Return the searches that a file describes: itself, or one named NAME-ARM for each of its arms.
+
+    An arm's base has the arm's values, and its space only what is searched under them: a condition on a path that the
+    arms set is resolved, since the arm decides it for all of its trials.
+
+    Raises:
+        ConfigError: the arms cannot be compared, or some arm describes no valid search.
+    """
+    if not file.arms:
+        return [file]
+    _check_arms(file)
+    _check_space(file)
+    return [_expand(file, arm) for arm in file.arms]
+
+
+def to_yaml(file: SearchFile) -> bytes:
+    """The file of a search that stands in no file of its own; reading it gives the search back."""
+    return yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode()
+
+
+def _check_arms(file: SearchFile) -> None:
+    """Names, paths and values of the arms alone."""
+    known = file.base.flat()
+    if len(file.arms) < 2:
+        raise ConfigError(f"arms: got {len(file.arms)}; valid: at least 2, or no arms")
+    first, paths = next((arm, sorted(values)) for arm, values in file.arms.items())
+    for arm, values in file.arms.items():
+        if not ARM_PATTERN.fullmatch(arm):
+            raise ConfigError(f"arms.{arm}: got {arm!r}; valid: a name of lower-case letters, digits, - and _")
+        if not NAME_PATTERN.fullmatch(f"{file.name}-{arm}"):
+            raise ConfigError(f"arms.{arm}: got {file.name}-{arm}; valid: a search's name of at most 63 characters")
+        for path, value in values.items():
+            if path not in known:
+                raise ConfigError(f"arms.{arm}.{path}: unknown path; valid: {', '.join(sorted(known))}")
+            if path in _NOT_COMPARABLE:
+                raise ConfigError(f"arms.{arm}.{path}: got {value!r}, but {_NOT_COMPARABLE[path]}; valid: another path")
+            if path in file.space:
+                raise ConfigError(
+                    f"arms.{arm}.{path}: got {value!r}, but space.{path} searches it; valid: one of the two"
+                )
+        if not values or sorted(values) != paths:
+            got = ", ".join(sorted(values)) or "nothing"
+            valid = f"the paths that arms.{first} sets, {', '.join(paths)}" if paths else "at least one path"
+            raise ConfigError(f"arms.{arm}: got {got}; valid: {valid}")
+
+
+def _check_space(file: SearchFile) -> None:
+    """Misspelt paths and conditions that hold in no arm: resolving them would make them disappear in silence."""
+    known = file.base.flat()
+    settings = [_settings(file, arm) for arm in file.arms]
+    before: list[str] = list(settings[0])
+    for path, distribution in file.space.items():
+        if path not in known:
+            raise ConfigError(f"space.{path}: unknown path; valid: {', '.join(sorted(known))}")
+        for condition, value in distribution.when.items():
+            if condition not in before:
+                raise ConfigError(
+                    f"space.{path}.when: got {condition!r}; valid: a path that the arms set, or one of the space named "
+                    f"before it: {', '.join(before)}"
+                )
+            values = list(dict.fromkeys(arm[condition] for arm in settings if condition in arm))
+            if values and value not in values:
+                raise ConfigError(
+                    f"space.{path}.when.{condition}: got {value!r}; valid: a value that some arm sets: "
+                    f"{', '.join(map(repr, values))}"
+                )
+        before.append(path)
+    searched = {path for arm in file.arms for path in _resolve(file, arm)}
+    for path in file.space:
+        if path not in searched:
+            raise ConfigError(f"space.{path}.when: holds in no arm; valid: conditions that some arm meets together")
+
+
+def _expand(file: SearchFile, arm: str) -> SearchFile:
+    space = _resolve(file, arm)
+    if not space:
+        raise ConfigError(f"arms.{arm}: leaves nothing to search; valid: at least one path of the space for every arm")
+    name = f"{file.name}-{arm}"
+    return file.model_copy(
+        update={"name": name, "base": file.base.with_values(file.arms[arm]), "space": space, "arms": {}}
+    )
+
+
+def _resolve(file: SearchFile, arm: str) -> dict[str, Distribution]:
+    """The space under an arm's values, without the conditions that they decide."""
+    # Grows by the paths that are not searched under this arm: there the base's value stands in every trial.
+    fixed = _settings(file, arm)
+    base = file.base.flat()
+    space: dict[str, Distribution] = {}
+    for path, distribution in file.space.items():
+        if all(fixed[name] == value for name, value in distribution.when.items() if name in fixed):
+            open_conditions = {name: value for name, value in distribution.when.items() if name not in fixed}
+            space[path] = distribution.model_copy(update={"when": open_conditions})
+        else:
+            fixed[path] = base[path]
+    return space
+
+
+def _settings(file: SearchFile, arm: str) -> dict[str, Scalar]:
+    """An arm's values as a trial holds them, which is not always as YAML reads them (`1e-4` is text there)."""
+    try:
+        base = file.base.with_values(file.arms[arm])
+    except ConfigError as error:
+        raise ConfigError(f"arms.{arm}.{error}") from None
+    return {path: base.value(path) for path in file.arms[arm]}

@@ -1,0 +1,95 @@
+"""A search file with arms, as a user runs it: each arm is a search of its own, and is found again."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.config.store import open_store
+from kmcl_platform.tracking.leaderboard import LeaderboardRow, read_leaderboard
+
+pytestmark = pytest.mark.slow
+
+ARMS = """
+name: race
+base:
+  data: {{source: {source}, image_size: 32, batch_size: 32}}
+  model: {{backbone: test_byobnet}}
+  optim: {{optimizer: adamw, lr: 5e-3, ema_decay: 0.9}}
+  num_epochs: 1
+arms:
+  bce: {{loss.objective: bce}}
+  kmcl: {{loss.objective: kmcl}}
+space:
+  optim.lr: {{kind: loguniform, low: 1e-3, high: 1e-2}}
+  loss.temperature: {{kind: loguniform, low: 0.05, high: 1, when: {{loss.objective: kmcl}}}}
+budget: {{trials: 2}}
+scheduler: {{kind: none}}
+sampler: {{kind: random, seed: 3}}
+"""
+
+
+@dataclass
+class Finished:
+    store: Path
+    file: Path
+    output: str
+
+
+def kmcl(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kmcl_platform.cli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("arms")
+    file = folder / "race.yaml"
+    file.write_text(ARMS.format(source=small_manifest))
+    done = kmcl("search", file, "--store", folder / "store")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Finished(folder / "store", file, done.stdout)
+
+
+def rows(finished: Finished, arm: str) -> list[LeaderboardRow]:
+    return read_leaderboard(open_store(finished.store), f"race-{arm}").rows
+
+
+def test_every_arm_has_its_own_trials(finished: Finished) -> None:
+    for arm, paths in (("bce", {"optim.lr"}), ("kmcl", {"optim.lr", "loss.temperature"})):
+        trials = rows(finished, arm)
+        assert sorted(trial.number for trial in trials) == [0, 1]
+        assert {trial.outcome for trial in trials} == {"completed"}
+        assert {path for trial in trials for path in trial.values} == paths
+        for trial in trials:
+            folder = finished.store / "checkpoints" / f"race-{arm}" / f"trial-{trial.number:04d}"
+            trained = json.loads((folder / "epoch-0001" / "trial.json").read_text())["config"]
+            assert trained["loss"]["objective"] == arm
+            assert trained["optim"]["lr"] == float(trial.values["optim.lr"])
+
+
+def test_arms_with_one_seed_try_the_same_points(finished: Finished) -> None:
+    rates = [{row.number: row.values["optim.lr"] for row in rows(finished, arm)} for arm in ("bce", "kmcl")]
+    assert rates[0][0] == rates[1][0] == "0.005"
+    assert rates[0] == rates[1]
+
+
+def test_the_arms_are_compared_and_the_next_commands_named(finished: Finished) -> None:
+    for arm in ("bce", "kmcl"):
+        best = rows(finished, arm)[0].objective
+        summary = [line.split() for line in finished.output.splitlines() if line.split()[:1] == [f"race-{arm}"]]
+        assert summary == [[f"race-{arm}", f"{best:.4f}", "2"]]
+        assert f"next: kmcl promote race-{arm} --store" in finished.output
+
+
+def test_a_second_start_runs_nothing(finished: Finished) -> None:
+    before = sorted((path, path.stat().st_mtime) for path in (finished.store / "checkpoints").rglob("trial.json"))
+    again = kmcl("search", finished.file, "--store", finished.store)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("already finished") == 2
+    assert "starting Ray" not in again.stdout
+    assert sorted((p, p.stat().st_mtime) for p in (finished.store / "checkpoints").rglob("trial.json")) == before
+    assert [len(rows(finished, arm)) for arm in ("bce", "kmcl")] == [2, 2]
