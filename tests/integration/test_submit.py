@@ -111,6 +111,47 @@ def test_a_submitted_search_stands_in_mlflow(
     assert [run.info.status for run in runs] == ["FINISHED"] * 2
 
 
+def kmcl(head: Head, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kmcl_platform.cli", *words, "--address", head.address]
+    return subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_job_is_listed_read_and_stopped_and_its_search_goes_on(
+    head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    store = tmp_path / "store"
+    file = small_search(tmp_path, small_manifest, epochs=100, trials=1)
+    done = submit(file, store, head.address, head.environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    job_id = done.stdout.split()[1]
+    deadline = time.monotonic() + 180
+    while not list(store.glob("checkpoints/small/trial-0000/epoch-*")):
+        assert time.monotonic() < deadline, kmcl(head, "logs", job_id).stdout
+        time.sleep(1)
+
+    listed = kmcl(head, "jobs")
+    row = next(line for line in listed.stdout.splitlines() if job_id in line)
+    assert "small" in row and "RUNNING" in row
+    assert "search small: 1 trials of at most 100 epochs" in kmcl(head, "logs", job_id).stdout
+    stopped = kmcl(head, "stop", job_id)
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert f"job {job_id}: STOPPED; nothing is lost" in stopped.stdout
+
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.status for run in runs) == ["KILLED", "KILLED"]
+    reached = max(int(path.name.removeprefix("epoch-")) for path in store.glob("checkpoints/small/*/epoch-*"))
+    assert 1 <= reached < 100
+
+    unknown = kmcl(head, "stop", "raysubmit_none")
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("kmcl: job: got 'raysubmit_none'; valid: raysubmit_")
+
+
 def test_without_the_token_it_is_refused(
     head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,139 @@
+"""The jobs of a Ray cluster: submit, list, read, stop."""
+
+import asyncio
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kmcl_platform.errors import ClusterError
+
+SEARCH = "kmcl_search"
+"""A job's metadata: the name of the search that it runs."""
+
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that runs, or ran, a search.
+
+    Attributes:
+        job_id: the name that Ray knows it by.
+        search: name of the search.
+        status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+        started: when, or none while it waits.
+        message: Ray's words on the status.
+    """
+
+    job_id: str
+    search: str
+    status: str
+    started: datetime.datetime | None
+    message: str
+
+
+class Jobs:
+    """A cluster's job server.
+
+    Args:
+        address: `http://HOST:8265`.
+
+    Raises:
+        ClusterError: here and from every method: the cluster cannot be reached, or wants a token that it was not given.
+    """
+
+    def __init__(self, address: str) -> None:
+        from ray.exceptions import RayError
+        from ray.job_submission import JobSubmissionClient
+
+        self._address = address
+        try:
+            self._client: Any = JobSubmissionClient(address)
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            raise _refusal(address, error) from None
+
+    def submit(self, *, entrypoint: str, runtime_env: dict[str, Any], metadata: dict[str, str]) -> str:
+        """Start a job; its id."""
+        submit = self._client.submit_job
+        return str(self._ask(submit, entrypoint=entrypoint, runtime_env=runtime_env, metadata=metadata))
+
+    def list(self) -> list[Job]:
+        """The jobs that `kmcl submit` sent, the latest first."""
+        found = []
+        for details in self._ask(self._client.list_jobs):
+            if details.submission_id and SEARCH in (details.metadata or {}):
+                found.append(_to_job(details))
+        never = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+        return sorted(found, key=lambda job: job.started or never, reverse=True)
+
+    def status(self, job_id: str) -> str:
+        """A job's status."""
+        return str(self._ask(self._client.get_job_status, self._check(job_id)).value)
+
+    def logs(self, job_id: str) -> str:
+        """All that a job has printed so far."""
+        return str(self._ask(self._client.get_job_logs, self._check(job_id)))
+
+    def follow(self, job_id: str, say: Callable[[str], None]) -> bool:
+        """Print a job's output until it ends; whether it succeeded."""
+        self._check(job_id)
+
+        async def tail() -> None:
+            async for lines in self._client.tail_job_logs(job_id):
+                say(lines.rstrip("\n"))
+
+        asyncio.run(tail())
+        return self.status(job_id) == "SUCCEEDED"
+
+    def stop(self, job_id: str, *, seconds: float) -> str:
+        """Ask a job to end, wait until it has, and return its last status.
+
+        Raises:
+            ClusterError: it has not ended within `seconds`.
+        """
+        self._ask(self._client.stop_job, self._check(job_id))
+        deadline = time.monotonic() + seconds
+        while (status := self.status(job_id)) not in ENDED:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"job {job_id} is still {status} after {seconds:.0f} s; valid: kmcl logs {job_id}")
+            time.sleep(1.0)
+        return status
+
+    def link(self, job_id: str) -> str:
+        """Where Ray's dashboard shows a job."""
+        return f"{self._address.rstrip('/')}/#/jobs/{job_id}"
+
+    def _check(self, job_id: str) -> str:
+        known = [job.job_id for job in self.list()]
+        if job_id not in known:
+            raise ClusterError(f"job: got {job_id!r}; valid: {', '.join(known) or 'none, the cluster has no jobs yet'}")
+        return job_id
+
+    def _ask(self, request: Callable[..., Any], *words: Any, **named: Any) -> Any:
+        try:
+            return request(*words, **named)
+        except (ConnectionError, RuntimeError) as error:
+            raise _refusal(self._address, error) from None
+
+
+def _to_job(details: Any) -> Job:
+    started = details.start_time
+    return Job(
+        job_id=details.submission_id,
+        search=details.metadata[SEARCH],
+        status=str(details.status.value),
+        started=datetime.datetime.fromtimestamp(started / 1000, datetime.UTC) if started else None,
+        message=" ".join((details.message or "").split()),
+    )
+
+
+def _refusal(address: str, error: Exception) -> ClusterError:
+    text = " ".join(str(error).split())
+    if any(sign in text for sign in ("401", "403", "nauthorized", "orbidden", "uthentication")):
+        return ClusterError(
+            f"{address}: refused, no valid token; valid: the cluster's token in RAY_AUTH_TOKEN or in the file that "
+            "RAY_AUTH_TOKEN_PATH names, and RAY_AUTH_MODE=token"
+        )
+    return ClusterError(f"{address}: cannot be used: {text[:300]}")
