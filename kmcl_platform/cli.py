@@ -77,7 +77,9 @@ def search(file: Path, address: str | None, folder: Path, tracking_uri: str | No
             click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: {again}")
             sys.exit(EXIT_INTERRUPTED)
         if summary.already_finished:
-            click.echo(f"search {summary.search}: already finished, nothing left to run")
+            click.echo(f"search {summary.search}: already finished, nothing left to run ({summary.reason})")
+        else:
+            click.echo(f"search {summary.search}: finished ({summary.reason})")
         _print_leaderboard(console, store, summary.search)
         if summary.seconds:
             phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())

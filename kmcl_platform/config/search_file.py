@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.distributions import Distribution
@@ -33,9 +33,15 @@ class Objective(Frozen):
 
 
 class Budget(Frozen):
-    """What a search may spend."""
+    """What a search may spend, over all its starts; it ends with whichever bound is reached first."""
 
     trials: int = Field(ge=1, le=100_000)
+    hours: float | None = Field(default=None, gt=0)
+    """Wall time. Trials that still run when it is spent keep their checkpoints, and go on if the budget is raised."""
+    gpu_hours: float | None = Field(default=None, gt=0)
+    """Training time times the GPUs that trials hold; ends the search as `hours` does."""
+    patience: int | None = Field(default=None, ge=1)
+    """Trials that may end since the best one did; those that run then are finished."""
 
 
 class SuccessiveHalving(Frozen):
@@ -106,6 +112,12 @@ class SearchFile(Frozen):
     sampler: Sampler = Sampler()
     arms: dict[str, dict[str, Annotated[Scalar, BeforeValidator(_check_scalar)]]] = Field(default_factory=dict)
     """Names of alternatives, each with values at dotted paths over the base's and the whole budget for itself."""
+
+    @model_validator(mode="after")
+    def _check_gpu_hours(self) -> "SearchFile":
+        if self.budget.gpu_hours is not None and not self.resources.gpus_per_worker:
+            raise ValueError(f"budget.gpu_hours: got {self.budget.gpu_hours:g}; valid: none, since trials hold no GPU")
+        return self
 
     @field_validator("name")
     @classmethod

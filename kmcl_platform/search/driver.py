@@ -86,7 +86,7 @@ class SearchDriver(Searcher, Stopper):
             reason = f"{self._file.objective.metric} is undefined: no class has a positive label in its split"
             self._settle(trial_id, point, "failed", reason)
             return True
-        self._study.report(point.number, report.epoch, value)
+        self._study.report(point.number, report.epoch, value, seconds=report.seconds)
         self._view.epoch_finished(point.number, report, value)
         # A repeated report of an epoch that others have since overtaken is no occasion to decide anew.
         pruned = report.epoch >= point.reached and self._study.should_prune(point.number)
@@ -99,8 +99,8 @@ class SearchDriver(Searcher, Stopper):
         return True
 
     def stop_all(self) -> bool:
-        """The search ends when no point is left, not before."""
-        return False
+        """Whether the search's time is spent; trials that run then stay open. Else it ends when no point is left."""
+        return self._study.ledger.time_spent() is not None
 
     def reconcile(self) -> None:
         """Bring MLflow up to the study, where a former driver died between telling one and the other."""

@@ -12,10 +12,12 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.config.search_file import Hyperband, Sampler, Scheduler, SearchFile, SuccessiveHalving, active_paths
+from kmcl_platform.config.search_file import SearchFile, active_paths
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import SearchError
+from kmcl_platform.search.algorithms import build_pruner, build_sampler
+from kmcl_platform.search.ledger import Ledger
 from kmcl_platform.search.space import suggest_values
 
 BASELINE = "baseline"
@@ -59,33 +61,37 @@ class DurableStudy:
             study_name=file.name,
             storage=url,
             direction=file.objective.mode,
-            pruner=_build_pruner(file.scheduler, file.base.num_epochs),
+            pruner=build_pruner(file.scheduler, file.base.num_epochs),
             load_if_exists=True,
         )
         _check_same_definition(self._study, file)
         self._close_half_asked()
         self._enqueue_baseline()
+        self.ledger = Ledger(self._study, file)
         self._interrupted = [trial.number for trial in self._trials() if trial.state == TrialState.RUNNING]
 
     def next_point(self) -> Point | None:
         """An interrupted trial if there is one, else a new point; none once the budget is spent."""
+        if self.ledger.time_spent():
+            return None
         if self._interrupted:
             return self._point(self._interrupted.pop(0))
-        if len(self.counted()) >= self._file.budget.trials:
+        if len(self.counted()) >= self._file.budget.trials or self._without_improvement():
             return None
         # Seeding by number makes a continued search ask what an undisturbed one would have asked.
         seed = derive_seed(self._file.sampler.seed, "trial", len(self.counted()))
-        self._study.sampler = _build_sampler(self._file.sampler, seed)
+        self._study.sampler = build_sampler(self._file.sampler, seed)
         trial = self._study.ask()
         values = suggest_values(trial, self._file)
         # The mark that the point is whole: a trial without it was being asked when its driver died.
         trial.set_user_attr(VALUES, values)
         return self._point(trial.number)
 
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Store a trial's value after an epoch; a second report of an epoch changes nothing."""
+    def report(self, number: int, epoch: int, value: float, *, seconds: float = 0.0) -> None:
+        """Store a trial's value after an epoch, and charge its time; a second report of an epoch changes nothing."""
         if epoch not in self._frozen(number).intermediate_values:
             self._trial(number).report(value, epoch)
+            self.ledger.charge(seconds)
 
     def should_prune(self, number: int) -> bool:
         """Whether a trial is to be stopped at the last epoch it reported."""
@@ -107,9 +113,15 @@ class DurableStudy:
         """Trials that have ended."""
         return sum(trial.state.is_finished() for trial in self.counted())
 
-    def is_finished(self) -> bool:
-        """Whether the budget is spent and every trial has ended."""
-        return self.num_finished() >= self._file.budget.trials and self.num_finished() == len(self.counted())
+    def end_of_budget(self) -> str | None:
+        """Which part of the budget ended the search, in words; none while it goes on."""
+        if spent := self.ledger.time_spent():
+            return spent
+        if self.num_finished() < len(self.counted()):
+            return None
+        if self.num_finished() >= self._file.budget.trials:
+            return f"budget.trials: all {self._file.budget.trials} have ended"
+        return self._without_improvement()
 
     def verdicts(self) -> dict[int, str]:
         """Number and verdict of every ended trial."""
@@ -135,6 +147,22 @@ class DurableStudy:
         numbers = [value for value in values if value is not None]
         sign = self._file.objective.sign
         return max(numbers, key=lambda value: sign * value, default=None)
+
+    def _without_improvement(self) -> str | None:
+        """Whether as many trials have ended since the best one as the budget has patience for, in words."""
+        patience = self._file.budget.patience
+        if patience is None:
+            return None
+        sign, best, waited = self._file.objective.sign, None, 0
+        ended = [trial for trial in self.counted() if trial.state.is_finished()]
+        # In the order in which they ended: that is the order in which the search learnt of them.
+        for trial in sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number)):
+            value = trial.value if trial.state == TrialState.COMPLETE else None
+            if value is not None and (best is None or sign * value > sign * best):
+                best, waited = value, 0
+            elif best is not None:
+                waited += 1
+        return f"budget.patience: {waited} trials ended without a better one" if waited >= patience else None
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -170,40 +198,6 @@ class DurableStudy:
                 base = self._file.base.flat()
                 values = {path: base[path] for path in active_paths(self._file, {})}
                 self._study.enqueue_trial(values, user_attrs={BASELINE: True})
-
-
-def _build_pruner(scheduler: Scheduler, num_epochs: int) -> optuna.pruners.BasePruner:
-    match scheduler:
-        case SuccessiveHalving(min_epochs=min_epochs, reduction_factor=factor):
-            return optuna.pruners.SuccessiveHalvingPruner(min_resource=min_epochs, reduction_factor=factor)
-        case Hyperband(min_epochs=min_epochs, reduction_factor=factor):
-            return optuna.pruners.HyperbandPruner(
-                min_resource=min_epochs, max_resource=num_epochs, reduction_factor=factor
-            )
-        case _:
-            return optuna.pruners.NopPruner()
-
-
-def _build_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
-    match sampler.kind:
-        case "tpe":
-            with warnings.catch_warnings():
-                # `group` models the conditional parts of a space apart; Optuna still calls it experimental.
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.samplers.TPESampler(
-                    seed=seed,
-                    n_startup_trials=sampler.startup_trials,
-                    multivariate=True,
-                    group=True,
-                    constant_liar=True,
-                )
-        case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=sampler.startup_trials)
-        case "qmc":
-            # A quasi-random sequence is one sequence: its seed must not change from trial to trial.
-            return optuna.samplers.QMCSampler(seed=sampler.seed, scramble=True)
-        case "random":
-            return optuna.samplers.RandomSampler(seed=seed)
 
 
 def _last_value(trial: FrozenTrial) -> float | None:

@@ -46,12 +46,14 @@ class SearchSummary:
         search: the search's name.
         interrupted: whether it was stopped (Ctrl-C, SIGTERM) with trials left to run.
         already_finished: whether there was nothing left to do.
+        reason: which part of the budget ended the search; empty for an interrupted one.
         seconds: wall time of the phases, by name.
     """
 
     search: str
     interrupted: bool
     already_finished: bool
+    reason: str
     seconds: dict[str, float]
 
 
@@ -95,8 +97,8 @@ def _run_or_find(
 ) -> SearchSummary:
     with SearchLock(store.root, file.name):
         study = DurableStudy(store.study_url, file)
-        if study.is_finished():
-            return SearchSummary(file.name, interrupted=False, already_finished=True, seconds={})
+        if reason := study.end_of_budget():
+            return SearchSummary(file.name, interrupted=False, already_finished=True, reason=reason, seconds={})
         return _run(file, content, origin, store, study, console, address)
 
 
@@ -127,6 +129,7 @@ def _run(
 
             driver = SearchDriver(file, store, study, runs, view)
             driver.reconcile()
+            study.ledger.start()
             view.say(
                 f"search {file.name}: {file.budget.trials} trials of at most {file.base.num_epochs} epochs, "
                 f"{study.num_finished()} already finished; {concurrency} at once, "
@@ -134,14 +137,17 @@ def _run(
             )
             _tune(file, store, driver, concurrency)
         clock.lap("trials")
-        outcome = "finished" if study.is_finished() else "interrupted"
+        outcome = "finished" if study.end_of_budget() else "interrupted"
     except KeyboardInterrupt:
         outcome = "interrupted"
     finally:
         runs.end(outcome)
         _stop_ray()
     clock.lap("end")
-    return SearchSummary(file.name, interrupted=outcome == "interrupted", already_finished=False, seconds=clock.seconds)
+    reason = "" if outcome == "interrupted" else study.end_of_budget() or ""
+    return SearchSummary(
+        file.name, interrupted=outcome == "interrupted", already_finished=False, reason=reason, seconds=clock.seconds
+    )
 
 
 def _tune(file: SearchFile, store: Store, driver: Any, concurrency: int) -> None:

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.study import VALUES, DurableStudy
 
 FILE = """
@@ -91,7 +91,7 @@ def test_the_budget_is_spent_exactly(url: str) -> None:
         numbers.append(point.number)
         finish(study, point.number)
     assert numbers == list(range(6))
-    assert study.is_finished()
+    assert study.end_of_budget() == "budget.trials: all 6 have ended"
     assert DurableStudy(url, file()).next_point() is None
 
 
@@ -147,3 +147,63 @@ def test_another_definition_under_the_same_name_is_refused(url: str) -> None:
     DurableStudy(url, file(FILE.replace("trials: 6", "trials: 9")))
     with pytest.raises(SearchError, match=r"was begun with space\.optim\.lr\.high = 0\.1, the file now says 0\.2"):
         DurableStudy(url, file(FILE.replace("high: 1e-1", "high: 2e-1")))
+
+
+def with_budget(budget: str, resources: str = "") -> SearchFile:
+    return file(FILE.replace("budget: {trials: 6}", f"budget: {{trials: 6, {budget}}}") + resources)
+
+
+def test_time_is_charged_once_and_survives_a_restart(url: str) -> None:
+    bounded = with_budget("gpu_hours: 0.01", "resources: {workers_per_trial: 2, gpus_per_worker: 0.5}")
+    study = DurableStudy(url, bounded)
+    first = study.next_point()
+    assert first is not None
+    study.report(first.number, 1, 0.5, seconds=20.0)
+    study.report(first.number, 1, 0.5, seconds=20.0)  # said again by a worker that went on
+    assert study.ledger.gpu_hours == pytest.approx(20 / 3600)
+    assert study.end_of_budget() is None
+
+    again = DurableStudy(url, bounded)
+    assert again.ledger.gpu_hours == pytest.approx(20 / 3600)
+    again.report(first.number, 2, 0.5, seconds=20.0)
+    assert again.end_of_budget() == "budget.gpu_hours: 0.0111 of 0.01 spent"
+    assert again.next_point() is None
+    raised = DurableStudy(url, with_budget("gpu_hours: 1", "resources: {workers_per_trial: 2, gpus_per_worker: 0.5}"))
+    point = raised.next_point()
+    assert point is not None and (point.number, point.reached) == (first.number, 2)
+
+
+def test_wall_time_runs_while_the_search_does(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("kmcl_platform.search.ledger.time.monotonic", lambda: now)
+    study = DurableStudy(url, with_budget("hours: 2"))
+    first = study.next_point()
+    assert first is not None
+    study.ledger.start()
+    now += 3600
+    study.report(first.number, 1, 0.5)
+    now += 9 * 3600  # between two starts
+    again = DurableStudy(url, with_budget("hours: 2"))
+    again.ledger.start()
+    now += 1800
+    again.report(first.number, 2, 0.5)
+    assert again.ledger.hours == pytest.approx(1.5)
+    assert again.end_of_budget() is None
+    now += 1800
+    again.report(first.number, 3, 0.5)
+    assert again.end_of_budget() == "budget.hours: 2 of 2 spent"
+
+
+def test_patience_counts_trials_since_the_best(url: str) -> None:
+    study = DurableStudy(url, with_budget("patience: 2"))
+    for value, verdict in ((0.1, "completed"), (0.3, "completed"), (0.2, "completed"), (0.9, "failed")):
+        point = study.next_point()
+        assert point is not None
+        study.tell(point.number, verdict, value if verdict == "completed" else None)  # type: ignore[arg-type]
+    assert study.end_of_budget() == "budget.patience: 2 trials ended without a better one"
+    assert study.next_point() is None
+
+
+def test_gpu_hours_without_a_gpu_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^s\.yaml: budget\.gpu_hours: got 3; valid: none, since trials hold no GPU"):
+        with_budget("gpu_hours: 3")

@@ -1,0 +1,39 @@
+"""A search whose time is spent ends by itself, keeps what runs, and goes on when the budget is raised."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kmcl_platform.config.store import open_store
+from kmcl_platform.search.tuner import run_search
+from kmcl_platform.tracking.leaderboard import read_leaderboard
+
+pytestmark = pytest.mark.slow
+
+
+def test_hours(small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path) -> None:
+    file = small_search(tmp_path, small_manifest, epochs=400, trials=1)
+    text = file.read_text()
+    file.write_text(text.replace("trials: 1", "trials: 1, hours: 0.002"))
+    store = open_store(tmp_path / "store")
+    quiet = Console(quiet=True)
+    (ended,) = run_search(file, store, quiet)
+    assert not ended.interrupted
+    spent = re.fullmatch(r"budget\.hours: (0\.\d+) of 0\.002 spent", ended.reason)
+    assert spent
+    (row,) = read_leaderboard(store, "small").rows
+    assert (row.outcome, 1 <= row.epochs < 400) == ("interrupted", True)
+
+    (found,) = run_search(file, store, quiet)
+    assert found.already_finished
+    assert found.reason == ended.reason
+
+    file.write_text(text.replace("trials: 1", f"trials: 1, hours: {float(spent[1]) + 0.002}"))
+    (more,) = run_search(file, store, quiet)
+    assert not more.already_finished
+    (later,) = read_leaderboard(store, "small").rows
+    assert (later.run_id, later.number) == (row.run_id, row.number)
+    assert row.epochs < later.epochs < 400
