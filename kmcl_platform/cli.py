@@ -175,6 +175,27 @@ def ui(port: int, folder: Path, tracking_uri: str | None) -> None:
     serve_ui(_open(folder, tracking_uri), port, lambda line: click.echo(line))
 
 
+@main.command()
+@click.option("--fix", is_flag=True, help="Do what is said, instead of only saying it.")
+@_store_options
+def doctor(fix: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Find what dead processes have left in the store: open runs and trials, orphaned checkpoints."""
+    from kmcl_platform.search.doctor import examine
+
+    findings = examine(_open(folder, tracking_uri))
+    for finding in findings:
+        click.echo(finding.problem)
+        if fix and finding.fix is not None:
+            finding.fix()
+            click.echo(f"  done: {finding.remedy}")
+        else:
+            click.echo(f"  {'would' if finding.fix else 'remedy'}: {finding.remedy}")
+    if not findings:
+        click.echo("all is well")
+    elif not fix and any(finding.fix for finding in findings):
+        click.echo(f"next: kmcl doctor --fix{_store_words(folder)}")
+
+
 _address_option = click.option(
     "--address", required=True, envvar="RAY_API_SERVER_ADDRESS", help="Ray's job server: http://HOST:8265."
 )

@@ -40,6 +40,17 @@ class SearchLock:
         self._file = file
         return self
 
+    def owner(self) -> str | None:
+        """Who holds the lock, or none; takes nothing."""
+        try:
+            with self._path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return None
+        except BlockingIOError:
+            return self._path.read_text().strip() or "an unknown process"
+        return None
+
     def __exit__(self, *_: object) -> None:
         if self._file:
             self._file.close()

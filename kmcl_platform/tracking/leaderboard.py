@@ -103,8 +103,18 @@ def read_leaderboard(store: Store, search: str) -> Leaderboard:
         there = ", ".join(_search_names(client)) or "none"
         raise SearchError(f"{store_name(store)}: no search {search!r}; valid: {there}")
     parent_id = parents[0].info.run_id
-    file = parse_search_file(read_artifact(client, parent_id, SEARCH_FILE), f"{SEARCH_FILE} of search {search!r}")
+    file = read_search_file_of(client, parent_id, search)
     return build_leaderboard(client, file, experiment.experiment_id, parent_id)
+
+
+def read_search_file_of(client: "MlflowClient", parent_id: str, search: str) -> SearchFile:
+    """The file that a search began with, from its run.
+
+    Raises:
+        SearchError: it is not there.
+        ConfigError: it is not valid for this version of the platform.
+    """
+    return parse_search_file(read_artifact(client, parent_id, SEARCH_FILE), f"{SEARCH_FILE} of search {search!r}")
 
 
 def list_searches(store: Store) -> list[str]:

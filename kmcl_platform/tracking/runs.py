@@ -12,7 +12,14 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import artifact_location, connect, find_runs, locked, store_name, write
-from kmcl_platform.tracking.leaderboard import Leaderboard, build_leaderboard, count_outcomes, read_artifact
+from kmcl_platform.tracking.leaderboard import (
+    Leaderboard,
+    build_leaderboard,
+    count_outcomes,
+    read_artifact,
+    read_leaderboard,
+    read_search_file_of,
+)
 from kmcl_platform.tracking.links import run_table_url
 from kmcl_platform.tracking.names import (
     BASELINE_TAG,
@@ -102,6 +109,24 @@ class SearchRuns:
             elif read_artifact(client, parent_id, SEARCH_FILE) != content:
                 log_bytes(client, parent_id, content, f"continued_with/{sha256(content).hexdigest()[:12]}.yaml")
         return cls(store, client, file, experiment_id, parent_id)
+
+    @classmethod
+    def reopen(cls, store: Store, search: str) -> "SearchRuns":
+        """The record of a search that is in the store, from the file kept with it; nothing is changed.
+
+        Raises:
+            SearchError: there is no such store or search, or its record is not whole.
+        """
+        board = read_leaderboard(store, search)
+        client = connect(store)
+        file = read_search_file_of(client, board.parent_id, search)
+        return cls(store, client, file, board.experiment_id, board.parent_id)
+
+    def open_runs(self) -> list[str]:
+        """Names of the search's runs that MLflow says are running."""
+        runs = [self._client.get_run(self.parent_id)]
+        runs += find_runs(self._client, self.experiment_id, role="trial", search=self._file.name)
+        return [str(run.info.run_name) for run in runs if run.info.status == "RUNNING"]
 
     def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool) -> None:
         """Open the trial's run, which holds every value of its config as a param; an ended one is running again."""

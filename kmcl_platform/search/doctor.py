@@ -1,0 +1,170 @@
+"""What dead processes have left behind in a store: found, explained, and put right on request.
+
+Nothing of a search that a live process owns is touched.
+"""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from kmcl_platform.config.store import Store
+from kmcl_platform.search.lock import SearchLock
+from kmcl_platform.search.study import VALUES
+from kmcl_platform.tracking.leaderboard import list_searches
+from kmcl_platform.tracking.runs import SearchRuns
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Attributes:
+        problem: what it is.
+        remedy: what would put it right.
+        fix: does that; none where only the user can, or where the next `kmcl search` will.
+    """
+
+    problem: str
+    remedy: str
+    fix: Callable[[], None] | None = None
+
+
+def examine(store: Store) -> list[Finding]:
+    """Look a store over; changes nothing.
+
+    Raises:
+        SearchError: there is no store, or it cannot be read.
+    """
+    searches = list_searches(store)
+    findings = list(_check_writable(store))
+    for search in searches:
+        if SearchLock(store.root, search).owner() is None:
+            findings += _check_runs(store, search)
+            findings += _check_study(store, search)
+    findings += _check_checkpoints(store)
+    findings += _check_ray_folders(store, searches)
+    return findings
+
+
+def _check_writable(store: Store) -> Iterator[Finding]:
+    try:
+        with tempfile.NamedTemporaryFile(dir=store.root) as probe:
+            probe.write(b"x" * 4096)
+            probe.flush()
+    except OSError as error:
+        yield Finding(
+            f"{store.root}: cannot be written to: {error.strerror}", "make room, or let this user write there"
+        )
+
+
+def _check_runs(store: Store, search: str) -> Iterator[Finding]:
+    runs = SearchRuns.reopen(store, search)
+    if names := runs.open_runs():
+        yield Finding(
+            f"search {search}: MLflow says that {_count(names, 'run')} still running ({_some(names)}), but no process "
+            "owns the search",
+            "close them as KILLED",
+            lambda: runs.end("interrupted"),
+        )
+
+
+def _check_study(store: Store, search: str) -> Iterator[Finding]:
+    study = _load_study(store, search)
+    if study is None:
+        yield Finding(f"search {search}: its Optuna study is not in {store.root}", "kmcl search FILE begins it anew")
+        return
+    running = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
+    half_asked = [trial for trial in running if VALUES not in trial.user_attrs]
+    open_trials = [trial for trial in running if VALUES in trial.user_attrs]
+
+    def close_half_asked() -> None:
+        for trial in half_asked:
+            study.tell(trial.number, state=TrialState.FAIL)
+
+    if half_asked:
+        yield Finding(
+            f"search {search}: {_count(half_asked, 'trial')} left half-asked by a killed driver (trial "
+            f"{_numbers(half_asked)})",
+            "end them as FAIL; they do not count against the budget",
+            close_half_asked,
+        )
+    if open_trials:
+        reached = ", ".join(f"{trial.number} after epoch {trial.last_step or 0}" for trial in open_trials)
+        yield Finding(
+            f"search {search}: {_count(open_trials, 'trial')} open with no process that trains them (trial {reached})",
+            "kmcl search FILE goes on with them from their checkpoints",
+        )
+
+
+def _check_checkpoints(store: Store) -> Iterator[Finding]:
+    for folder in sorted(store.checkpoints.glob("*/")):
+        search = folder.name
+        if SearchLock(store.root, search).owner() is not None:
+            continue
+        study = _load_study(store, search)
+        known = set() if study is None else {trial.number for trial in study.get_trials(deepcopy=False)}
+        orphans = [path for path in folder.glob("trial-*/") if int(path.name.removeprefix("trial-")) not in known]
+        orphans += folder.glob("trial-*/.writing-*/")
+        if orphans:
+            yield Finding(
+                f"{folder}: {_count(orphans, 'checkpoint folder')} of no trial in the study, or half-written "
+                f"({_some([path.name for path in orphans])}; {_megabytes(orphans)} MB)",
+                "delete them",
+                _deleter(orphans),
+            )
+
+
+def _check_ray_folders(store: Store, searches: list[str]) -> Iterator[Finding]:
+    """Ray's own bookkeeping, of which nothing is ever read again."""
+    if any(SearchLock(store.root, search).owner() is not None for search in searches):
+        return
+    folders = [path for path in (store.root / "ray").glob("*/") if re.fullmatch(r".+-\d{15,}", path.name)]
+    if folders:
+        yield Finding(
+            f"{store.root / 'ray'}: {_count(folders, 'folder')} of Ray's bookkeeping from ended searches "
+            f"({_megabytes(folders)} MB)",
+            "delete them",
+            _deleter(folders),
+        )
+
+
+def _load_study(store: Store, search: str) -> optuna.Study | None:
+    if store.study_url.startswith("sqlite:///") and not Path(store.study_url.removeprefix("sqlite:///")).exists():
+        return None  # opening it would create it
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.load_study(study_name=search, storage=store.study_url)
+    except KeyError:
+        return None
+
+
+def _deleter(folders: list[Path]) -> Callable[[], None]:
+    def delete() -> None:
+        for folder in folders:
+            # A half-written checkpoint may lie in a trial's folder that went just before.
+            shutil.rmtree(folder, ignore_errors=not folder.exists())
+
+    return delete
+
+
+def _count(things: list[FrozenTrial] | list[Path] | list[str], name: str) -> str:
+    return f"1 {name} is" if len(things) == 1 else f"{len(things)} {name}s are"
+
+
+def _numbers(trials: list[FrozenTrial]) -> str:
+    return ", ".join(str(trial.number) for trial in trials)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+
+
+def _megabytes(folders: list[Path]) -> str:
+    size = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+    return f"{size / 1e6:.1f}"
