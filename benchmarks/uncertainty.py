@@ -1,6 +1,6 @@
 """Does the variance of KMCL's kernels know which decisions are wrong? On the embedded digits, test split.
 
-    python -m benchmarks.uncertainty         # five seeds, one thread of the CPU; prints each seed's figures and the table
+    python -m benchmarks.uncertainty    # five seeds, one thread of the CPU; prints each seed's figures and the table
 
 A decision about a label is wrong where (score > 0.5) differs from the target. Three rankings of decisions, the most
 doubtful first, are held against that by the area under the ROC curve (0.5: no better than chance):
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -49,11 +50,16 @@ RANKINGS = {"a": "(a) kernel uncertainty", "b": "(b) entropy of the score", "c":
 FACTS = {
     "mAP": "test mAP",
     "wrong": "share of decisions that are wrong",
+    "false positive": "share of wrong decisions that are false positives",
     "wrong images": "share of images with a wrong label",
     "low": "uncertainty, 5th percentile",
     "high": "uncertainty, 95th percentile",
     "a, entropy": "rank correlation of uncertainty with entropy",
     "a, score": "rank correlation of uncertainty with score",
+    "a, labels": "rank correlation of an image's mean uncertainty with its number of labels",
+    "between": "share of the uncertainty's variance that lies between images, not between labels of an image",
+    "control, score": "control: area, all decisions, of the score itself as a ranking",
+    "control, both": "control: area, all decisions, of the mean of the ranks of score and entropy",
 }
 
 
@@ -84,14 +90,21 @@ def measure(prediction: Prediction, targets_NK: np.ndarray) -> dict[str, float]:
         "within": {ranking: float(np.mean([areas[ranking] for areas in by_label])) for ranking in RANKINGS},
         "image": detect(wrong_NK.any(1), uncertainty_NK.max(1), entropy_NK.max(1)),
     }
+    control = detect(wrong_NK.ravel(), scores_NK.ravel(), entropy_NK.ravel())
     facts = {
         "mAP": evaluate_scores(torch.from_numpy(scores_NK), torch.tensor(targets_NK))["mAP"],
         "wrong": float(wrong_NK.mean()),
+        "false positive": float((targets_NK[wrong_NK] == 0).mean()),
         "wrong images": float(wrong_NK.any(1).mean()),
         "low": float(np.quantile(uncertainty_NK, 0.05)),
         "high": float(np.quantile(uncertainty_NK, 0.95)),
         "a, entropy": float(stats.spearmanr(uncertainty_NK.ravel(), entropy_NK.ravel()).statistic),
         "a, score": float(stats.spearmanr(uncertainty_NK.ravel(), scores_NK.ravel()).statistic),
+        "a, labels": float(stats.spearmanr(uncertainty_NK.mean(1), targets_NK.sum(1)).statistic),
+        "between": float(uncertainty_NK.mean(1).var() / uncertainty_NK.var()),
+        # Where most errors are false positives, whatever rises with the score finds them.
+        "control, score": control["a"],
+        "control, both": control["c"],
     }
     return facts | {f"{level}/{ranking}": area for level, areas in found.items() for ranking, area in areas.items()}
 
@@ -127,16 +140,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--kernel", default="isotropic", help="model.kernel of the trials")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change the trials so")
     parser.add_argument("--train-images", type=int, default=4000)
     arguments = parser.parse_args()
+    changes = {path: yaml.safe_load(value) for path, value in (text.split("=") for text in arguments.set)}
     torch.set_num_threads(1)
     manifest = build_digits(num_train=arguments.train_images)
     results = []
     for seed in range(arguments.seeds):
         began = time.monotonic()
-        values = {"seed": seed, "num_epochs": arguments.epochs, "model.kernel": arguments.kernel}
-        results.append(measure(train(CONFIG.with_values(values), manifest), manifest.targets("test")))
+        config = CONFIG.with_values({"seed": seed, "num_epochs": arguments.epochs, **changes})
+        results.append(measure(train(config, manifest), manifest.targets("test")))
         shown = ", ".join(f"{name} {value:.3f}" for name, value in results[-1].items())
         print(f"seed {seed} ({time.monotonic() - began:.0f} s): {shown}", flush=True)
     print("", *table(results), sep="\n")
