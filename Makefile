@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STORE ?= kmcl_store
 
-.PHONY: help demo test check gpu lock
+.PHONY: help demo test check chaos gpu lock
 
 help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
 	@echo "make test    set up, then run every test"
 	@echo "make check   ruff, mypy, import contracts and the fast tests (before each commit)"
+	@echo "make chaos   kill what a search runs on, in many ways, and see that nothing is lost"
 	@echo "make gpu     the tests that need CUDA"
 	@echo "make lock    pin all dependencies again"
 
@@ -36,14 +37,18 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "== every test, the slow ones with real Ray and MLflow processes included"
-	@$(BIN)/python -m pytest tests --durations=10
+	@$(BIN)/python -m pytest tests -m "not chaos" --durations=10
 
 check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest tests -m "not slow"
+	@$(BIN)/python -m pytest tests -m "not slow and not chaos"
+
+chaos: $(READY)
+	@echo "== every disaster three times, in random order (about half an hour)"
+	@$(BIN)/python -m pytest tests/integration/chaos --rounds 3
 
 gpu: $(READY)
 	@$(BIN)/python -m pytest tests/gpu

@@ -1,0 +1,51 @@
+"""Rounds of chaos in random order, and a table of how they went."""
+
+import random
+import statistics
+from collections import defaultdict
+
+import pytest
+
+_outcomes: dict[str, list[tuple[str, float]]] = defaultdict(list)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=1, help="how often each test is run")
+    parser.addoption("--order", type=int, default=None, help="seed of the order [default: a new one each time]")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("chaos"):
+        metafunc.fixturenames.append("round_number")
+        metafunc.parametrize("round_number", range(1, metafunc.config.getoption("--rounds") + 1), ids="round {}".format)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seed = config.getoption("--order")
+    if seed is None:
+        seed = random.SystemRandom().randrange(10_000)
+    chaos = [item for item in items if item.get_closest_marker("chaos")]
+    shuffled = random.Random(seed).sample(chaos, len(chaos))
+    items[:] = [item for item in items if item not in chaos] + shuffled
+    config.stash[_seed_key] = seed
+
+
+_seed_key = pytest.StashKey[int]()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if "test_chaos" in report.nodeid and (report.when == "call" or report.failed):
+        name = report.nodeid.rpartition("::")[2].replace("round ", "")
+        parts = [part for part in name.rstrip("]").replace("[", "-").split("-") if not part.isdigit()]
+        _outcomes[" ".join(parts)].append((report.outcome, report.duration))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not _outcomes:
+        return
+    terminalreporter.section(f"chaos, in the order of --order {config.stash[_seed_key]}")
+    width = max(map(len, _outcomes))
+    for name, outcomes in sorted(_outcomes.items()):
+        passed = sum(outcome == "passed" for outcome, _ in outcomes)
+        median = statistics.median(seconds for _, seconds in outcomes)
+        terminalreporter.write_line(f"{name:<{width}}   {passed} of {len(outcomes)} passed   median {median:.0f} s")
