@@ -279,7 +279,7 @@ What the intervals leave out: they speak of training noise only, with the tuned 
 Another search would tune other values, and other test images would shift every arm. The KMCL arms search five values
 where BCE and the asymmetric loss search one (the learning rate), with as many trials; `loss.gamma_negative` is the
 published 4 in every arm. Where the tuned weights of reconstruction and contrast are near their low bound, 0.003, the
-tuned KMCL is little more than the asymmetric loss. Successive halving stops most trials early, when the averaged weights
+tuned KMCL is little more than the asymmetric loss. Successive halving stops most trials early, when averaged weights
 (decay 0.99) still say little, so that few trials of an arm reach full length: the arms are tuned coarsely, and the
 control of each setting shows where that has hurt. Three comparisons in four settings make twelve intervals: of twelve,
 0.6 would leave out zero by chance alone.
