@@ -347,7 +347,7 @@ def find_missed(result: dict[str, Any]) -> list[str]:
 def describe_control(result: dict[str, Any]) -> list[str]:
     """What the arms reach on validation with another arm's learning rate, and what follows for the verdict."""
     if "control" not in result:
-        return []
+        return ["Control: not run.", ""]
     arms, control = result["arms"], result["control"]
     leader = SHOWN[control["leader"]]
     if not control["val"]:
