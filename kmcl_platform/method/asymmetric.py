@@ -77,10 +77,8 @@ class _AsymmetricLoss(Function):
             if not detach_focusing:
                 growth_BK = torch.where(positive_BK, gamma_positive, gamma_negative) * focus_BK / miss_BK
                 slope_BK.sub_(growth_BK * log_BK)
-            slope_BK.mul_(probability_BK - probability_BK.square())
-            if clip:
-                slope_BK.mul_(raised_BK < 1.0)
-            slope_BK.mul_(raised_BK > _SMALLEST_PROBABILITY)
+            slope_BK.mul_(torch.addcmul(probability_BK, probability_BK, probability_BK, value=-1.0))
+            slope_BK.mul_(q_BK == raised_BK)
             ctx.save_for_backward(torch.where(positive_BK, -slope_BK, slope_BK))
         return torch.dot(focus_BK.flatten(), log_BK.flatten()).neg_()
 

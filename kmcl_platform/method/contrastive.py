@@ -93,17 +93,17 @@ class _ContrastiveLoss(Function):
             means_BKCR, variances_BKCR, log_weights_BKC, log_norms_KB, settings.dimension_scale
         )
         dtype, first = means_BKCR.dtype, anchors.start or 0
-        class_P, anchor_P, real_P, overflow = _find_rows(positive_BK[anchors].T, settings.max_labels)
-        positive_KB = positive_BK.T.to(dtype, memory_format=torch.contiguous_format)
-        known_KB = known_BK.T.to(dtype, memory_format=torch.contiguous_format)
+        num_anchors = len(range(len(positive_BK))[anchors])
+        own_BK = positive_BK if num_anchors == len(positive_BK) else positive_BK[anchors]
+        class_P, anchor_P, real_P, overflow = _find_rows(own_BK.T, settings.max_labels)
+        positive_KB, known_KB = torch.stack((positive_BK.T, known_BK.T)).to(dtype).unbind()
         excluded_KB = (1.0 - known_KB).mul_(_EXCLUDED)
         jaccard_AB = _jaccard(positive_KB, known_KB, anchors)
-        # The sign is the pair's membership in A(n): counting it thus is quicker than count_nonzero.
-        paired_AB = jaccard_AB.sign()
-        partners_A1 = paired_AB.sum(1, keepdim=True).clamp_(min=1.0)
-        weights_AB = paired_AB.div_(partners_A1) if settings.weight_inside_log else jaccard_AB.div_(partners_A1)
+        # |A(n)|: the norm of order 0 counts, in one pass, the samples that share a class.
+        partners_A1 = torch.linalg.vector_norm(jaccard_AB, 0, 1, keepdim=True).clamp_(min=1.0)
+        weights_AB = (jaccard_AB.sign() if settings.weight_inside_log else jaccard_AB) / partners_A1
 
-        total = means_BKCR.new_zeros(())
+        total: Tensor | None = None
         size = similarity.rows_per_block(len(positive_BK))
         for start in range(0, len(class_P), size):
             block = slice(start, start + size)
@@ -117,9 +117,11 @@ class _ContrastiveLoss(Function):
             value, slopes_PB = _log_ratios(
                 similarity.log_similarity(rows), excluded_PB, weights_PB, inside_PB, settings.temperature
             )
-            total += value
+            total = value if total is None else total.add_(value)
             if any(ctx.needs_input_grad):
                 similarity.add_gradient(rows, slopes_PB)
+        if total is None:
+            total = means_BKCR.new_zeros(())
         if any(ctx.needs_input_grad):
             gradients = similarity.gradients(1.0 / settings.temperature)
             ctx.save_for_backward(*gradients)
@@ -175,7 +177,7 @@ def _find_rows(positive_KA: Tensor, max_labels: int | None) -> tuple[Tensor, Ten
 
 def _jaccard(positive_KB: Tensor, known_KB: Tensor, anchors: slice) -> Tensor:
     """J(n, j) of each anchor and sample over the classes known in both; 0 for a sample and itself."""
-    positive_AK, known_AK = positive_KB[:, anchors].T, known_KB[:, anchors].T
+    positive_AK, known_AK = positive_KB.T[anchors], known_KB.T[anchors]
     intersection_AB = positive_AK @ positive_KB
     union_AB = torch.addmm(positive_AK @ known_KB, known_AK, positive_KB).sub_(intersection_AB)
     jaccard_AB = intersection_AB.div_(union_AB.clamp_(min=1.0))

@@ -23,9 +23,9 @@ class GlobalBatch(NamedTuple):
         positive_GK: bool, known positive labels of all samples.
         known_GK: bool, known labels of all samples; padding is unknown throughout, so that it takes part in nothing.
         anchors: where this worker's own samples stand.
-        num_samples: 0-dimensional, samples of all workers.
-        num_labelled: 0-dimensional, samples of all workers with a positive label.
-        num_workers: W. Each worker's terms are multiplied by it, because data parallelism averages gradients.
+        num_samples: 0-dimensional, samples of all workers divided by W, the number of workers: each worker's terms are
+            multiplied by W, because data parallelism averages gradients.
+        num_labelled: the same of the samples with a positive label, of which at least one is counted.
     """
 
     mixture: KernelMixture
@@ -34,7 +34,6 @@ class GlobalBatch(NamedTuple):
     anchors: slice
     num_samples: Tensor
     num_labelled: Tensor
-    num_workers: int
 
 
 def local_batch(mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor) -> GlobalBatch:
@@ -45,9 +44,8 @@ def local_batch(mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor) -
         positive_GK=positive_BK,
         known_GK=known_BK,
         anchors=slice(0, size),
-        num_samples=torch.full((), size, dtype=torch.float64, device=positive_BK.device),
-        num_labelled=positive_BK.any(1).sum(dtype=torch.float64),
-        num_workers=1,
+        num_samples=mixture.logits_BK.new_full((), size),
+        num_labelled=positive_BK.any(1).sum(dtype=mixture.logits_BK.dtype).clamp_(min=1.0),
     )
 
 
@@ -105,9 +103,8 @@ class BatchGather:
             positive_GK=positive_GK,
             known_GK=labels[:, num_classes : 2 * num_classes],
             anchors=slice(self._rank * self._share, self._rank * self._share + size),
-            num_samples=labels[:, -1].sum(dtype=torch.float64),
-            num_labelled=positive_GK.any(1).sum(dtype=torch.float64),
-            num_workers=self._num_workers,
+            num_samples=labels[:, -1].sum(dtype=rows.dtype) / self._num_workers,
+            num_labelled=positive_GK.any(1).sum(dtype=rows.dtype).clamp_(min=1.0) / self._num_workers,
         )
 
     @staticmethod

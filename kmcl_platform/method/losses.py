@@ -143,8 +143,8 @@ class KmclLoss(nn.Module):
         self.formulation = formulation
         self.temperature = temperature
         self.weights = (asymmetric_weight, reconstruction_weight, contrastive_weight)
-        self._scales: Tensor
-        self.register_buffer("_scales", torch.tensor(self.weights, dtype=torch.float64), persistent=False)
+        self._weights: Tensor
+        self.register_buffer("_weights", torch.tensor(self.weights, dtype=torch.float64), persistent=False)
         self.gamma_positive = gamma_positive
         self.gamma_negative = gamma_negative
         self.clip = clip
@@ -180,35 +180,32 @@ class KmclLoss(nn.Module):
                 features_BD = _at_least_float32(features_BD)
                 terms.append(lambda: self._reconstruction(features_BD, mixture, positive_BK, known_BK))
                 terms.append(lambda: self._contrastive(features_BD.shape[1], batch))
-            return self._combine(terms, self._factors(batch))
+            return self._combine(terms, self._counts(batch))
 
-    def _factors(self, batch: GlobalBatch) -> Tensor:
-        """What each term's sum is multiplied by to be a mean."""
-        num_samples, num_labelled = batch.num_samples, batch.num_labelled.clamp(min=1.0)
+    def _counts(self, batch: GlobalBatch) -> Tensor:
+        """What each term's sum is divided by to be a mean."""
+        num_samples, num_labelled = batch.num_samples, batch.num_labelled
         if self.formulation == "released":
-            counts = (torch.ones_like(num_samples), num_samples, num_samples)
-        else:
-            counts = (num_samples, num_labelled, num_samples)
-        return batch.num_workers / torch.stack(counts)
+            return torch.stack((torch.ones_like(num_samples), num_samples, num_samples))
+        return torch.stack((num_samples, num_labelled, num_samples))
 
-    def _combine(self, terms: Sequence[Callable[[], Tensor]], factors: Tensor) -> LossParts:
-        """Compute the terms' sums, scale them, and add them by their weights."""
+    def _combine(self, terms: Sequence[Callable[[], Tensor]], counts: Tensor) -> LossParts:
+        """Compute the terms' sums, make them means, and add them by their weights."""
         grad = torch.is_grad_enabled()
         sums: list[Tensor] = []
         for weight, term in zip(self.weights, terms, strict=False):
             with torch.set_grad_enabled(grad and weight > 0):
                 sums.append(term())
-        stacked = torch.stack(sums)
-        factors = factors[: len(sums)].to(stacked.dtype)
-        scales = factors * self._scales[: len(sums)]
+        means = torch.stack(sums) / (counts if len(sums) == 3 else counts[: len(sums)])
         # Terms of weight 0 are left out, not multiplied by it: 0 · NaN is NaN.
         used = [i for i, weight in enumerate(self.weights[: len(sums)]) if weight > 0]
-        if len(used) == len(sums):
-            total = torch.dot(stacked, scales.to(stacked.dtype))
+        if len(used) == 3:
+            total = torch.dot(means, self._weights.to(means.dtype))
         else:
-            total = torch.stack([sums[i] * scales[i] for i in used]).sum()
-        parts = list((stacked.detach() * factors).unbind())
-        parts += [torch.zeros_like(total)] * (3 - len(parts))
+            total = torch.stack([means[i] * self.weights[i] for i in used]).sum()
+        parts = list(means.detach().unbind())
+        while len(parts) < 3:
+            parts.append(torch.zeros_like(total))
         return LossParts(total, *parts)
 
     def _classification(self, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
@@ -246,7 +243,7 @@ class KmclLoss(nn.Module):
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _check_inputs(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor) -> None:

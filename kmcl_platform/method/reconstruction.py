@@ -17,6 +17,8 @@ from kmcl_platform.method.similarity import log_kernel
 
 _SMALLEST_KERNEL = 1.17549e-38
 _SMALLEST_RATIO = 1e-7
+_LEFT_OUT = -1e30
+"""The logarithm of what a sum leaves out; finite, so that times a share of 0 it is 0."""
 
 
 def reconstruction_loss(features_BD: Tensor, mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
@@ -71,16 +73,16 @@ class _LogShares(Function):
     def forward(ctx: Any, log_terms_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
         # A sample without a positive element takes all elements into both sums: it adds an exact 0 with a zero
         # derivative, where an empty sum would make NaN.
-        unlabelled_B1 = positive_BK.any(1, keepdim=True).logical_not_()
-        positive_BK = positive_BK | unlabelled_B1
-        log_share_BK = torch.where(known_BK | unlabelled_B1, log_terms_BK, -torch.inf).log_softmax(1)
-        log_positive_share_BK = torch.where(positive_BK, log_terms_BK, -torch.inf).log_softmax(1)
+        labelled_B1 = positive_BK.any(1, keepdim=True)
+        summed_2BK = torch.stack((positive_BK, known_BK)).logical_or_(labelled_B1.logical_not_())
+        log_share_2BK = torch.where(summed_2BK, log_terms_BK, _LEFT_OUT).log_softmax(2)
         # The two log-softmaxes differ by the value sought, the same for every positive element: their mean is taken.
-        gap_BK = torch.where(positive_BK, log_positive_share_BK - log_share_BK, 0.0)
-        positive_share_BK = log_positive_share_BK.exp_()
+        gap_BK = log_share_2BK[0] - log_share_2BK[1]
+        positive_share_BK, known_share_BK = log_share_2BK.exp_().unbind()
+        value_B = gap_BK.mul_(positive_share_BK).sum(1)
         if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(log_share_BK.exp_().sub_(positive_share_BK))
-        return gap_BK.mul_(positive_share_BK).sum(1)
+            ctx.save_for_backward(known_share_BK.sub_(positive_share_BK))
+        return value_B
 
     @staticmethod
     @once_differentiable

@@ -39,9 +39,7 @@ def log_kernel(features_BD: Tensor, mixture: KernelMixture) -> Tensor:
         log_g_BK, at most 0; finite where g itself underflows.
     """
     if mixture.means_BKCR.shape[3] == 1:
-        log_g_BK: Tensor = _IsotropicLogKernel.apply(
-            features_BD, mixture.means_BKCR.squeeze(3), mixture.variances_BKCR.squeeze(3), mixture.log_weights_BKC
-        )
+        log_g_BK: Tensor = _IsotropicLogKernel.apply(features_BD, *mixture[1:])
         return log_g_BK
     offset_BKCR = features_BD[:, None, None, :] - mixture.means_BKCR
     log_terms_BKC = -0.5 * (offset_BKCR.square() / mixture.variances_BKCR).sum(3)
@@ -55,39 +53,44 @@ class _IsotropicLogKernel(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features_BD: Tensor, means_BKC: Tensor, variances_BKC: Tensor, log_weights_BKC: Tensor
+        ctx: Any, features_BD: Tensor, means_BKC1: Tensor, variances_BKC1: Tensor, log_weights_BKC: Tensor
     ) -> Tensor:
         mean_B1 = features_BD.mean(1, keepdim=True)
         # The norm runs over the features in one pass without a copy, several times faster than squares and their sum.
         spread_B1 = torch.linalg.vector_norm(features_BD - mean_B1, dim=1, keepdim=True).square_()
-        offset_BKC = mean_B1.unsqueeze(2) - means_BKC
-        distance_BKC = torch.addcmul(spread_B1.unsqueeze(2), offset_BKC, offset_BKC, value=features_BD.shape[1])
-        distance_BKC.div_(variances_BKC)
-        if distance_BKC.shape[2] == 1:
+        # All of a sample's kernels in one row, M = K·C.
+        variances_BM = variances_BKC1.flatten(1)
+        offset_BM = mean_B1 - means_BKC1.flatten(1)
+        distance_BM = torch.addcmul(spread_B1, offset_BM, offset_BM, value=features_BD.shape[1]).div_(variances_BM)
+        if log_weights_BKC.shape[2] == 1:
             # The log weight of a single component is 0.
-            log_g_BK, share_BKC = distance_BKC.squeeze(2) * -0.5, None
+            log_g_BK, share_BM = distance_BM * -0.5, None
         else:
-            log_terms_BKC = torch.add(log_weights_BKC, distance_BKC, alpha=-0.5)
+            log_terms_BKC = torch.add(log_weights_BKC, distance_BM.view_as(log_weights_BKC), alpha=-0.5)
             log_g_BK = log_terms_BKC.logsumexp(2)
-            share_BKC = log_terms_BKC.sub_(log_g_BK.unsqueeze(2)).exp_()
-        ctx.save_for_backward(features_BD, mean_B1, offset_BKC, distance_BKC, variances_BKC, share_BKC)
+            share_BM = log_terms_BKC.sub_(log_g_BK.unsqueeze(2)).exp_().flatten(1)
+        ctx.shape = means_BKC1.shape
+        ctx.save_for_backward(features_BD, mean_B1, offset_BM, distance_BM, variances_BM, share_BM)
         return log_g_BK
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BK: Tensor) -> tuple[Tensor | None, ...]:
-        features_BD, mean_B1, offset_BKC, distance_BKC, variances_BKC, share_BKC = ctx.saved_tensors
-        grad_BKC = grad_BK.unsqueeze(2)
-        if share_BKC is not None:
-            grad_BKC = grad_BKC * share_BKC
-        pull_BKC = grad_BKC / variances_BKC
-        shift_BKC = pull_BKC * offset_BKC
+        features_BD, mean_B1, offset_BM, distance_BM, variances_BM, share_BM = ctx.saved_tensors
+        grad_BM = grad_BK
+        if share_BM is not None:
+            grad_BM = grad_BK.repeat_interleave(ctx.shape[2], 1).mul_(share_BM)
+        pull_BM = grad_BM / variances_BM
         # ∂/∂f_d = -Σ (f_d - μ) g/v, with f_d - μ = (f_d - f̄) + (f̄ - μ).
-        slope_B1, constant_B1 = pull_BKC.sum((1, 2)).neg_().unsqueeze(1), shift_BKC.sum((1, 2)).unsqueeze(1)
-        grad_features_BD = (features_BD - mean_B1).mul_(slope_B1).sub_(constant_B1)
-        grad_variances_BKC = pull_BKC.mul_(distance_BKC).mul_(0.5)
-        grad_weights_BKC = None if share_BKC is None else grad_BKC
-        return grad_features_BD, shift_BKC.mul_(features_BD.shape[1]), grad_variances_BKC, grad_weights_BKC
+        grad_features_BD = (features_BD - mean_B1).mul_(pull_BM.sum(1, keepdim=True).neg_())
+        shift_BM = pull_BM * offset_BM
+        grad_features_BD -= shift_BM.sum(1, keepdim=True)
+        return (
+            grad_features_BD,
+            shift_BM.mul_(features_BD.shape[1]).view(ctx.shape),
+            pull_BM.mul_(distance_BM).mul_(0.5).view(ctx.shape),
+            None if share_BM is None else grad_BM.view(ctx.shape[:3]),
+        )
 
 
 class Rows(NamedTuple):
@@ -129,7 +132,7 @@ class MixtureSimilarity:
         dimension_scale: float,
     ) -> None:
         # Samples come last: elementwise work and the sums over C and R then run along long contiguous rows.
-        self._kernels_2RCKB = torch.stack((means_BKCR, variances_BKCR)).permute(0, 4, 3, 2, 1).contiguous()
+        self._kernels_2RCKB = torch.stack((means_BKCR.permute(3, 2, 1, 0), variances_BKCR.permute(3, 2, 1, 0)))
         self._log_weights_CKB = None if log_norms_KB is None else log_weights_BKC.permute(2, 1, 0).contiguous()
         self._log_norms_KB = log_norms_KB
         self._scale = dimension_scale
