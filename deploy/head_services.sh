@@ -15,6 +15,7 @@ store=${KMCL_STORE:?the folder that all nodes see}
 host=${PGHOST:-127.0.0.1}
 port=${PGPORT:-5432}
 mlflow_port=${KMCL_MLFLOW_PORT:-5000}
+export PGPASSFILE=$HOME/.pgpass
 bin=${KMCL_BIN:-$(cd "$(dirname "$0")/.." && pwd)/.venv/bin}
 cd /  # psql, run as postgres, may not see this user's folders
 
@@ -28,12 +29,15 @@ password() {
   sed -n "s/^$host:$port:\*:kmcl://p" ~/.pgpass
 }
 
+# A database gets its name last: one whose restoring broke off is not taken for a whole one.
 create_database() {
-  [ -n "$(admin <<<"SELECT 1 FROM pg_database WHERE datname = '$1'")" ] && return
-  admin <<<"CREATE DATABASE $1 OWNER kmcl"
+  [ -z "$(admin <<<"SELECT 1 FROM pg_database WHERE datname = '$1'")" ] || return 0
+  admin <<<"DROP DATABASE IF EXISTS $1_new" 2>/dev/null
+  admin <<<"CREATE DATABASE $1_new OWNER kmcl"
   if [ -s "$store/postgres/$1.sql" ]; then
-    psql -h "$host" -p "$port" -U kmcl -d "$1" -v ON_ERROR_STOP=1 -q -o /dev/null -f "$store/postgres/$1.sql"
+    psql -w -h "$host" -p "$port" -U kmcl -d "$1_new" -v ON_ERROR_STOP=1 -q -o /dev/null -f "$store/postgres/$1.sql"
   fi
+  admin <<<"ALTER DATABASE $1_new RENAME TO $1"
 }
 
 start_postgres() {
@@ -66,11 +70,15 @@ start_mlflow() {
 }
 
 case $action in
-  start) start_postgres && start_mlflow ;;
+  start)
+    # Not joined by &&, which would have failures inside the first pass unnoticed.
+    start_postgres
+    start_mlflow
+    ;;
   dump)
     mkdir -p "$store/postgres"
     for name in kmcl_mlflow kmcl_studies; do
-      pg_dump -h "$host" -p "$port" -U kmcl --no-owner -f "$store/postgres/$name.sql.new" "$name"
+      pg_dump -w -h "$host" -p "$port" -U kmcl --no-owner -f "$store/postgres/$name.sql.new" "$name"
       mv "$store/postgres/$name.sql.new" "$store/postgres/$name.sql"
     done
     ;;
