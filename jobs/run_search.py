@@ -2,8 +2,8 @@
 
     ray job submit --address http://HOST:8265 --working-dir . -- python jobs/run_search.py search_spaces/digits.yaml
 
-The store, MLflow's address and the studies' database come from KMCL_STORE, KMCL_TRACKING_URI and KMCL_STUDY_URL, so that
-no address is written into the job.
+The store, MLflow's address and the studies' database come from KMCL_STORE, KMCL_TRACKING_URI and KMCL_STUDY_URL, so
+that no address is written into the job.
 """
 
 import os

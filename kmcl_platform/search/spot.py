@@ -1,7 +1,7 @@
 """Spot nodes on AWS, and on-demand ones of the same kind where EC2 has no spot capacity.
 
-Ray's autoscaler (2.60) has no such fallback: a launch that EC2 refuses is asked for again, of the same node type, for as
-long as it is refused. It turns to another type only where an instance was granted and Ray did not come up on it.
+Ray's autoscaler (2.60) has no such fallback: a launch that EC2 refuses is asked for again, of the same node type, for
+as long as it is refused. It turns to another type only where an instance was granted and Ray did not come up on it.
 A cluster file names this class: `provider: {type: external, module: kmcl_platform.search.spot.SpotFirstProvider}`.
 """
 

@@ -105,7 +105,9 @@ def test_dependencies_are_installed_by_hash(config: dict[str, Any]) -> None:
 
 
 def test_the_store_is_mounted_on_every_node_before_anything_else(config: dict[str, Any]) -> None:
-    assert any(re.search(r"mountpoint -q /shared \|\| sudo mount -t nfs4", c) for c in config["initialization_commands"])
+    assert any(
+        re.search(r"mountpoint -q /shared \|\| sudo mount -t nfs4", c) for c in config["initialization_commands"]
+    )
     services = [command for command in config["head_start_ray_commands"] if "head_services.sh" in command]
     assert all(command.startswith("KMCL_STORE=/shared/") for command in services)
 

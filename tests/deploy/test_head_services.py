@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -39,7 +40,9 @@ class Postgres:
         if self._user:
             os.chown(folder, self._user.pw_uid, self._user.pw_gid)
         self._folder = folder
-        self._run("initdb", "-D", str(folder / "data"), "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256")
+        self._run(
+            "initdb", "-D", str(folder / "data"), "-U", "postgres", "--auth-local=trust", "--auth-host=scram-sha-256"
+        )
         self._server = subprocess.Popen(
             [str(SERVERS[-1] / "postgres"), "-D", str(folder / "data"), "-k", str(folder), "-h", "127.0.0.1"]
             + ["-p", str(self.port)],
@@ -85,7 +88,7 @@ class Head:
         environment = os.environ | {
             "HOME": str(self.home),
             "KMCL_STORE": str(self.store),
-            "KMCL_BIN": str(Path(shutil.which("mlflow", path=str(ROOT / ".venv" / "bin")) or "mlflow").parent),
+            "KMCL_BIN": str(Path(sys.executable).parent),
             "KMCL_MLFLOW_PORT": str(self.mlflow_port),
             "KMCL_PG_ADMIN": self.postgres.admin,
             "PGPORT": str(self.postgres.port),
@@ -95,7 +98,8 @@ class Head:
     @property
     def mlflow(self) -> psutil.Process | None:
         path = self.home / ".kmcl" / "mlflow.pid"
-        return psutil.Process(int(path.read_text())) if path.exists() else None
+        number = int(path.read_text()) if path.exists() else 0
+        return psutil.Process(number) if number and psutil.pid_exists(number) else None
 
     @property
     def tracking_uri(self) -> str:
