@@ -56,4 +56,4 @@ gpu: $(READY)
 # Written without the index's address, so that any index can serve it.
 lock:
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		--python-version 3.11 --group dev pyproject.toml -o requirements.lock
+		--python-version 3.11 --group dev --extra cluster pyproject.toml -o requirements.lock

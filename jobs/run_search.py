@@ -2,7 +2,8 @@
 
     ray job submit --address http://HOST:8265 --working-dir . -- python jobs/run_search.py search_spaces/digits.yaml
 
-The store and MLflow's address come from KMCL_STORE and KMCL_TRACKING_URI, so that no address is written into the job.
+The store, MLflow's address and the studies' database come from KMCL_STORE, KMCL_TRACKING_URI and KMCL_STUDY_URL, so
+that no address is written into the job.
 """
 
 import os
@@ -18,7 +19,10 @@ from kmcl_platform.search.tuner import run_search
 
 def main(path: str) -> int:
     """Run the file's search, or its arms in turn; 0 when all have ended, 130 when stopped, 2 for a wrong file."""
-    store = open_store(Path(os.environ.get("KMCL_STORE", "kmcl_store")), os.environ.get("KMCL_TRACKING_URI"))
+    places = os.environ
+    store = open_store(
+        Path(places.get("KMCL_STORE", "kmcl_store")), places.get("KMCL_TRACKING_URI"), places.get("KMCL_STUDY_URL")
+    )
     try:
         summaries = run_search(Path(path), store, Console(width=120))
     except KmclError as error:

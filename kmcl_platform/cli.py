@@ -1,5 +1,6 @@
 """The command line. Heavy imports stand inside the commands, so that --help is instant."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def _store_options(command: Any) -> Any:
 def _open(folder: Path, tracking_uri: str | None) -> Any:
     from kmcl_platform.config.store import open_store
 
-    return open_store(folder, tracking_uri)
+    # Not an option: only a cluster's head keeps its studies elsewhere, and there it is said once for all commands.
+    return open_store(folder, tracking_uri, os.environ.get("KMCL_STUDY_URL"))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

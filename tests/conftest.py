@@ -40,7 +40,9 @@ def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Environment variables of the person who runs the tests must not decide where they write."""
-    for name in ("KMCL_STORE", "KMCL_TRACKING_URI", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+    for name in ("KMCL_STORE", "KMCL_TRACKING_URI", "KMCL_STUDY_URL", "KMCL_CLUSTER_NODES"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     yield
 

@@ -1,5 +1,6 @@
 """How many trials fit on a cluster at once, so that trials and their workers can never starve each other."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from kmcl_platform.config.search_file import Resources
@@ -8,6 +9,28 @@ from kmcl_platform.errors import ResourceError
 TRIAL_ACTOR = {"CPU": 0.0, "memory": 1.0}
 """What Tune reserves for the process that stands for a trial. It only waits, so that all CPUs are left to the workers;
 Ray refuses an empty reservation, so it is one byte of memory."""
+
+CLUSTER_NODES = "KMCL_CLUSTER_NODES"
+"""Set by the start commands of a cluster that grows: all the nodes it may have for trials, as COUNTxCPUS/GPUS, several
+kinds with commas between them (`8x8/1`). Ray does not tell a driver what its autoscaler may add."""
+
+_NODES = re.compile(r"(\d+)x(\d+)/(\d+)")
+
+
+def parse_nodes(text: str) -> list[dict[str, float]]:
+    """`CPU` and `GPU` of each node that `KMCL_CLUSTER_NODES` promises.
+
+    Raises:
+        ResourceError: the text is of another form.
+    """
+    nodes: list[dict[str, float]] = []
+    for part in text.split(","):
+        match = _NODES.fullmatch(part.strip())
+        if match is None:
+            raise ResourceError(f"{CLUSTER_NODES}: got {text!r}; valid: COUNTxCPUS/GPUS, as in 8x8/1 or 8x8/1,2x64/4")
+        count, cpus, gpus = map(int, match.groups())
+        nodes += [{"CPU": cpus, "GPU": gpus}] * count
+    return nodes
 
 
 def count_concurrent_trials(nodes: Iterable[Mapping[str, float]], resources: Resources) -> int:

@@ -224,8 +224,11 @@ def _stop_ray() -> None:
 def _count_concurrent_trials(file: SearchFile) -> int:
     import ray
 
-    from kmcl_platform.search.resources import count_concurrent_trials
+    from kmcl_platform.search.resources import CLUSTER_NODES, count_concurrent_trials, parse_nodes
 
+    # On a cluster that grows, trials whose workers find no node yet wait: their demand is what makes it grow.
+    if promised := os.environ.get(CLUSTER_NODES):
+        return count_concurrent_trials(parse_nodes(promised), file.resources)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return count_concurrent_trials(nodes, file.resources)
 

@@ -4,7 +4,7 @@ import pytest
 
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.errors import ResourceError
-from kmcl_platform.search.resources import count_concurrent_trials
+from kmcl_platform.search.resources import count_concurrent_trials, parse_nodes
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,14 @@ def test_as_many_trials_as_whole_workers_fit(
 def test_an_impossible_demand_shows_the_arithmetic() -> None:
     with pytest.raises(ResourceError, match=r"needs 4 workers of 1 CPU and 0 GPU = 4 CPU .* holds 2 such workers"):
         count_concurrent_trials([{"CPU": 2}], Resources(workers_per_trial=4))
+
+
+def test_a_cluster_that_grows_says_which_nodes_it_may_have() -> None:
+    assert parse_nodes("2x8/1, 1x64/4") == [{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}, {"CPU": 64, "GPU": 4}]
+    assert count_concurrent_trials(parse_nodes("8x8/1"), Resources(cpus_per_worker=4, gpus_per_worker=1)) == 8
+
+
+@pytest.mark.parametrize("text", ["8", "8x8", "8x8/one", "8x8/1;2x4/0", ","])
+def test_a_promise_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ResourceError, match="KMCL_CLUSTER_NODES: got .* valid: COUNTxCPUS/GPUS"):
+        parse_nodes(text)
