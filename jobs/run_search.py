@@ -10,20 +10,26 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
-from kmcl_platform.config.store import open_store
 from kmcl_platform.errors import KmclError
-from kmcl_platform.search.tuner import run_search
+from kmcl_platform.search.environment import check_environment
+from kmcl_platform.search.secrets import take_secrets
 
 
 def main(path: str) -> int:
     """Run the file's search, or its arms in turn; 0 when all have ended, 130 when stopped, 2 for a wrong file."""
-    places = os.environ
-    store = open_store(
-        Path(places.get("KMCL_STORE", "kmcl_store")), places.get("KMCL_TRACKING_URI"), places.get("KMCL_STUDY_URL")
-    )
+    take_secrets(Path.cwd())
     try:
+        check_environment(Path.cwd())
+        # Only now: in another environment these may be missing, or other than they should be.
+        from rich.console import Console
+
+        from kmcl_platform.config.store import open_store
+        from kmcl_platform.search.tuner import run_search
+
+        places = os.environ
+        store = open_store(
+            Path(places.get("KMCL_STORE", "kmcl_store")), places.get("KMCL_TRACKING_URI"), places.get("KMCL_STUDY_URL")
+        )
         summaries = run_search(Path(path), store, Console(width=120))
     except KmclError as error:
         print(f"kmcl: {error}", file=sys.stderr)

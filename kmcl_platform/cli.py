@@ -179,12 +179,21 @@ def ui(port: int, folder: Path, tracking_uri: str | None) -> None:
 
 @main.command()
 @click.option("--fix", is_flag=True, help="Do what is said, instead of only saying it.")
+@click.option("--address", help="Ray's job server, http://HOST:8265: look this cluster over instead of the store.")
 @_store_options
-def doctor(fix: bool, folder: Path, tracking_uri: str | None) -> None:
-    """Find what dead processes have left in the store: open runs and trials, orphaned checkpoints."""
-    from kmcl_platform.search.doctor import examine
+def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Find what dead processes have left in the store: open runs and trials, orphaned checkpoints.
 
-    findings = examine(_open(folder, tracking_uri))
+    With --address, what is wrong with a cluster: another version of Ray, reservations of ended jobs.
+    """
+    if address:
+        from kmcl_platform.search.cluster_health import examine_cluster
+
+        findings, again = examine_cluster(address), f" --address {address}"
+    else:
+        from kmcl_platform.search.doctor import examine
+
+        findings, again = examine(_open(folder, tracking_uri)), _store_words(folder)
     for finding in findings:
         click.echo(finding.problem)
         if fix and finding.fix is not None:
@@ -195,7 +204,7 @@ def doctor(fix: bool, folder: Path, tracking_uri: str | None) -> None:
     if not findings:
         click.echo("all is well")
     elif not fix and any(finding.fix for finding in findings):
-        click.echo(f"next: kmcl doctor --fix{_store_words(folder)}")
+        click.echo(f"next: kmcl doctor --fix{again}")
 
 
 _address_option = click.option(
@@ -207,13 +216,23 @@ _address_option = click.option(
 @click.argument("file", type=click.Path(path_type=Path))
 @_address_option
 @click.option("--follow", is_flag=True, help="Stream the job's output until it ends.")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Environment variable to hand to the search's driver, unseen; may be repeated.",
+)
 @_store_options
-def submit(file: Path, address: str, follow: bool, folder: Path, tracking_uri: str | None) -> None:
+def submit(
+    file: Path, address: str, follow: bool, secrets: tuple[str, ...], folder: Path, tracking_uri: str | None
+) -> None:
     """Send the search in FILE to a Ray cluster as a job; --store is a folder that the cluster's nodes see."""
     from kmcl_platform.search.jobs import Jobs
     from kmcl_platform.search.submit import submit_search
 
-    job_id = submit_search(file, address, _open(folder, tracking_uri), tracking_uri)
+    store = _open(folder, tracking_uri)
+    job_id = submit_search(file, address, store, tracking_uri, secret_names=secrets, say=click.echo)
     cluster = Jobs(address)
     click.echo(f"job {job_id} submitted to {address}")
     click.echo(f"  dashboard   {cluster.link(job_id)}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class Jobs:
         from ray.job_submission import JobSubmissionClient
 
         self._address = address
+        # Ray would print a line for each package that it sends.
+        logging.getLogger("ray").setLevel(logging.WARNING)
         try:
             self._client: Any = JobSubmissionClient(address)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
@@ -58,6 +61,16 @@ class Jobs:
         """Start a job; its id."""
         submit = self._client.submit_job
         return str(self._ask(submit, entrypoint=entrypoint, runtime_env=runtime_env, metadata=metadata))
+
+    def run(self, *, entrypoint: str, runtime_env: dict[str, Any], seconds: float) -> tuple[bool, str]:
+        """Start a job of our own and wait for it: whether it succeeded, and what it printed.
+
+        Raises:
+            ClusterError: it has not ended within `seconds`.
+        """
+        job_id = self.submit(entrypoint=entrypoint, runtime_env=runtime_env, metadata={})
+        status = self._wait(job_id, seconds)
+        return status == "SUCCEEDED", str(self._ask(self._client.get_job_logs, job_id))
 
     def list(self) -> list[Job]:
         """The jobs that `kmcl submit` sent, the latest first."""
@@ -94,16 +107,25 @@ class Jobs:
             ClusterError: it has not ended within `seconds`.
         """
         self._ask(self._client.stop_job, self._check(job_id))
-        deadline = time.monotonic() + seconds
-        while (status := self.status(job_id)) not in ENDED:
-            if time.monotonic() > deadline:
-                raise ClusterError(f"job {job_id} is still {status} after {seconds:.0f} s; valid: kmcl logs {job_id}")
-            time.sleep(1.0)
-        return status
+        return self._wait(job_id, seconds)
+
+    def ray_version(self) -> str:
+        """The version of Ray that the cluster runs."""
+        # Ray's client asks for it too, but tells only the version of the dashboard's interface.
+        response = self._ask(self._client._do_request, "GET", "/api/version")
+        return str(response.json()["ray_version"])
 
     def link(self, job_id: str) -> str:
         """Where Ray's dashboard shows a job."""
         return f"{self._address.rstrip('/')}/#/jobs/{job_id}"
+
+    def _wait(self, job_id: str, seconds: float) -> str:
+        deadline = time.monotonic() + seconds
+        while (status := str(self._ask(self._client.get_job_status, job_id).value)) not in ENDED:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"job {job_id} is still {status} after {seconds:.0f} s; valid: kmcl logs {job_id}")
+            time.sleep(0.5)
+        return status
 
     def _check(self, job_id: str) -> str:
         known = [job.job_id for job in self.list()]
@@ -134,6 +156,7 @@ def _refusal(address: str, error: Exception) -> ClusterError:
     if any(sign in text for sign in ("401", "403", "nauthorized", "orbidden", "uthentication")):
         return ClusterError(
             f"{address}: refused, no valid token; valid: the cluster's token in RAY_AUTH_TOKEN or in the file that "
-            "RAY_AUTH_TOKEN_PATH names, and RAY_AUTH_MODE=token"
+            "RAY_AUTH_TOKEN_PATH names, and RAY_AUTH_MODE=token; the cluster's head prints it with ray get-auth-token, "
+            "and ray get-auth-token --generate makes one for a new cluster"
         )
     return ClusterError(f"{address}: cannot be used: {text[:300]}")

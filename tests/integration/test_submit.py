@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,10 +17,26 @@ import yaml
 
 pytestmark = pytest.mark.slow
 
+OTHER_LOCK = """six==1.16.0 \\
+    --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254
+"""
+"""Another version of a small package than the project's lock file has."""
+
+
+SHOW_ALL = """
+import sys
+from ray.job_submission import JobSubmissionClient
+
+client = JobSubmissionClient(sys.argv[1])
+for job in client.list_jobs():
+    print(job, client.get_job_logs(job.submission_id) if job.submission_id else "")
+"""
+
 
 @dataclass
 class Head:
     address: str
+    gcs: str
     environment: dict[str, str]
 
 
@@ -51,7 +68,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_for_port(dashboard, process)
-        yield Head(f"http://127.0.0.1:{dashboard}", environment)
+        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", environment)
     finally:
         # The session that was made for it: every process of this Ray head, and no other.
         os.killpg(process.pid, signal.SIGTERM)
@@ -77,7 +94,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def submit(
-    file: Path, store: Path, address: str, environment: dict[str, str], *words: str
+    file: Path, store: Path, address: str, environment: dict[str, str], *words: str, checkout: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable,
@@ -90,7 +107,9 @@ def submit(
         "--store",
         str(store),
     ]
-    return subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(
+        [*command, *words], env=environment, cwd=checkout, capture_output=True, text=True, timeout=500, check=False
+    )
 
 
 def test_a_submitted_search_stands_in_mlflow(
@@ -101,6 +120,8 @@ def test_a_submitted_search_stands_in_mlflow(
     done = submit(file, store, head.address, head.environment, "--follow")
     assert done.returncode == 0, done.stdout + done.stderr
     assert head.address in done.stdout
+    # The head's environment is the locked one: nothing is installed for the job.
+    assert "environment:" not in done.stdout
 
     from mlflow import MlflowClient
 
@@ -152,6 +173,62 @@ def test_a_job_is_listed_read_and_stopped_and_its_search_goes_on(
     assert unknown.stderr.startswith("kmcl: job: got 'raysubmit_none'; valid: raysubmit_")
 
 
+def test_a_secret_reaches_the_driver_and_nobody_else(
+    head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
+) -> None:
+    import optuna
+
+    hidden = tmp_path / secrets.token_hex(16)
+    url = f"sqlite:///{hidden}"
+    file = small_search(tmp_path, small_manifest, epochs=1, trials=1)
+    environment = head.environment | {"KMCL_STUDY_URL": url}
+    done = submit(file, tmp_path / "store", head.address, environment, "--secret", "KMCL_STUDY_URL", "--follow")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(optuna.load_study(study_name="small", storage=url).trials) == 1
+
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOW_ALL, head.address], env=head.environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert "jobs/run_search.py" in shown
+    assert hidden.name not in shown + done.stdout + done.stderr
+
+    unset = submit(file, tmp_path / "store", head.address, head.environment, "--secret", "KMCL_NO_SUCH_NAME")
+    assert unset.returncode == 2
+    assert unset.stderr.startswith("kmcl: --secret: got 'KMCL_NO_SUCH_NAME', which is not set; valid: ")
+
+
+def test_the_locked_environment_is_installed_where_it_is_not(
+    head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
+) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree("kmcl_platform", checkout / "kmcl_platform", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree("jobs", checkout / "jobs")
+    shutil.copy("pyproject.toml", checkout)
+    (checkout / "requirements.lock").write_text(OTHER_LOCK)
+    file = small_search(tmp_path, small_manifest, epochs=1, trials=1)
+    done = submit(file, tmp_path / "store", head.address, head.environment, "--follow", checkout=checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "environment: the cluster's is not the locked one (1 packages differ, first six 1.17" in done.stdout
+    # The job compares again: it would have refused an environment in which the lock was not installed.
+    assert "search small: 1 trials" in done.stdout
+
+
+def test_a_cluster_is_looked_over(head: Head, tmp_path: Path) -> None:
+    script = tmp_path / "leave.py"
+    script.write_text(
+        "import ray\nfrom ray.util.placement_group import placement_group\nray.init('auto')\n"
+        "ray.get(placement_group([{'CPU': 1}], name='forgotten', lifetime='detached').ready())\n"
+    )
+    assert kmcl(head, "doctor").stdout == "all is well\n"
+    environment = head.environment | {"RAY_ADDRESS": head.gcs}
+    subprocess.run([sys.executable, str(script)], env=environment, check=True, timeout=120)
+    found = kmcl(head, "doctor")
+    assert found.returncode == 0, found.stderr
+    assert "1 placement group of ended jobs still hold resources (forgotten of job " in found.stdout
+    assert "done: remove them" in kmcl(head, "doctor", "--fix").stdout
+    assert kmcl(head, "doctor").stdout == "all is well\n"
+
+
 def test_without_the_token_it_is_refused(
     head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
 ) -> None:
@@ -165,6 +242,7 @@ def test_without_the_token_it_is_refused(
         done = submit(file, tmp_path / "store", head.address, environment)
         assert done.returncode == 2, done.stdout + done.stderr
         assert "no valid token; valid: the cluster's token in RAY_AUTH_TOKEN" in done.stderr
+        assert "ray get-auth-token --generate" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -1,0 +1,11 @@
+"""Exit code 1, and a line for each difference, unless this node's environment is the locked one."""
+
+import sys
+from pathlib import Path
+
+from kmcl_platform.search.environment import compare_environment
+
+if __name__ == "__main__":
+    differences = compare_environment(Path.cwd())
+    print("\n".join(differences))
+    sys.exit(1 if differences else 0)

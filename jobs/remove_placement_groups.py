@@ -1,0 +1,12 @@
+"""Give back what placement groups hold, named by their ids: run by `kmcl doctor --fix` on the cluster itself."""
+
+import sys
+
+import ray
+from ray import PlacementGroupID
+from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+if __name__ == "__main__":
+    ray.init(address="auto")
+    for group_id in sys.argv[1:]:
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group_id))))

@@ -1,0 +1,66 @@
+"""Is this Python's environment the locked one? Asked on a cluster's node, where imports must not be taken for granted.
+
+Only the standard library is imported: what is missing is the very question.
+"""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+from kmcl_platform.errors import ClusterError
+
+LOCK = "requirements.lock"
+PROJECT = "pyproject.toml"
+
+_LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def compare_environment(folder: Path) -> list[str]:
+    """How this environment differs from the lock file in a folder, one text a package; empty: not at all.
+
+    Packages that are not installed are missed where the project asks for them by name: others are for developers, or
+    for other machines. A build of the locked version (`2.15.0+cu132`) is that version.
+    """
+    required = {_normal(name) for name in _required(folder / PROJECT)}
+    locked: dict[str, set[str]] = {}
+    for name, version in _LOCKED.findall((folder / LOCK).read_text()):
+        locked.setdefault(_normal(name), set()).add(version)
+    differences = []
+    for name, versions in sorted(locked.items()):
+        wanted = " or ".join(sorted(versions))
+        try:
+            installed = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            if name in required:
+                differences.append(f"{name} is not installed (locked: {wanted})")
+            continue
+        if not {installed, installed.partition("+")[0]} & versions:
+            differences.append(f"{name} {installed} (locked: {wanted})")
+    return differences
+
+
+def check_environment(folder: Path) -> None:
+    """Refuse an environment that differs from the folder's lock file; a folder without one says nothing.
+
+    Raises:
+        ClusterError: it differs.
+    """
+    if not (folder / LOCK).is_file() or not (folder / PROJECT).is_file():
+        return
+    if differences := compare_environment(folder):
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise ClusterError(
+            f"environment: got {', '.join(differences[:3])}{more}; valid: {LOCK} installed on every node, or a search "
+            "sent by kmcl submit, which brings it along"
+        )
+
+
+def _required(project: Path) -> list[str]:
+    requirements = tomllib.loads(project.read_text())["project"]["dependencies"]
+    return [match.group() for match in map(_NAME.match, requirements) if match]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
