@@ -42,6 +42,9 @@ class Budget(Frozen):
     """Training time times the GPUs that trials hold; ends the search as `hours` does."""
     patience: int | None = Field(default=None, ge=1)
     """Trials that may end since the best one did; those that run then are finished."""
+    checkpoints: int = Field(default=3, ge=1)
+    """Ended trials whose weights are kept on the disk: so many of the best ones of full length, over the whole search.
+    Trials that run keep what they need to go on."""
 
 
 class SuccessiveHalving(Frozen):

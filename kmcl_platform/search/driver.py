@@ -14,6 +14,7 @@ from ray.tune.stopper import Stopper
 from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
+from kmcl_platform.search.kept import drop_checkpoints
 from kmcl_platform.search.study import DurableStudy, Point, Verdict
 from kmcl_platform.search.view import SearchView
 from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
@@ -102,8 +103,12 @@ class SearchDriver(Searcher, Stopper):
         """Whether the search's time is spent; trials that run then stay open. Else it ends when no point is left."""
         return self._study.ledger.time_spent() is not None
 
+    def _drop_checkpoints(self) -> None:
+        drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)
+
     def reconcile(self) -> None:
-        """Bring MLflow up to the study, where a former driver died between telling one and the other."""
+        """Bring MLflow and the disk up to the study, where a former driver died before telling all."""
+        self._drop_checkpoints()
         recorded = self._runs.trial_outcomes()
         for number, verdict in self._study.verdicts().items():
             if recorded.get(number) != verdict:
@@ -119,4 +124,5 @@ class SearchDriver(Searcher, Stopper):
         self._runs.end_trial(point.number, TrialOutcome(verdict), reason, objective=value)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
         self._study.tell(point.number, verdict, value if verdict == "completed" else None)
+        self._drop_checkpoints()
         self._view.trial_ended(point.number, verdict, reason, value, self._study.best_value())

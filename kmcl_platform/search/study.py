@@ -148,6 +148,12 @@ class DurableStudy:
         sign = self._file.objective.sign
         return max(numbers, key=lambda value: sign * value, default=None)
 
+    def best_numbers(self, count: int) -> list[int]:
+        """Numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
+        sign = self._file.objective.sign
+        ended = [(t.number, t.value) for t in self.counted() if t.state == TrialState.COMPLETE and t.value is not None]
+        return [number for number, _ in sorted(ended, key=lambda pair: (-sign * pair[1], pair[0]))[:count]]
+
     def _without_improvement(self) -> str | None:
         """Whether as many trials have ended since the best one as the budget has patience for, in words."""
         patience = self._file.budget.patience

@@ -71,6 +71,12 @@ def write_checkpoint(
     return final
 
 
+def keep_average(checkpoint: Path) -> None:
+    """Reduce the checkpoint of a trial that will not go on to its averaged weights and its `trial.json`."""
+    for name in (OPTIMIZER, MODEL):
+        (checkpoint / name).unlink(missing_ok=True)
+
+
 def find_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint of a trial's folder, or none."""
     return max(folder.glob("epoch-*"), default=None)

@@ -1,0 +1,47 @@
+"""Which checkpoints of a search are kept, and how many bytes they take."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmcl_platform.config.store import Store
+from kmcl_platform.search.study import DurableStudy
+from kmcl_platform.training.checkpoint import find_checkpoint, keep_average
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a search has on disk.
+
+    Attributes:
+        trials: trials with a checkpoint.
+        bytes: of all their files.
+    """
+
+    trials: int
+    bytes: int
+
+
+def drop_checkpoints(store: Store, search: str, study: DurableStudy, *, keep: int) -> None:
+    """Remove what no continued search and no promotion will read.
+
+    Trials that are open keep their whole checkpoints; of the finished ones the best `keep` keep their averaged weights,
+    from which the model is made. Safe to repeat, and to be killed in: the study alone decides.
+    """
+    best = set(study.best_numbers(keep))
+    for number in study.verdicts():
+        folder = store.trial_checkpoints(search, number)
+        if number not in best:
+            shutil.rmtree(folder, ignore_errors=not folder.exists())
+        elif checkpoint := find_checkpoint(folder):
+            keep_average(checkpoint)
+
+
+def measure_checkpoints(store: Store, search: str) -> Kept:
+    """Count what is there."""
+    folders = [folder for folder in (store.checkpoints / search).glob("trial-*/") if find_checkpoint(folder)]
+    return Kept(len(folders), sum(_size(folder) for folder in folders))
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
