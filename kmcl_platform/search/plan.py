@@ -133,10 +133,15 @@ def _plan(
     else:
         refusal = _refuse_room(file, forecast, concurrency, in_memory, free_bytes)
     notes = _note(file, tried, corners)
+    if failed and forecast:
+        notes.append("the forecast is of trials like the corners that ran")
     if _has_begun(store, file.name):
         notes.append("the search has begun: this forecast is of the whole of it, and is not kept")
-    elif forecast:
+    elif forecast and not refusal:
         write_whole(store.forecast(file.name), forecast.model_dump_json(indent=1))
+    else:
+        # What an earlier plan said holds no longer.
+        store.forecast(file.name).unlink(missing_ok=True)
     return SearchPlan(file, tried, concurrency, in_memory, forecast, free_bytes, refusal, notes)
 
 

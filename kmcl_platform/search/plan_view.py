@@ -5,6 +5,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +20,7 @@ def to_json(plans: list[SearchPlan]) -> str:
 
 
 def to_table(plan: SearchPlan) -> Group:
-    """A plan for a terminal of 100 columns."""
+    """A plan for a terminal of 100 columns; of the losses, the first steps and those at the peak learning rate."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("#", justify="right")
     table.add_column("level")
@@ -46,7 +47,9 @@ def to_table(plan: SearchPlan) -> Group:
 def _cells(one: TriedCorner) -> list[str]:
     values = ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in one.corner.values.items())
     if one.measured is None:
-        return ["-", "-", "-", "-", "-", f"{values}: {one.failure}"]
+        # The whole reason stands in the refusal, below the table.
+        reason = "out of memory" if one.failure.startswith("out of memory") else one.failure
+        return ["-", "-", "-", "-", "-", escape(f"{values}: {reason}")]
     found = one.measured
     return [
         f"{found.seconds_per_step:.3g}",
@@ -54,7 +57,7 @@ def _cells(one: TriedCorner) -> list[str]:
         f"{found.peak_bytes / 1e9:.2f} GB",
         "none" if found.underflow_share is None else f"{100 * found.underflow_share:.0f} %",
         f"{found.nonfinite_first_steps}/{found.first_steps} {found.nonfinite_peak_steps}/{found.peak_steps}",
-        values,
+        escape(values),
     ]
 
 

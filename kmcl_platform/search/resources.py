@@ -62,6 +62,9 @@ def count_trials_in_memory(nodes: Iterable[Mapping[str, float]], resources: Reso
 def _worker_slots(node: Mapping[str, float], cpus: float, gpus: float) -> int:
     # Ray counts in ten-thousandths; the tolerance keeps 0.1 + 0.2 style rounding from losing a slot.
     slots = node.get("CPU", 0) / cpus
-    if gpus > 0:
+    if 0 < gpus < 1:
+        # A worker's part of a GPU is a part of one GPU: what is left over on two does not make a third part.
+        slots = min(slots, int(node.get("GPU", 0)) * int(1 / gpus + 1e-6))
+    elif gpus:
         slots = min(slots, node.get("GPU", 0) / gpus)
     return int(slots + 1e-6)
