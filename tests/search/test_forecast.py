@@ -137,6 +137,10 @@ def test_halving_by_hand() -> None:
     assert 3600 * forecast.hours.low == pytest.approx(30 + 2 * 5 + 5 * 10)
     assert 3600 * forecast.hours.expected == pytest.approx(30 + 2 * 5 + epochs * 20)
     assert 3600 * forecast.hours.high == pytest.approx(30 + 2 * 5 + 8 * 40)
+    # With a place for each the search takes as long as the trial that is never stopped.
+    assert 3600 * build_forecast(search(scheduler="successive_halving", trials=2), COSTS, 2).hours.expected == (
+        pytest.approx(30 + 5 + 4 * 20)
+    )
 
 
 def test_gpu_hours_are_those_of_training_on_all_gpus_of_a_trial() -> None:
