@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
+from kmcl_platform.errors import SearchError
 from kmcl_platform.search.forecast import Forecast, Range, fingerprint, read_forecast, write_whole
 from kmcl_platform.search.study import DurableStudy
 from kmcl_platform.tracking.runs import SearchRuns
@@ -22,11 +23,12 @@ def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: Se
 
     Returns:
         What came out, in one line; none without a forecast.
-
-    Raises:
-        SearchError: the file of the forecast is not one.
     """
-    forecast = read_forecast(store.forecast(file.name))
+    try:
+        forecast = read_forecast(store.forecast(file.name))
+    except SearchError as error:
+        # The search is whole though its forecast is damaged.
+        return f"forecast of {file.name}: not scored: {error}"
     if forecast is None:
         return None
     if forecast.fingerprint != fingerprint(file):
