@@ -35,7 +35,8 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.digits import build_digits
 from kmcl_platform.data.manifest import Manifest, build_manifest
 from kmcl_platform.data.manifest_file import read_manifest, write_manifest
-from kmcl_platform.training.checkpoint import AVERAGE, find_checkpoint, read_state
+from kmcl_platform.training.checkpoint import read_state
+from kmcl_platform.training.checkpoint_folder import AVERAGE, find_checkpoint
 
 SEEDS = (101, 102, 103, 104, 105)
 PROCESSES = 2

@@ -23,7 +23,7 @@ from kmcl_platform.data.digits import build_digits
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.method.metrics import evaluate_scores
 from kmcl_platform.registry.predictor import Prediction, read_predictor, write_model
-from kmcl_platform.training.checkpoint import AVERAGE, find_checkpoint
+from kmcl_platform.training.checkpoint_folder import AVERAGE, find_checkpoint
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers import Workers
 

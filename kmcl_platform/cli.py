@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from kmcl_platform import __version__
-from kmcl_platform.errors import KmclError
+from kmcl_platform.errors import KmclError, ResourceError
 
 EXIT_USER_ERROR = 2
 EXIT_GATE_FAILED = 3
@@ -91,6 +91,29 @@ def search(file: Path, address: str | None, folder: Path, tracking_uri: str | No
         _print_comparison(console, store, searches)
     for name in searches:
         console.print(f"next: kmcl promote {name}{_store_words(folder)}", highlight=False)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--steps", type=click.IntRange(1), default=8, show_default=True, help="Timed steps of each corner.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@_store_options
+def plan(file: Path, steps: int, as_json: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Try the corners of the space in FILE, and say what its search would take, before anything is spent."""
+    from kmcl_platform.search.plan import run_plan
+    from kmcl_platform.search.plan_view import to_json, to_table
+
+    plans = run_plan(file, _open(folder, tracking_uri), Console(stderr=True), num_steps=steps, address=address)
+    if as_json:
+        click.echo(to_json(plans))
+    else:
+        for one in plans:
+            Console().print(to_table(one))
+    for refusal in [one.refusal for one in plans if one.refusal]:
+        raise ResourceError(f"{file}: {refusal}")
+    if not as_json:
+        click.echo(f"next: kmcl search {file}{_store_words(folder)}")
 
 
 @main.command()
@@ -289,9 +312,12 @@ def stop(job_id: str, address: str) -> None:
 
 
 def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
+    from kmcl_platform.search.kept import measure_checkpoints
     from kmcl_platform.tracking.leaderboard import read_leaderboard, to_table
 
     console.print(to_table(read_leaderboard(store, search_name)))
+    kept = measure_checkpoints(store, search_name)
+    console.print(f"checkpoints: {kept.trials} kept, {kept.bytes / 1e6:.1f} MB", highlight=False)
 
 
 def _print_comparison(console: Console, store: Any, searches: list[str]) -> None:

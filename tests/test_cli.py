@@ -18,7 +18,7 @@ def run(*words: str | Path) -> Result:
 def test_help_names_every_command() -> None:
     shown = run("--help")
     assert shown.exit_code == 0
-    for command in ("search", "leaderboard", "promote", "predict", "ui", "submit"):
+    for command in ("plan", "search", "leaderboard", "promote", "predict", "ui", "submit"):
         assert f"  {command} " in shown.output
 
 

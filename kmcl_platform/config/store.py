@@ -38,6 +38,10 @@ class Store:
         """Whether MLflow's store is the SQLite file in the folder, rather than a server elsewhere."""
         return self.tracking_uri == _sqlite_url(self.root / "mlflow.db")
 
+    def forecast(self, search: str) -> Path:
+        """The file of what `kmcl plan` says that a search will take."""
+        return self.root / "plans" / f"{search}.json"
+
     def trial_checkpoints(self, search: str, number: int) -> Path:
         """The folder of one trial's checkpoints."""
         return self.checkpoints / search / f"trial-{number:04d}"

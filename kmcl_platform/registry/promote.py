@@ -17,7 +17,8 @@ from kmcl_platform.registry.predictor import Predictor, has_uncertainties, read_
 from kmcl_platform.tracking.database import as_default, connect
 from kmcl_platform.tracking.leaderboard import LeaderboardRow, read_leaderboard
 from kmcl_platform.training.build import build_dataset
-from kmcl_platform.training.checkpoint import AVERAGE, find_checkpoint, read_state
+from kmcl_platform.training.checkpoint import read_state
+from kmcl_platform.training.checkpoint_folder import AVERAGE, find_checkpoint
 from kmcl_platform.training.evaluate import score_split, split_metrics
 from kmcl_platform.training.workers import join_workers
 

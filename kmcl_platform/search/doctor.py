@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.search.lock import SearchLock
-from kmcl_platform.search.study import VALUES
+from kmcl_platform.search.study import VALUES, load_study
 from kmcl_platform.tracking.leaderboard import list_searches
 from kmcl_platform.tracking.runs import SearchRuns
 
@@ -75,7 +74,7 @@ def _check_runs(store: Store, search: str) -> Iterator[Finding]:
 
 
 def _check_study(store: Store, search: str) -> Iterator[Finding]:
-    study = _load_study(store, search)
+    study = load_study(store.study_url, search)
     if study is None:
         yield Finding(f"search {search}: its Optuna study is not in {store.root}", "kmcl search FILE begins it anew")
         return
@@ -107,7 +106,7 @@ def _check_checkpoints(store: Store) -> Iterator[Finding]:
         search = folder.name
         if SearchLock(store.root, search).owner() is not None:
             continue
-        study = _load_study(store, search)
+        study = load_study(store.study_url, search)
         known = set() if study is None else {trial.number for trial in study.get_trials(deepcopy=False)}
         orphans = [path for path in folder.glob("trial-*/") if int(path.name.removeprefix("trial-")) not in known]
         orphans += folder.glob("trial-*/.writing-*/")
@@ -132,16 +131,6 @@ def _check_ray_folders(store: Store, searches: list[str]) -> Iterator[Finding]:
             "delete them",
             _deleter(folders),
         )
-
-
-def _load_study(store: Store, search: str) -> optuna.Study | None:
-    if store.study_url.startswith("sqlite:///") and not Path(store.study_url.removeprefix("sqlite:///")).exists():
-        return None  # opening it would create it
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.load_study(study_name=search, storage=store.study_url)
-    except KeyError:
-        return None
 
 
 def _deleter(folders: list[Path]) -> Callable[[], None]:

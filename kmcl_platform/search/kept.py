@@ -2,11 +2,13 @@
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kmcl_platform.config.store import Store
-from kmcl_platform.search.study import DurableStudy
-from kmcl_platform.training.checkpoint import find_checkpoint, keep_average
+from kmcl_platform.training.checkpoint_folder import find_checkpoint, folder_bytes, keep_average
+
+if TYPE_CHECKING:
+    from kmcl_platform.search.study import DurableStudy
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Kept:
     bytes: int
 
 
-def drop_checkpoints(store: Store, search: str, study: DurableStudy, *, keep: int) -> None:
+def drop_checkpoints(store: Store, search: str, study: "DurableStudy", *, keep: int) -> None:
     """Remove what no continued search and no promotion will read.
 
     Trials that are open keep their whole checkpoints; of the finished ones the best `keep` keep their averaged weights,
@@ -37,11 +39,12 @@ def drop_checkpoints(store: Store, search: str, study: DurableStudy, *, keep: in
             keep_average(checkpoint)
 
 
+def kept_metrics(kept: Kept) -> dict[str, float]:
+    """What the search's run shows of it."""
+    return {"checkpoints/trials": kept.trials, "checkpoints/bytes": kept.bytes}
+
+
 def measure_checkpoints(store: Store, search: str) -> Kept:
     """Count what is there."""
     folders = [folder for folder in (store.checkpoints / search).glob("trial-*/") if find_checkpoint(folder)]
-    return Kept(len(folders), sum(_size(folder) for folder in folders))
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Kept(len(folders), sum(folder_bytes(folder) for folder in folders))

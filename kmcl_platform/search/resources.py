@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from kmcl_platform.config.measurement import Measurement
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.errors import ResourceError
 
@@ -57,9 +58,36 @@ def count_concurrent_trials(nodes: Iterable[Mapping[str, float]], resources: Res
     return min(fitting, resources.max_concurrent_trials or fitting)
 
 
+def count_trials_in_memory(nodes: Iterable[Mapping[str, float]], resources: Resources, measured: Measurement) -> int:
+    """The number of trials that fit at once if each of their workers takes the memory that was measured; at least 1.
+
+    Args:
+        nodes: `CPU`, `GPU` and `memory` (bytes) of each node.
+        resources: what the search file asks for.
+        measured: a trial's costs. On a GPU that several workers share its memory counts, else that of the node.
+    """
+    capped = [dict(node) for node in nodes]
+    if measured.device == "cuda":
+        share = measured.peak_bytes / max(measured.device_bytes, 1)
+        resources = resources.model_copy(update={"gpus_per_worker": max(resources.gpus_per_worker, share)})
+    else:
+        for node in capped:
+            if "memory" in node:
+                workers = node["memory"] // max(measured.peak_bytes, 1)
+                node["CPU"] = min(node.get("CPU", 0), workers * resources.cpus_per_worker)
+    try:
+        return count_concurrent_trials(capped, resources)
+    except ResourceError:
+        # The trial that was measured did fit.
+        return 1
+
+
 def _worker_slots(node: Mapping[str, float], cpus: float, gpus: float) -> int:
     # Ray counts in ten-thousandths; the tolerance keeps 0.1 + 0.2 style rounding from losing a slot.
     slots = node.get("CPU", 0) / cpus
-    if gpus > 0:
+    if 0 < gpus < 1:
+        # A worker's part of a GPU is a part of one GPU: what is left over on two does not make a third part.
+        slots = min(slots, int(node.get("GPU", 0)) * int(1 / gpus + 1e-6))
+    elif gpus:
         slots = min(slots, node.get("GPU", 0) / gpus)
     return int(slots + 1e-6)

@@ -7,6 +7,7 @@ here, and handed out again first.
 import json
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import optuna
@@ -204,6 +205,17 @@ class DurableStudy:
                 base = self._file.base.flat()
                 values = {path: base[path] for path in active_paths(self._file, {})}
                 self._study.enqueue_trial(values, user_attrs={BASELINE: True})
+
+
+def load_study(url: str, search: str) -> optuna.Study | None:
+    """A search's study as it stands, or none; nothing is created."""
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return None  # opening it would create it
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return optuna.load_study(study_name=search, storage=url)
+    except KeyError:
+        return None
 
 
 def _last_value(trial: FrozenTrial) -> float | None:

@@ -1,7 +1,5 @@
 """Run a search: Ray, Tune, the study and the record, put together."""
 
-import logging
-import os
 import signal
 import threading
 import time
@@ -17,25 +15,15 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.catalog import open_manifest
-from kmcl_platform.errors import ClusterError, DataError
+from kmcl_platform.errors import DataError
+from kmcl_platform.search.cluster import start_ray, stop_ray, trial_nodes
+from kmcl_platform.search.forecast_score import is_score_due, score_forecast
+from kmcl_platform.search.kept import kept_metrics, measure_checkpoints
 from kmcl_platform.search.lock import SearchLock
+from kmcl_platform.search.resources import count_concurrent_trials
 from kmcl_platform.search.study import DurableStudy
 from kmcl_platform.search.view import SearchView
-
-WORKER_ENVIRONMENT = {
-    # How often Train looks at its workers, in seconds: it bounds how late an epoch's report is noticed.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    # Without it every worker's line is printed twice.
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    # Our MLflow record is the only logger.
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Tune's newer output prints a table even where it is asked for none.
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-}
-
-
-LOOPBACK = "127.0.0.1"
+from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns
 
 
 @dataclass(frozen=True)
@@ -81,7 +69,7 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
     """
     content = read_bytes(path)
     file = parse_search_file(content, str(path))
-    _check_data(file, store)
+    check_data(file, store)
     store.root.mkdir(parents=True, exist_ok=True)
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
@@ -98,6 +86,9 @@ def _run_or_find(
     with SearchLock(store.root, file.name):
         study = DurableStudy(store.study_url, file)
         if reason := study.end_of_budget():
+            if is_score_due(store, file.name):
+                # The driver was killed after the search's last trial.
+                _score(file, store, study, SearchRuns.reopen(store, file.name), console)
             return SearchSummary(file.name, interrupted=False, already_finished=True, reason=reason, seconds={})
         return _run(file, content, origin, store, study, console, address)
 
@@ -115,14 +106,14 @@ def _run(
     console.print(f"search {file.name}: starting Ray and opening the record in {store.root}", highlight=False)
     # MLflow's import and first start take as long as Ray's, so they are paid side by side.
     with ThreadPoolExecutor(1) as background:
-        opening = background.submit(_open_runs, store, file, content, origin)
-        _start_ray(address)
+        opening = background.submit(SearchRuns.open, store, file, content, origin)
+        start_ray(address)
         try:
-            concurrency = _count_concurrent_trials(file)
+            concurrency = count_concurrent_trials(trial_nodes(), file.resources)
         finally:
             runs = opening.result()
     clock.lap("start")
-    outcome = "failed"
+    outcome: SearchOutcome = "failed"
     try:
         with SearchView(file, console, study.verdicts(), study.best_value()) as view:
             from kmcl_platform.search.driver import SearchDriver
@@ -142,12 +133,20 @@ def _run(
         outcome = "interrupted"
     finally:
         runs.end(outcome)
-        _stop_ray()
+        stop_ray()
+    runs.log_totals(kept_metrics(measure_checkpoints(store, file.name)))
+    if outcome == "finished":
+        _score(file, store, study, runs, console)
     clock.lap("end")
     reason = "" if outcome == "interrupted" else study.end_of_budget() or ""
     return SearchSummary(
         file.name, interrupted=outcome == "interrupted", already_finished=False, reason=reason, seconds=clock.seconds
     )
+
+
+def _score(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns, console: Console) -> None:
+    if line := score_forecast(file, store, study, runs):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _tune(file: SearchFile, store: Store, driver: Any, concurrency: int) -> None:
@@ -178,59 +177,12 @@ def _tune(file: SearchFile, store: Store, driver: Any, concurrency: int) -> None
     tuner.fit()
 
 
-def _open_runs(store: Store, file: SearchFile, content: bytes, origin: str) -> Any:
-    from kmcl_platform.tracking.runs import SearchRuns
-
-    return SearchRuns.open(store, file, content, origin)
-
-
-def _check_data(file: SearchFile, store: Store) -> None:
+def check_data(file: SearchFile, store: Store) -> None:
     """Open the data before anything is started: what is wrong with it should not be learnt from a worker."""
     manifest = open_manifest(file.base.data.source, store.data)
     for split in ("train", "val"):
         if manifest.split(split).num_rows == 0:
             raise DataError(f"{manifest.name}: split {split} has no images; valid: at least one")
-
-
-def _start_ray(address: str | None) -> None:
-    # Ray and Tune read these when they are imported.
-    os.environ.update({name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()})
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    # Ray runs its workers at niceness 15: on a machine that does anything else, training would get the leavings.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    import ray
-
-    cluster = address or os.environ.get("RAY_ADDRESS")
-    where: dict[str, Any] = (
-        {"address": cluster}
-        if cluster
-        # Everything on loopback. The dashboard stays on: without it Ray leaks the reservations of stopped trials.
-        else {"address": "local", "include_dashboard": True, "dashboard_host": LOOPBACK, "_node_ip_address": LOOPBACK}
-    )
-    # Processes of a local Ray inherit this process's environment; asked for again it would cost every start seconds.
-    runtime_env = {"env_vars": WORKER_ENVIRONMENT} if cluster else None
-    try:
-        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime_env)
-    except ConnectionError as error:
-        raise ClusterError(f"Ray cluster at {cluster!r} cannot be reached: {' '.join(str(error).split())}") from None
-
-
-def _stop_ray() -> None:
-    import ray
-
-    ray.shutdown()
-
-
-def _count_concurrent_trials(file: SearchFile) -> int:
-    import ray
-
-    from kmcl_platform.search.resources import CLUSTER_NODES, count_concurrent_trials, parse_nodes
-
-    # On a cluster that grows, trials whose workers find no node yet wait: their demand is what makes it grow.
-    if promised := os.environ.get(CLUSTER_NODES):
-        return count_concurrent_trials(parse_nodes(promised), file.resources)
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return count_concurrent_trials(nodes, file.resources)
 
 
 class _Clock:

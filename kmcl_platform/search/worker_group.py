@@ -19,7 +19,7 @@ import gc
 import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NoReturn, NotRequired, TypedDict
 
 import ray
 
@@ -36,25 +36,28 @@ JOIN_SECONDS = 30.0
 
 
 class Assignment(TypedDict):
-    """A trial, as it is sent to the workers."""
+    """A trial, as it is sent to the workers; with `probe_steps` only so many steps of it, to learn what it costs."""
 
     number: int
     config: dict[str, Any]
     checkpoints: str
     data_dir: str
+    probe_steps: NotRequired[int]
 
 
 class Message(TypedDict, total=False):
-    """What the workers say of a trial: the report of an epoch, or why the trial failed."""
+    """What the workers say of a trial: the report of an epoch, why the trial failed, or what a probe measured."""
 
     report: dict[str, Any]
     failure: str
+    measurement: dict[str, Any]
 
 
 class MailboxState:
     """The post office between a trial actor and its workers (the body of the actor `Mailbox`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
+        self._max_starts = max_starts
         self._changed = asyncio.Condition()
         self._assignments: list[Assignment] = []
         self._ended = -1
@@ -105,9 +108,11 @@ class MailboxState:
             place = max(0, len(self._assignments) - 1)
             if self._assignments and place > self._ended:
                 self._starts += 1
-                if self._starts > MAX_STARTS_WITHOUT_PROGRESS:
+                if self._starts > self._max_starts:
                     reason = self._last_error or "the worker processes died"
-                    self._fail(place, f"its workers were lost {self._starts - 1} times without progress: {reason}")
+                    self._end(
+                        place, {"failure": f"its workers were lost {self._starts - 1} times without progress: {reason}"}
+                    )
             return place + 1 if place <= self._ended else place
 
     async def take(self, place: int) -> Assignment | None:
@@ -132,16 +137,21 @@ class MailboxState:
     async def fail(self, place: int, reason: str) -> None:
         """Say that a trial cannot go on."""
         async with self._changed:
-            self._fail(place, reason)
+            self._end(place, {"failure": reason})
+
+    async def measured(self, place: int, measurement: dict[str, Any]) -> None:
+        """Hand in what a probe measured, which ends it."""
+        async with self._changed:
+            self._end(place, {"measurement": measurement})
 
     async def note_error(self, reason: str) -> None:
         """Remember why a worker is about to die."""
         self._last_error = reason
 
-    def _fail(self, place: int, reason: str) -> None:
+    def _end(self, place: int, last: Message) -> None:
         if self._is_current(place):
             self._ended = place
-            self._outbox.append({"failure": reason})
+            self._outbox.append(last)
             self._changed.notify_all()
 
     def _is_current(self, place: int) -> bool:
@@ -154,9 +164,9 @@ Mailbox = ray.remote(num_cpus=0)(MailboxState)
 class WorkerGroup:
     """The trial actor's handle on its mailbox and its Ray Train workers."""
 
-    def __init__(self, resources: Resources, storage: Path) -> None:
+    def __init__(self, resources: Resources, storage: Path, *, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
         """Start the workers; returns at once, while they start."""
-        self._mailbox: Any = Mailbox.remote()
+        self._mailbox: Any = Mailbox.remote(max_starts)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(resources, storage), daemon=True)
         self._thread.start()
@@ -244,10 +254,10 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
 
 
 def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> None:
-    import torch
-
     from kmcl_platform.data.catalog import open_manifest
     from kmcl_platform.training.fit import fit
+    from kmcl_platform.training.memory import is_out_of_memory
+    from kmcl_platform.training.probe import probe
 
     def report(result: EpochReport) -> bool:
         return bool(ray.get(mailbox.report.remote(place, result.model_dump())))
@@ -255,20 +265,27 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
     def fail_and_leave(error: Exception) -> NoReturn:
         # The trial's own fault, but perhaps on this worker alone: the others wait for it in a collective operation,
         # so the group has to be replaced, which raising does.
-        ray.get(mailbox.fail.remote(place, str(error) if isinstance(error, KmclError) else _one_line(error)))
+        reason = str(error) if isinstance(error, KmclError) else _one_line(error)
+        ray.get(mailbox.fail.remote(place, f"out of memory: {reason}" if is_out_of_memory(error) else reason))
         raise error
 
     config = TrialConfig.model_validate(assignment["config"])
     try:
         manifest = open_manifest(config.data.source, Path(assignment["data_dir"]))
-        fit(config, manifest, checkpoints=Path(assignment["checkpoints"]), report=report, workers=workers)
+        checkpoints = Path(assignment["checkpoints"])
+        if "probe_steps" not in assignment:
+            fit(config, manifest, checkpoints=checkpoints, report=report, workers=workers)
+            return
+        found = probe(config, manifest, num_steps=assignment["probe_steps"], scratch=checkpoints, workers=workers)
+        if workers.is_first:
+            ray.get(mailbox.measured.remote(place, found.model_dump()))
     except (Diverged, ConfigError) as error:
         # Raised on every worker alike: the group is whole and takes the next trial.
         if workers.is_first:
             ray.get(mailbox.fail.remote(place, str(error)))
-    except torch.OutOfMemoryError as error:
-        fail_and_leave(error)
     except (RuntimeError, OSError, ray.exceptions.RayError) as error:
+        if is_out_of_memory(error):
+            fail_and_leave(error)
         # Perhaps the echo of another worker's death, or a disk that was away: the trial is tried again from its last
         # checkpoint, by the group that Ray Train starts in this one's place.
         ray.get(mailbox.note_error.remote(_one_line(error)))

@@ -41,3 +41,4 @@ BEST_OBJECTIVE = "best_objective"
 
 SEARCH_FILE = "search_file.yaml"
 LEADERBOARD_FILE = "leaderboard.json"
+FORECAST_FILE = "forecast.json"

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +27,7 @@ from kmcl_platform.tracking.names import (
     BEST_OBJECTIVE,
     EPOCH_SECONDS,
     EPOCHS,
+    FORECAST_FILE,
     LEADERBOARD_FILE,
     NUMBER_TAG,
     OBJECTIVE,
@@ -203,6 +205,23 @@ class SearchRuns:
                 self._close(run.info.run_id, TrialOutcome(told))
         self._log_leaderboard()
         self._client.set_terminated(self.parent_id, PARENT_STATUS[outcome])
+
+    def epochs_and_seconds(self) -> tuple[int, float]:
+        """Epochs of all trials together, and the seconds of their training and evaluation."""
+        runs = find_runs(self._client, self.experiment_id, role="trial", search=self._file.name)
+        metrics = [run.data.metrics for run in runs]
+        return sum(int(own.get(EPOCHS, 0)) for own in metrics), sum(own.get(WALL_SECONDS, 0.0) for own in metrics)
+
+    def log_totals(self, metrics: Mapping[str, float]) -> None:
+        """Write metrics of the whole search to its run; values that it holds already are left as they are."""
+        held = self._client.get_run(self.parent_id).data.metrics
+        new = {name: value for name, value in metrics.items() if held.get(name) != value}
+        write(self._client, self.parent_id, metrics=new)
+
+    def log_forecast(self, metrics: Mapping[str, float], document: Mapping[str, object]) -> None:
+        """Write how the search's forecast did to the search's run: metrics, and a file."""
+        self.log_totals(metrics)
+        self._client.log_text(self.parent_id, json.dumps(document, indent=1, allow_nan=False), FORECAST_FILE)
 
     def trial_outcomes(self) -> dict[int, str]:
         """What MLflow says of every trial: its number to its outcome, or to `running`."""

@@ -1,10 +1,4 @@
-"""Checkpoints: a folder an epoch, written whole or not at all.
-
-`epoch-0003/` holds `model.safetensors` (weights and buffers), `average.safetensors` (their moving average: the model
-that is evaluated and registered), `optimizer.pt` (optimizer, schedule and gradient scaler; tensors and plain values
-only) and `trial.json` (configuration, class names, seed, the reports of all epochs so far). Random state needs no file:
-every epoch is seeded by (seed, epoch, rank).
-"""
+"""Checkpoints: a folder an epoch (`checkpoint_folder.py`), written whole or not at all."""
 
 import json
 import os
@@ -19,11 +13,7 @@ from torch import nn
 
 from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
-
-AVERAGE = "average.safetensors"
-MODEL = "model.safetensors"
-OPTIMIZER = "optimizer.pt"
-TRIAL = "trial.json"
+from kmcl_platform.training.checkpoint_folder import AVERAGE, MODEL, OPTIMIZER, TRIAL
 
 
 @dataclass(frozen=True)
@@ -69,17 +59,6 @@ def write_checkpoint(
     for path in former:
         shutil.rmtree(path)
     return final
-
-
-def keep_average(checkpoint: Path) -> None:
-    """Reduce the checkpoint of a trial that will not go on to its averaged weights and its `trial.json`."""
-    for name in (OPTIMIZER, MODEL):
-        (checkpoint / name).unlink(missing_ok=True)
-
-
-def find_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a trial's folder, or none."""
-    return max(folder.glob("epoch-*"), default=None)
 
 
 def read_state(checkpoint: Path) -> TrialState:

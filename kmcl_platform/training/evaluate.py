@@ -10,7 +10,13 @@ from kmcl_platform.training.workers import Workers
 
 @torch.no_grad()
 def score_split(
-    model: nn.Module, dataset: ImageDataset, *, batch_size: int, workers: Workers, processes: int = 0
+    model: nn.Module,
+    dataset: ImageDataset,
+    *,
+    batch_size: int,
+    workers: Workers,
+    processes: int = 0,
+    first: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Score every image of a split once, dealt out over the workers.
 
@@ -20,13 +26,15 @@ def score_split(
         batch_size: images per forward pass on each worker.
         workers: who shares the work.
         processes: decoding processes for each worker.
+        first: score only so many images, from the split's first on, which are then N; none: all.
 
     Returns:
         scores_NK, probabilities in [0, 1], and targets_NK (1, 0, or -1 for unknown), both on the CPU, in the split's
         order, on every worker.
     """
     model.eval()
-    sampler = ShardedSequence(len(dataset), rank=workers.rank, world_size=workers.world_size)
+    total = len(dataset) if first is None else min(first, len(dataset))
+    sampler = ShardedSequence(total, rank=workers.rank, world_size=workers.world_size)
     loader = build_loader(
         dataset,
         sampler,
@@ -43,7 +51,6 @@ def score_split(
         scores.append(mixture.logits_BK.float().sigmoid().cpu())
         targets.append(targets_BK)
     # Gathered on the device of the process group: NCCL cannot gather from the CPU.
-    total = len(dataset)
     scores_NK = workers.gather_interleaved(torch.cat(scores).to(workers.device), total).cpu()
     targets_NK = workers.gather_interleaved(torch.cat(targets).to(workers.device), total).cpu()
     return scores_NK, targets_NK

@@ -16,16 +16,17 @@ from kmcl_platform.data.dataset import ShardedShuffle, build_loader
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.method.global_batch import BatchGather
+from kmcl_platform.method.losses import LossParts
 from kmcl_platform.training.batch_norm import synchronise_batch_norm
 from kmcl_platform.training.build import build_dataset, build_loss, build_model
 from kmcl_platform.training.checkpoint import (
     TrialState,
-    find_checkpoint,
     load_weights,
     read_optimizer_state,
     read_state,
     write_checkpoint,
 )
+from kmcl_platform.training.checkpoint_folder import find_checkpoint
 from kmcl_platform.training.evaluate import score_split, split_metrics
 from kmcl_platform.training.optim import OPTIMIZERS, moving_average, one_cycle, parameter_groups
 from kmcl_platform.training.random_state import seed_everything
@@ -58,7 +59,7 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
     """
     # Kernels far from a feature have gradients too small for normal floats, on which CPUs are many times slower.
     torch.set_flush_denormal(True)
-    trial = _Trial(config, manifest, workers)
+    trial = Trial(config, manifest, workers)
     found = workers.broadcast(find_checkpoint(checkpoints) if workers.is_first else None)
     reports = trial.restore(found) if found else ()
     for earlier in reports:
@@ -85,7 +86,7 @@ def _verdict(workers: Workers, report: Report, result: EpochReport) -> bool:
     return workers.broadcast(report(result) if workers.is_first else False)
 
 
-class _Trial:
+class Trial:
     """The objects of one trial on one worker."""
 
     def __init__(self, config: TrialConfig, manifest: Manifest, workers: Workers) -> None:
@@ -147,16 +148,25 @@ class _Trial:
             gradient_clip_norm=optim.gradient_clip_norm,
         )
 
-    def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train through the training split once; the means of the loss and its terms."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Set the random state and the order of the images of an epoch, from 1."""
         seed_everything(derive_seed(self.config.seed, "epoch", epoch, self.workers.rank))
         self.sampler.set_epoch(epoch)
         self.model.train()
+
+    def train_batch(self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> LossParts:
+        """One optimizer step, with the schedule's and the average's; the terms of the loss."""
+        parts = self.step(images_B3HW, targets_BK)
+        self.schedule.step()
+        self.average.update_parameters(self.model)
+        return parts
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Train through the training split once; the means of the loss and its terms."""
+        self.begin_epoch(epoch)
         watch = LossWatch(self.workers, first_step=(epoch - 1) * len(self.loader) + 1)
         for images_B3HW, targets_BK in self.loader:
-            watch.add(self.step(images_B3HW, targets_BK))
-            self.schedule.step()
-            self.average.update_parameters(self.model)
+            watch.add(self.train_batch(images_B3HW, targets_BK))
         self.workers.broadcast_buffers(self.average)
         return watch.means()
 
@@ -171,9 +181,9 @@ class _Trial:
         )
         return split_metrics("val", scores_NK, targets_NK) if self.workers.is_first else {}
 
-    def save(self, folder: Path, reports: tuple[EpochReport, ...]) -> None:
+    def save(self, folder: Path, reports: tuple[EpochReport, ...]) -> Path:
         """Write the checkpoint of the last report's epoch."""
-        write_checkpoint(
+        return write_checkpoint(
             folder,
             TrialState(self.config, self.manifest.class_names, reports),
             model=self.model,

@@ -11,7 +11,7 @@ import ray
 
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.search.tuner import LOOPBACK, WORKER_ENVIRONMENT
+from kmcl_platform.search.cluster import LOOPBACK, WORKER_ENVIRONMENT
 from kmcl_platform.search.worker_group import Message, WorkerGroup
 
 pytestmark = pytest.mark.slow

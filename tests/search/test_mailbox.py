@@ -75,3 +75,30 @@ def test_a_trial_that_keeps_killing_its_group_fails() -> None:
         assert "lost 3 times without progress: RuntimeError: peer is gone" in message["failure"]
 
     play(scene())
+
+
+def test_a_probe_ends_with_what_it_measured_and_its_workers_take_the_next_one() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        await box.assign(assignment(0))
+        await box.measured(0, {"seconds": 2})
+        assert await box.next_message() == {"measurement": {"seconds": 2}}
+        assert await box.first_place() == 1
+        await box.assign(assignment(1))
+        # What a worker of the former probe says late is not heard.
+        await box.measured(0, {"seconds": 3})
+        await box.measured(1, {"seconds": 4})
+        assert await box.next_message() == {"measurement": {"seconds": 4}}
+
+    play(scene())
+
+
+def test_a_mailbox_may_give_up_lost_workers_at_once() -> None:
+    async def scene() -> None:
+        box = MailboxState(max_starts=1)
+        await box.assign(assignment(0))
+        assert await box.first_place() == 0
+        assert await box.first_place() == 1
+        assert "lost 1 times" in (await box.next_message())["failure"]
+
+    play(scene())

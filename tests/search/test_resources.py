@@ -2,9 +2,10 @@
 
 import pytest
 
+from kmcl_platform.config.measurement import Measurement
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.errors import ResourceError
-from kmcl_platform.search.resources import count_concurrent_trials, parse_nodes
+from kmcl_platform.search.resources import count_concurrent_trials, count_trials_in_memory, parse_nodes
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,8 @@ from kmcl_platform.search.resources import count_concurrent_trials, parse_nodes
         ([{"CPU": 16, "GPU": 4}], Resources(workers_per_trial=2, gpus_per_worker=1), 2),
         ([{"CPU": 1}], Resources(workers_per_trial=3, cpus_per_worker=0.1), 3),
         ([{"CPU": 4}, {}], Resources(workers_per_trial=1), 4),
+        ([{"CPU": 9, "GPU": 2}], Resources(gpus_per_worker=0.4), 4),
+        ([{"CPU": 30, "GPU": 2}], Resources(gpus_per_worker=0.1), 20),
     ],
 )
 def test_as_many_trials_as_whole_workers_fit(
@@ -40,3 +43,27 @@ def test_a_cluster_that_grows_says_which_nodes_it_may_have() -> None:
 def test_a_promise_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(ResourceError, match="KMCL_CLUSTER_NODES: got .* valid: COUNTxCPUS/GPUS"):
         parse_nodes(text)
+
+
+@pytest.mark.parametrize(
+    ("node", "resources", "device", "peak", "expected"),
+    [
+        # 10 bytes hold five workers of 2 bytes: two trials of two, where CPUs hold four.
+        ({"CPU": 8, "memory": 10}, Resources(workers_per_trial=2), "cpu", 2, 2),
+        ({"CPU": 4, "memory": 100}, Resources(workers_per_trial=2), "cpu", 2, 2),
+        # What was measured did run.
+        ({"CPU": 8, "memory": 10}, Resources(workers_per_trial=2), "cpu", 9, 1),
+        # Quarters of a GPU, but each worker takes a third and more of its memory: two on each GPU.
+        ({"CPU": 8, "GPU": 2}, Resources(gpus_per_worker=0.25), "cuda", 35, 4),
+        ({"CPU": 8, "GPU": 2}, Resources(gpus_per_worker=0.25), "cuda", 20, 8),
+    ],
+)
+def test_memory_bounds_trials_at_once(
+    node: dict[str, float], resources: Resources, device: str, peak: int, expected: int
+) -> None:
+    measured = Measurement.model_validate(
+        {"device": device, "peak_bytes": peak, "device_bytes": 100, "setup_seconds": 1, "seconds_per_step": 1,
+         "steps_per_epoch": 1, "evaluation_seconds": 1, "checkpoint_seconds": 1, "checkpoint_bytes": 1, "average_bytes": 1,
+         "first_steps": 1, "total_seconds": 1}
+    )  # fmt: skip
+    assert count_trials_in_memory([node], resources, measured) == expected

@@ -15,6 +15,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import connect, find_runs
 from kmcl_platform.tracking.leaderboard import read_artifact
+from kmcl_platform.tracking.names import FORECAST_FILE
 from kmcl_platform.tracking.provenance import git_tags
 from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
 
@@ -47,6 +48,7 @@ def test_the_parent_holds_what_the_search_is(
         "budget.trials": "6",
         "budget.hours": "None",
         "budget.gpu_hours": "None",
+        "budget.checkpoints": "3",
         "budget.patience": "None",
         "scheduler.kind": "successive_halving",
         "scheduler.min_epochs": "1",
@@ -309,3 +311,15 @@ def test_errors(store: Store, open_runs: OpenRuns, search_file: SearchFile) -> N
     connect(store).delete_experiment(runs.experiment_id)
     with pytest.raises(SearchError, match="the experiment of search 'tiny' was deleted in MLflow"):
         open_runs()
+
+
+def test_a_forecast_is_logged_once(store: Store, open_runs: OpenRuns, run_trial: RunTrial) -> None:
+    runs = open_runs()
+    run_trial(runs, 0, [0.1, 0.2], TrialOutcome.PRUNED)
+    run_trial(runs, 1, [0.3], TrialOutcome.PRUNED)
+    assert runs.epochs_and_seconds() == (3, 6.0)
+    for _ in range(2):
+        open_runs().log_forecast({"forecast/hours_ratio": 0.5}, {"forecast": {}, "happened": {"hours": 1.0}})
+    client = connect(store)
+    assert [point.value for point in client.get_metric_history(runs.parent_id, "forecast/hours_ratio")] == [0.5]
+    assert json.loads(read_artifact(client, runs.parent_id, FORECAST_FILE))["happened"] == {"hours": 1.0}

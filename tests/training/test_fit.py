@@ -11,7 +11,8 @@ from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.manifest_file import read_manifest
 from kmcl_platform.errors import ConfigError, DataError, Diverged
-from kmcl_platform.training.checkpoint import OPTIMIZER, find_checkpoint, read_state
+from kmcl_platform.training.checkpoint import read_state
+from kmcl_platform.training.checkpoint_folder import OPTIMIZER, find_checkpoint
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers import Workers
 

@@ -1,0 +1,187 @@
+"""probe: a few steps of a trial, to learn what it costs and whether it runs at all.
+
+The first steps are the trial's own, number by number. After them come as many at the peak learning rate, which the
+schedule would reach only after its warm-up: where a trial diverges, it does so there.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from kmcl_platform.config.measurement import Measurement
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.dataset import Batch
+from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.method.losses import LossParts
+from kmcl_platform.method.similarity import log_kernel
+from kmcl_platform.training.checkpoint_folder import folder_bytes, keep_average
+from kmcl_platform.training.evaluate import score_split, split_metrics
+from kmcl_platform.training.fit import Trial
+from kmcl_platform.training.memory import peak_memory, reset_peak_memory
+from kmcl_platform.training.workers import Workers
+
+WARM_UP_STEPS = 3
+"""Steps before the clock starts: they pay for memory, kernels and buckets that later ones find ready."""
+
+EVALUATION_BATCHES = 8
+"""Batches of each worker in the timed part of the evaluation."""
+
+
+def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: Path, workers: Workers) -> Measurement:
+    """Take a trial's first steps, an evaluation and a checkpoint; nothing of it is kept.
+
+    Every worker of the group calls this with the same arguments.
+
+    Args:
+        config: the trial.
+        manifest: the data; its splits `train` and `val` are used.
+        num_steps: timed steps, at least 1, and steps at the peak learning rate; fewer where the trial has fewer.
+        scratch: a folder for one checkpoint, on the disk that would hold the search's; it is removed.
+        workers: this process's place in the group.
+
+    Returns:
+        The costs; of what differs between workers, the worst.
+
+    Raises:
+        ConfigError, DataError: as `fit`.
+    """
+    torch.set_flush_denormal(True)
+    reset_peak_memory(workers.device)
+    started = time.monotonic()
+    trial = Trial(config, manifest, workers)
+    setup_seconds = time.monotonic() - started
+
+    batches = _endless(trial)
+    num_all = config.num_epochs * len(trial.loader)
+    num_timed = max(1, min(num_steps, num_all - WARM_UP_STEPS))
+    parts = [trial.train_batch(*next(batches)) for _ in range(min(WARM_UP_STEPS, num_all - num_timed))]
+    clock = _Clock(workers)
+    for _ in range(num_timed):
+        images_B3HW, targets_BK = next(batches)
+        parts.append(trial.train_batch(images_B3HW, targets_BK))
+    step_seconds = clock.stop() / num_timed
+    underflow_share = _underflow_share(trial, images_B3HW, targets_BK)
+    evaluation_seconds = _time_evaluation(trial)
+    checkpoint_seconds, checkpoint_bytes, average_bytes = _time_checkpoint(trial, scratch)
+    peak_parts = _steps_at_peak(trial, batches, num_timed)
+    return Measurement(
+        device="cuda" if workers.device.type == "cuda" else "cpu",
+        setup_seconds=setup_seconds,
+        seconds_per_step=step_seconds,
+        steps_per_epoch=len(trial.loader),
+        evaluation_seconds=evaluation_seconds,
+        checkpoint_seconds=checkpoint_seconds,
+        checkpoint_bytes=checkpoint_bytes,
+        average_bytes=average_bytes,
+        peak_bytes=int(_largest(workers, peak_memory(workers.device))),
+        device_bytes=torch.cuda.mem_get_info(workers.device)[1] if workers.device.type == "cuda" else 0,
+        underflow_share=underflow_share,
+        first_steps=len(parts),
+        nonfinite_first_steps=_count_nonfinite(workers, parts),
+        peak_steps=len(peak_parts),
+        nonfinite_peak_steps=_count_nonfinite(workers, peak_parts),
+        total_seconds=time.monotonic() - started,
+    )
+
+
+class _Clock:
+    """Wall time of what all workers do together."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._started = self._now()
+
+    def stop(self) -> float:
+        return self._now() - self._started
+
+    def _now(self) -> float:
+        # An all-reduce lets no worker begin or end before the others; its value has to be read for a GPU to be waited
+        # for.
+        float(self._workers.mean(torch.zeros(1, device=self._workers.device)))
+        return time.monotonic()
+
+
+def _endless(trial: Trial) -> Iterator[Batch]:
+    """The batches of epoch 1, 2, …"""
+    epoch = 1
+    while True:
+        trial.begin_epoch(epoch)
+        yield from trial.loader
+        epoch += 1
+
+
+def _steps_at_peak(trial: Trial, batches: Iterator[Batch], num_steps: int) -> list[LossParts]:
+    trial.model.train()
+    for group in trial.optimizer.param_groups:
+        group["lr"] = trial.config.optim.lr
+    return [trial.step(*next(batches)) for _ in range(num_steps)]
+
+
+def _time_evaluation(trial: Trial) -> float:
+    """Seconds of the whole validation split: scores from some batches, metrics of as many scores as there are."""
+    workers, dataset = trial.workers, trial.validation_set
+
+    def score(batches: int) -> int:
+        first = min(len(dataset), batches * trial.batch_size * workers.world_size)
+        processes = trial.config.data.loader_processes
+        score_split(
+            trial.average, dataset, batch_size=trial.batch_size, workers=workers, processes=processes, first=first
+        )
+        return first
+
+    score(1)
+    clock = _Clock(workers)
+    num_scored = score(EVALUATION_BATCHES)
+    scoring = clock.stop() * len(dataset) / num_scored
+    if workers.is_first:
+        targets_NK = torch.from_numpy(trial.manifest.targets("val").copy())
+        started = time.monotonic()
+        split_metrics("val", torch.rand(targets_NK.shape), targets_NK)
+        scoring += time.monotonic() - started
+    return workers.broadcast(scoring)
+
+
+def _time_checkpoint(trial: Trial, scratch: Path) -> tuple[float, int, int]:
+    """Seconds and bytes of one checkpoint, which the first worker writes, and bytes of what is kept of it."""
+    if not trial.workers.is_first:
+        return trial.workers.broadcast((0.0, 0, 0))
+    started = time.monotonic()
+    try:
+        checkpoint = trial.save(scratch, ())
+        seconds = time.monotonic() - started
+        size = folder_bytes(checkpoint)
+        keep_average(checkpoint)
+        average_size = folder_bytes(checkpoint)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return trial.workers.broadcast((seconds, size, average_size))
+
+
+@torch.no_grad()
+def _underflow_share(trial: Trial, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> float | None:
+    """Share of known labels whose kernel g is 0 in float32 though its logarithm is finite."""
+    if not trial.step.loss.uses_kernels:
+        return None
+    step, device = trial.step, trial.workers.device
+    images_B3HW = images_B3HW.to(device, memory_format=torch.channels_last)
+    with torch.autocast(device.type, dtype=step.dtype, enabled=step.mixed_precision):
+        features_BD, mixture = trial.model(images_B3HW)
+    vanished_BK = log_kernel(features_BD, mixture).float().exp() == 0
+    known_BK = targets_BK.to(device) >= 0
+    counts_2 = torch.stack(((vanished_BK & known_BK).sum(), known_BK.sum())).float()
+    vanished, known = trial.workers.mean(counts_2).tolist()
+    return vanished / known if known else None
+
+
+def _count_nonfinite(workers: Workers, parts: list[LossParts]) -> int:
+    """Steps in which a term of the loss was not finite on some worker."""
+    terms = workers.mean(torch.stack([torch.stack([term.float() for term in step]) for step in parts]))
+    return int((~terms.isfinite().all(dim=1)).sum())
+
+
+def _largest(workers: Workers, value: float) -> float:
+    values_1 = torch.tensor([value], dtype=torch.float64, device=workers.device)
+    return float(workers.gather_interleaved(values_1, workers.world_size).max())

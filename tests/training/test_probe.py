@@ -1,0 +1,125 @@
+"""probe: the first steps are the trial's own, and what it says of them is true."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kmcl_platform.config.trial_config import Scalar, TrialConfig
+from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.manifest_file import read_manifest
+from kmcl_platform.training import probe as module
+from kmcl_platform.training.checkpoint_folder import folder_bytes, keep_average
+from kmcl_platform.training.evaluate import score_split
+from kmcl_platform.training.fit import Trial, fit
+from kmcl_platform.training.memory import is_out_of_memory, peak_memory, reset_peak_memory
+from kmcl_platform.training.probe import probe
+from kmcl_platform.training.workers import Workers
+
+CPU = torch.device("cpu")
+ALONE = Workers(rank=0, world_size=1, device=CPU)
+CONFIG = TrialConfig().with_values(
+    {"data.image_size": 32, "data.batch_size": 32, "model.backbone": "test_byobnet", "num_epochs": 2}
+)
+STEPS_OF_AN_EPOCH = 192 // 32
+
+
+@pytest.fixture(scope="module")
+def manifest(small_manifest: Path) -> Manifest:
+    return read_manifest(small_manifest)
+
+
+def run(manifest: Manifest, folder: Path, num_steps: int = 4, **values: Scalar):  # type: ignore[no-untyped-def]
+    config = CONFIG.with_values({path.replace("__", "."): value for path, value in values.items()})
+    return probe(config, manifest, num_steps=num_steps, scratch=folder / "scratch", workers=ALONE)
+
+
+def test_what_is_measured(manifest: Manifest, tmp_path: Path) -> None:
+    found = run(manifest, tmp_path)
+    assert (found.device, found.steps_per_epoch) == ("cpu", STEPS_OF_AN_EPOCH)
+    assert (found.first_steps, found.peak_steps) == (3 + 4, 4)
+    assert (found.nonfinite_first_steps, found.nonfinite_peak_steps) == (0, 0)
+    assert 0 < 4 * found.seconds_per_step < found.total_seconds
+    assert found.epoch_seconds == pytest.approx(6 * found.seconds_per_step + found.evaluation_seconds)
+    assert 1e8 < found.peak_bytes < 2e10
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_checkpoint_is_as_large_as_a_trial_of_that_kind_leaves(manifest: Manifest, tmp_path: Path) -> None:
+    fit(CONFIG, manifest, checkpoints=tmp_path / "trial", report=lambda report: report.epoch < 1, workers=ALONE)
+    found = run(manifest, tmp_path / "scratch")
+    # All but the reports of the epochs, which grow.
+    assert found.checkpoint_bytes == pytest.approx(folder_bytes(tmp_path / "trial"), rel=0.01)
+    keep_average(tmp_path / "trial" / "epoch-0001")
+    assert found.average_bytes == pytest.approx(folder_bytes(tmp_path / "trial"), rel=0.01)
+    assert found.average_bytes < found.checkpoint_bytes / 2
+
+
+def test_the_first_steps_are_the_trials_own(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    def stop_after_the_first_steps(trial: Trial, *_: object) -> None:
+        trial.save(tmp_path / "probed", ())
+        raise Stopped
+
+    monkeypatch.setattr(module, "_underflow_share", stop_after_the_first_steps)
+    with pytest.raises(Stopped):
+        run(manifest, tmp_path, num_steps=STEPS_OF_AN_EPOCH - 3)
+    fit(CONFIG, manifest, checkpoints=tmp_path / "trained", report=lambda report: False, workers=ALONE)
+    probed, trained = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("probed/epoch-0000", "trained/epoch-0001")
+    )
+    assert all(torch.equal(probed[name], trained[name]) for name in trained)
+
+
+def test_a_trial_of_few_steps_is_not_taken_further(manifest: Manifest, tmp_path: Path) -> None:
+    found = run(manifest, tmp_path, num_steps=50, num_epochs=1, data__batch_size=96)
+    assert (found.first_steps, found.steps_per_epoch) == (2, 2)
+
+
+def test_losses_that_are_not_finite_are_counted(manifest: Manifest, tmp_path: Path) -> None:
+    found = run(manifest, tmp_path, loss__reconstruction_weight=1e39)
+    assert (found.nonfinite_first_steps, found.nonfinite_peak_steps) == (7, 4)
+
+
+def test_kernels_that_vanish_are_a_share_of_known_labels(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(features_BD: torch.Tensor, mixture: object) -> torch.Tensor:
+        log_g_BK = torch.zeros(len(features_BD), 10)
+        log_g_BK[: len(features_BD) // 2] = -200.0  # exp(-200) is 0 in float32, but not in float64
+        return log_g_BK
+
+    monkeypatch.setattr(module, "log_kernel", half)
+    assert run(manifest, tmp_path).underflow_share == pytest.approx(0.5)
+    assert run(manifest, tmp_path, loss__objective="bce").underflow_share is None
+
+
+def test_a_part_of_a_split_is_scored_as_within_the_whole(manifest: Manifest) -> None:
+    trial = Trial(CONFIG, manifest, ALONE)
+    whole, _ = score_split(trial.average, trial.validation_set, batch_size=16, workers=ALONE)
+    part, targets = score_split(trial.average, trial.validation_set, batch_size=16, workers=ALONE, first=20)
+    assert len(whole) == 97
+    assert len(part) == len(targets) == 20
+    torch.testing.assert_close(part, whole[:20])
+
+
+def test_the_peak_of_memory_counts_from_its_reset() -> None:
+    reset_peak_memory(CPU)
+    before = peak_memory(CPU)
+    block = torch.ones(2**27, dtype=torch.uint8)
+    assert peak_memory(CPU) - before > 0.9 * 2**27
+    del block
+    reset_peak_memory(CPU)
+    assert peak_memory(CPU) - before < 0.5 * 2**27
+
+
+def test_torchs_word_for_no_memory_on_a_cpu_is_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert not is_out_of_memory(RuntimeError("another reason"))
