@@ -12,8 +12,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from kmcl_platform.method.kernel import log_kernel
 from kmcl_platform.method.kernel_mixture import KernelMixture
-from kmcl_platform.method.similarity import log_kernel
 
 _SMALLEST_KERNEL = 1.17549e-38
 _SMALLEST_RATIO = 1e-7

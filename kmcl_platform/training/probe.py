@@ -15,8 +15,8 @@ from kmcl_platform.config.measurement import Measurement
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.dataset import Batch
 from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.method.kernel import log_kernel
 from kmcl_platform.method.losses import LossParts
-from kmcl_platform.method.similarity import log_kernel
 from kmcl_platform.training.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.evaluate import score_split, split_metrics
 from kmcl_platform.training.fit import Trial
