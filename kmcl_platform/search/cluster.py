@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from kmcl_platform.errors import ClusterError
+from kmcl_platform.search import loopback
 from kmcl_platform.search.resources import CLUSTER_NODES, parse_nodes
 
 WORKER_ENVIRONMENT = {
@@ -19,8 +20,6 @@ WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
-LOOPBACK = "127.0.0.1"
-
 
 def start_ray(address: str | None) -> None:
     """Connect to a running cluster (`auto`, `HOST:PORT`), or with none start Ray in this machine, on loopback.
@@ -33,14 +32,16 @@ def start_ray(address: str | None) -> None:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     # Ray runs its workers at niceness 15: on a machine that does anything else, training would get the leavings.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    cluster = address or os.environ.get("RAY_ADDRESS")
+    if not cluster:
+        os.environ.update(loopback.ENVIRONMENT)
     import ray
 
-    cluster = address or os.environ.get("RAY_ADDRESS")
     where: dict[str, Any] = (
         {"address": cluster}
         if cluster
-        # Everything on loopback. The dashboard stays on: without it Ray leaks the reservations of stopped trials.
-        else {"address": "local", "include_dashboard": True, "dashboard_host": LOOPBACK, "_node_ip_address": LOOPBACK}
+        # The dashboard stays on: without it Ray leaks the reservations of stopped trials.
+        else {"address": "local", "include_dashboard": True, "dashboard_host": loopback.LOOPBACK}
     )
     # Processes of a local Ray inherit this process's environment; asked for again it would cost every start seconds.
     runtime_env = {"env_vars": WORKER_ENVIRONMENT} if cluster else None

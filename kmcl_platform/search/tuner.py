@@ -23,6 +23,7 @@ from kmcl_platform.search.lock import SearchLock
 from kmcl_platform.search.resources import count_concurrent_trials
 from kmcl_platform.search.study import DurableStudy
 from kmcl_platform.search.view import SearchView
+from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns
 
 
@@ -84,7 +85,8 @@ def _run_or_find(
     file: SearchFile, content: bytes, origin: str, store: Store, console: Console, address: str | None
 ) -> SearchSummary:
     with SearchLock(store.root, file.name):
-        study = DurableStudy(store.study_url, file)
+        with locked(store):  # two searches that begin a store at once would both make Optuna's tables
+            study = DurableStudy(store.study_url, file)
         if reason := study.end_of_budget():
             if is_score_due(store, file.name):
                 # The driver was killed after the search's last trial.

@@ -207,12 +207,15 @@ class WorkerGroup:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
+        from kmcl_platform.search.loopback import torch_config
+
         per_worker = {"CPU": resources.cpus_per_worker}
         if resources.gpus_per_worker:
             per_worker["GPU"] = resources.gpus_per_worker
         trainer = TorchTrainer(
             serve_trials,
             train_loop_config={"mailbox": self._mailbox, "threads": max(1, int(resources.cpus_per_worker))},
+            torch_config=torch_config(),
             scaling_config=ScalingConfig(
                 num_workers=resources.workers_per_trial,
                 use_gpu=resources.gpus_per_worker > 0,

@@ -101,15 +101,18 @@ def test_every_trial_stands_in_mlflow_as_it_ended(finished: Finished) -> None:
 
 def test_one_parameter_keeps_its_name_and_value_all_the_way(finished: Finished) -> None:
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{finished.store}/optuna.db")
+    num_kept = 0
     for run in child_runs(finished.store):
         number = int(run.data.tags["kmcl.number"])
+        asked = study.get_trials()[number].params["loss.temperature"]
+        assert asked == float(run.data.params["loss.temperature"])
         folder = finished.store / "checkpoints" / "small" / f"trial-{number:04d}"
-        trained = json.loads(next(folder.glob("epoch-*/trial.json")).read_text())["config"]["loss"]["temperature"]
-        assert (
-            study.get_trials()[number].params["loss.temperature"]
-            == trained
-            == float(run.data.params["loss.temperature"])
-        )
+        # Only trials of full length leave a model.
+        assert folder.exists() == (run.data.tags["kmcl.outcome"] == "completed")
+        for path in folder.glob("epoch-*/trial.json"):
+            assert json.loads(path.read_text())["config"]["loss"]["temperature"] == asked
+            num_kept += 1
+    assert 1 <= num_kept <= 3
 
 
 def test_a_second_start_finds_the_finished_search_and_shows_it(finished: Finished) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -43,6 +44,19 @@ def check_record(store: Path, search: str, expected: Story) -> None:
         assert {point.step: point.value for point in history} == expected[number][2]
 
 
+def check_on_loopback(pid: int) -> None:
+    """Whoever is on the same network finds no port of a search."""
+    search = psutil.Process(pid)
+    listening = {
+        (process.name(), connection.laddr.ip.removeprefix("::ffff:"))
+        for process in [search, *search.children(recursive=True)]
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {"gcs_server", "raylet"} <= {name for name, _ in listening}
+    assert {address for _, address in listening} == {"127.0.0.1"}, listening
+
+
 def test_two_searches_on_one_store_do_not_disturb_each_other(
     small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
 ) -> None:
@@ -51,7 +65,7 @@ def test_two_searches_on_one_store_do_not_disturb_each_other(
     try:
         for name in ("one", "other"):
             (tmp_path / name).mkdir()
-            file = small_search(tmp_path / name, small_manifest, epochs=3, trials=3)
+            file = small_search(tmp_path / name, small_manifest, epochs=12, trials=3)
             file.write_text(file.read_text().replace("name: small", f"name: {name}"))
             with (tmp_path / f"{name}.txt").open("w") as log:
                 processes[name] = subprocess.Popen(
@@ -61,6 +75,7 @@ def test_two_searches_on_one_store_do_not_disturb_each_other(
         while not list(store.glob("checkpoints/one/*/epoch-*")):
             assert time.monotonic() < deadline and processes["one"].poll() is None, (tmp_path / "one.txt").read_text()
             time.sleep(0.2)
+        check_on_loopback(processes["one"].pid)
         again = subprocess.run(
             command(tmp_path / "one" / "small.yaml", store),
             capture_output=True,

@@ -11,7 +11,7 @@ import ray
 
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.search.cluster import LOOPBACK, WORKER_ENVIRONMENT
+from kmcl_platform.search.cluster import WORKER_ENVIRONMENT
 from kmcl_platform.search.worker_group import Message, WorkerGroup
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ NUM_EPOCHS = 3
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerGroup]:
     ray.init(
-        address="local", num_cpus=2, _node_ip_address=LOOPBACK, log_to_driver=False,
+        address="local", num_cpus=2, log_to_driver=False,
         runtime_env={"env_vars": WORKER_ENVIRONMENT},
     )  # fmt: skip
     group = WorkerGroup(Resources(workers_per_trial=2), tmp_path_factory.mktemp("ray"))
