@@ -3,9 +3,7 @@
 Nothing of a search that a live process owns is touched.
 """
 
-import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.config.store import Store
+from kmcl_platform.config.store import Store, check_room
+from kmcl_platform.errors import StoreError
 from kmcl_platform.search.lock import SearchLock
 from kmcl_platform.search.study import VALUES
 from kmcl_platform.tracking.leaderboard import list_searches
@@ -48,19 +47,15 @@ def examine(store: Store) -> list[Finding]:
             findings += _check_runs(store, search)
             findings += _check_study(store, search)
     findings += _check_checkpoints(store)
-    findings += _check_ray_folders(store, searches)
     return findings
 
 
 def _check_writable(store: Store) -> Iterator[Finding]:
     try:
-        with tempfile.NamedTemporaryFile(dir=store.root) as probe:
-            probe.write(b"x" * 4096)
-            probe.flush()
-    except OSError as error:
-        yield Finding(
-            f"{store.root}: cannot be written to: {error.strerror}", "make room, or let this user write there"
-        )
+        check_room(store.root)
+    except StoreError as error:
+        problem, _, remedy = str(error).partition("; valid: ")
+        yield Finding(problem, remedy)
 
 
 def _check_runs(store: Store, search: str) -> Iterator[Finding]:
@@ -118,20 +113,6 @@ def _check_checkpoints(store: Store) -> Iterator[Finding]:
                 "delete them",
                 _deleter(orphans),
             )
-
-
-def _check_ray_folders(store: Store, searches: list[str]) -> Iterator[Finding]:
-    """Ray's own bookkeeping, of which nothing is ever read again."""
-    if any(SearchLock(store.root, search).owner() is not None for search in searches):
-        return
-    folders = [path for path in (store.root / "ray").glob("*/") if re.fullmatch(r".+-\d{15,}", path.name)]
-    if folders:
-        yield Finding(
-            f"{store.root / 'ray'}: {_count(folders, 'folder')} of Ray's bookkeeping from ended searches "
-            f"({_megabytes(folders)} MB)",
-            "delete them",
-            _deleter(folders),
-        )
 
 
 def _load_study(store: Store, search: str) -> optuna.Study | None:

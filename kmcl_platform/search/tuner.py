@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,15 @@ from rich.console import Console
 from kmcl_platform.config.arms import expand_arms, to_yaml
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
-from kmcl_platform.config.store import Store
+from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.data.catalog import open_manifest
-from kmcl_platform.errors import ClusterError, DataError
+from kmcl_platform.errors import ClusterError, DataError, StoreError
 from kmcl_platform.search.lock import SearchLock
+from kmcl_platform.search.record import close_record, finish_record, reconcile
 from kmcl_platform.search.study import DurableStudy
 from kmcl_platform.search.view import SearchView
+from kmcl_platform.tracking.runs import SearchOutcome
+from kmcl_platform.tracking.trouble import find_trouble
 
 WORKER_ENVIRONMENT = {
     # How often Train looks at its workers, in seconds: it bounds how late an epoch's report is noticed.
@@ -77,18 +81,24 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
         DataError: the data cannot be used.
         ResourceError: a trial does not fit on the cluster.
         SearchError: the search is running elsewhere, or was begun with another definition.
+        StoreError: the store cannot be written to; what was finished is kept, and the same call goes on from there.
         ClusterError: the cluster cannot be reached.
     """
     content = read_bytes(path)
     file = parse_search_file(content, str(path))
-    _check_data(file, store)
-    store.root.mkdir(parents=True, exist_ok=True)
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
-    for search, own_content in searches:
-        summaries.append(_run_or_find(search, own_content, str(path), store, console, address))
-        if summaries[-1].interrupted:
-            break
+    try:
+        _check_data(file, store)
+        check_room(store.root)
+        for search, own_content in searches:
+            summaries.append(_run_or_find(search, own_content, str(path), store, console, address))
+            if summaries[-1].interrupted:
+                break
+    except Exception as error:
+        if trouble := find_trouble(error, store):
+            raise trouble from None
+        raise
     return summaries
 
 
@@ -98,6 +108,7 @@ def _run_or_find(
     with SearchLock(store.root, file.name):
         study = DurableStudy(store.study_url, file)
         if reason := study.end_of_budget():
+            finish_record(store, study, file.name)
             return SearchSummary(file.name, interrupted=False, already_finished=True, reason=reason, seconds={})
         return _run(file, content, origin, store, study, console, address)
 
@@ -122,27 +133,35 @@ def _run(
         finally:
             runs = opening.result()
     clock.lap("start")
-    outcome = "failed"
+    outcome: SearchOutcome = "failed"
+    trouble: StoreError | None = None
     try:
         with SearchView(file, console, study.verdicts(), study.best_value()) as view:
             from kmcl_platform.search.driver import SearchDriver
 
             driver = SearchDriver(file, store, study, runs, view)
-            driver.reconcile()
+            reconcile(study, runs)
             study.ledger.start()
             view.say(
                 f"search {file.name}: {file.budget.trials} trials of at most {file.base.num_epochs} epochs, "
                 f"{study.num_finished()} already finished; {concurrency} at once, "
                 f"{file.resources.workers_per_trial} workers each (the first takes about half a minute to start)"
             )
-            _tune(file, store, driver, concurrency)
+            _tune(file, driver, concurrency)
+        if driver.trouble:
+            raise driver.trouble
         clock.lap("trials")
         outcome = "finished" if study.end_of_budget() else "interrupted"
     except KeyboardInterrupt:
         outcome = "interrupted"
+    except Exception as error:
+        trouble = find_trouble(error, store)
+        raise
     finally:
-        runs.end(outcome)
-        _stop_ray()
+        try:
+            close_record(store, runs, outcome, trouble)
+        finally:
+            _stop_ray()
     clock.lap("end")
     reason = "" if outcome == "interrupted" else study.end_of_budget() or ""
     return SearchSummary(
@@ -150,7 +169,7 @@ def _run(
     )
 
 
-def _tune(file: SearchFile, store: Store, driver: Any, concurrency: int) -> None:
+def _tune(file: SearchFile, driver: Any, concurrency: int) -> None:
     from ray import tune
 
     from kmcl_platform.search.resources import TRIAL_ACTOR
@@ -159,23 +178,25 @@ def _tune(file: SearchFile, store: Store, driver: Any, concurrency: int) -> None
     # A job that is stopped, or a machine that shuts down, sends SIGTERM: the same orderly end as Ctrl-C.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    tuner = tune.Tuner(
-        tune.with_resources(WarmTrial, TRIAL_ACTOR),
-        tune_config=tune.TuneConfig(
-            search_alg=driver,
-            num_samples=-1,
-            max_concurrent_trials=concurrency,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name=f"{file.name}-{time.time_ns()}",
-            storage_path=str(store.root / "ray"),
-            stop=driver,
-            failure_config=tune.FailureConfig(max_failures=3),
-            verbose=0,
-        ),
-    )
-    tuner.fit()
+    # Tune's own snapshots are never read again: the store, which may fill up, is spared them.
+    with tempfile.TemporaryDirectory(prefix="kmcl-tune-", ignore_cleanup_errors=True) as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(WarmTrial, TRIAL_ACTOR),
+            tune_config=tune.TuneConfig(
+                search_alg=driver,
+                num_samples=-1,
+                max_concurrent_trials=concurrency,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=file.name,
+                storage_path=scratch,
+                stop=driver,
+                failure_config=tune.FailureConfig(max_failures=3),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
 
 
 def _open_runs(store: Store, file: SearchFile, content: bytes, origin: str) -> Any:
