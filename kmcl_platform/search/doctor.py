@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.lock import SearchLock
-from kmcl_platform.search.study import VALUES
 from kmcl_platform.tracking.leaderboard import list_searches
 from kmcl_platform.tracking.runs import SearchRuns
 
@@ -75,24 +74,10 @@ def _check_study(store: Store, search: str) -> Iterator[Finding]:
         yield Finding(f"search {search}: its Optuna study is not in {store.root}", "kmcl search FILE begins it anew")
         return
     running = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
-    half_asked = [trial for trial in running if VALUES not in trial.user_attrs]
-    open_trials = [trial for trial in running if VALUES in trial.user_attrs]
-
-    def close_half_asked() -> None:
-        for trial in half_asked:
-            study.tell(trial.number, state=TrialState.FAIL)
-
-    if half_asked:
+    if running:
+        reached = ", ".join(f"{trial.number} after epoch {trial.last_step or 0}" for trial in running)
         yield Finding(
-            f"search {search}: {_count(half_asked, 'trial')} left half-asked by a killed driver (trial "
-            f"{_numbers(half_asked)})",
-            "end them as FAIL; they do not count against the budget",
-            close_half_asked,
-        )
-    if open_trials:
-        reached = ", ".join(f"{trial.number} after epoch {trial.last_step or 0}" for trial in open_trials)
-        yield Finding(
-            f"search {search}: {_count(open_trials, 'trial')} open with no process that trains them (trial {reached})",
+            f"search {search}: {_count(running, 'trial')} open with no process that trains them (trial {reached})",
             "kmcl search FILE goes on with them from their checkpoints",
         )
 
@@ -136,10 +121,6 @@ def _deleter(folders: list[Path]) -> Callable[[], None]:
 
 def _count(things: list[FrozenTrial] | list[Path] | list[str], name: str) -> str:
     return f"1 {name} is" if len(things) == 1 else f"{len(things)} {name}s are"
-
-
-def _numbers(trials: list[FrozenTrial]) -> str:
-    return ", ".join(str(trial.number) for trial in trials)
 
 
 def _some(names: list[str]) -> str:
