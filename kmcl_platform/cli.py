@@ -43,16 +43,33 @@ def search(file: Path, address: str | None, folder: Path, tracking_uri: str | No
     """Run the search that FILE describes, or each of its arms in turn; or continue it where it stopped."""
     from kmcl_platform.search.tuner import run_search
 
+    _show_search(run_search, file, address, folder, tracking_uri, f"kmcl search {file}{_store_words(folder)}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@_store_options
+def resume(name: str, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Continue search NAME (of a file with arms: one arm) from the file kept in its record."""
+    from kmcl_platform.search.tuner import resume_search
+
+    _show_search(resume_search, name, address, folder, tracking_uri, f"kmcl resume {name}{_store_words(folder)}")
+
+
+def _show_search(
+    run: Any, what: Path | str, address: str | None, folder: Path, tracking_uri: str | None, again: str
+) -> None:
+    """Run a search, say how it ended, and if it was stopped how to go on."""
     console = Console()
     store = _open(folder, tracking_uri)
     try:
-        summaries = run_search(file, store, console, address=address)
+        summaries = run(what, store, console, address=address)
     except KeyboardInterrupt:
-        click.echo(f"stopped; to go on: kmcl search {file}{_store_words(folder)}", err=True)
+        click.echo(f"stopped; to go on: {again}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     for summary in summaries:
         if summary.interrupted:
-            again = f"kmcl search {file}{_store_words(folder)}"
             click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: {again}")
             sys.exit(EXIT_INTERRUPTED)
         if summary.already_finished:

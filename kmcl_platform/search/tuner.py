@@ -23,6 +23,7 @@ from kmcl_platform.search.lock import SearchLock
 from kmcl_platform.search.record import close_record, finish_record, reconcile
 from kmcl_platform.search.study import DurableStudy
 from kmcl_platform.search.view import SearchView
+from kmcl_platform.tracking.leaderboard import read_latest_file
 from kmcl_platform.tracking.runs import SearchOutcome
 from kmcl_platform.tracking.trouble import find_trouble
 
@@ -84,15 +85,39 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
         StoreError: the store cannot be written to; what was finished is kept, and the same call goes on from there.
         ClusterError: the cluster cannot be reached.
     """
-    content = read_bytes(path)
-    file = parse_search_file(content, str(path))
+    return _run_searches(read_bytes(path), str(path), store, console, address)
+
+
+def resume_search(search: str, store: Store, console: Console, *, address: str | None = None) -> list[SearchSummary]:
+    """Continue a search of the store from the file that its record holds, the latest that it ran with.
+
+    Args:
+        search: its name; of a file with arms, that of one arm.
+        store: where it is kept.
+        console: where progress is shown.
+        address: as for `run_search`.
+
+    Returns:
+        How the search ended, alone in the list.
+
+    Raises:
+        SearchError: there is no such store or search, and as for `run_search`, like the other errors.
+    """
+    content = read_latest_file(store, search)
+    return _run_searches(content, f"the file of search {search!r}", store, console, address)
+
+
+def _run_searches(
+    content: bytes, origin: str, store: Store, console: Console, address: str | None
+) -> list[SearchSummary]:
+    file = parse_search_file(content, origin)
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
     try:
         _check_data(file, store)
         check_room(store.root)
         for search, own_content in searches:
-            summaries.append(_run_or_find(search, own_content, str(path), store, console, address))
+            summaries.append(_run_or_find(search, own_content, origin, store, console, address))
             if summaries[-1].interrupted:
                 break
     except Exception as error:
