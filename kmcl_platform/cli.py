@@ -1,6 +1,5 @@
 """The command line. Heavy imports stand inside the commands, so that --help is instant."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from kmcl_platform import __version__
+from kmcl_platform import __version__, cli_cluster
+from kmcl_platform.cli_options import DEFAULT_STORE
+from kmcl_platform.cli_options import open_store as _open
+from kmcl_platform.cli_options import store_options as _store_options
 from kmcl_platform.errors import KmclError, ResourceError
 
 EXIT_USER_ERROR = 2
 EXIT_GATE_FAILED = 3
 EXIT_INTERRUPTED = 130
-DEFAULT_STORE = "kmcl_store"
 
 
 class _Group(click.Group):
@@ -26,30 +27,6 @@ class _Group(click.Group):
         except KmclError as error:
             click.echo(f"kmcl: {error}", err=True)
             ctx.exit(EXIT_USER_ERROR)
-
-
-def _store_options(command: Any) -> Any:
-    command = click.option(
-        "--tracking-uri",
-        envvar="KMCL_TRACKING_URI",
-        help="MLflow tracking server or database [default: SQLite in the store].",
-    )(command)
-    return click.option(
-        "--store",
-        "folder",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=DEFAULT_STORE,
-        show_default=True,
-        envvar="KMCL_STORE",
-        help="Folder that keeps studies, runs, checkpoints and models.",
-    )(command)
-
-
-def _open(folder: Path, tracking_uri: str | None) -> Any:
-    from kmcl_platform.config.store import open_store
-
-    # Not an option: only a cluster's head keeps its studies elsewhere, and there it is said once for all commands.
-    return open_store(folder, tracking_uri, os.environ.get("KMCL_STUDY_URL"))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,16 +43,33 @@ def search(file: Path, address: str | None, folder: Path, tracking_uri: str | No
     """Run the search that FILE describes, or each of its arms in turn; or continue it where it stopped."""
     from kmcl_platform.search.tuner import run_search
 
+    _show_search(run_search, file, address, folder, tracking_uri, f"kmcl search {file}{_store_words(folder)}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@_store_options
+def resume(name: str, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Continue search NAME (of a file with arms: one arm) from the file kept in its record."""
+    from kmcl_platform.search.tuner import resume_search
+
+    _show_search(resume_search, name, address, folder, tracking_uri, f"kmcl resume {name}{_store_words(folder)}")
+
+
+def _show_search(
+    run: Any, what: Path | str, address: str | None, folder: Path, tracking_uri: str | None, again: str
+) -> None:
+    """Run a search, say how it ended, and if it was stopped how to go on."""
     console = Console()
     store = _open(folder, tracking_uri)
     try:
-        summaries = run_search(file, store, console, address=address)
+        summaries = run(what, store, console, address=address)
     except KeyboardInterrupt:
-        click.echo(f"stopped; to go on: kmcl search {file}{_store_words(folder)}", err=True)
+        click.echo(f"stopped; to go on: {again}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     for summary in summaries:
         if summary.interrupted:
-            again = f"kmcl search {file}{_store_words(folder)}"
             click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: {again}")
             sys.exit(EXIT_INTERRUPTED)
         if summary.already_finished:
@@ -230,85 +224,8 @@ def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | Non
         click.echo(f"next: kmcl doctor --fix{again}")
 
 
-_address_option = click.option(
-    "--address", required=True, envvar="RAY_API_SERVER_ADDRESS", help="Ray's job server: http://HOST:8265."
-)
-
-
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@_address_option
-@click.option("--follow", is_flag=True, help="Stream the job's output until it ends.")
-@click.option(
-    "--secret",
-    "secrets",
-    multiple=True,
-    metavar="NAME",
-    help="Environment variable to hand to the search's driver, unseen; may be repeated.",
-)
-@_store_options
-def submit(
-    file: Path, address: str, follow: bool, secrets: tuple[str, ...], folder: Path, tracking_uri: str | None
-) -> None:
-    """Send the search in FILE to a Ray cluster as a job; --store is a folder that the cluster's nodes see."""
-    from kmcl_platform.search.jobs import Jobs
-    from kmcl_platform.search.submit import submit_search
-
-    store = _open(folder, tracking_uri)
-    job_id = submit_search(file, address, store, tracking_uri, secret_names=secrets, say=click.echo)
-    cluster = Jobs(address)
-    click.echo(f"job {job_id} submitted to {address}")
-    click.echo(f"  dashboard   {cluster.link(job_id)}")
-    click.echo(f"  logs        kmcl logs {job_id} --follow --address {address}")
-    click.echo(f"  stop        kmcl stop {job_id} --address {address}")
-    if follow and not cluster.follow(job_id, click.echo):
-        sys.exit(1)
-
-
-@main.command()
-@_address_option
-def jobs(address: str) -> None:
-    """List the searches that were submitted to a Ray cluster, the latest first."""
-    from rich.table import Table
-
-    from kmcl_platform.search.jobs import Jobs
-
-    table = Table(box=None)
-    for name in ("job", "search", "status", "started"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("message")
-    for job in Jobs(address).list():
-        started = job.started.astimezone().strftime("%Y-%m-%d %H:%M") if job.started else "-"
-        table.add_row(job.job_id, job.search, job.status, started, job.message)
-    Console().print(table if table.row_count else "no jobs yet; next: kmcl submit FILE")
-
-
-@main.command()
-@click.argument("job_id", metavar="ID")
-@_address_option
-@click.option("--follow", is_flag=True, help="Go on until the job ends.")
-def logs(job_id: str, address: str, follow: bool) -> None:
-    """Print what job ID has printed."""
-    from kmcl_platform.search.jobs import Jobs
-
-    cluster = Jobs(address)
-    if not follow:
-        click.echo(cluster.logs(job_id), nl=False)
-    elif not cluster.follow(job_id, click.echo):
-        sys.exit(1)
-
-
-@main.command()
-@click.argument("job_id", metavar="ID")
-@_address_option
-def stop(job_id: str, address: str) -> None:
-    """Stop job ID in good order: its trials keep their checkpoints, and its search can go on."""
-    from kmcl_platform.search.jobs import Jobs
-    from kmcl_platform.search.submit import STOP_SECONDS
-
-    status = Jobs(address).stop(job_id, seconds=STOP_SECONDS + 30)
-    going_on = "; nothing is lost. To go on: kmcl submit with the same file and store" if status == "STOPPED" else ""
-    click.echo(f"job {job_id}: {status}{going_on}")
+for command in (cli_cluster.submit, cli_cluster.jobs, cli_cluster.logs, cli_cluster.stop):
+    main.add_command(command)
 
 
 def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:

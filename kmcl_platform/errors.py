@@ -5,6 +5,7 @@
     ├── DataError             a dataset, manifest or image that cannot be used
     ├── ResourceError         the cluster cannot run what the search file asks for
     ├── SearchError           a search that does not exist, or cannot do what was asked of it
+    ├── StoreError            the store cannot be written: a full disk, a server or a database that does not answer
     ├── RegistryError         a model or alias that does not exist, or a model that cannot be promoted
     ├── ClusterError          a Ray cluster that cannot be reached or refuses us
     └── Diverged              a trial whose loss is no longer finite; ends the trial, never the search
@@ -31,6 +32,10 @@ class ResourceError(KmclError):
 
 class SearchError(KmclError):
     """A search is unknown, or not in a state for what was asked."""
+
+
+class StoreError(KmclError):
+    """The store cannot be written to for now; once that is mended, the same command goes on."""
 
 
 class RegistryError(KmclError):

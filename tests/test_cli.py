@@ -18,7 +18,9 @@ def run(*words: str | Path) -> Result:
 def test_help_names_every_command() -> None:
     shown = run("--help")
     assert shown.exit_code == 0
-    for command in ("plan", "search", "leaderboard", "promote", "predict", "ui", "submit"):
+    for command in (
+        "plan", "search", "resume", "leaderboard", "promote", "predict", "ui", "submit", "jobs", "logs", "stop"
+    ):  # fmt: skip
         assert f"  {command} " in shown.output
 
 
@@ -64,7 +66,7 @@ def test_data_that_is_not_there_is_one_line(small_search: Callable[..., Path], t
     assert len(answer.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", [("leaderboard", "digits"), ("promote", "digits"), ("ui",)])
+@pytest.mark.parametrize("words", [("resume", "digits"), ("leaderboard", "digits"), ("promote", "digits"), ("ui",)])
 def test_a_store_that_is_not_there_is_not_made(words: tuple[str, ...], tmp_path: Path) -> None:
     answer = run(*words, "--store", tmp_path / "store")
     assert answer.exit_code == 2

@@ -1,7 +1,16 @@
 """Store: where a search's three views live."""
 
+import errno
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from kmcl_platform.errors import StoreError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a disk, or of a user's share of it, that is full."""
+
+PROBE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,28 @@ def open_store(root: Path, tracking_uri: str | None = None, study_url: str | Non
         tracking_uri=tracking_uri or _sqlite_url(root / "mlflow.db"),
         study_url=study_url or _sqlite_url(root / "optuna.db"),
     )
+
+
+def no_room(place: Path) -> StoreError:
+    """What the user is told when a disk is full."""
+    return StoreError(f"no space left in {place}; valid: make room, then the same command goes on")
+
+
+def check_room(root: Path) -> None:
+    """Make a folder if it is not there, write a little into it, and take that away again.
+
+    Raises:
+        StoreError: there is no room for it, or it must not be written to.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=root) as probe:
+            probe.write(bytes(PROBE_BYTES))
+            probe.flush()
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise no_room(root) from None
+        raise StoreError(f"{root}: cannot be written to: {error.strerror}; valid: a folder to write to") from None
 
 
 def _sqlite_url(path: Path) -> str:

@@ -3,18 +3,17 @@
 Nothing of a search that a live process owns is touched.
 """
 
-import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.config.store import Store
+from kmcl_platform.config.store import Store, check_room
+from kmcl_platform.errors import StoreError
 from kmcl_platform.search.lock import SearchLock
-from kmcl_platform.search.study import VALUES, load_study
+from kmcl_platform.search.study import load_study
 from kmcl_platform.tracking.leaderboard import list_searches
 from kmcl_platform.tracking.runs import SearchRuns
 
@@ -47,19 +46,15 @@ def examine(store: Store) -> list[Finding]:
             findings += _check_runs(store, search)
             findings += _check_study(store, search)
     findings += _check_checkpoints(store)
-    findings += _check_ray_folders(store, searches)
     return findings
 
 
 def _check_writable(store: Store) -> Iterator[Finding]:
     try:
-        with tempfile.NamedTemporaryFile(dir=store.root) as probe:
-            probe.write(b"x" * 4096)
-            probe.flush()
-    except OSError as error:
-        yield Finding(
-            f"{store.root}: cannot be written to: {error.strerror}", "make room, or let this user write there"
-        )
+        check_room(store.root)
+    except StoreError as error:
+        problem, _, remedy = str(error).partition("; valid: ")
+        yield Finding(problem, remedy)
 
 
 def _check_runs(store: Store, search: str) -> Iterator[Finding]:
@@ -79,24 +74,10 @@ def _check_study(store: Store, search: str) -> Iterator[Finding]:
         yield Finding(f"search {search}: its Optuna study is not in {store.root}", "kmcl search FILE begins it anew")
         return
     running = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
-    half_asked = [trial for trial in running if VALUES not in trial.user_attrs]
-    open_trials = [trial for trial in running if VALUES in trial.user_attrs]
-
-    def close_half_asked() -> None:
-        for trial in half_asked:
-            study.tell(trial.number, state=TrialState.FAIL)
-
-    if half_asked:
+    if running:
+        reached = ", ".join(f"{trial.number} after epoch {trial.last_step or 0}" for trial in running)
         yield Finding(
-            f"search {search}: {_count(half_asked, 'trial')} left half-asked by a killed driver (trial "
-            f"{_numbers(half_asked)})",
-            "end them as FAIL; they do not count against the budget",
-            close_half_asked,
-        )
-    if open_trials:
-        reached = ", ".join(f"{trial.number} after epoch {trial.last_step or 0}" for trial in open_trials)
-        yield Finding(
-            f"search {search}: {_count(open_trials, 'trial')} open with no process that trains them (trial {reached})",
+            f"search {search}: {_count(running, 'trial')} open with no process that trains them (trial {reached})",
             "kmcl search FILE goes on with them from their checkpoints",
         )
 
@@ -119,20 +100,6 @@ def _check_checkpoints(store: Store) -> Iterator[Finding]:
             )
 
 
-def _check_ray_folders(store: Store, searches: list[str]) -> Iterator[Finding]:
-    """Ray's own bookkeeping, of which nothing is ever read again."""
-    if any(SearchLock(store.root, search).owner() is not None for search in searches):
-        return
-    folders = [path for path in (store.root / "ray").glob("*/") if re.fullmatch(r".+-\d{15,}", path.name)]
-    if folders:
-        yield Finding(
-            f"{store.root / 'ray'}: {_count(folders, 'folder')} of Ray's bookkeeping from ended searches "
-            f"({_megabytes(folders)} MB)",
-            "delete them",
-            _deleter(folders),
-        )
-
-
 def _deleter(folders: list[Path]) -> Callable[[], None]:
     def delete() -> None:
         for folder in folders:
@@ -144,10 +111,6 @@ def _deleter(folders: list[Path]) -> Callable[[], None]:
 
 def _count(things: list[FrozenTrial] | list[Path] | list[str], name: str) -> str:
     return f"1 {name} is" if len(things) == 1 else f"{len(things)} {name}s are"
-
-
-def _numbers(trials: list[FrozenTrial]) -> str:
-    return ", ".join(str(trial.number) for trial in trials)
 
 
 def _some(names: list[str]) -> str:

@@ -5,6 +5,8 @@ study does. What the study knows is thus always in MLflow too, and what it does 
 restart (the workers repeat the reports of a trial that goes on), which MLflow's record takes without duplicates.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from ray.tune.stopper import Stopper
 from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
+from kmcl_platform.errors import StoreError
 from kmcl_platform.search.kept import drop_checkpoints
 from kmcl_platform.search.study import DurableStudy, Point, Verdict
 from kmcl_platform.search.view import SearchView
 from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
+from kmcl_platform.tracking.trouble import find_trouble
 
 
 class SearchDriver(Searcher, Stopper):
@@ -32,11 +36,18 @@ class SearchDriver(Searcher, Stopper):
         self._runs = runs
         self._view = view
         self._open: dict[str, Point] = {}
+        self.trouble: StoreError | None = None
+        """Why the search cannot go on: the store cannot be written. Trials that run then stay open."""
 
     # Searcher -----------------------------------------------------------------------------------------------------
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Tune's own says FINISHED
-        """The next trial, as the configuration of a `WarmTrial`."""
+        """The next trial, as the configuration of a `WarmTrial`; none where the store is in trouble."""
+        with self._watching():
+            return self._suggest(trial_id)
+        return None
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str:
         point = self._study.next_point()
         if point is None:
             return Searcher.FINISHED
@@ -51,7 +62,6 @@ class SearchDriver(Searcher, Stopper):
                 "data_dir": str(self._store.data),
             },
             "resources": self._file.resources.model_dump(),
-            "storage": str(self._store.root / "ray"),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -61,7 +71,8 @@ class SearchDriver(Searcher, Stopper):
         """
         point = self._open.get(trial_id)
         if point is not None and error:
-            self._settle(trial_id, point, "failed", "the process of the trial was lost repeatedly")
+            with self._watching():
+                self._settle(trial_id, point, "failed", "the process of the trial was lost repeatedly")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is durable by itself."""
@@ -73,10 +84,17 @@ class SearchDriver(Searcher, Stopper):
     # Stopper ------------------------------------------------------------------------------------------------------
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Take one result; True ends the trial."""
+        """Take one result; True ends the trial, or where the store is in trouble Tune's part in it."""
         point = self._open.get(trial_id)
-        if point is None:
+        if point is None or self.trouble is not None:
             return True
+        with self._watching():
+            return self._take(trial_id, point, result)
+        return True
+
+    def _take(self, trial_id: str, point: Point, result: dict[str, Any]) -> bool:
+        if "trouble" in result:
+            raise StoreError(result["trouble"])
         if "failure" in result:
             self._settle(trial_id, point, "failed", result["failure"])
             return True
@@ -100,29 +118,30 @@ class SearchDriver(Searcher, Stopper):
         return True
 
     def stop_all(self) -> bool:
-        """Whether the search's time is spent; trials that run then stay open. Else it ends when no point is left."""
-        return self._study.ledger.time_spent() is not None
+        """Whether the search's time is spent, or its store in trouble; trials that run then stay open.
 
-    def _drop_checkpoints(self) -> None:
-        drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)
-
-    def reconcile(self) -> None:
-        """Bring MLflow and the disk up to the study, where a former driver died before telling all."""
-        self._drop_checkpoints()
-        recorded = self._runs.trial_outcomes()
-        for number, verdict in self._study.verdicts().items():
-            if recorded.get(number) != verdict:
-                self._runs.begin_trial(number, self._study.config(number), baseline=self._study.is_baseline(number))
-                self._runs.end_trial(number, TrialOutcome(verdict), objective=self._study.value(number))
+        Else it ends when no point is left.
+        """
+        return self.trouble is not None or self._study.ledger.time_spent() is not None
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its parts into snapshots that are never restored; database connections cannot go there.
         return {}
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Keep trouble with the store for the end: raised inside Tune it would come out as an error of Tune's."""
+        try:
+            yield
+        except Exception as error:
+            self.trouble = find_trouble(error, self._store)
+            if self.trouble is None:
+                raise
 
     def _settle(self, trial_id: str, point: Point, verdict: Verdict, reason: str, value: float | None = None) -> None:
         self._open.pop(trial_id)
         self._runs.end_trial(point.number, TrialOutcome(verdict), reason, objective=value)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
         self._study.tell(point.number, verdict, value if verdict == "completed" else None)
-        self._drop_checkpoints()
+        drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)
         self._view.trial_ended(point.number, verdict, reason, value, self._study.best_value())

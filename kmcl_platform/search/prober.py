@@ -9,7 +9,7 @@ import ray
 from kmcl_platform.config.measurement import Measurement
 from kmcl_platform.config.search_file import Resources, SearchFile
 from kmcl_platform.config.store import Store
-from kmcl_platform.errors import ResourceError
+from kmcl_platform.errors import ResourceError, StoreError
 from kmcl_platform.search.corners import Corner, TriedCorner, to_config
 from kmcl_platform.search.worker_group import WorkerGroup
 
@@ -35,10 +35,14 @@ class Prober:
         self._started = time.monotonic()
         self.start_seconds: float | None = None
         # A lost worker is not waited for again: on a sound machine it was memory that it lacked.
-        self._group = WorkerGroup(resources, scratch / "ray", max_starts=1)
+        self._group = WorkerGroup(resources, max_starts=1)
 
     def try_corner(self, file: SearchFile, corner: Corner) -> TriedCorner:
-        """Take a corner's first steps."""
+        """Take a corner's first steps.
+
+        Raises:
+            StoreError: the store's disk is full.
+        """
         self._group.begin(
             {
                 "number": 0,
@@ -50,6 +54,8 @@ class Prober:
         )
         message: Any = self._group.next_message()
         waited = time.monotonic() - self._started
+        if "trouble" in message:
+            raise StoreError(message["trouble"])
         if "failure" in message:
             self.start_seconds = self.start_seconds or waited
             return TriedCorner(corner, None, message["failure"])

@@ -66,7 +66,7 @@ class DurableStudy:
             load_if_exists=True,
         )
         _check_same_definition(self._study, file)
-        self._close_half_asked()
+        self._finish_asking()
         self._enqueue_baseline()
         self.ledger = Ledger(self._study, file)
         self._interrupted = [trial.number for trial in self._trials() if trial.state == TrialState.RUNNING]
@@ -79,9 +79,7 @@ class DurableStudy:
             return self._point(self._interrupted.pop(0))
         if len(self.counted()) >= self._file.budget.trials or self._without_improvement():
             return None
-        # Seeding by number makes a continued search ask what an undisturbed one would have asked.
-        seed = derive_seed(self._file.sampler.seed, "trial", len(self.counted()))
-        self._study.sampler = build_sampler(self._file.sampler, seed)
+        self._study.sampler = self._next_sampler()
         trial = self._study.ask()
         values = suggest_values(trial, self._file)
         # The mark that the point is whole: a trial without it was being asked when its driver died.
@@ -193,10 +191,31 @@ class DurableStudy:
             reached=frozen.last_step or 0,
         )
 
-    def _close_half_asked(self) -> None:
-        for trial in self._trials():
-            if trial.state == TrialState.RUNNING and VALUES not in trial.user_attrs:
-                self._study.tell(trial.number, state=TrialState.FAIL)
+    def _next_sampler(self) -> optuna.samplers.BaseSampler:
+        # Seeding by number makes a continued search ask what an undisturbed one would have asked.
+        return build_sampler(self._file.sampler, derive_seed(self._file.sampler.seed, "trial", len(self.counted())))
+
+    def _finish_asking(self) -> None:
+        """Ask the point whole whose driver died while it was asked: the same values, under the same number."""
+        for half in self._trials():
+            if half.state == TrialState.RUNNING and VALUES not in half.user_attrs:
+                values: dict[str, Any] = {}  # the baseline's are in its place in the queue
+                if not half.user_attrs.get(BASELINE):
+                    # A sampler that finds some of the values there would draw others for the rest, so all are asked of
+                    # a copy of the study in which this trial was not begun.
+                    copy = optuna.create_study(
+                        study_name=self._study.study_name,
+                        direction=self._study.direction,
+                        pruner=self._study.pruner,
+                        sampler=self._next_sampler(),
+                    )
+                    copy.add_trials([trial for trial in self._trials() if trial.number != half.number])
+                    values = suggest_values(copy.ask(), self._file)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    self._study.sampler = optuna.samplers.PartialFixedSampler(values, self._next_sampler())
+                trial = self._trial(half.number)
+                trial.set_user_attr(VALUES, suggest_values(trial, self._file))
 
     def _enqueue_baseline(self) -> None:
         if self._file.baseline and not self.counted():

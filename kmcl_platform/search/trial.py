@@ -1,6 +1,5 @@
 """The Tune trainable: one `step()` is one epoch of a trial, trained by a worker group that outlives the trial."""
 
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -12,15 +11,15 @@ from kmcl_platform.search.worker_group import Assignment, WorkerGroup
 class WarmTrial(tune.Trainable):
     """With `reuse_actors=True` Tune calls `setup` once an actor and `reset_config` for each later trial.
 
-    The configuration that Tune passes holds `assignment` (see `Assignment`), `resources` (of the search file) and
-    `storage` (a folder for Ray Train's own bookkeeping). A result holds `report` (an EpochReport's fields) or
-    `failure` (why the trial cannot go on), and `done`. A failing trial is a result, not an exception: an exception
-    would cost the actor and its warm group.
+    The configuration that Tune passes holds `assignment` (see `Assignment`) and `resources` (of the search file). A
+    result holds `report` (an EpochReport's fields), `failure` (why the trial cannot go on) or `trouble` (why no trial
+    can), and `done`. A failing trial is a result, not an exception: an exception would cost the actor and its warm
+    group.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the worker group and give it its first trial."""
-        self._group = WorkerGroup(Resources.model_validate(config["resources"]), Path(config["storage"]))
+        self._group = WorkerGroup(Resources.model_validate(config["resources"]))
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -31,8 +30,8 @@ class WarmTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Wait for the next epoch's report."""
         message = self._group.next_message()
-        failed = "failure" in message
-        return {**message, "done": failed or message["report"]["epoch"] == self._num_epochs}
+        ended = "report" not in message or message["report"]["epoch"] == self._num_epochs
+        return {**message, "done": ended}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
         """Nothing to keep: the workers write the trial's checkpoints themselves."""

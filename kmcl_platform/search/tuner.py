@@ -1,6 +1,7 @@
 """Run a search: Ray, Tune, the study and the record, put together."""
 
 import signal
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,18 +14,21 @@ from rich.console import Console
 from kmcl_platform.config.arms import expand_arms, to_yaml
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
-from kmcl_platform.config.store import Store
+from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.data.catalog import open_manifest
-from kmcl_platform.errors import DataError
+from kmcl_platform.errors import DataError, StoreError
 from kmcl_platform.search.cluster import start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.forecast_score import is_score_due, score_forecast
-from kmcl_platform.search.kept import kept_metrics, measure_checkpoints
+from kmcl_platform.search.kept import drop_checkpoints, kept_metrics, measure_checkpoints
 from kmcl_platform.search.lock import SearchLock
+from kmcl_platform.search.record import close_record, finish_record, reconcile
 from kmcl_platform.search.resources import count_concurrent_trials
 from kmcl_platform.search.study import DurableStudy
 from kmcl_platform.search.view import SearchView
 from kmcl_platform.tracking.database import locked
+from kmcl_platform.tracking.leaderboard import read_latest_file
 from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns
+from kmcl_platform.tracking.trouble import find_trouble
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,48 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
         DataError: the data cannot be used.
         ResourceError: a trial does not fit on the cluster.
         SearchError: the search is running elsewhere, or was begun with another definition.
+        StoreError: the store cannot be written to; what was finished is kept, and the same call goes on from there.
         ClusterError: the cluster cannot be reached.
     """
-    content = read_bytes(path)
-    file = parse_search_file(content, str(path))
-    check_data(file, store)
-    store.root.mkdir(parents=True, exist_ok=True)
+    return _run_searches(read_bytes(path), str(path), store, console, address)
+
+
+def resume_search(search: str, store: Store, console: Console, *, address: str | None = None) -> list[SearchSummary]:
+    """Continue a search of the store from the file that its record holds, the latest that it ran with.
+
+    Args:
+        search: its name; of a file with arms, that of one arm.
+        store: where it is kept.
+        console: where progress is shown.
+        address: as for `run_search`.
+
+    Returns:
+        How the search ended, alone in the list.
+
+    Raises:
+        SearchError: there is no such store or search, and as for `run_search`, like the other errors.
+    """
+    content = read_latest_file(store, search)
+    return _run_searches(content, f"the file of search {search!r}", store, console, address)
+
+
+def _run_searches(
+    content: bytes, origin: str, store: Store, console: Console, address: str | None
+) -> list[SearchSummary]:
+    file = parse_search_file(content, origin)
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
-    for search, own_content in searches:
-        summaries.append(_run_or_find(search, own_content, str(path), store, console, address))
-        if summaries[-1].interrupted:
-            break
+    try:
+        check_data(file, store)
+        check_room(store.root)
+        for search, own_content in searches:
+            summaries.append(_run_or_find(search, own_content, origin, store, console, address))
+            if summaries[-1].interrupted:
+                break
+    except Exception as error:
+        if trouble := find_trouble(error, store):
+            raise trouble from None
+        raise
     return summaries
 
 
@@ -88,6 +122,7 @@ def _run_or_find(
         with locked(store):  # two searches that begin a store at once would both make Optuna's tables
             study = DurableStudy(store.study_url, file)
         if reason := study.end_of_budget():
+            finish_record(store, study, file.name)
             if is_score_due(store, file.name):
                 # The driver was killed after the search's last trial.
                 _score(file, store, study, SearchRuns.reopen(store, file.name), console)
@@ -116,26 +151,35 @@ def _run(
             runs = opening.result()
     clock.lap("start")
     outcome: SearchOutcome = "failed"
+    trouble: StoreError | None = None
     try:
         with SearchView(file, console, study.verdicts(), study.best_value()) as view:
             from kmcl_platform.search.driver import SearchDriver
 
             driver = SearchDriver(file, store, study, runs, view)
-            driver.reconcile()
+            reconcile(study, runs)
+            drop_checkpoints(store, file.name, study, keep=file.budget.checkpoints)
             study.ledger.start()
             view.say(
                 f"search {file.name}: {file.budget.trials} trials of at most {file.base.num_epochs} epochs, "
                 f"{study.num_finished()} already finished; {concurrency} at once, "
                 f"{file.resources.workers_per_trial} workers each (the first takes about half a minute to start)"
             )
-            _tune(file, store, driver, concurrency)
+            _tune(file, driver, concurrency)
+        if driver.trouble:
+            raise driver.trouble
         clock.lap("trials")
         outcome = "finished" if study.end_of_budget() else "interrupted"
     except KeyboardInterrupt:
         outcome = "interrupted"
+    except Exception as error:
+        trouble = find_trouble(error, store)
+        raise
     finally:
-        runs.end(outcome)
-        stop_ray()
+        try:
+            close_record(store, runs, outcome, trouble)
+        finally:
+            stop_ray()
     runs.log_totals(kept_metrics(measure_checkpoints(store, file.name)))
     if outcome == "finished":
         _score(file, store, study, runs, console)
@@ -151,7 +195,7 @@ def _score(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _tune(file: SearchFile, store: Store, driver: Any, concurrency: int) -> None:
+def _tune(file: SearchFile, driver: Any, concurrency: int) -> None:
     from ray import tune
 
     from kmcl_platform.search.resources import TRIAL_ACTOR
@@ -160,23 +204,25 @@ def _tune(file: SearchFile, store: Store, driver: Any, concurrency: int) -> None
     # A job that is stopped, or a machine that shuts down, sends SIGTERM: the same orderly end as Ctrl-C.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    tuner = tune.Tuner(
-        tune.with_resources(WarmTrial, TRIAL_ACTOR),
-        tune_config=tune.TuneConfig(
-            search_alg=driver,
-            num_samples=-1,
-            max_concurrent_trials=concurrency,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name=f"{file.name}-{time.time_ns()}",
-            storage_path=str(store.root / "ray"),
-            stop=driver,
-            failure_config=tune.FailureConfig(max_failures=3),
-            verbose=0,
-        ),
-    )
-    tuner.fit()
+    # Tune's own snapshots are never read again: the store, which may fill up, is spared them.
+    with tempfile.TemporaryDirectory(prefix="kmcl-tune-", ignore_cleanup_errors=True) as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(WarmTrial, TRIAL_ACTOR),
+            tune_config=tune.TuneConfig(
+                search_alg=driver,
+                num_samples=-1,
+                max_concurrent_trials=concurrency,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=file.name,
+                storage_path=scratch,
+                stop=driver,
+                failure_config=tune.FailureConfig(max_failures=3),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
 
 
 def check_data(file: SearchFile, store: Store) -> None:

@@ -16,6 +16,7 @@ which is not passed on twice, and gets the verdict that was meant for it.
 
 import asyncio
 import gc
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ import ray
 from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.errors import ConfigError, Diverged, KmclError
+from kmcl_platform.errors import ConfigError, Diverged, KmclError, StoreError
 
 MAX_STARTS_WITHOUT_PROGRESS = 3
 """Group starts that a trial may cause without finishing another epoch; then the trial is at fault and fails."""
@@ -46,10 +47,11 @@ class Assignment(TypedDict):
 
 
 class Message(TypedDict, total=False):
-    """What the workers say of a trial: the report of an epoch, why the trial failed, or what a probe measured."""
+    """What the workers say: a trial's epoch, why it failed, why no trial can go on, or what a probe measured."""
 
     report: dict[str, Any]
     failure: str
+    trouble: str
     measurement: dict[str, Any]
 
 
@@ -144,6 +146,13 @@ class MailboxState:
         async with self._changed:
             self._end(place, {"measurement": measurement})
 
+    async def halt(self, place: int, reason: str) -> None:
+        """Say that neither this trial nor another can go on for now; the trial is not at fault and stays open."""
+        async with self._changed:
+            if self._is_current(place):
+                self._outbox.append({"trouble": reason})
+                self._changed.notify_all()
+
     async def note_error(self, reason: str) -> None:
         """Remember why a worker is about to die."""
         self._last_error = reason
@@ -164,11 +173,11 @@ Mailbox = ray.remote(num_cpus=0)(MailboxState)
 class WorkerGroup:
     """The trial actor's handle on its mailbox and its Ray Train workers."""
 
-    def __init__(self, resources: Resources, storage: Path, *, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
+    def __init__(self, resources: Resources, *, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
         """Start the workers; returns at once, while they start."""
         self._mailbox: Any = Mailbox.remote(max_starts)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(resources, storage), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(resources,), daemon=True)
         self._thread.start()
         self._awaiting_verdict: int | None = None
 
@@ -202,7 +211,12 @@ class WorkerGroup:
         ray.get(self._mailbox.close.remote())
         self._thread.join(JOIN_SECONDS)
 
-    def _run(self, resources: Resources, storage: Path) -> None:
+    def _run(self, resources: Resources) -> None:
+        # Train wants a folder, in which it keeps nothing that is read again: the store is spared it.
+        with tempfile.TemporaryDirectory(prefix="kmcl-train-", ignore_cleanup_errors=True) as scratch:
+            self._serve(resources, scratch)
+
+    def _serve(self, resources: Resources, scratch: str) -> None:
         # Imported here: this module is also loaded by the driver, which needs neither torch nor Ray Train.
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
@@ -223,7 +237,7 @@ class WorkerGroup:
             ),
             run_config=RunConfig(
                 name=f"workers-{time.time_ns()}",
-                storage_path=str(storage),
+                storage_path=scratch,
                 # Lost workers are always replaced; the mailbox fails a trial that keeps losing them.
                 failure_config=FailureConfig(max_failures=-1),
             ),
@@ -286,6 +300,9 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
         # Raised on every worker alike: the group is whole and takes the next trial.
         if workers.is_first:
             ray.get(mailbox.fail.remote(place, str(error)))
+    except StoreError as error:
+        ray.get(mailbox.halt.remote(place, str(error)))
+        raise
     except (RuntimeError, OSError, ray.exceptions.RayError) as error:
         if is_out_of_memory(error):
             fail_and_leave(error)

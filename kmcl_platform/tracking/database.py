@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import SearchError, StoreError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +53,8 @@ def connect(store: Store) -> "MlflowClient":
     """Open MLflow for reading and writing; prepares the store first.
 
     Raises:
-        SearchError: as `prepare_store`, or nothing answers at the address as MLflow does.
+        SearchError: as `prepare_store`, or the address is not MLflow's.
+        StoreError: nothing answers at the address.
     """
     prepare_store(store)
     return _open(store)
@@ -63,7 +64,8 @@ def connect_to_read(store: Store) -> "MlflowClient":
     """Open MLflow, creating nothing on disk.
 
     Raises:
-        SearchError: the store does not exist yet, or nothing answers at the address as MLflow does.
+        SearchError: the store does not exist yet, or the address is not MLflow's.
+        StoreError: nothing answers at the address.
     """
     database = _sqlite_file(store)
     if database is not None and not _is_initialised(database):
@@ -139,6 +141,9 @@ def load_mlflow() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow  # noqa: F401
 
+    # It says every step of making a database, and prints with their traceback the errors that it raises anyway.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
 
 def _open(store: Store) -> "MlflowClient":
     load_mlflow()
@@ -146,8 +151,7 @@ def _open(store: Store) -> "MlflowClient":
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    if urlsplit(store.tracking_uri).scheme in SERVER_SCHEMES:
-        _check_answers(store)
+    check_answers(store)
     try:
         client = MlflowClient(tracking_uri=store.tracking_uri, registry_uri=store.tracking_uri)
         client.search_experiments(max_results=1)
@@ -157,8 +161,14 @@ def _open(store: Store) -> "MlflowClient":
     return client
 
 
-def _check_answers(store: Store) -> None:
-    """Refuse at once a server that is not there: MLflow's own retries would take minutes to say so."""
+def check_answers(store: Store) -> None:
+    """Refuse at once a server that is not there: MLflow's own retries would take minutes to say so.
+
+    Raises:
+        StoreError: the store is a server, and it does not answer.
+    """
+    if urlsplit(store.tracking_uri).scheme not in SERVER_SCHEMES:
+        return
     try:
         urllib.request.urlopen(_without_password(store.tracking_uri), timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError:
@@ -167,7 +177,9 @@ def _check_answers(store: Store) -> None:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
             return  # MLflow has its own settings for certificates
-        raise SearchError(f"{store_name(store)}: no MLflow server answers: {reason}") from None
+        raise StoreError(
+            f"{store_name(store)}: no MLflow server answers: {reason}; valid: the address of one that runs"
+        ) from None
 
 
 def _without_password(address: str) -> str:
@@ -218,14 +230,8 @@ def _initialise(store: Store, database: Path) -> None:
     building = database.with_name(f"{database.name}.building")
     building.unlink(missing_ok=True)
     database.parent.mkdir(parents=True, exist_ok=True)
-    log = logging.getLogger("mlflow.store.db.utils")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        tables = SqlAlchemyStore(f"sqlite:///{building}", store.artifacts.as_uri())
-        tables.engine.dispose()
-    finally:
-        log.setLevel(level)
+    tables = SqlAlchemyStore(f"sqlite:///{building}", store.artifacts.as_uri())
+    tables.engine.dispose()
     building.replace(database)
 
 

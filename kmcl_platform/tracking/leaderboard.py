@@ -19,6 +19,7 @@ from kmcl_platform.tracking.database import connect_to_read, find_runs, store_na
 from kmcl_platform.tracking.names import (
     BASELINE_TAG,
     EPOCHS,
+    LATEST_FILE_TAG,
     NUMBER_TAG,
     OBJECTIVE,
     OUTCOME_TAG,
@@ -97,14 +98,20 @@ def read_leaderboard(store: Store, search: str) -> Leaderboard:
         ConfigError: the search file of the record is not valid for this version of the platform.
     """
     client = connect_to_read(store)
-    experiment = client.get_experiment_by_name(search)
-    parents = find_runs(client, experiment.experiment_id, role="search", search=search) if experiment else []
-    if experiment is None or not parents:
-        there = ", ".join(_search_names(client)) or "none"
-        raise SearchError(f"{store_name(store)}: no search {search!r}; valid: {there}")
-    parent_id = parents[0].info.run_id
-    file = read_search_file_of(client, parent_id, search)
-    return build_leaderboard(client, file, experiment.experiment_id, parent_id)
+    parent = _find_parent(client, store, search)
+    file = read_search_file_of(client, parent.info.run_id, search)
+    return build_leaderboard(client, file, parent.info.experiment_id, parent.info.run_id)
+
+
+def read_latest_file(store: Store, search: str) -> bytes:
+    """The search file that a search last ran with, byte for byte.
+
+    Raises:
+        SearchError: there is no such store or search, or its record is not whole.
+    """
+    client = connect_to_read(store)
+    parent = _find_parent(client, store, search)
+    return read_artifact(client, parent.info.run_id, parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE))
 
 
 def read_search_file_of(client: "MlflowClient", parent_id: str, search: str) -> SearchFile:
@@ -189,6 +196,15 @@ def to_table(leaderboard: Leaderboard) -> Table:
             style="bold" if row.rank == 1 else "dim" if row.rank is None else None,
         )
     return table
+
+
+def _find_parent(client: "MlflowClient", store: Store, search: str) -> "Run":
+    experiment = client.get_experiment_by_name(search)
+    parents = find_runs(client, experiment.experiment_id, role="search", search=search) if experiment else []
+    if not parents:
+        there = ", ".join(_search_names(client)) or "none"
+        raise SearchError(f"{store_name(store)}: no search {search!r}; valid: {there}")
+    return parents[0]
 
 
 def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:

@@ -40,5 +40,7 @@ OBJECTIVE = "objective"
 BEST_OBJECTIVE = "best_objective"
 
 SEARCH_FILE = "search_file.yaml"
+LATEST_FILE_TAG = "kmcl.latest_file"
+"""On the parent run, once the search went on with another file than it began with: the artifact that holds it."""
 LEADERBOARD_FILE = "leaderboard.json"
 FORECAST_FILE = "forecast.json"

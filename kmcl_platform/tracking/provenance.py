@@ -3,16 +3,19 @@
 import platform
 import subprocess
 import tempfile
+from hashlib import sha256
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.tracking.database import write
-from kmcl_platform.tracking.names import SEARCH_FILE
+from kmcl_platform.tracking.leaderboard import read_artifact
+from kmcl_platform.tracking.names import LATEST_FILE_TAG, SEARCH_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 def record_search(client: "MlflowClient", run_id: str, file: SearchFile, content: bytes, origin: str) -> None:
@@ -22,6 +25,16 @@ def record_search(client: "MlflowClient", run_id: str, file: SearchFile, content
     parts = file.model_dump(include={"objective", "budget", "scheduler", "resources", "sampler"})
     params = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
     write(client, run_id, params=params, tags={"kmcl.origin": origin, **git_tags()})
+
+
+def record_continuation(client: "MlflowClient", parent: "Run", content: bytes) -> None:
+    """Keep the file that a search goes on with beside the one it began with, and say which is the latest."""
+    run_id, name = parent.info.run_id, SEARCH_FILE
+    if read_artifact(client, run_id, SEARCH_FILE) != content:
+        name = f"continued_with/{sha256(content).hexdigest()[:12]}.yaml"
+        log_bytes(client, run_id, content, name)
+    if parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE) != name:
+        client.set_tag(run_id, LATEST_FILE_TAG, name)
 
 
 def log_bytes(client: "MlflowClient", run_id: str, content: bytes, name: str) -> None:

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Literal
 
 from kmcl_platform.config.epoch_report import EpochReport
@@ -17,7 +16,6 @@ from kmcl_platform.tracking.leaderboard import (
     Leaderboard,
     build_leaderboard,
     count_outcomes,
-    read_artifact,
     read_leaderboard,
     read_search_file_of,
 )
@@ -35,14 +33,13 @@ from kmcl_platform.tracking.names import (
     REASON_TAG,
     ROLE_TAG,
     RUNNING,
-    SEARCH_FILE,
     SEARCH_TAG,
     STATUS,
     TRIAL_TAG,
     WALL_SECONDS,
     TrialOutcome,
 )
-from kmcl_platform.tracking.provenance import log_bytes, record_search
+from kmcl_platform.tracking.provenance import record_continuation, record_search
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -108,8 +105,8 @@ class SearchRuns:
             if RECORDED_TAG not in parent.data.tags:
                 record_search(client, parent_id, file, content, origin)
                 client.set_tag(parent_id, RECORDED_TAG, "true")
-            elif read_artifact(client, parent_id, SEARCH_FILE) != content:
-                log_bytes(client, parent_id, content, f"continued_with/{sha256(content).hexdigest()[:12]}.yaml")
+            else:
+                record_continuation(client, parent, content)
         return cls(store, client, file, experiment_id, parent_id)
 
     @classmethod

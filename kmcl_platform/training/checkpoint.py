@@ -1,5 +1,6 @@
 """Checkpoints: a folder an epoch (`checkpoint_folder.py`), written whole or not at all."""
 
+import io
 import json
 import os
 import shutil
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from kmcl_platform.config.epoch_report import EpochReport
+from kmcl_platform.config.store import NO_ROOM, no_room
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.training.checkpoint_folder import AVERAGE, MODEL, OPTIMIZER, TRIAL
 
@@ -35,23 +37,33 @@ def write_checkpoint(
 ) -> Path:
     """Write the checkpoint of `state.epoch`, then remove older ones.
 
-    A process killed at any moment leaves either the former checkpoint or the new one.
+    A process killed at any moment leaves either the former checkpoint or the new one; so does a disk that is full.
+
+    Raises:
+        StoreError: the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".writing-*"):
         shutil.rmtree(leftover)
     final = folder / f"epoch-{state.epoch:04d}"
     draft = folder / f".writing-{final.name}-{os.getpid()}"
-    draft.mkdir()
-    save_file(_contiguous(model), draft / MODEL)
-    save_file(_contiguous(average), draft / AVERAGE)
-    torch.save(optimizer_state, draft / OPTIMIZER)
     document = {
         "config": state.config.model_dump(),
         "class_names": list(state.class_names),
         "reports": [report.model_dump() for report in state.reports],
     }
-    (draft / TRIAL).write_text(json.dumps(document, indent=1))
+    try:
+        draft.mkdir(parents=True)
+        # Written by Python, part by part: the libraries' own writers do not say that the disk is full.
+        (draft / MODEL).write_bytes(save(_contiguous(model)))
+        (draft / AVERAGE).write_bytes(save(_contiguous(average)))
+        (draft / OPTIMIZER).write_bytes(_to_bytes(optimizer_state))
+        (draft / TRIAL).write_text(json.dumps(document, indent=1))
+    except OSError as error:
+        # Room for those who still have to write how it ended.
+        shutil.rmtree(draft, ignore_errors=True)
+        if error.errno in NO_ROOM:
+            raise no_room(folder) from error
+        raise
     former = [path for path in folder.glob("epoch-*") if path != final]
     if final.exists():
         shutil.rmtree(final)
@@ -81,6 +93,12 @@ def read_optimizer_state(checkpoint: Path, device: torch.device) -> dict[str, An
     """Read the optimizer's part of a checkpoint; no code in the file is run."""
     state: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location=device, weights_only=True)
     return state
+
+
+def _to_bytes(state: dict[str, Any]) -> memoryview:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getbuffer()
 
 
 def _contiguous(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ START_TIMEOUT_SECONDS = 5
 
 
 @contextmanager
-def _ray(log: Path, environment: dict[str, str], *words: str) -> Iterator["subprocess.Popen[bytes]"]:
+def ray_process(log: Path, environment: dict[str, str], *words: str) -> Iterator["subprocess.Popen[bytes]"]:
     """`ray start --block`, in a session of its own: all its processes end, and no others."""
     ray = str(Path(sys.executable).parent / "ray")
     with log.open("w") as file:
@@ -30,8 +30,9 @@ def _ray(log: Path, environment: dict[str, str], *words: str) -> Iterator["subpr
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
 
 
 def test_a_search_waits_for_the_nodes_that_its_cluster_may_have(
@@ -51,7 +52,7 @@ def test_a_search_waits_for_the_nodes_that_its_cluster_may_have(
         "--head", "--num-cpus=0", "--num-gpus=0", f"--port={gcs}", "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard}", "--dashboard-agent-listen-port=0", f"--temp-dir={short_folder()}",
     ]  # fmt: skip
-    with _ray(tmp_path / "head.txt", environment | {"KMCL_CLUSTER_NODES": "1x2/0"}, *head_words) as head:
+    with ray_process(tmp_path / "head.txt", environment | {"KMCL_CLUSTER_NODES": "1x2/0"}, *head_words) as head:
         wait_for_port(dashboard, head)
         file = small_search(tmp_path, small_manifest, epochs=1, trials=2)
         job = subprocess.Popen(
@@ -69,7 +70,7 @@ def test_a_search_waits_for_the_nodes_that_its_cluster_may_have(
         assert job.poll() is None, "".join(said)
         # Nodes of one machine would share, and clear away, the folder that the job works in.
         node_words = [f"--address=127.0.0.1:{gcs}", "--num-cpus=2", f"--temp-dir={short_folder()}"]
-        with _ray(tmp_path / "node.txt", environment, *node_words):
+        with ray_process(tmp_path / "node.txt", environment, *node_words):
             rest, _ = job.communicate(timeout=240)
     assert job.returncode == 0, "".join(said) + rest
     assert "2/2 done" in rest

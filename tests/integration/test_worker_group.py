@@ -20,12 +20,12 @@ NUM_EPOCHS = 3
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerGroup]:
+def group() -> Iterator[WorkerGroup]:
     ray.init(
         address="local", num_cpus=2, log_to_driver=False,
         runtime_env={"env_vars": WORKER_ENVIRONMENT},
     )  # fmt: skip
-    group = WorkerGroup(Resources(workers_per_trial=2), tmp_path_factory.mktemp("ray"))
+    group = WorkerGroup(Resources(workers_per_trial=2))
     yield group
     group.close()
     ray.shutdown()

@@ -51,6 +51,22 @@ def test_trials_are_taken_in_order_and_closing_sends_workers_home() -> None:
     play(scene())
 
 
+def test_trouble_is_heard_once_and_leaves_the_trial_open() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        await box.assign(assignment(0))
+        await box.halt(0, "no space left")
+        assert await box.next_message() == {"trouble": "no space left"}
+        # A group that starts while the search is ended finds the trial where it was.
+        assert await box.first_place() == 0
+        await box.assign(assignment(1))
+        await box.halt(0, "an echo")
+        await box.fail(1, "of its own")
+        assert await box.next_message() == {"failure": "of its own"}
+
+    play(scene())
+
+
 def test_a_group_that_starts_after_a_trial_ended_waits_for_the_next() -> None:
     async def scene() -> None:
         box = MailboxState()

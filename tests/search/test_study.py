@@ -1,13 +1,18 @@
 """DurableStudy: what a killed driver leaves behind, and what a new one does with it."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.study import VALUES, DurableStudy
 
@@ -43,7 +48,7 @@ def finish(study: DurableStudy, number: int) -> None:
     study.tell(number, "completed", score(study, number))
 
 
-def states(url: str) -> list[TrialState]:
+def states_of(url: str) -> list[TrialState]:
     return [trial.state for trial in optuna.load_study(study_name="s", storage=url).get_trials()]
 
 
@@ -113,22 +118,52 @@ def test_a_continued_search_asks_what_an_undisturbed_one_asks(tmp_path: Path) ->
     assert asked[0] == asked[1]
 
 
-def test_a_trial_that_was_being_asked_when_its_driver_died_does_not_count(url: str) -> None:
-    finish(study := DurableStudy(url, file()), study.next_point().number)  # type: ignore[union-attr]
-    optuna.load_study(study_name="s", storage=url).ask()
-    again = DurableStudy(url, file())
-    assert states(url) == [TrialState.COMPLETE, TrialState.FAIL]
-    while (point := again.next_point()) is not None:
-        finish(again, point.number)
-    assert states(url).count(TrialState.COMPLETE) == 6
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+@pytest.mark.parametrize("num_written", [0, 1, 2, 3, 4])
+def test_a_driver_may_die_at_any_write_of_asking(
+    kind: str, num_written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = FILE.replace("kind: tpe", f"kind: {kind}")
+
+    def run(name: str) -> tuple[list[TrialConfig], list[TrialState]]:
+        url = f"sqlite:///{tmp_path}/{name}.db"
+        study, asked = DurableStudy(url, file(text)), []
+        while True:
+            if name == "killed":
+                with monkeypatch.context() as patch, suppress(KilledError):
+                    kill_after(num_written, patch)
+                    study.next_point()
+                study = DurableStudy(url, file(text))
+            if (point := study.next_point()) is None:
+                return asked, states_of(url)
+            asked.append(point.config)
+            finish(study, point.number)
+
+    undisturbed = run("undisturbed")
+    assert undisturbed[1] == [TrialState.COMPLETE] * 6
+    assert run("killed") == undisturbed
 
 
-def test_a_baseline_that_was_being_asked_when_its_driver_died_is_asked_again(url: str) -> None:
-    DurableStudy(url, file())
-    optuna.load_study(study_name="s", storage=url).ask()
-    point = DurableStudy(url, file()).next_point()
-    assert point is not None
-    assert point.baseline
+class KilledError(BaseException):
+    """Stands for a SIGKILL."""
+
+
+def kill_after(num_written: int, patch: pytest.MonkeyPatch) -> None:
+    """Let that many writes of a trial through, then die before the next: first the trial, its parameters, its mark."""
+    written = 0
+
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        def write(*arguments: Any, **named: Any) -> Any:
+            nonlocal written
+            if written == num_written:
+                raise KilledError
+            written += 1
+            return method(*arguments, **named)
+
+        return write
+
+    for name in ("create_new_trial", "set_trial_param", "set_trial_user_attr"):
+        patch.setattr(_CachedStorage, name, wrap(getattr(_CachedStorage, name)))
 
 
 def test_an_epoch_reported_twice_changes_nothing(url: str) -> None:

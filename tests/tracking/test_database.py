@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kmcl_platform.config.store import Store, open_store
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import SearchError, StoreError
 from kmcl_platform.tracking.database import artifact_location, connect, connect_to_read, prepare_store, store_name
 
 
@@ -56,7 +56,7 @@ def test_a_server_that_is_not_there_is_refused_at_once_without_telling_the_passw
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
         start = time.perf_counter()
-        with pytest.raises(SearchError) as caught:
+        with pytest.raises(StoreError) as caught:
             connect(open_store(tmp_path, tracking_uri=f"http://user:secret@127.0.0.1:{port}"))
     assert str(caught.value).startswith(f"http://127.0.0.1:{port}: no MLflow server answers: ")
     assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import connect, find_runs
-from kmcl_platform.tracking.leaderboard import read_artifact
+from kmcl_platform.tracking.leaderboard import read_artifact, read_latest_file
 from kmcl_platform.tracking.names import FORECAST_FILE
 from kmcl_platform.tracking.provenance import git_tags
 from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
@@ -229,6 +229,9 @@ def test_a_search_continued_with_another_file_keeps_both(
     assert read_artifact(client, runs.parent_id, "search_file.yaml") == search_yaml
     (added,) = client.list_artifacts(runs.parent_id, "continued_with")
     assert read_artifact(client, runs.parent_id, added.path) == longer
+    assert read_latest_file(store, "tiny") == longer
+    open_runs()
+    assert read_latest_file(store, "tiny") == search_yaml
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """fit: resuming changes no number, divergence is named, checkpoints are whole."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from kmcl_platform.config.epoch_report import METRIC_NAMES, EpochReport
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.manifest_file import read_manifest
-from kmcl_platform.errors import ConfigError, DataError, Diverged
+from kmcl_platform.errors import ConfigError, DataError, Diverged, StoreError
 from kmcl_platform.training.checkpoint import read_state
 from kmcl_platform.training.checkpoint_folder import OPTIMIZER, find_checkpoint
 from kmcl_platform.training.fit import fit
@@ -91,6 +92,29 @@ def test_a_checkpoint_is_whole_and_can_be_read_without_running_code(manifest: Ma
     state = read_state(checkpoint)
     assert (state.epoch, state.config, state.class_names) == (2, CONFIG, manifest.class_names)
     assert "optimizer" in torch.load(checkpoint / OPTIMIZER, weights_only=True)
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_a_full_disk_leaves_the_former_checkpoint(
+    room: int, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(CONFIG, manifest, tmp_path, stop_after=1)
+    written: list[Path] = []
+    write_bytes = Path.write_bytes
+
+    def fill_up(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) <= room:
+            return write_bytes(path, data)
+        write_bytes(path, bytes(data)[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill_up)
+        with pytest.raises(StoreError, match=f"no space left in {tmp_path}; valid: make room"):
+            run(CONFIG, manifest, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001"]
+    assert [report.epoch for report in run(CONFIG, manifest, tmp_path)] == [1, 2, 3]
 
 
 def test_divergence_names_the_first_step_and_the_terms(manifest: Manifest, tmp_path: Path) -> None:

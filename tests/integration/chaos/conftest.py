@@ -1,10 +1,15 @@
 """Rounds of chaos in random order, and a table of how they went."""
 
 import random
+import socket
 import statistics
 from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.integration.chaos.disasters import NUM_EPOCHS, NUM_TRIALS, Search, Server, Story, finish
 
 _outcomes: dict[str, list[tuple[str, float]]] = defaultdict(list)
 
@@ -34,7 +39,7 @@ _seed_key = pytest.StashKey[int]()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if "test_chaos" in report.nodeid and (report.when == "call" or report.failed):
+    if "integration/chaos/" in report.nodeid and (report.when == "call" or report.failed):
         name = report.nodeid.rpartition("::")[2].replace("round ", "")
         parts = [part for part in name.rstrip("]").replace("[", "-").split("-") if not part.isdigit()]
         _outcomes[" ".join(parts)].append((report.outcome, report.duration))
@@ -49,3 +54,34 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         passed = sum(outcome == "passed" for outcome, _ in outcomes)
         median = statistics.median(seconds for _, seconds in outcomes)
         terminalreporter.write_line(f"{name:<{width}}   {passed} of {len(outcomes)} passed   median {median:.0f} s")
+
+
+@pytest.fixture
+def search(small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path) -> Search:
+    file = small_search(tmp_path, small_manifest, epochs=NUM_EPOCHS, trials=NUM_TRIALS)
+    return Search(tmp_path, file, tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    small_search: Callable[..., Path], small_manifest: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Story:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    file = small_search(folder, small_manifest, epochs=NUM_EPOCHS, trials=NUM_TRIALS)
+    one = Search(folder, file, folder / "store")
+    finish(one, one.start())
+    one.check(one.story(), one.look())
+    return one.story()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    server = Server(tmp_path, port)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()

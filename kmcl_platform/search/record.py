@@ -1,0 +1,41 @@
+"""The study and MLflow's record of it brought to agree, where a driver died or the store was in trouble."""
+
+from kmcl_platform.config.store import Store
+from kmcl_platform.errors import StoreError
+from kmcl_platform.search.study import DurableStudy
+from kmcl_platform.tracking.database import check_answers
+from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns, TrialOutcome
+from kmcl_platform.tracking.trouble import find_trouble
+
+
+def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
+    """Bring MLflow up to the study, where a former driver died between telling one and the other."""
+    recorded = runs.trial_outcomes()
+    for number, verdict in study.verdicts().items():
+        if recorded.get(number) != verdict:
+            runs.begin_trial(number, study.config(number), baseline=study.is_baseline(number))
+            runs.end_trial(number, TrialOutcome(verdict), objective=study.value(number))
+
+
+def close_record(store: Store, runs: SearchRuns, outcome: SearchOutcome, trouble: StoreError | None) -> None:
+    """End the record of a search; where the store is in trouble, if it can be written to after all.
+
+    If it cannot, its runs say that they are running until the search goes on, or `kmcl doctor --fix` is called.
+    """
+    if trouble is None:
+        runs.end(outcome)
+        return
+    try:
+        check_answers(store)
+        runs.end("interrupted")
+    except Exception as error:
+        if find_trouble(error, store) is None:
+            raise
+
+
+def finish_record(store: Store, study: DurableStudy, search: str) -> None:
+    """Close the record of a search that has nothing left to run, if its driver did not live to do so."""
+    runs = SearchRuns.reopen(store, search)
+    if runs.open_runs():
+        reconcile(study, runs)
+        runs.end("finished")
