@@ -1,5 +1,6 @@
 """A search sent to a Ray head on loopback that asks for a token."""
 
+import json
 import os
 import secrets
 import shutil
@@ -197,14 +198,42 @@ def test_a_secret_reaches_the_driver_and_nobody_else(
     assert unset.stderr.startswith("kmcl: --secret: got 'KMCL_NO_SUCH_NAME', which is not set; valid: ")
 
 
+def copy_checkout(folder: Path, lock: str) -> Path:
+    shutil.copytree("kmcl_platform", folder / "kmcl_platform", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree("jobs", folder / "jobs")
+    shutil.copy("pyproject.toml", folder)
+    (folder / "requirements.lock").write_text(lock)
+    return folder
+
+
+@pytest.mark.parametrize("locked", [True, False], ids=["locked", "other"])
+def test_a_job_that_is_submitted_by_hand(
+    locked: bool, head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
+) -> None:
+    lock = Path("requirements.lock").read_text() if locked else OTHER_LOCK
+    checkout = copy_checkout(tmp_path / "checkout", lock)
+    small_search(checkout, small_manifest, epochs=1, trials=1)
+    store = tmp_path / "store"
+    command = [
+        str(Path(sys.executable).parent / "ray"), "job", "submit", "--address", head.address,
+        "--working-dir", str(checkout),
+        "--runtime-env-json", json.dumps({"env_vars": {"KMCL_STORE": str(store)}}),
+        "--", "python", "jobs/run_search.py", "small.yaml",
+    ]  # fmt: skip
+    done = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=500, check=False)
+    if locked:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "trial   0 finished after 1 of 1 epochs" in done.stdout
+    else:
+        assert done.returncode != 0
+        assert "kmcl: environment: got six 1.17" in done.stdout
+        assert not store.exists()
+
+
 def test_the_locked_environment_is_installed_where_it_is_not(
     head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
 ) -> None:
-    checkout = tmp_path / "checkout"
-    shutil.copytree("kmcl_platform", checkout / "kmcl_platform", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree("jobs", checkout / "jobs")
-    shutil.copy("pyproject.toml", checkout)
-    (checkout / "requirements.lock").write_text(OTHER_LOCK)
+    checkout = copy_checkout(tmp_path / "checkout", OTHER_LOCK)
     file = small_search(tmp_path, small_manifest, epochs=1, trials=1)
     done = submit(file, tmp_path / "store", head.address, head.environment, "--follow", checkout=checkout)
     assert done.returncode == 0, done.stdout + done.stderr
