@@ -2,6 +2,9 @@
 
 import logging
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kmcl_platform.errors import ClusterError
@@ -20,6 +23,8 @@ WORKER_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
+_DASHBOARD = "RAY_API_SERVER_ADDRESS"
+
 
 def start_ray(address: str | None) -> None:
     """Connect to a running cluster (`auto`, `HOST:PORT`), or with none start Ray in this machine, on loopback.
@@ -37,18 +42,45 @@ def start_ray(address: str | None) -> None:
         os.environ.update(loopback.ENVIRONMENT)
     import ray
 
-    where: dict[str, Any] = (
-        {"address": cluster}
-        if cluster
-        # The dashboard stays on: without it Ray leaks the reservations of stopped trials.
-        else {"address": "local", "include_dashboard": True, "dashboard_host": loopback.LOOPBACK}
-    )
-    # Processes of a local Ray inherit this process's environment; asked for again it would cost every start seconds.
-    runtime_env = {"env_vars": WORKER_ENVIRONMENT} if cluster else None
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not cluster:
+        with _dashboard_port() as port:
+            # The dashboard stays on: without it Ray leaks the reservations of stopped trials.
+            dashboard: dict[str, Any] = {
+                "include_dashboard": True,
+                "dashboard_host": loopback.LOOPBACK,
+                "dashboard_port": port,
+            }
+            ray.init("local", **dashboard, **quiet)
+        return
+    # By this address Ray Train finds its own cluster, as `_dashboard_port` says.
+    own = {} if cluster == "auto" else {"RAY_ADDRESS": cluster}
     try:
-        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime_env)
+        ray.init(cluster, runtime_env={"env_vars": WORKER_ENVIRONMENT | own}, **quiet)
     except ConnectionError as error:
         raise ClusterError(f"Ray cluster at {cluster!r} cannot be reached: {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def _dashboard_port() -> Iterator[int]:
+    """A free port for a local Ray's dashboard, known to the processes that Ray starts meanwhile.
+
+    Ray Train frees the CPUs of a killed group's workers only if it can ask this very Ray for their state. Not told
+    which, it looks over all processes, and gives up, for ever, if another Ray runs on the machine. Processes of a local
+    Ray inherit this one's environment; a runtime environment would cost every start seconds.
+    """
+    with socket.socket() as probe:
+        probe.bind((loopback.LOOPBACK, 0))
+        port = int(probe.getsockname()[1])
+    before = os.environ.get(_DASHBOARD)
+    os.environ[_DASHBOARD] = f"http://{loopback.LOOPBACK}:{port}"
+    try:
+        yield port
+    finally:
+        if before is None:
+            del os.environ[_DASHBOARD]
+        else:
+            os.environ[_DASHBOARD] = before
 
 
 def stop_ray() -> None:
