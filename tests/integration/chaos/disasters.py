@@ -101,6 +101,10 @@ class Search:
             return {}
         return {t.number: (t.state.name, t.params, t.intermediate_values) for t in study.get_trials()}
 
+    def statuses(self) -> set[str]:
+        """What MLflow says of the search and its trials."""
+        return {run.info.status for run in self._runs()}
+
     def look(self) -> Seen:
         trials = self._study().get_trials()
         ended = [trial.number for trial in trials if trial.state.is_finished()]
@@ -120,8 +124,8 @@ class Search:
 
     def _check_record(self, expected: Story) -> None:
         """MLflow tells the same as the study, with every epoch once, and nothing is left running."""
+        assert self.statuses() == {"FINISHED"}
         runs = self._runs()
-        assert {run.info.status for run in runs} == {"FINISHED"}
         assert len([run for run in runs if run.data.tags["kmcl.role"] == "search"]) == 1
         trials = [run for run in runs if run.data.tags["kmcl.role"] == "trial"]
         assert sorted(int(run.data.tags["kmcl.number"]) for run in trials) == sorted(expected)

@@ -5,11 +5,14 @@ make chaos     # three times, in random order, with a table at the end
 
 import os
 import signal
+from collections.abc import Iterator
 
 import psutil
 import pytest
 
 from tests.integration.chaos.disasters import Search, Story, find, finish, kill_all, wait_for_end
+from tests.integration.test_growing_cluster import ray_process
+from tests.integration.test_submit import free_port, short_folder, wait_for_port
 
 pytestmark = pytest.mark.chaos
 
@@ -22,12 +25,26 @@ def test_a_training_worker_dies(search: Search, undisturbed: Story) -> None:
     search.check(undisturbed, before)
 
 
+@pytest.fixture(scope="module")
+def another_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A second Ray on the machine, as where two searches run side by side: Ray Train must not take it for its own."""
+    gcs, dashboard = free_port(), free_port()
+    words = [
+        "--head", "--num-cpus=1", f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+        "--dashboard-agent-listen-port=0", f"--temp-dir={short_folder()}",
+    ]  # fmt: skip
+    with ray_process(tmp_path_factory.mktemp("another") / "ray.txt", dict(os.environ), *words) as head:
+        wait_for_port(dashboard, head)
+        yield
+
+
 # A trial's actor shows as the one name while it waits and as the other while it steps.
 @pytest.mark.parametrize(
     "names",
     [("ray::WarmTrial", "ray::ResourceTrainable"), ("ray::MailboxState",), ("ray::TrainController",)],
     ids=["trial", "mailbox", "controller"],
 )
+@pytest.mark.usefixtures("another_ray")
 def test_an_actor_dies(names: tuple[str, ...], search: Search, undisturbed: Story) -> None:
     process = search.start()
     search.wait_for_epoch(process, epoch=3)

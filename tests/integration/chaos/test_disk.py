@@ -1,5 +1,7 @@
 """The disk that the store lies on becomes full in mid-search."""
 
+import errno
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -15,6 +17,8 @@ pytestmark = pytest.mark.chaos
 
 SIZE = "48m"
 BLOCK = bytes(4096)
+ROOM = {"checkpoints": 2**18, "databases": 0}
+"""What is left of the disk: room for what the databases take, but for no checkpoint, or for nothing."""
 SECONDS_TO_END = 180
 
 
@@ -34,18 +38,20 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def keep_full(disk: Path, process: "subprocess.Popen[bytes]") -> None:
-    """Take all room, and whatever becomes free, until the search has ended."""
+def keep_full(disk: Path, room: int, process: "subprocess.Popen[bytes]") -> None:
+    """Take all room but a little, and whatever becomes free, until the search has ended."""
     deadline = time.monotonic() + SECONDS_TO_END
     with (disk / "ballast").open("wb", buffering=0) as ballast:
         while process.poll() is None and time.monotonic() < deadline:
             try:
-                ballast.write(BLOCK)
-            except OSError:
-                time.sleep(0.02)
+                while shutil.disk_usage(disk).free > room:
+                    ballast.write(BLOCK)
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+            time.sleep(0.02)
 
 
-# Checkpoints are written first after an epoch; on a disk of their own they leave the full one to the databases.
+# After an epoch its checkpoint is written first; on another disk checkpoints leave the full one to the databases.
 @pytest.mark.parametrize("first", ["checkpoints", "databases"])
 def test_the_disk_is_full(first: str, search: Search, disk: Path, tmp_path: Path, undisturbed: Story) -> None:
     search.store = disk / "store"
@@ -56,7 +62,7 @@ def test_the_disk_is_full(first: str, search: Search, disk: Path, tmp_path: Path
     process = search.start()
     search.wait_for_epoch(process, epoch=3)
     try:
-        keep_full(disk, process)
+        keep_full(disk, ROOM[first], process)
         code = wait_for_end(search, process, 1)
     finally:
         if process.poll() is None:
@@ -71,6 +77,8 @@ def test_the_disk_is_full(first: str, search: Search, disk: Path, tmp_path: Path
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     before = search.look()
     assert search.story()[0][0] == "RUNNING"
+    # Where the record could be closed, it was.
+    assert search.statuses() == ({"KILLED"} if ROOM[first] else {"RUNNING"})
     (disk / "ballast").unlink()
     finish(search, search.start())
     search.check(undisturbed, before)
