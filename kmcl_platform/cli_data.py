@@ -1,4 +1,4 @@
-"""The commands of datasets: import one from its official layout. Heavy imports stand inside them, as in `cli`."""
+"""The commands of datasets: import one from its official layout, check one. Heavy imports stand inside them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,6 +134,38 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
     write_manifest(place_manifest(manifest, target.parent), target)
     Console().print(to_table(manifest))
     click.echo(f"written: {out}")
+    click.echo(f"next: kmcl data check {out}")
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every fault, instead of a table.")
+def check(file: Path, as_json: bool) -> None:
+    """Find every fault of manifest FILE, each image decoded; exit code 2 if a search on it would be wrong.
+
+    Rows count from 0.
+    """
+    from kmcl_platform.data.check import check_manifest, to_json
+    from kmcl_platform.data.summary import to_table
+
+    with _progress_bar() as progress:
+        report = check_manifest(file, progress)
+    if as_json:
+        click.echo(to_json(report))
+    else:
+        if report.manifest is not None:
+            Console().print(to_table(report.manifest))
+        if report.warnings:
+            click.echo("worth knowing:")
+            _print_faults(report.warnings)
+        if report.faults:
+            click.echo("faults:")
+            _print_faults(report.faults)
+        else:
+            click.echo(f"fit for a search: data.source: {file}")
+    if report.faults:
+        count = len(report.faults)
+        raise DataError(f"{file}: {count} fault{'s' if count > 1 else ''}; a search on it would be wrong")
 
 
 def _print_faults(faults: Any) -> None:
@@ -154,7 +186,9 @@ def _progress_bar() -> Iterator[Any]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # Where no one looks, rich would still leave an empty line.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, Any] = {}
 
         def advance(what: str, done: int, total: int) -> None:

@@ -1,5 +1,6 @@
 """`kmcl data`: what is written, what is shown, and how faults are answered."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -131,3 +132,51 @@ def test_a_wrong_root_is_one_line(
     assert message in answer.stderr
     assert len(answer.stderr.strip().splitlines()) == 1
     assert os.listdir(tmp_path) == []
+
+
+def imported(folder: Path) -> Path:
+    """A manifest of three images."""
+    path = WRITERS["table"][0](folder)
+    assert run("import", "table", path, folder / "m.parquet").exit_code == 0
+    return folder / "m.parquet"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != "table"])
+def test_check_of_what_was_imported(kind: str, tmp_path: Path) -> None:
+    write, options = WRITERS[kind]
+    out = tmp_path / "m.parquet"
+    assert run("import", kind, write(tmp_path), out, *options).exit_code == 0
+    document = json.loads(run("check", out, "--json").stdout)
+    # Splits of so few images lack labels; nothing else may be wrong.
+    assert set(document["counts"]) <= {"split without a label"}
+
+
+def test_check_of_a_good_manifest(tmp_path: Path) -> None:
+    out = imported(tmp_path)
+    answer = run("check", out)
+    assert answer.exit_code == 0
+    assert "t: 3 images, 1 classes" in answer.stdout
+    assert f"fit for a search: data.source: {out}" in answer.stdout
+    assert answer.stderr == ""
+
+
+def test_check_shows_every_kind_with_its_count(tmp_path: Path) -> None:
+    out = imported(tmp_path)
+    before = out.read_bytes()
+    (tmp_path / "val.png").write_text("no image")
+    (tmp_path / "test.png").write_bytes((tmp_path / "train.png").read_bytes())
+    answer = run("check", out)
+    assert answer.exit_code == 2
+    assert "unreadable image: 1\n  row 1, column 'image': got 'val.png'" in answer.stdout
+    assert "same content in two splits: 1\n  row 2, column 'image': got 'test.png' in test" in answer.stdout
+    assert answer.stderr == f"kmcl: {out}: 2 faults; a search on it would be wrong\n"
+    assert out.read_bytes() == before
+    answer = run("check", out, "--json")
+    assert answer.exit_code == 2
+    assert json.loads(answer.stdout)["counts"] == {"unreadable image": 1, "same content in two splits": 1}
+
+
+def test_check_of_no_file(tmp_path: Path) -> None:
+    answer = run("check", tmp_path / "none.parquet")
+    assert answer.exit_code == 2
+    assert answer.stderr == f"kmcl: {tmp_path}/none.parquet: no such file; valid: the path of a manifest (*.parquet)\n"

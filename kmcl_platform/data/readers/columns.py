@@ -1,6 +1,5 @@
 """Tables as text, and their columns of labels as targets; every cell that is not valid becomes a fault."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 
 from kmcl_platform.data.faults import Fault
 from kmcl_platform.data.manifest import one_line
+from kmcl_platform.data.manifest_file import without_index
 from kmcl_platform.errors import DataError
 
 # As CSV, pandas and spreadsheets write them.
@@ -58,7 +58,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _to_text(table: pa.Table) -> pd.DataFrame:
-    names = [name for name in table.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
+    names = without_index(table.column_names)
     _check_names(names)
     columns = {name: ["" if value is None else str(value) for value in table[name].to_pylist()] for name in names}
     return pd.DataFrame(columns, dtype=object)
