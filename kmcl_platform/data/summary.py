@@ -46,12 +46,11 @@ def _summarise(targets_NK: np.ndarray) -> SplitSummary:
 def to_table(manifest: Manifest) -> Table:
     """The counts for a terminal."""
     summaries = summarise(manifest)
-    title = f"{escape(manifest.name)} {escape(manifest.version)}".rstrip()
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=0,
         show_edge=False,
-        title=f"{title}: {manifest.table.num_rows:,} images, {len(manifest.class_names)} classes",
+        title=f"{escape(manifest.name)}: {manifest.table.num_rows:,} images, {len(manifest.class_names)} classes",
         title_justify="left",
     )
     table.add_column("")
