@@ -1,6 +1,6 @@
 """PASCAL VOC 2007 and 2012, as unpacked from the official archives.
 
-Labels are those of `ImageSets/Main/CLASS_SPLIT.txt` (VOC2007 development kit, section 4.1): 1 the class is there, -1 it
+Labels are those of `ImageSets/Main/CLASS_SPLIT.txt` (the development kit's image sets): 1 the class is there, -1 it
 is not, 0 all objects of the class are *difficult*, which neither trains nor counts: unknown.
 """
 
