@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from kmcl_platform import __version__, cli_cluster
+from kmcl_platform import __version__, cli_cluster, cli_data
 from kmcl_platform.cli_options import DEFAULT_STORE
 from kmcl_platform.cli_options import open_store as _open
 from kmcl_platform.cli_options import store_options as _store_options
@@ -224,7 +224,7 @@ def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | Non
         click.echo(f"next: kmcl doctor --fix{again}")
 
 
-for command in (cli_cluster.submit, cli_cluster.jobs, cli_cluster.logs, cli_cluster.stop):
+for command in (cli_cluster.submit, cli_cluster.jobs, cli_cluster.logs, cli_cluster.stop, cli_data.data):
     main.add_command(command)
 
 

@@ -9,6 +9,10 @@ from kmcl_platform.config.base import Frozen
 TRAIN_LOSSES = ("train/loss", "train/asymmetric", "train/reconstruction", "train/contrastive")
 """Mean over the epoch's steps of the objective and its terms (unweighted)."""
 
+SKIPPED_IMAGES = "train/skipped_images"
+"""Training images of the epoch, over all workers, that were corrupt and skipped; only with `data.corrupt_images: skip`.
+Not an objective."""
+
 EVALUATION_METRICS = (
     "mAP",
     "macro_AUROC",

@@ -21,6 +21,9 @@ class DataConfig(Frozen):
     """Images per optimizer step over all workers (the global batch)."""
     loader_processes: int = Field(default=0, ge=0, le=64)
     """Processes that decode images for each training worker; 0 decodes in the worker itself."""
+    corrupt_images: Literal["error", "skip"] = "error"
+    """A training image that cannot be decoded ends the trial, or the next one of the split takes its place and
+    `train/skipped_images` counts it. In val and test, and where a file is missing, it is always an error."""
 
 
 class ModelConfig(Frozen):

@@ -3,10 +3,8 @@
 Legend of shapes: B batch, K classes, H = W image size in pixels.
 """
 
-import io
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from kmcl_platform.data.decode import UndecodableError, decode_image
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.errors import DataError
 
@@ -21,19 +20,8 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 """images_B3HW float32, targets_BK int8 (1 positive, 0 negative, -1 unknown)."""
 Transform = Callable[[Sequence[Image.Image]], torch.Tensor]
 _T = TypeVar("_T")
-# What Pillow's decoders raise for broken files: OSError (also for a missing file) is only the most common.
-_DECODER_ERRORS = (
-    OSError,
-    ValueError,
-    TypeError,
-    SyntaxError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+_MOST_IN_A_ROW = 100
+"""Corrupt images, one after another, that are skipped: where there are more, it is not a few images that are broken."""
 
 
 class UnreadableImage(DataError):
@@ -45,18 +33,27 @@ class UnreadableImage(DataError):
         super().__init__(last_line.removeprefix(f"{type(self).__module__}.{type(self).__qualname__}: "))
 
 
+class CorruptImage(UnreadableImage):
+    """An image was read and is broken, today and tomorrow; a missing file or a failing disk is not this."""
+
+
 class ImageDataset(Dataset[Batch]):
     """The images of one split, decoded on demand; can be pickled for worker processes."""
 
-    def __init__(self, manifest: Manifest, split: str, transform: Transform) -> None:
+    def __init__(self, manifest: Manifest, split: str, transform: Transform, *, skip_corrupt: bool = False) -> None:
         """
         Args:
             split: `train`, `val` or `test`.
             transform: from B decoded images to images_B3HW.
+            skip_corrupt: put the next readable image of the split, with its own targets, in the place of a corrupt one,
+                and count it. For `train` only: elsewhere it would change what a score means.
 
         Raises:
             DataError: the split is unknown or has no images.
+            ValueError: `skip_corrupt` for another split than `train`.
         """
+        if skip_corrupt and split != "train":
+            raise ValueError(f"skip_corrupt: got split {split!r}; valid: 'train'")
         rows = manifest.split(split)
         if not rows.num_rows:
             raise DataError(f"manifest {manifest.name!r}: split {split!r} has no images; valid: one or more")
@@ -67,6 +64,8 @@ class ImageDataset(Dataset[Batch]):
         self._root = manifest.root
         self._where = f"manifest {manifest.name!r}, split {split!r}"
         self._transform = transform
+        # In shared memory, because loader processes set it: 1 where an image was asked for and skipped.
+        self._skipped_N = torch.zeros(len(self), dtype=torch.uint8).share_memory_() if skip_corrupt else None
 
     def __len__(self) -> int:
         return len(self._targets_NK)
@@ -81,6 +80,15 @@ class ImageDataset(Dataset[Batch]):
         """Positive labels of the image that has most, at least 1."""
         return max(1, int((self._targets_NK == 1).sum(1).max()))
 
+    def count_skipped(self) -> int:
+        """Images that were asked for and skipped since `forget_skipped`; 0 where corrupt images are errors."""
+        return 0 if self._skipped_N is None else int(self._skipped_N.sum())
+
+    def forget_skipped(self) -> None:
+        """Begin to count anew."""
+        if self._skipped_N is not None:
+            self._skipped_N.zero_()
+
     def __getitem__(self, index: int) -> Batch:
         """One image_3HW and targets_K.
 
@@ -94,27 +102,44 @@ class ImageDataset(Dataset[Batch]):
         """One batch: images_B3HW, targets_BK.
 
         Raises:
-            UnreadableImage: an image is missing or cannot be decoded.
+            UnreadableImage: an image is missing or cannot be decoded; with `skip_corrupt`, one is missing, or too many
+                in a row are corrupt.
         """
-        images = [self._decode(index) for index in indices]
-        return self._transform(images), self._targets_NK[indices]
+        taken = [self._decode_or_next(index) for index in indices]
+        images = [image for _, image in taken]
+        return self._transform(images), self._targets_NK[[index for index, _ in taken]]
+
+    def _decode_or_next(self, index: int) -> tuple[int, Image.Image]:
+        """The image, or where corrupt ones are skipped the next that is not, and its index: the same at every time."""
+        first: CorruptImage | None = None
+        for offset in range(min(len(self), _MOST_IN_A_ROW)):
+            taken = (index + offset) % len(self)
+            try:
+                return taken, self._decode(taken)
+            except CorruptImage as error:
+                first = first or error
+                if self._skipped_N is None:
+                    break
+                self._skipped_N[index] = 1
+        assert first is not None
+        raise first
 
     def _decode(self, index: int) -> Image.Image:
         stored = self._images[index].as_py()
         try:
-            source = io.BytesIO(stored) if self._encoded else self._path(stored)
-            with Image.open(source) as image:
-                image.load()
-                return image
-        except _DECODER_ERRORS as error:
-            path = f"{len(stored)} bytes" if self._encoded else self._path(stored)
+            return decode_image(stored if self._encoded else self._path(stored).read_bytes())
+        except UndecodableError as error:
+            raise CorruptImage(self._complaint(index, stored, str(error))) from None
+        except (OSError, ValueError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UnreadableImage(
-                f"{self._where}, row {index}, image {path}: cannot be read ({reason}); valid: an image file"
-            ) from None
+            raise UnreadableImage(self._complaint(index, stored, reason)) from None
 
-    def _path(self, stored: str) -> str:
-        return stored if self._root is None else str(self._root / stored)
+    def _complaint(self, index: int, stored: str | bytes, reason: str) -> str:
+        what = self._path(stored) if isinstance(stored, str) else f"{len(stored)} bytes"
+        return f"{self._where}, row {index}, image {what}: cannot be read ({reason}); valid: an image file"
+
+    def _path(self, stored: str) -> Path:
+        return (self._root or Path()) / stored
 
 
 class ShardedShuffle(Sampler[int]):

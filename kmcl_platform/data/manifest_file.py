@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from kmcl_platform.data.manifest import Manifest, check_no_nulls, checked_manifest, one_line, targets_to_numpy
 from kmcl_platform.errors import DataError
 
-_METADATA_KEY = b"kmcl"
+METADATA_KEY = b"kmcl"
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -38,7 +38,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "class_names": list(manifest.class_names),
         "content_hash": manifest.content_hash,
     }
-    table = manifest.table.replace_schema_metadata({_METADATA_KEY: json.dumps(facts).encode()})
+    table = manifest.table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,19 +62,12 @@ def read_manifest(path: Path) -> Manifest:
             what the stored hash says.
     """
     path = path.absolute()
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; valid: the path of a manifest (*.parquet)")
-    try:
-        # Not pq.read_table: it takes a folder named `split=train` for a column.
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {one_line(error)}") from None
+    table = read_parquet(path)
     metadata = table.schema.metadata or {}
     where = str(path)
-    if _METADATA_KEY not in metadata:
+    if METADATA_KEY not in metadata:
         return _from_class_columns(path, table)
-    name, version, class_names, stored_hash = _read_facts(where, metadata[_METADATA_KEY])
+    name, version, class_names, stored_hash = read_facts(where, metadata[METADATA_KEY])
     _check_columns(where, table, last="targets")
     targets = _read_target_lists(where, table["targets"], len(class_names))
     manifest = checked_manifest(where, name, version, class_names, table, targets, path.parent)
@@ -86,14 +79,29 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def read_parquet(path: Path) -> pa.Table:
+    """The table of a manifest's file, unchecked.
+
+    Raises:
+        DataError: the file is missing or not Parquet.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; valid: the path of a manifest (*.parquet)")
+    try:
+        # Not pq.read_table: it takes a folder named `split=train` for a column.
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {one_line(error)}") from None
+
+
 def _from_class_columns(path: Path, table: pa.Table) -> Manifest:
     if "targets" in table.column_names:
         raise DataError(
             f"{path}: metadata: key 'kmcl' (name, version, class names, hash) is missing; "
             "valid: a file made by write_manifest, or one column for each class instead of 'targets'"
         )
-    # Such a column is how pandas stores an index that is not 0, 1, 2, ...
-    columns = [column for column in table.column_names if not re.fullmatch(r"__index_level_\d+__", column)]
+    columns = without_index(table.column_names)
     class_names = tuple(column for column in columns if column not in ("split", "image", "bytes"))
     _check_columns(str(path), table.select([c for c in columns if c not in class_names]), last=None)
     targets_NK = np.zeros((table.num_rows, len(class_names)), dtype=np.int64)
@@ -106,7 +114,17 @@ def _from_class_columns(path: Path, table: pa.Table) -> Manifest:
     return checked_manifest(str(path), path.stem, "", class_names, table, targets_NK, path.parent)
 
 
-def _read_facts(where: str, encoded: bytes) -> tuple[str, str, tuple[str, ...], str]:
+def without_index(columns: list[str]) -> list[str]:
+    """The columns but for those in which pandas stores an index that is not 0, 1, 2, ..."""
+    return [column for column in columns if not re.fullmatch(r"__index_level_\d+__", column)]
+
+
+def read_facts(where: str, encoded: bytes) -> tuple[str, str, tuple[str, ...], str]:
+    """Name, version, class names and content hash out of a manifest's metadata.
+
+    Raises:
+        DataError: they are not there.
+    """
     try:
         facts = json.loads(encoded)
         texts = [facts["name"], facts["version"], facts["content_hash"], *facts["class_names"]]

@@ -250,6 +250,9 @@ def _check_same_definition(study: optuna.Study, file: SearchFile) -> None:
     if before is None:
         study.set_user_attr(DEFINITION, now)
         return
+    # A field that the study does not know is younger than it; its default is what trials did before there was one.
+    younger = {f"base.{path}": json.dumps(value) for path, value in TrialConfig().flat().items()}
+    before = younger | before
     for path in sorted(before.keys() | now.keys()):
         if before.get(path) != now.get(path):
             raise SearchError(

@@ -57,6 +57,10 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
 
 
 def build_dataset(config: TrialConfig, manifest: Manifest, split: str, backbone: Backbone) -> ImageDataset:
-    """One split's images, resized and normalised as the backbone expects."""
+    """One split's images, resized and normalised as the backbone expects.
+
+    Corrupt images are skipped in `train` alone, whatever the configuration says: a score is of every image, or of none.
+    """
     transform = EvalTransform(image_size=config.data.image_size, mean=backbone.mean, std=backbone.std)
-    return ImageDataset(manifest, split, transform)
+    skip_corrupt = config.data.corrupt_images == "skip" and split == "train"
+    return ImageDataset(manifest, split, transform, skip_corrupt=skip_corrupt)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kmcl_platform.config.epoch_report import EpochReport
+from kmcl_platform.config.epoch_report import SKIPPED_IMAGES, EpochReport
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.dataset import ShardedShuffle, build_loader
@@ -152,6 +152,7 @@ class Trial:
         """Set the random state and the order of the images of an epoch, from 1."""
         seed_everything(derive_seed(self.config.seed, "epoch", epoch, self.workers.rank))
         self.sampler.set_epoch(epoch)
+        self.training_set.forget_skipped()
         self.model.train()
 
     def train_batch(self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> LossParts:
@@ -162,13 +163,20 @@ class Trial:
         return parts
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train through the training split once; the means of the loss and its terms."""
+        """Train through the training split once; the means of the loss and its terms, and what was skipped."""
         self.begin_epoch(epoch)
         watch = LossWatch(self.workers, first_step=(epoch - 1) * len(self.loader) + 1)
         for images_B3HW, targets_BK in self.loader:
             watch.add(self.train_batch(images_B3HW, targets_BK))
         self.workers.broadcast_buffers(self.average)
-        return watch.means()
+        return watch.means() | self._count_skipped()
+
+    def _count_skipped(self) -> dict[str, float]:
+        if self.config.data.corrupt_images == "error":
+            return {}
+        own = torch.tensor(float(self.training_set.count_skipped()), device=self.workers.device)
+        # Each image is asked for by one worker, so that the counts add up.
+        return {SKIPPED_IMAGES: float(round(float(self.workers.mean(own)) * self.workers.world_size))}
 
     def validate(self) -> dict[str, float]:
         """The metrics of the averaged weights on the whole validation split."""

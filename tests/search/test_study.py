@@ -14,7 +14,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
-from kmcl_platform.search.study import VALUES, DurableStudy
+from kmcl_platform.search.study import DEFINITION, VALUES, DurableStudy
 
 FILE = """
 name: s
@@ -175,6 +175,20 @@ def test_an_epoch_reported_twice_changes_nothing(url: str) -> None:
     study.tell(0, "failed")
     assert study.verdicts() == {0: "completed"}
     assert study.value(0) == 0.5
+
+
+def test_a_field_younger_than_the_study_is_its_default(url: str) -> None:
+    DurableStudy(url, file())
+    stored = optuna.load_study(study_name=file().name, storage=url)
+    definition = stored.user_attrs[DEFINITION]
+    del definition["base.data.corrupt_images"]
+    stored.set_user_attr(DEFINITION, definition)
+    DurableStudy(url, file())
+    skipping = file().model_copy(update={"base": file().base.with_values({"data.corrupt_images": "skip"})})
+    with pytest.raises(
+        SearchError, match=r'was begun with base.data.corrupt_images = "error", the file now says "skip"'
+    ):
+        DurableStudy(url, skipping)
 
 
 def test_another_definition_under_the_same_name_is_refused(url: str) -> None:

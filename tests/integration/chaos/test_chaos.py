@@ -25,7 +25,7 @@ def test_a_training_worker_dies(search: Search, undisturbed: Story) -> None:
     search.check(undisturbed, before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def another_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A second Ray on the machine, as where two searches run side by side: Ray Train must not take it for its own."""
     gcs, dashboard = free_port(), free_port()

@@ -1,0 +1,64 @@
+"""Faults: what is wrong with a table, each named by row and column, gathered rather than raised one by one."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kmcl_platform.errors import DataError
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong."""
+
+    kind: str
+    """A few words that faults of one sort share, such as `missing image`."""
+    message: str
+    """The value got and what would be valid, in one line."""
+    row: int | None = None
+    """Row of the table, from 0; none: the fault is not of one row."""
+    column: str | None = None
+    """Column or class; none: the fault is not of one column."""
+
+    def __str__(self) -> str:
+        place = ", ".join(
+            part
+            for part in (
+                None if self.row is None else f"row {self.row}",
+                None if self.column is None else f"column {self.column!r}",
+            )
+            if part
+        )
+        return f"{place}: {self.message}" if place else self.message
+
+
+class FaultyTable(DataError):
+    """A table has faults; its text names the first and counts the others, `faults` has them all."""
+
+    def __init__(self, where: str, faults: Sequence[Fault]) -> None:
+        """
+        Args:
+            where: the table's file.
+            faults: one or more.
+        """
+        others = len(faults) - 1
+        more = f" (and {others} more fault{'s' if others > 1 else ''})" if others else ""
+        super().__init__(f"{where}: {faults[0]}{more}")
+        self.faults = tuple(faults)
+
+
+def check_faults(where: str, faults: Sequence[Fault]) -> None:
+    """Raise what was gathered.
+
+    Raises:
+        FaultyTable: there is a fault.
+    """
+    if faults:
+        raise FaultyTable(where, faults)
+
+
+def group_faults(faults: Iterable[Fault]) -> dict[str, list[Fault]]:
+    """Faults by kind, in the order in which the kinds first appear."""
+    groups: dict[str, list[Fault]] = {}
+    for fault in faults:
+        groups.setdefault(fault.kind, []).append(fault)
+    return groups

@@ -1,0 +1,131 @@
+"""ChestX-ray14 of the NIH: 112,120 X-rays of 30,805 patients, 14 findings.
+
+Source: Wang et al., "ChestX-ray8", CVPR 2017, and the README of the release. `No Finding` is a real sample:
+negative for every class.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from kmcl_platform.data.carve import carve_split
+from kmcl_platform.data.faults import Fault, check_faults
+from kmcl_platform.data.manifest import Manifest, build_manifest
+from kmcl_platform.data.readers.columns import joined_labels_to_targets, read_text_table
+from kmcl_platform.data.readers.files import (
+    Progress,
+    check_distinct,
+    check_present,
+    list_names,
+    read_lines,
+    shown,
+    silent,
+)
+from kmcl_platform.errors import DataError
+
+CHEST_CLASSES = (
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
+    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
+)  # fmt: skip
+CHEST_SPLITS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+
+_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+"""The release's table and its correction; the correction is taken where both are there."""
+_IMAGE, _FINDINGS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
+
+
+def read_chestxray14(root: Path, *, val_fraction: float = 0.1, seed: int = 0, progress: Progress = silent) -> Manifest:
+    """Read the official split by patient; `val` is carved out of `train`, patients kept whole.
+
+    Args:
+        root: the folder of the table, the two lists, and `images/` or `images_001/images/` and so on.
+        val_fraction: share of the training images that become `val`, above 0 and below 1.
+        seed: of that draw, 0 or more.
+
+    Raises:
+        DataError: a file or image is missing, a finding is unknown, an image is in no list or in two, or a patient is
+            in two lists.
+    """
+    path = next((root / name for name in _TABLES if (root / name).is_file()), None)
+    if path is None:
+        raise DataError(f"{root}: not the official layout: the table is missing; valid: {' or '.join(_TABLES)}")
+    frame = read_text_table(path, [_IMAGE, _FINDINGS, _PATIENT])
+    names, patients = frame[_IMAGE].tolist(), frame[_PATIENT].tolist()
+    check_distinct(str(path), names, "images")
+    progress(path.name, 1, 3)
+    faults: list[Fault] = []
+    classes = {name: k for k, name in enumerate(CHEST_CLASSES)}
+    targets_NK = joined_labels_to_targets(
+        frame[_FINDINGS].tolist(), _FINDINGS, classes, separator="|", no_label="No Finding", faults=faults
+    )
+    # Here, unlike in a user's own table, a cell without any word is damage.
+    faults += [
+        Fault("empty cell", "got nothing; valid: findings, or No Finding", row, column)
+        for column in (_FINDINGS, _PATIENT)
+        for row in np.flatnonzero((frame[column].str.strip() == "").to_numpy()).tolist()
+    ]
+    check_faults(str(path), faults)
+    splits = _read_splits(root, path, names)
+    _check_patients(root, patients, splits)
+    progress("lists", 2, 3)
+    places = _find_images(root)
+    check_present(root, names, places, path.name)
+    progress("images", 3, 3)
+    return build_manifest(
+        name="chestxray14",
+        version=path.stem.removeprefix("Data_Entry_"),
+        class_names=CHEST_CLASSES,
+        splits=carve_split(splits, targets_NK, name="val", fraction=val_fraction, seed=seed, groups=patients),
+        images=[places[name] for name in names],
+        targets=targets_NK,
+        root=root.resolve(),
+    )
+
+
+def _read_splits(root: Path, table: Path, names: list[str]) -> list[str]:
+    """The split of each image of the table."""
+    split_of: dict[str, str] = {}
+    for file, split in CHEST_SPLITS.items():
+        listed = [line.strip() for line in read_lines(root / file)]
+        check_distinct(str(root / file), listed, "images")
+        twice = [name for name in listed if name in split_of]
+        if twice:
+            raise DataError(
+                f"{root / file}: {len(twice)} images are in both lists ({shown(twice)}); valid: each image in one"
+            )
+        split_of |= dict.fromkeys(listed, split)
+    known = set(names)
+    for problem, wrong in (
+        (f"that {table.name} does not have", [name for name in split_of if name not in known]),
+        ("in neither list", [name for name in names if name not in split_of]),
+    ):
+        if wrong:
+            raise DataError(
+                f"{root}: {' and '.join(CHEST_SPLITS)}: {len(wrong)} images {problem} ({shown(wrong)}); "
+                "valid: each image of the table in one list"
+            )
+    return [split_of[name] for name in names]
+
+
+def _check_patients(root: Path, patients: list[str], splits: list[str]) -> None:
+    seen: dict[str, set[str]] = {}
+    for patient, split in zip(patients, splits, strict=True):
+        seen.setdefault(patient, set()).add(split)
+    both = [patient for patient, where in seen.items() if len(where) > 1]
+    if both:
+        raise DataError(
+            f"{root}: {' and '.join(CHEST_SPLITS)}: {len(both)} patients are in both ({shown(both)}); "
+            "valid: each patient in one"
+        )
+
+
+def _find_images(root: Path) -> dict[str, str]:
+    """Every file of the image folders, with its path from the root."""
+    folders = [folder for folder in (root / "images", *sorted(root.glob("images_*/images"))) if folder.is_dir()]
+    if not folders:
+        raise DataError(f"{root}: images are missing; valid: images/, or images_001/images/ to images_012/images/")
+    return {
+        name: f"{folder.relative_to(root).as_posix()}/{name}"
+        for folder in folders
+        for name in sorted(list_names(folder))
+    }

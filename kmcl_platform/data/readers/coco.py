@@ -1,0 +1,145 @@
+"""MS-COCO 2014 and 2017: image-level labels, the union of an image's instances."""
+
+from array import array
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kmcl_platform.data.carve import carve_split
+from kmcl_platform.data.manifest import Manifest, build_manifest
+from kmcl_platform.data.readers.files import (
+    Progress,
+    check_distinct,
+    check_present,
+    find_folder,
+    list_names,
+    silent,
+)
+from kmcl_platform.data.readers.json_stream import read_objects
+from kmcl_platform.errors import DataError
+
+COCO_YEARS = ("2014", "2017")
+COCO_SPLITS = {"train": "train", "val": "test"}
+"""Official split to ours: published numbers are on val, so it is sealed, and our val is carved out of train."""
+
+
+class _Part(NamedTuple):
+    """One annotation file: N images, K classes."""
+
+    images: list[str]
+    class_names: list[str]
+    targets_NK: np.ndarray
+
+
+def read_coco(
+    root: Path,
+    *,
+    year: str = "2017",
+    all_negative: str = "keep",
+    crowds: str = "positive",
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Manifest:
+    """Read one year's instance annotations.
+
+    Args:
+        root: the folder that holds `annotations/`, `train2014/` and so on.
+        year: `2014` or `2017`.
+        all_negative: `keep` images without an annotation, as negative for every class, or `drop` them, in every split.
+        crowds: what a class is whose only instances in an image are crowd regions: `positive` or `unknown`.
+        val_fraction: share of the training images that become `val`, above 0 and below 1.
+        seed: of that draw, 0 or more.
+
+    Raises:
+        DataError: an option is unknown, a file or image is missing, or an annotation is not valid.
+    """
+    for option, value, valid in (
+        ("year", year, COCO_YEARS),
+        ("all_negative", all_negative, ("keep", "drop")),
+        ("crowds", crowds, ("positive", "unknown")),
+    ):
+        if value not in valid:
+            raise DataError(f"{option}: got {value!r}; valid: {', '.join(valid)}")
+    folder = find_folder(root, ["."], f"annotations/instances_train{year}.json")
+    parts: dict[str, _Part] = {}
+    for official in COCO_SPLITS:
+        path = folder / "annotations" / f"instances_{official}{year}.json"
+        part = _read_part(path, crowds_positive=crowds == "positive", drop=all_negative == "drop", progress=progress)
+        images = folder / f"{official}{year}"
+        check_present(images, part.images, list_names(images), path.name)
+        parts[official] = part
+    train, val = parts["train"], parts["val"]
+    if train.class_names != val.class_names:
+        raise DataError(f"{folder / 'annotations'}: train and val name other categories; valid: the same in both")
+    targets_NK = np.concatenate([train.targets_NK, val.targets_NK])
+    splits = [ours for official, ours in COCO_SPLITS.items() for _ in parts[official].images]
+    return build_manifest(
+        name=f"coco{year}",
+        version=year,
+        class_names=train.class_names,
+        splits=carve_split(splits, targets_NK, name="val", fraction=val_fraction, seed=seed),
+        images=[f"{official}{year}/{name}" for official in COCO_SPLITS for name in parts[official].images],
+        targets=targets_NK,
+        root=folder,
+    )
+
+
+def _read_part(path: Path, *, crowds_positive: bool, drop: bool, progress: Progress) -> _Part:
+    names: dict[int, str] = {}
+    categories: dict[int, str] = {}
+    # Plain numbers: 860,000 instances take 15 MB so.
+    image_ids, category_ids, crowd = array("q"), array("q"), array("b")
+    for key, item in read_objects(path, ("images", "annotations", "categories"), progress):
+        if key == "annotations":
+            image_ids.append(_whole(path, key, item, "image_id"))
+            category_ids.append(_whole(path, key, item, "category_id"))
+            crowd.append(1 if item.get("iscrowd") else 0)
+            continue
+        known, label = (names, "file_name") if key == "images" else (categories, "name")
+        number = _whole(path, key, item, "id")
+        if number in known or not isinstance(item.get(label), str):
+            raise DataError(f"{path}: {key}: id {number}: got {item.get(label)!r}; valid: each id once, with {label}")
+        known[number] = item[label]
+    check_distinct(str(path), list(names.values()), "file names")
+    # Ids run from 1 to 90 with holes: their order, not their value, is the class.
+    sorted_ids = sorted(categories)
+    rows = _positions(path, "image_id", image_ids, list(names))
+    columns = _positions(path, "category_id", category_ids, sorted_ids)
+    targets_NK = np.zeros((len(names), len(categories)), dtype=np.int8)
+    is_crowd = np.array(crowd, dtype=np.int8).astype(bool)
+    targets_NK[rows[is_crowd], columns[is_crowd]] = 1 if crowds_positive else -1
+    targets_NK[rows[~is_crowd], columns[~is_crowd]] = 1
+    kept = np.zeros(len(names), dtype=bool)
+    kept[rows] = True
+    if not drop:
+        kept[:] = True
+    images = [name for name, keep in zip(names.values(), kept, strict=True) if keep]
+    return _Part(images, [categories[number] for number in sorted_ids], targets_NK[kept])
+
+
+def _whole(path: Path, key: str, item: dict[str, Any], field: str) -> int:
+    value = item.get(field)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
+        place = f"id {item['id']!r}: " if "id" in item else ""
+        raise DataError(f"{path}: {key}: {place}{field}: got {value!r}; valid: a whole number")
+    return value
+
+
+def _positions(path: Path, field: str, wanted: "array[int]", known: list[int]) -> np.ndarray:
+    """Where each wanted id stands in `known`."""
+    ids = np.array(known, dtype=np.int64)
+    values = np.array(wanted, dtype=np.int64)
+    order = np.argsort(ids, kind="stable")
+    found = np.searchsorted(ids[order], values)
+    inside = found < len(ids)
+    inside[inside] = ids[order][found[inside]] == values[inside]
+    if not inside.all():
+        unknown = np.unique(values[~inside])
+        raise DataError(
+            f"{path}: annotations: {field}: {len(unknown)} ids are not listed (first: {unknown[0]}); "
+            "valid: ids of the same file"
+        )
+    positions: np.ndarray = order[found]
+    return positions

@@ -1,0 +1,102 @@
+"""PASCAL VOC 2007 and 2012, as unpacked from the official archives.
+
+Labels are those of `ImageSets/Main/CLASS_SPLIT.txt` (the development kit's image sets): 1 the class is there, -1 it
+is not, 0 all objects of the class are *difficult*, which neither trains nor counts: unknown.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from kmcl_platform.data.carve import carve_split
+from kmcl_platform.data.manifest import Manifest, build_manifest
+from kmcl_platform.data.readers.files import Progress, check_distinct, check_present, find_folder, list_names, silent
+from kmcl_platform.data.readers.files import read_lines as read_text_lines
+from kmcl_platform.errors import DataError
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+VOC_SPLITS = {"2007": {"trainval": "train", "test": "test"}, "2012": {"train": "train", "val": "test"}}
+"""Year to official split to ours: the labels of 2012's own test are not published, so its val is sealed instead."""
+
+_LABELS = {"1": 1, "-1": 0, "0": -1}
+
+
+def read_voc(
+    root: Path, *, year: str = "2007", val_fraction: float = 0.1, seed: int = 0, progress: Progress = silent
+) -> Manifest:
+    """Read one year's image-level labels; `val` is carved out of `train`.
+
+    Args:
+        root: the folder that holds VOCdevkit, VOCdevkit itself, or its folder of the year.
+        year: `2007` or `2012`.
+        val_fraction: share of the training images that become `val`, above 0 and below 1.
+        seed: of that draw, 0 or more.
+
+    Raises:
+        DataError: the year is unknown, a file or image is missing, or a line is not as the format has it.
+    """
+    if year not in VOC_SPLITS:
+        raise DataError(f"year: got {year!r}; valid: {', '.join(VOC_SPLITS)}")
+    folder = find_folder(root, [f"VOCdevkit/VOC{year}", f"VOC{year}", "."], "ImageSets/Main")
+    if folder.name.startswith("VOC") and folder.name != f"VOC{year}":
+        raise DataError(f"{root}: got {folder.name}; valid: VOC{year}, the year that was asked for")
+    ids: list[str] = []
+    splits: list[str] = []
+    parts: list[np.ndarray] = []
+    for number, (official, ours) in enumerate(VOC_SPLITS[year].items()):
+        done = number * len(VOC_CLASSES)
+        part_ids, targets_NK = _read_split(folder / "ImageSets" / "Main", official, done, progress)
+        ids += part_ids
+        splits += [ours] * len(part_ids)
+        parts.append(targets_NK)
+    check_distinct(str(folder / "ImageSets" / "Main"), ids, "images of the splits")
+    names = [f"{image_id}.jpg" for image_id in ids]
+    check_present(folder / "JPEGImages", names, list_names(folder / "JPEGImages"), "ImageSets/Main")
+    targets_NK = np.concatenate(parts)
+    return build_manifest(
+        name=f"voc{year}",
+        version=year,
+        class_names=VOC_CLASSES,
+        splits=carve_split(splits, targets_NK, name="val", fraction=val_fraction, seed=seed),
+        images=[f"JPEGImages/{name}" for name in names],
+        targets=targets_NK,
+        root=folder,
+    )
+
+
+def _read_split(lists: Path, official: str, done: int, progress: Progress) -> tuple[list[str], np.ndarray]:
+    """N ids and targets_NK of one official split."""
+    ids: list[str] = []
+    columns: list[list[int]] = []
+    for k, name in enumerate(VOC_CLASSES):
+        path = lists / f"{name}_{official}.txt"
+        class_ids, labels = _read_class(path)
+        if not columns:
+            ids = class_ids
+        elif class_ids != ids:
+            differing = sorted(set(ids) ^ set(class_ids))[:1] or ["their order"]
+            raise DataError(
+                f"{path}: images are not those of {VOC_CLASSES[0]}_{official}.txt (first difference: {differing[0]}); "
+                "valid: the same images in the same order"
+            )
+        columns.append(labels)
+        progress("lists of classes", done + k + 1, 2 * len(VOC_CLASSES))
+    return ids, np.array(columns, dtype=np.int8).T
+
+
+def _read_class(path: Path) -> tuple[list[str], list[int]]:
+    ids: list[str] = []
+    labels: list[int] = []
+    for number, line in enumerate(read_text_lines(path), start=1):
+        # Two spaces before 0 and 1, one before -1.
+        fields = line.split()
+        if len(fields) != 2 or fields[1] not in _LABELS:
+            raise DataError(f"{path}: line {number}: got {line!r}; valid: an image and -1, 0 or 1")
+        ids.append(fields[0])
+        labels.append(_LABELS[fields[1]])
+    if not ids:
+        raise DataError(f"{path}: got no lines; valid: one for each image")
+    return ids, labels

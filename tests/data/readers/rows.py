@@ -1,0 +1,14 @@
+"""A manifest, for the eye of a test."""
+
+from kmcl_platform.data.manifest import Manifest
+
+
+def rows_of(manifest: Manifest) -> dict[str, tuple[str, dict[str, int]]]:
+    """Image to its split and the classes whose target is not 0."""
+    return {
+        row["image"]: (
+            row["split"],
+            {name: t for name, t in zip(manifest.class_names, row["targets"], strict=True) if t},
+        )
+        for row in manifest.table.to_pylist()
+    }
