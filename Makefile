@@ -47,7 +47,7 @@ check: $(READY)
 	@$(BIN)/python -m pytest tests -m "not slow and not chaos"
 
 chaos: $(READY)
-	@echo "== every disaster three times, in random order (about half an hour)"
+	@echo "== every disaster three times, in random order (about an hour)"
 	@$(BIN)/python -m pytest tests/integration/chaos --rounds 3
 
 gpu: $(READY)

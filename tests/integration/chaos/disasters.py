@@ -89,17 +89,15 @@ class Search:
 
     def wait_for_trial(self, process: subprocess.Popen[bytes], trial: int) -> None:
         """Wait until a trial was handed out, so that those before it have ended."""
+        # Not before the study is there: who looks for it first makes its tables.
+        self.wait_for_line(process, "at once")
         deadline = time.monotonic() + SECONDS
-        while not (self.store / "optuna.db").exists() or trial not in self.story():
+        while trial not in self.story():
             assert time.monotonic() < deadline and process.poll() is None, f"no trial {trial}: {self.said()}"
             time.sleep(0.05)
 
     def story(self) -> Story:
-        try:
-            study = self._study()
-        except KeyError:  # it is being made
-            return {}
-        return {t.number: (t.state.name, t.params, t.intermediate_values) for t in study.get_trials()}
+        return {t.number: (t.state.name, t.params, t.intermediate_values) for t in self._study().get_trials()}
 
     def statuses(self) -> set[str]:
         """What MLflow says of the search and its trials."""
