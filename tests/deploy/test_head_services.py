@@ -27,7 +27,7 @@ SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.cluster,
+    pytest.mark.long,
     pytest.mark.skipif(not SERVERS, reason="needs PostgreSQL's server programs (Debian: postgresql)"),
 ]
 

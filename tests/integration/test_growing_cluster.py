@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.test_submit import free_port, short_folder, wait_for_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 START_TIMEOUT_SECONDS = 5
 

@@ -139,6 +139,7 @@ def refused(file: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new", "bound", "reason"),
     [

@@ -206,7 +206,7 @@ def copy_checkout(folder: Path, lock: str) -> Path:
     return folder
 
 
-@pytest.mark.cluster
+@pytest.mark.long
 @pytest.mark.parametrize("locked", [True, False], ids=["locked", "other"])
 def test_a_job_that_is_submitted_by_hand(
     locked: bool, head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
@@ -231,7 +231,7 @@ def test_a_job_that_is_submitted_by_hand(
         assert not store.exists()
 
 
-@pytest.mark.cluster
+@pytest.mark.long
 def test_the_locked_environment_is_installed_where_it_is_not(
     head: Head, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
 ) -> None:
