@@ -16,6 +16,7 @@ from kmcl_platform.search.lock import SearchLock
 from kmcl_platform.search.study import load_study
 from kmcl_platform.tracking.leaderboard import list_searches
 from kmcl_platform.tracking.runs import SearchRuns
+from kmcl_platform.training.checkpoint_folder import folder_bytes
 
 
 @dataclass(frozen=True)
@@ -118,5 +119,4 @@ def _some(names: list[str]) -> str:
 
 
 def _megabytes(folders: list[Path]) -> str:
-    size = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
-    return f"{size / 1e6:.1f}"
+    return f"{sum(map(folder_bytes, folders)) / 1e6:.1f}"

@@ -1,9 +1,8 @@
 """A Ray in this machine, and its training workers, of which nobody on the network finds a port."""
 
 import os
-import shutil
 import sys
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,12 @@ ENVIRONMENT = {
 """Environment of a Ray that is started in this machine; read when Ray is imported, by all of its processes."""
 
 
-def torch_config() -> Any:
-    """How the workers of a group find each other, as Ray Train wants it: in a cluster, in Ray's own way."""
+def torch_config(folder: Path) -> Any:
+    """How the workers of a group find each other, as Ray Train wants it: in a cluster, in Ray's own way.
+
+    Args:
+        folder: lives as long as the group; used in this machine only.
+    """
     from ray.train.torch import TorchConfig
     from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 
@@ -36,7 +39,8 @@ def torch_config() -> Any:
         def on_start(self, worker_group: Any, backend_config: Any) -> None:
             import ray
 
-            self._folder = Path(tempfile.mkdtemp(prefix="kmcl-workers-"))
+            # A new file for each start of the group: what dead workers wrote would mislead the next ones.
+            meeting = folder / f"meeting-{uuid.uuid4().hex}"
             worker_group.execute(_set_torch_distributed_env_vars)
             size = len(worker_group)
             ray.get(
@@ -47,16 +51,12 @@ def torch_config() -> Any:
                         backend="nccl" if worker_group.get_resources_per_worker().get("GPU", 0) else "gloo",
                         world_rank=rank,
                         world_size=size,
-                        init_method=f"file://{self._folder}/store",
+                        init_method=f"file://{meeting}",
                         timeout_s=backend_config.timeout_s,
                     )
                     for rank in range(size)
                 ]
             )
-
-        def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
-            super().on_shutdown(worker_group, backend_config)
-            shutil.rmtree(self._folder)
 
     class FileConfig(TorchConfig):
         @property

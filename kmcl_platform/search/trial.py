@@ -5,7 +5,8 @@ from typing import Any
 from ray import tune
 
 from kmcl_platform.config.search_file import Resources
-from kmcl_platform.search.worker_group import Assignment, WorkerGroup
+from kmcl_platform.search.mailbox import Assignment
+from kmcl_platform.search.worker_group import WorkerGroup
 
 
 class WarmTrial(tune.Trainable):

@@ -12,7 +12,8 @@ import ray
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.search.cluster import WORKER_ENVIRONMENT
-from kmcl_platform.search.worker_group import Message, WorkerGroup
+from kmcl_platform.search.mailbox import Message
+from kmcl_platform.search.worker_group import WorkerGroup
 
 pytestmark = pytest.mark.slow
 

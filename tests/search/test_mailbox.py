@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from kmcl_platform.search.worker_group import MAX_STARTS_WITHOUT_PROGRESS, Assignment, MailboxState
+from kmcl_platform.search.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assignment, MailboxState
 
 
 def assignment(number: int) -> Assignment:

@@ -15,10 +15,10 @@ from kmcl_platform.data.digits import build_digits
 from kmcl_platform.data.manifest import Manifest, build_manifest, targets_to_numpy
 from kmcl_platform.errors import DataError
 from kmcl_platform.training.fit import fit
-from kmcl_platform.training.workers import Workers, join_workers
+from kmcl_platform.training.workers import join_workers
 from tests.training.test_workers_agree import free_port, join
+from tests.training.trials import run
 
-ALONE = Workers(rank=0, world_size=1, device=torch.device("cpu"))
 CONFIG = TrialConfig().with_values(
     {"data.image_size": 32, "data.batch_size": 16, "model.backbone": "test_byobnet", "num_epochs": 2}
 )
@@ -39,17 +39,6 @@ def damaged(*rows: int, num_train: int = 32) -> Manifest:
         images=encoded,
         targets=targets_to_numpy(digits.table["targets"], 10),
     )
-
-
-def run(config: TrialConfig, manifest: Manifest, folder: Path, *, stop_after: int = 99) -> list[EpochReport]:
-    reports: list[EpochReport] = []
-
-    def report(result: EpochReport) -> bool:
-        reports.append(result)
-        return result.epoch < stop_after
-
-    fit(config, manifest, checkpoints=folder, report=report, workers=ALONE)
-    return reports
 
 
 def test_the_default_names_the_image(tmp_path: Path) -> None:

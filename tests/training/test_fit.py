@@ -14,10 +14,8 @@ from kmcl_platform.data.manifest_file import read_manifest
 from kmcl_platform.errors import ConfigError, DataError, Diverged, StoreError
 from kmcl_platform.training.checkpoint import read_state
 from kmcl_platform.training.checkpoint_folder import OPTIMIZER, find_checkpoint
-from kmcl_platform.training.fit import fit
-from kmcl_platform.training.workers import Workers
+from tests.training.trials import run
 
-ALONE = Workers(rank=0, world_size=1, device=torch.device("cpu"))
 CONFIG = TrialConfig().with_values(
     {
         "data.image_size": 32,
@@ -34,17 +32,6 @@ CONFIG = TrialConfig().with_values(
 @pytest.fixture(scope="module")
 def manifest(small_manifest: Path) -> Manifest:
     return read_manifest(small_manifest)
-
-
-def run(config: TrialConfig, manifest: Manifest, folder: Path, *, stop_after: int = 99) -> list[EpochReport]:
-    reports: list[EpochReport] = []
-
-    def report(result: EpochReport) -> bool:
-        reports.append(result)
-        return result.epoch < stop_after
-
-    fit(config, manifest, checkpoints=folder, report=report, workers=ALONE)
-    return reports
 
 
 def numbers(reports: list[EpochReport]) -> list[tuple[int, dict[str, float]]]:
