@@ -68,3 +68,21 @@ def test_unknown_elements_have_no_gradient() -> None:
     asymmetric_loss(z, y == 1, y >= 0, detach_focusing=False, **FOCUS).backward()
     assert z.grad is not None
     assert bool((z.grad[y == -1] == 0).all()) and bool((z.grad[y == 1] != 0).all())
+
+
+def test_what_the_clamps_hold_gets_no_gradient() -> None:
+    """A negative within the margin (p + m > 1), and a positive whose probability is below 1e-7."""
+    logits_BK = torch.tensor([[-4.0, -20.0, -2.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    positive_BK = torch.tensor([[False, True, False, True]])
+    loss = asymmetric_loss(
+        logits_BK,
+        positive_BK,
+        torch.ones_like(positive_BK),
+        gamma_positive=0.0,
+        gamma_negative=0.0,
+        clip=0.05,
+        detach_focusing=True,
+    )
+    (gradient_BK,) = torch.autograd.grad(loss, logits_BK)
+    assert gradient_BK[0, :2].tolist() == [0.0, 0.0]
+    assert gradient_BK[0, 2] > 0 > gradient_BK[0, 3]
