@@ -159,4 +159,6 @@ def _refusal(address: str, error: Exception) -> ClusterError:
             "RAY_AUTH_TOKEN_PATH names, and RAY_AUTH_MODE=token; the cluster's head prints it with ray get-auth-token, "
             "and ray get-auth-token --generate makes one for a new cluster"
         )
-    return ClusterError(f"{address}: cannot be used: {text[:300].rstrip(".")}; valid: a Ray job server that runs, http://HOST:8265")
+    return ClusterError(
+        f"{address}: cannot be used: {text[:300].rstrip('.')}; valid: a Ray job server that runs, http://HOST:8265"
+    )
