@@ -1,5 +1,6 @@
 """The commands of datasets: import one from its official layout, check one. Heavy imports stand inside them."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,19 +138,81 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
     click.echo(f"next: kmcl data check {out}")
 
 
+def _read_size(context: click.Context, option: click.Parameter, value: str) -> int:
+    from kmcl_platform.data.sizes import parse_size
+
+    try:
+        return parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, option) from None
+
+
 @data.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file")
+@click.argument("out")
+@click.option(
+    "--shard-size",
+    callback=_read_size,
+    metavar="SIZE",
+    default="256MiB",
+    show_default=True,
+    help="A shard grows no larger.",
+)
+@click.option(
+    "--row-group-images", type=click.IntRange(1), default=64, show_default=True, help="Images that are read at once."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the shuffle within each split.")
+@click.option("--overwrite", is_flag=True, help="Replace what was packed into OUT.")
+def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int, overwrite: bool) -> None:
+    """Write the images of manifest FILE as Parquet shards into OUT, a folder or a URI such as s3://bucket/prefix.
+
+    OUT/manifest.parquet is then a manifest as any other. Images are packed as they are encoded.
+    """
+    from kmcl_platform.data.manifest_file import read_manifest
+    from kmcl_platform.data.pack import MANIFEST_NAME, pack
+    from kmcl_platform.data.storage import parse_location
+    from kmcl_platform.data.summary import to_table
+
+    location = parse_location(out)
+    with _progress_bar() as progress:
+        packed = pack(
+            read_manifest(file),
+            location,
+            shard_bytes=shard_size,
+            group_images=row_group_images,
+            seed=seed,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    Console().print(to_table(packed))
+    assert packed.packing is not None
+    shards = packed.packing.shards.values()
+    # As it was given: of a path that the user gave, and of a URI with all that leads there.
+    target = (
+        f"{out.rstrip('/')}/{MANIFEST_NAME}" if location.path and "://" not in out else location.join(MANIFEST_NAME)
+    )
+    size = sum(shard.num_bytes for shard in shards)
+    click.echo(f"packed: {len(shards)} shard{'s' if len(shards) > 1 else ''}, {size / 1e6:,.1f} MB")
+    click.echo(f"written: {target}")
+    click.echo(f"next: kmcl data check {shlex.quote(str(target))}")
+
+
+@data.command()
+@click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every fault, instead of a table.")
-def check(file: Path, as_json: bool) -> None:
+def check(file: str, as_json: bool) -> None:
     """Find every fault of manifest FILE, each image decoded; exit code 2 if a search on it would be wrong.
 
     Rows count from 0.
     """
     from kmcl_platform.data.check import check_manifest, to_json
+    from kmcl_platform.data.storage import parse_location
     from kmcl_platform.data.summary import to_table
 
     with _progress_bar() as progress:
         report = check_manifest(file, progress)
+    location = parse_location(file)
+    shown = file if location.path else str(location)
     if as_json:
         click.echo(to_json(report))
     else:
@@ -162,10 +225,10 @@ def check(file: Path, as_json: bool) -> None:
             click.echo("faults:")
             _print_faults(report.faults)
         else:
-            click.echo(f"fit for a search: data.source: {file}")
+            click.echo(f"fit for a search: data.source: {shown}")
     if report.faults:
         count = len(report.faults)
-        raise DataError(f"{file}: {count} fault{'s' if count > 1 else ''}; a search on it would be wrong")
+        raise DataError(f"{shown}: {count} fault{'s' if count > 1 else ''}; a search on it would be wrong")
 
 
 def _print_faults(faults: Any) -> None:

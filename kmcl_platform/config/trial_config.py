@@ -14,7 +14,7 @@ class DataConfig(Frozen):
     """Which images, at which size, in which batches."""
 
     source: str = "digits"
-    """Name of an embedded dataset (`digits`), or the path of a manifest (`*.parquet`)."""
+    """Name of an embedded dataset (`digits`), or the path or URI of a manifest (`*.parquet`)."""
     image_size: int = Field(default=40, ge=8, le=2048)
     """Height and width, in pixels, that images are resized to."""
     batch_size: int = Field(default=64, ge=2, le=65536)

@@ -7,6 +7,7 @@ from pathlib import Path
 from kmcl_platform.data.digits import DIGITS_VERSION, build_digits
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.manifest_file import read_manifest, write_manifest
+from kmcl_platform.data.storage import parse_location
 from kmcl_platform.errors import DataError
 
 DATASETS = ("digits",)
@@ -16,13 +17,13 @@ _NUM_SAMPLES = 6
 
 
 def open_manifest(source: str, data_dir: Path) -> Manifest:
-    """Open an embedded dataset by name, or a manifest by path.
+    """Open an embedded dataset by name, or a manifest by path or URI.
 
     `digits` is made once and kept as `data_dir/digits.parquet`, with a few test images as PNG files in
     `data_dir/digits_samples/`, for a first prediction.
 
     Args:
-        source: one of `DATASETS`, or a path that ends in `.parquet`.
+        source: one of `DATASETS`, or a path or URI that ends in `.parquet`.
         data_dir: folder of the embedded datasets; made if needed.
 
     Raises:
@@ -30,9 +31,11 @@ def open_manifest(source: str, data_dir: Path) -> Manifest:
     """
     if source == "digits":
         return _open_digits(data_dir)
-    if source.endswith(".parquet"):
-        return read_manifest(Path(source).expanduser())
-    raise DataError(f"data.source: got {source!r}; valid: {', '.join(DATASETS)}, or the path of a manifest (*.parquet)")
+    location = parse_location(source)
+    if location.name.endswith(".parquet"):
+        return read_manifest(source)
+    shown = repr(source if location.path else str(location))
+    raise DataError(f"data.source: got {shown}; valid: {', '.join(DATASETS)}, or the path of a manifest (*.parquet)")
 
 
 def _open_digits(data_dir: Path) -> Manifest:

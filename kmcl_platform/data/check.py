@@ -12,6 +12,8 @@ from kmcl_platform.data.check_table import TableFindings, check_table
 from kmcl_platform.data.faults import Fault, group_faults
 from kmcl_platform.data.manifest import SPLITS, Manifest
 from kmcl_platform.data.manifest_file import read_manifest
+from kmcl_platform.data.shards import ShardReader
+from kmcl_platform.data.storage import Location, parse_location
 from kmcl_platform.data.summary import summarise
 from kmcl_platform.errors import DataError
 
@@ -20,7 +22,7 @@ from kmcl_platform.errors import DataError
 class CheckReport:
     """What a check found."""
 
-    path: Path
+    path: Location
     num_rows: int
     faults: tuple[Fault, ...]
     """A search would refuse the manifest, stop at an image, or report scores that are wrong."""
@@ -30,18 +32,18 @@ class CheckReport:
     """None: its faults keep it from being read."""
 
 
-def check_manifest(path: Path, progress: Progress) -> CheckReport:
+def check_manifest(path: Path | str, progress: Progress) -> CheckReport:
     """Check a manifest's table, and read and decode each of its images.
 
     Args:
-        path: the manifest's file.
+        path: the manifest's file, or its URI.
         progress: hears how many images are done.
 
     Raises:
         DataError: the file is missing or not Parquet.
     """
-    path = path.absolute()
-    found = check_table(path)
+    location = parse_location(path)
+    found = check_table(location)
     faults, warnings = list(found.faults), list[Fault]()
     manifest: Manifest | None = None
     try:
@@ -49,13 +51,29 @@ def check_manifest(path: Path, progress: Progress) -> CheckReport:
     except DataError as error:
         # What is found above is found there too; what only reading finds is the content hash.
         if not faults:
-            faults.append(Fault("content", str(error).removeprefix(f"{path}: ")))
+            faults.append(Fault("content", str(error).removeprefix(f"{location}: ")))
     _check_splits(found, faults, warnings)
     if found.images is not None:
-        images = check_images(found.images, found.splits, found.image_column, path.parent, progress)
+        root, shards = location.parent.path or Path(), None
+        if manifest is not None and manifest.packing is not None:
+            shards = ShardReader(manifest.packing)
+            faults += _check_shards(shards, progress)
+        images = check_images(found.images, found.splits, found.image_column, root, progress, shards)
         faults += images.faults
         warnings += images.warnings
-    return CheckReport(path, found.num_rows, tuple(faults), tuple(warnings), manifest)
+    return CheckReport(location, found.num_rows, tuple(faults), tuple(warnings), manifest)
+
+
+def _check_shards(shards: ShardReader, progress: Progress) -> list[Fault]:
+    """Hold every shard against its hash."""
+    faults = []
+    for done, shard in enumerate(shards.packing.shards.values()):
+        try:
+            shards.check(shard)
+        except DataError as error:
+            faults.append(Fault("shard", str(error)))
+        progress("shards", done + 1, len(shards.packing.shards))
+    return faults
 
 
 def _check_splits(found: TableFindings, faults: list[Fault], warnings: list[Fault]) -> None:

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from kmcl_platform.data.decode import UndecodableError, decode_image
 from kmcl_platform.data.faults import Fault
+from kmcl_platform.data.shards import ShardReader
+from kmcl_platform.errors import DataError
 
 Progress = Callable[[str, int, int], None]
 
@@ -32,7 +34,12 @@ class _Image(NamedTuple):
 
 
 def check_images(
-    images: pa.ChunkedArray, splits: Sequence[str | None] | None, column: str, root: Path, progress: Progress
+    images: pa.ChunkedArray,
+    splits: Sequence[str | None] | None,
+    column: str,
+    root: Path,
+    progress: Progress,
+    shards: ShardReader | None = None,
 ) -> ImageFindings:
     """Read and decode every image, in as many threads as there are cores: Pillow decodes outside of Python's lock.
 
@@ -42,13 +49,14 @@ def check_images(
         column: `image` or `bytes`.
         root: where relative paths start.
         progress: hears how many images are done.
+        shards: of a packed manifest.
     """
     found = ImageFindings([], [])
     same_path: dict[str, int] = {}
     same_content: dict[str, int] = {}
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
-        results = pool.map(lambda row: _read(images[row].as_py(), root), range(len(images)))
+        results = pool.map(lambda row: _read(images[row].as_py(), root, shards), range(len(images)))
         for row, image in enumerate(results):
             progress("images", row + 1, len(images))
             stored = images[row].as_py()
@@ -92,10 +100,15 @@ def _note_same(
         found.warnings.append(Fault(f"same {what} twice in a split", message, row, column))
 
 
-def _read(stored: str | bytes | None, root: Path) -> _Image:
+def _read(stored: str | bytes | None, root: Path, shards: ShardReader | None) -> _Image:
     if not stored:
         return _Image("")
-    if isinstance(stored, str):
+    if isinstance(stored, str) and shards is not None:
+        try:
+            encoded = shards.read(stored)
+        except DataError as error:
+            return _Image("", "unreadable image", str(error))
+    elif isinstance(stored, str):
         try:
             encoded = (root / stored).read_bytes()
         except FileNotFoundError:

@@ -4,7 +4,6 @@ Legend of shapes: N rows, K classes.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from kmcl_platform.data.faults import Fault
 from kmcl_platform.data.manifest import SPLITS, targets_to_numpy
 from kmcl_platform.data.manifest_file import METADATA_KEY, read_facts, read_parquet, without_index
+from kmcl_platform.data.storage import Location
 from kmcl_platform.errors import DataError
 
 
@@ -31,7 +31,7 @@ class TableFindings:
     """Where a target is not valid, 0; none: they could not be read at all."""
 
 
-def check_table(path: Path) -> TableFindings:
+def check_table(path: Location) -> TableFindings:
     """Look through a manifest's table and gather every fault.
 
     Raises:
@@ -112,7 +112,7 @@ def _holds(kind: pa.DataType, tests: tuple[object, ...]) -> bool:
     return any(test(stored) for test in tests)  # type: ignore[operator]
 
 
-def _read_class_names(found: TableFindings, path: Path, table: pa.Table) -> None:
+def _read_class_names(found: TableFindings, path: Location, table: pa.Table) -> None:
     metadata = table.schema.metadata or {}
     if METADATA_KEY not in metadata:
         message = "key 'kmcl' (name, version, class names, hash) is missing; valid: a file made by write_manifest"

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kmcl_platform.data.decode import UndecodableError, decode_image
 from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.packing import locate
+from kmcl_platform.data.shards import ShardReader
 from kmcl_platform.errors import DataError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -62,6 +64,7 @@ class ImageDataset(Dataset[Batch]):
         self._images = rows["bytes" if self._encoded else "image"]
         self._targets_NK = torch.from_numpy(manifest.targets(split).copy())
         self._root = manifest.root
+        self._shards = None if manifest.packing is None else ShardReader(manifest.packing)
         self._where = f"manifest {manifest.name!r}, split {split!r}"
         self._transform = transform
         # In shared memory, because loader processes set it: 1 where an image was asked for and skipped.
@@ -79,6 +82,15 @@ class ImageDataset(Dataset[Batch]):
     def max_labels(self) -> int:
         """Positive labels of the image that has most, at least 1."""
         return max(1, int((self._targets_NK == 1).sum(1).max()))
+
+    @property
+    def row_groups(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Of each image its shard and the row group in it, shards_N and groups_N, numbered from 0; None: not packed."""
+        if self._shards is None:
+            return None
+        rows_N, shards_N = locate(self._shards.packing, self._images)
+        sizes = np.array([shard.group_images for shard in self._shards.packing.shards.values()])
+        return shards_N, rows_N // sizes[shards_N]
 
     def count_skipped(self) -> int:
         """Images that were asked for and skipped since `forget_skipped`; 0 where corrupt images are errors."""
@@ -127,15 +139,24 @@ class ImageDataset(Dataset[Batch]):
     def _decode(self, index: int) -> Image.Image:
         stored = self._images[index].as_py()
         try:
-            return decode_image(stored if self._encoded else self._path(stored).read_bytes())
+            return decode_image(self._read(stored))
         except UndecodableError as error:
             raise CorruptImage(self._complaint(index, stored, str(error))) from None
+        except DataError as error:
+            raise UnreadableImage(self._complaint(index, stored, str(error))) from None
         except (OSError, ValueError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UnreadableImage(self._complaint(index, stored, reason)) from None
 
+    def _read(self, stored: str | bytes) -> bytes:
+        if isinstance(stored, bytes):
+            return stored
+        return self._path(stored).read_bytes() if self._shards is None else self._shards.read(stored)
+
     def _complaint(self, index: int, stored: str | bytes, reason: str) -> str:
-        what = self._path(stored) if isinstance(stored, str) else f"{len(stored)} bytes"
+        what: object = f"{len(stored)} bytes" if isinstance(stored, bytes) else stored
+        if isinstance(stored, str) and self._shards is None:
+            what = self._path(stored)
         return f"{self._where}, row {index}, image {what}: cannot be read ({reason}); valid: an image file"
 
     def _path(self, stored: str) -> Path:

@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kmcl_platform.data.packing import Packing, to_facts
+from kmcl_platform.data.shards import ShardReader
+from kmcl_platform.data.storage import one_line
 from kmcl_platform.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -26,9 +29,12 @@ class Manifest:
     """Columns `split` (string), `image` (string: a path) or `bytes` (binary: an encoded image), and `targets`
     (fixed-size list of K int8: 1 positive, 0 negative, -1 unknown)."""
     content_hash: str
-    """sha256, hexadecimal, of class names, splits, targets and image bytes or paths; not of their Parquet encoding."""
+    """sha256, hexadecimal, of class names, splits, targets, image bytes or paths, and shards; not of their Parquet
+    encoding."""
     root: Path | None
     """Folder that relative image paths start from; None: the current folder."""
+    packing: Packing | None = None
+    """The shards that hold the images; None: `image` is a path, or `bytes` the image."""
 
     def split(self, name: str) -> pa.Table:
         """The rows of one split, in the table's order; no rows if the manifest lacks that split.
@@ -44,12 +50,14 @@ class Manifest:
         """The encoded bytes of one image.
 
         Raises:
-            DataError: the split or the image's file does not exist.
+            DataError: the split or the image's file does not exist, or its shard is cut off or altered.
         """
         rows = self.split(split)
         if "bytes" in rows.column_names:
             data: bytes = rows["bytes"][row].as_py()
             return data
+        if self.packing is not None:
+            return ShardReader(self.packing).read(rows["image"][row].as_py())
         path: Path = (self.root or Path()) / rows["image"][row].as_py()
         try:
             return path.read_bytes()
@@ -117,6 +125,7 @@ def checked_manifest(
     table: pa.Table,
     targets_NK: np.ndarray,
     root: Path | None,
+    packing: Packing | None = None,
 ) -> Manifest:
     """Check splits and images of `table` and the targets, and bring them into the manifest's own column types."""
     repeated = sorted({str(c) for c in class_names if class_names.count(c) > 1})
@@ -145,8 +154,9 @@ def checked_manifest(
         version=version,
         class_names=class_names,
         table=pa.table({"split": splits, image_column: images, "targets": lists}),
-        content_hash=_hash_content(class_names, splits, image_column, images, targets_NK),
+        content_hash=_hash_content(class_names, splits, image_column, images, targets_NK, packing),
         root=root,
+        packing=packing,
     )
 
 
@@ -176,6 +186,7 @@ def _hash_content(
     image_column: str,
     images: pa.ChunkedArray,
     targets_NK: np.ndarray,
+    packing: Packing | None,
 ) -> str:
     digest = hashlib.sha256(json.dumps([class_names, image_column, splits.to_pylist()]).encode())
     digest.update(targets_NK.tobytes())
@@ -183,8 +194,6 @@ def _hash_content(
     digest.update(pc.binary_length(images).to_numpy().astype("<i8").tobytes())
     for image in images:
         digest.update(image.as_buffer())
+    if packing is not None:
+        digest.update(json.dumps(to_facts(packing)).encode())
     return digest.hexdigest()
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kmcl_platform.data.manifest import Manifest, check_no_nulls, checked_manifest, one_line, targets_to_numpy
+from kmcl_platform.data.manifest import Manifest, check_no_nulls, checked_manifest, targets_to_numpy
+from kmcl_platform.data.packing import read_packing, to_facts
+from kmcl_platform.data.storage import Location, one_line, parse_location, read_file
 from kmcl_platform.errors import DataError
 
 METADATA_KEY = b"kmcl"
+SHARDS_KEY = "shards"
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -25,24 +28,24 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         DataError: relative image paths would point elsewhere from the new folder, or the file cannot be written.
     """
     path = path.absolute()
-    if manifest.root is not None and "image" in manifest.table.column_names and manifest.root.absolute() != path.parent:
+    if (
+        manifest.packing is None
+        and manifest.root is not None
+        and "image" in manifest.table.column_names
+        and manifest.root.absolute() != path.parent
+    ):
         relative = [image for image in manifest.table["image"].to_pylist() if not Path(image).is_absolute()]
         if relative:
             raise DataError(
                 f"{path}: image paths are relative to {manifest.root} (first: {relative[0]!r}); "
                 "valid: a file in that folder, or absolute paths"
             )
-    facts = {
-        "name": manifest.name,
-        "version": manifest.version,
-        "class_names": list(manifest.class_names),
-        "content_hash": manifest.content_hash,
-    }
-    table = manifest.table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
+    if manifest.packing is not None and manifest.packing.folder.path != path.parent:
+        raise DataError(f"{path}: the shards lie in {manifest.packing.folder}; valid: a file in that folder")
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary)
+        pq.write_table(to_stored_table(manifest), temporary)
         temporary.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {one_line(error)}; valid: a path in a writable folder") from None
@@ -51,8 +54,19 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
             temporary.unlink()
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read and check a manifest.
+def to_stored_table(manifest: Manifest) -> pa.Table:
+    """The table as a manifest's file holds it, with name, version, class names, hash and shards in its metadata."""
+    facts = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "class_names": list(manifest.class_names),
+        "content_hash": manifest.content_hash,
+    } | ({} if manifest.packing is None else {SHARDS_KEY: to_facts(manifest.packing)})
+    return manifest.table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
+
+
+def read_manifest(path: Path | str) -> Manifest:
+    """Read and check a manifest, by path or URI.
 
     A Parquet file without our metadata is accepted if its columns are `image` or `bytes`, `split`, and one whole-number
     (or boolean) column for each class; its name is then the file's stem.
@@ -61,41 +75,60 @@ def read_manifest(path: Path) -> Manifest:
         DataError: the file is missing or not Parquet, a column, length or value is not valid, or the content is not
             what the stored hash says.
     """
-    path = path.absolute()
-    table = read_parquet(path)
+    location = parse_location(path)
+    table = read_parquet(location)
     metadata = table.schema.metadata or {}
-    where = str(path)
+    where = str(location)
+    root = location.parent.path
     if METADATA_KEY not in metadata:
-        return _from_class_columns(path, table)
+        return _elsewhere_checked(where, location, _from_class_columns(location, table))
     name, version, class_names, stored_hash = read_facts(where, metadata[METADATA_KEY])
     _check_columns(where, table, last="targets")
     targets = _read_target_lists(where, table["targets"], len(class_names))
-    manifest = checked_manifest(where, name, version, class_names, table, targets, path.parent)
+    shards = json.loads(metadata[METADATA_KEY]).get(SHARDS_KEY)
+    packing = None
+    if shards is not None and "image" in table.column_names:
+        packing = read_packing(where, shards, location.parent, table["image"])
+    manifest = checked_manifest(where, name, version, class_names, table, targets, root, packing)
     if manifest.content_hash != stored_hash:
         raise DataError(
-            f"{path}: content hash: got {manifest.content_hash[:12]}…; valid: {stored_hash[:12]}…, "
+            f"{where}: content hash: got {manifest.content_hash[:12]}…; valid: {stored_hash[:12]}…, "
             "as written: the file was changed"
         )
+    return _elsewhere_checked(where, location, manifest)
+
+
+def _elsewhere_checked(where: str, location: Location, manifest: Manifest) -> Manifest:
+    """Paths from a manifest's folder lead nowhere if that folder is not on this machine."""
+    if location.path is None and manifest.packing is None and "image" in manifest.table.column_names:
+        relative = [image for image in manifest.table["image"].to_pylist() if not Path(image).is_absolute()]
+        if relative:
+            raise DataError(
+                f"{where}: image paths are relative to it (first: {relative[0]!r}); valid: a manifest packed there "
+                "(kmcl data pack), or absolute paths"
+            )
     return manifest
 
 
-def read_parquet(path: Path) -> pa.Table:
+def read_parquet(location: Location) -> pa.Table:
     """The table of a manifest's file, unchecked.
 
     Raises:
         DataError: the file is missing or not Parquet.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; valid: the path of a manifest (*.parquet)")
+    valid = "the path of a manifest (*.parquet)"
+    if location.path and not location.path.is_file():
+        raise DataError(f"{location}: no such file; valid: {valid}")
+    source = location.path or pa.BufferReader(read_file(location, valid))
     try:
         # Not pq.read_table: it takes a folder named `split=train` for a column.
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(source) as file:
             return file.read()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {one_line(error)}") from None
+        raise DataError(f"{location}: cannot be read as Parquet: {one_line(error)}") from None
 
 
-def _from_class_columns(path: Path, table: pa.Table) -> Manifest:
+def _from_class_columns(path: Location, table: pa.Table) -> Manifest:
     if "targets" in table.column_names:
         raise DataError(
             f"{path}: metadata: key 'kmcl' (name, version, class names, hash) is missing; "
@@ -111,7 +144,8 @@ def _from_class_columns(path: Path, table: pa.Table) -> Manifest:
             raise DataError(f"{path}: column {column!r}: got type {kind}; valid: a class, whole numbers -1, 0, 1")
         check_no_nulls(str(path), column, table[column], "-1, 0, 1")
         targets_NK[:, k] = table[column].to_numpy()
-    return checked_manifest(str(path), path.stem, "", class_names, table, targets_NK, path.parent)
+    stem = path.name.removesuffix(".parquet")
+    return checked_manifest(str(path), stem, "", class_names, table, targets_NK, path.parent.path)
 
 
 def without_index(columns: list[str]) -> list[str]:

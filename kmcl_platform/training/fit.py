@@ -12,8 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 from kmcl_platform.config.epoch_report import SKIPPED_IMAGES, EpochReport
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.dataset import ShardedShuffle, build_loader
+from kmcl_platform.data.dataset import build_loader
 from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.packed_shuffle import build_training_order
 from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.method.global_batch import BatchGather
 from kmcl_platform.method.losses import LossParts
@@ -103,8 +104,8 @@ class Trial:
         self.average = moving_average(self.model, config.optim.ema_decay)
         self.training_set = build_dataset(config, manifest, "train", self.model.backbone)
         self.validation_set = build_dataset(config, manifest, "val", self.model.backbone)
-        self.sampler = ShardedShuffle(
-            len(self.training_set),
+        self.sampler = build_training_order(
+            self.training_set,
             rank=workers.rank,
             world_size=workers.world_size,
             seed=derive_seed(config.seed, "order"),
