@@ -35,8 +35,9 @@ class PackedShuffle(Sampler[int]):
             raise ValueError(f"rank: got {rank}; valid: 0 to {world_size - 1}, below world_size")
         if len(shards_N) < world_size:
             raise DataError(f"training images: got {len(shards_N)} for {world_size} workers; valid: one or more each")
-        pairs, self._group_N = np.unique(np.stack((shards_N, groups_N)), axis=1, return_inverse=True)
-        self._shard_of_group = np.unique(pairs[0], return_inverse=True)[1]
+        most = groups_N.max() + 1
+        keys, self._group_N = np.unique(shards_N * most + groups_N, return_inverse=True)
+        self._shard_of_group = np.unique(keys // most, return_inverse=True)[1]
         self._rank = rank
         self._world_size = world_size
         self._seed = seed

@@ -108,16 +108,28 @@ def _open(location: Location) -> tuple[fs.FileSystem, str]:
     if location.path:
         return fs.LocalFileSystem(), str(location.path)
     filesystem, path = fs.FileSystem.from_uri(location.uri)
-    if isinstance(filesystem, fs.S3FileSystem):
-        given = dict(parse_qsl(urlsplit(location.uri).query))
-        filesystem = fs.S3FileSystem(
-            region=filesystem.region,
-            scheme=given.get("scheme"),
-            endpoint_override=given.get("endpoint_override"),
-            connect_timeout=_CONNECT_SECONDS,
-            retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
-        )
+    given = dict(parse_qsl(urlsplit(location.uri).query))
+    # Other parameters only pyarrow can read, which then waits as long as it does.
+    if isinstance(filesystem, fs.S3FileSystem) and set(given) <= set(_SHOWN):
+        filesystem = _open_s3(filesystem.region, **given)
     return filesystem, path
+
+
+def _open_s3(
+    region: str, *, endpoint_override: str | None = None, scheme: str | None = None, **_: str
+) -> fs.S3FileSystem:
+    """What pyarrow makes of the URI, but for the waiting, which a URI cannot say."""
+    named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if endpoint_override is None and named:
+        scheme_named, _separator, endpoint_override = named.rstrip("/").rpartition("://")
+        scheme = scheme or scheme_named or None
+    return fs.S3FileSystem(
+        region=region,
+        scheme=scheme,
+        endpoint_override=endpoint_override,
+        connect_timeout=_CONNECT_SECONDS,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS),
+    )
 
 
 def _ask(location: Location, what: str, action: Callable[[], _T], valid: str) -> _T:
@@ -126,7 +138,8 @@ def _ask(location: Location, what: str, action: Callable[[], _T], valid: str) ->
     except FileNotFoundError:
         raise DataError(f"{location}: no such file; valid: {valid}") from None
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{location}: cannot be {what}: {_reason(location, error)}; valid: {valid}") from None
+        reason = f"cannot be {what}: {_reason(location, error)}"
+        raise DataError(f"{location}: {reason}; valid: a place that can be reached") from None
 
 
 def _reason(location: Location, error: Exception) -> str:
