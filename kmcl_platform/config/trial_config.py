@@ -21,6 +21,9 @@ class DataConfig(Frozen):
     """Images per optimizer step over all workers (the global batch)."""
     loader_processes: int = Field(default=0, ge=0, le=64)
     """Processes that decode images for each training worker; 0 decodes in the worker itself."""
+    augmentation: Literal["none", "released", "timm", "torchvision"] = "none"
+    """What is done to training images. released: the authors' Cutout of half the size and RandAugment; timm: its
+    RandAugment with flips; torchvision: its TrivialAugmentWide with flips. Each image is drawn anew in each epoch."""
     corrupt_images: Literal["error", "skip"] = "error"
     """A training image that cannot be decoded ends the trial, or the next one of the split takes its place and
     `train/skipped_images` counts it. In val and test, and where a file is missing, it is always an error."""

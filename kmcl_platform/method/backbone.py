@@ -20,8 +20,8 @@ class Backbone(nn.Module):
 
     Attributes:
         num_features: D, the width of the pooled output.
-        mean: per-channel mean that input images are to be normalised with.
-        std: per-channel standard deviation that input images are to be normalised with.
+        mean: of the red, green and blue channel, by which pixels are normalised, for values in 0..1.
+        std: standard deviation, likewise.
 
     Raises:
         ValueError: timm has no network of that name; the message lists close ones.
@@ -30,6 +30,8 @@ class Backbone(nn.Module):
     num_features: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    pixel_scale: Tensor
+    pixel_shift: Tensor
 
     def __init__(self, *, name: str, pretrained: bool) -> None:
         super().__init__()
@@ -41,9 +43,21 @@ class Backbone(nn.Module):
         cfg = cast(dict[str, tuple[float, ...]], self.network.pretrained_cfg)
         self.mean = tuple(float(value) for value in cfg["mean"])
         self.std = tuple(float(value) for value in cfg["std"])
+        # (x / 255 - mean) / std as one multiplication and one addition. No part of the weights: timm knows them.
+        scale = torch.tensor([1 / (255 * s) for s in self.std]).view(1, 3, 1, 1)
+        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)]).view(1, 3, 1, 1)
+        self.register_buffer("pixel_scale", scale, persistent=False)
+        self.register_buffer("pixel_shift", shift, persistent=False)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
-        """Return features_BD, in float32 also under autocast (float64 is kept)."""
+        """Return features_BD, in float32 also under autocast (float64 is kept).
+
+        Args:
+            images_B3HW: uint8 pixels, which are normalised here, on the network's device: as bytes, a batch is a
+                quarter of the work to hand over. Floating-point images are taken as normalised already.
+        """
+        if images_B3HW.dtype == torch.uint8:
+            images_B3HW = images_B3HW.to(self.pixel_scale.dtype).mul_(self.pixel_scale).add_(self.pixel_shift)
         features_BD = cast(Tensor, self.network(images_B3HW))
         return features_BD.to(torch.promote_types(features_BD.dtype, torch.float32))
 

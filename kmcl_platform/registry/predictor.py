@@ -4,7 +4,6 @@ The folder holds `model.safetensors` (weights) and `model.json` (the trial's con
 in it can run code.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from kmcl_platform.config.trial_config import LossConfig, TrialConfig
+from kmcl_platform.data.decode import UndecodableError, decode_pixels
 from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.errors import DataError, RegistryError
 from kmcl_platform.method.model import KmclModel
@@ -54,8 +53,7 @@ class Predictor:
         self.config = config
         self.class_names = tuple(class_names)
         self._device = device
-        backbone = model.backbone
-        self._transform = EvalTransform(image_size=config.data.image_size, mean=backbone.mean, std=backbone.std)
+        self._transform = EvalTransform(image_size=config.data.image_size)
 
     @torch.no_grad()
     def predict(self, images: Sequence[bytes]) -> Prediction:
@@ -118,12 +116,10 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
     return Predictor(model, config, document["class_names"], chosen)
 
 
-def _decode(data: bytes, place: int) -> Image.Image:
+def _decode(data: bytes, place: int) -> np.ndarray:
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        return decode_pixels(data)
+    except UndecodableError as error:
         raise DataError(
             f"image {place}: cannot be decoded ({error}); valid: an encoded image, such as JPEG or PNG"
         ) from None
-    return image

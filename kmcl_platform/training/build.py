@@ -1,9 +1,10 @@
 """The only place where configuration becomes objects."""
 
+from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import LossConfig, ModelConfig, TrialConfig
 from kmcl_platform.data.dataset import ImageDataset
 from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.data.transforms import EvalTransform
+from kmcl_platform.data.transforms import EvalTransform, TrainTransform, Transform
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.method.backbone import Backbone
 from kmcl_platform.method.global_batch import BatchGather
@@ -56,11 +57,16 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
     )
 
 
-def build_dataset(config: TrialConfig, manifest: Manifest, split: str, backbone: Backbone) -> ImageDataset:
-    """One split's images, resized and normalised as the backbone expects.
+def build_dataset(config: TrialConfig, manifest: Manifest, split: str) -> ImageDataset:
+    """One split's images, resized, and augmented in `train` alone.
 
-    Corrupt images are skipped in `train` alone, whatever the configuration says: a score is of every image, or of none.
+    Corrupt images too are skipped in `train` alone, whatever the configuration says: a score is of every image, or of
+    none.
     """
-    transform = EvalTransform(image_size=config.data.image_size, mean=backbone.mean, std=backbone.std)
-    skip_corrupt = config.data.corrupt_images == "skip" and split == "train"
+    data = config.data
+    transform: Transform = EvalTransform(image_size=data.image_size)
+    if split == "train" and data.augmentation != "none":
+        seed = derive_seed(config.seed, "augmentation")
+        transform = TrainTransform(image_size=data.image_size, augmentation=data.augmentation, seed=seed)
+    skip_corrupt = data.corrupt_images == "skip" and split == "train"
     return ImageDataset(manifest, split, transform, skip_corrupt=skip_corrupt)
