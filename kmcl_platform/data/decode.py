@@ -8,9 +8,8 @@ import struct
 import zlib
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
-from torchvision.io import ImageReadMode, decode_jpeg
+from torchcodec.decoders import decode_jpeg
 
 # What Pillow's decoders raise for broken files: OSError is only the most common.
 _DECODER_ERRORS = (
@@ -59,8 +58,7 @@ def decode_pixels(encoded: bytes, *, at_least: int | None = None) -> np.ndarray:
             else:
                 try:
                     # The pixels that Pillow gives, to the last bit, in two thirds of the time.
-                    buffer = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
-                    decoded: np.ndarray = decode_jpeg(buffer, mode=ImageReadMode.RGB).permute(1, 2, 0).numpy()
+                    decoded: np.ndarray = decode_jpeg(encoded).permute(1, 2, 0).numpy()
                     return decoded
                 except RuntimeError:
                     # Pillow says better what is wrong, or reads what this decoder does not.
