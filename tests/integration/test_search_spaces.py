@@ -1,7 +1,6 @@
 """A search file of a published dataset, from the official layout to a finished trial, by the commands of the README."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,9 +31,7 @@ def test_a_search_of_voc_from_a_local_file_of_weights(tmp_path: Path, monkeypatc
     }
     Path("voc2007.yaml").write_text(yaml.safe_dump(file.model_dump(mode="json") | changes))
     command = [sys.executable, "-m", "kmcl_platform.cli", "search", "voc2007.yaml", "--store", "store"]
-    # The package is read from the checkout, wherever the search is started.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (trial,) = optuna.load_study(study_name="voc2007", storage="sqlite:///store/optuna.db").get_trials()
     assert trial.state.name == "COMPLETE", done.stdout
