@@ -1,5 +1,6 @@
 """Pretrained weights of timm's networks: from a local file, from the hub's cache, from the hub."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,18 +49,24 @@ def load_network(name: str, file: Path) -> nn.Module:
         ) from None
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise WeightsFileError(f"got {file}: does not hold a network's tensors; valid: {valid}")
-    # With as many classes as the file has, timm insists that all names fit; it would be silent about others.
-    num_classes = _count_classes(_published(name), tensors)
-    overlay = {"state_dict": tensors, "num_classes": num_classes, "label_offset": 0}
-    try:
-        network = timm.create_model(name, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=overlay)
-    except Exception as error:  # timm's translations of names meet files that they do not expect
-        raise WeightsFileError(f"got {file}: not the weights of {name} ({_short(error)}); valid: {valid}") from None
-    # It would be copied with every copy of the network.
-    cast(dict[str, Any], network.pretrained_cfg).pop("state_dict")
-    if num_classes:
-        cast(Any, network).reset_classifier(0)
-    return network
+    published = _published(name)
+    refusal: Exception | None = None
+    # With as many classes as the file has, timm insists that all names fit; it would be silent about others. Where its
+    # classifier has another name, which timm translates, the file is taken for a published one.
+    for num_classes in [found] if (found := _count_classes(published, tensors)) else [0, published.num_classes]:
+        overlay = {"state_dict": tensors, "num_classes": num_classes, "label_offset": 0}
+        try:
+            network = timm.create_model(name, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=overlay)
+        except Exception as error:  # timm's translations of names meet files that they do not expect
+            refusal = refusal or error
+            continue
+        # It would be copied with every copy of the network.
+        cast(dict[str, Any], network.pretrained_cfg).pop("state_dict")
+        if num_classes:
+            cast(Any, network).reset_classifier(0)
+        return network
+    assert refusal is not None
+    raise WeightsFileError(f"got {file}: not the weights of {name} ({_short(refusal)}); valid: {valid}")
 
 
 def fetch_network(name: str) -> nn.Module:
@@ -76,7 +83,8 @@ def fetch_network(name: str) -> nn.Module:
         if repository:
             # The hub's client asks the hub even for a file that lies here, and waits for it.
             if cached := _find_cached(published, repository):
-                return load_network(name, cached)
+                with suppress(WeightsFileError):  # of a form that timm alone knows
+                    return load_network(name, cached)
             HfApi().model_info(repository, timeout=HUB_SECONDS)
         return timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # the client has raised errors of three HTTP libraries so far

@@ -77,6 +77,27 @@ def test_a_file_with_the_original_names_of_tresnet(tmp_path: Path) -> None:
     assert torch.allclose(own["body.conv1.bn.weight"], tensors["body.conv1.bn.weight"].abs() + 1e-5)
 
 
+def test_a_file_whose_classifier_has_another_name(tmp_path: Path) -> None:
+    tensors = weights("test_convnext", 1000)
+    translations = [
+        (r"^stages\.(\d)\.blocks\.", r"stages.\1."),
+        (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+        (r"^stem\.", "downsample_layers.0."),
+        ("conv_dw", "dwconv"),
+        (r"mlp\.fc", "pwconv"),
+        (r"^head\.norm\.", "norm."),
+        (r"^head\.fc\.", "head."),
+    ]
+    original: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        for pattern, replacement in translations:
+            name = re.sub(pattern, replacement, name)
+        original[name] = tensor
+    assert "head.weight" in original
+    torch.save({"model": original}, tmp_path / "convnext.pth")
+    assert same(load_network("test_convnext", tmp_path / "convnext.pth"), tensors)
+
+
 def write_garbage(path: Path) -> None:
     path.write_bytes(b"hello" * 100)
 
