@@ -36,6 +36,9 @@ class ModelConfig(Frozen):
     """Any timm model name."""
     pretrained: bool = False
     """Start from timm's published weights (needs the hub or a filled cache)."""
+    pretrained_file: str | None = None
+    """Start from the weights of the backbone in this local file instead, whatever `pretrained` says: `*.safetensors`,
+    or a PyTorch file of tensors alone, such as `*.pth`. Images are normalised as for timm's weights of that name."""
     kernels_per_class: int = Field(default=1, ge=1, le=64)
     """C: exponential kernels in each class's mixture; 1 is plain KMCL."""
     kernel: Literal["isotropic", "anisotropic", "mahalanobis", "rbf"] = "isotropic"

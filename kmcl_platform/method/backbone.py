@@ -4,11 +4,14 @@ Shape suffixes: B batch, D features, 3HW colour channels, height and width of an
 """
 
 import difflib
+from pathlib import Path
 from typing import cast
 
 import timm
 import torch
 from torch import Tensor, nn
+
+from kmcl_platform.method.pretrained import fetch_network, load_network
 
 
 class Backbone(nn.Module):
@@ -17,6 +20,7 @@ class Backbone(nn.Module):
     Args:
         name: a timm model name, with or without a pretrained tag (`resnet50`, `resnet50.a1_in1k`).
         pretrained: start from timm's published weights (from the hub or its local cache).
+        pretrained_file: start from the weights in this local file instead, whatever `pretrained` says.
 
     Attributes:
         num_features: D, the width of the pooled output.
@@ -25,6 +29,7 @@ class Backbone(nn.Module):
 
     Raises:
         ValueError: timm has no network of that name; the message lists close ones.
+        WeightsFileError, HubError: the pretrained weights cannot be had.
     """
 
     num_features: int
@@ -33,10 +38,15 @@ class Backbone(nn.Module):
     pixel_scale: Tensor
     pixel_shift: Tensor
 
-    def __init__(self, *, name: str, pretrained: bool) -> None:
+    def __init__(self, *, name: str, pretrained: bool, pretrained_file: Path | None = None) -> None:
         super().__init__()
         _check_name(name)
-        self.network = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        if pretrained_file is not None:
+            self.network = load_network(name, pretrained_file)
+        elif pretrained:
+            self.network = fetch_network(name)
+        else:
+            self.network = timm.create_model(name, pretrained=False, num_classes=0)
         # Some networks keep a hidden layer before the classifier, wider than timm's `num_features`.
         width = getattr(self.network, "head_hidden_size", None) or self.network.num_features
         self.num_features = int(cast(int, width))

@@ -106,9 +106,7 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
     try:
         document = json.loads((folder / DESCRIPTION).read_text())
         config = TrialConfig.model_validate(document["config"])
-        # The weights come from the file: fetching published ones first would be work for nothing.
-        network = config.model.model_copy(update={"pretrained": False})
-        model = build_model(network, len(document["class_names"]))
+        model = build_model(config.model, len(document["class_names"]), pretrained=False)
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise RegistryError(f"{folder}: not a model of this platform: {' '.join(str(error).split())}") from error

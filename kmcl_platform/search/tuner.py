@@ -25,6 +25,7 @@ from kmcl_platform.search.record import close_record, finish_record, reconcile
 from kmcl_platform.search.resources import count_concurrent_trials
 from kmcl_platform.search.study import DurableStudy
 from kmcl_platform.search.view import SearchView
+from kmcl_platform.search.weights import check_weights
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.leaderboard import read_latest_file
 from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns
@@ -68,6 +69,7 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
     Raises:
         ConfigError: the file is invalid.
         DataError: the data cannot be used.
+        WeightsError: pretrained weights cannot be had.
         ResourceError: a trial does not fit on the cluster.
         SearchError: the search is running elsewhere, or was begun with another definition.
         StoreError: the store cannot be written to; what was finished is kept, and the same call goes on from there.
@@ -103,6 +105,7 @@ def _run_searches(
     summaries: list[SearchSummary] = []
     try:
         check_data(file, store)
+        check_weights(file)
         check_room(store.root)
         for search, own_content in searches:
             summaries.append(_run_or_find(search, own_content, origin, store, console, address))

@@ -11,6 +11,7 @@ trial. Three pieces talk to each other:
 """
 
 import gc
+import os
 import tempfile
 import threading
 import time
@@ -154,6 +155,10 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
         raise error
 
     config = TrialConfig.model_validate(assignment["config"])
+    # Relative paths of the search file are counted from where the search was started; Ray Train moves its workers to a
+    # folder of its own. On another node there may be no such folder, and absolute paths do not need it.
+    if Path(assignment["working_dir"]).is_dir():
+        os.chdir(assignment["working_dir"])
     try:
         manifest = open_manifest(config.data.source, Path(assignment["data_dir"]))
         checkpoints = Path(assignment["checkpoints"])

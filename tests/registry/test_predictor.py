@@ -18,7 +18,7 @@ from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.method.uncertainty import label_uncertainty
 from kmcl_platform.registry.models import download_package, find_version
 from kmcl_platform.registry.package import log_model
-from kmcl_platform.registry.predictor import Predictor, has_uncertainties, read_predictor, write_model
+from kmcl_platform.registry.predictor import DESCRIPTION, Predictor, has_uncertainties, read_predictor, write_model
 from kmcl_platform.tracking.database import artifact_location, as_default, connect
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
@@ -59,6 +59,14 @@ def manifest(small_manifest: Path) -> Manifest:
 )
 def test_uncertainties_need_an_objective_that_trains_the_kernels(values: dict[str, Scalar], trained: bool) -> None:
     assert has_uncertainties(TrialConfig().with_values(values).loss) is trained
+
+
+def test_a_model_is_read_without_hub_and_file_of_its_pretrained_weights(tmp_path: Path) -> None:
+    folder = write(tmp_path, "kmcl")
+    config = CONFIG.with_values({"model.pretrained": True, "model.pretrained_file": str(tmp_path / "gone.pth")})
+    document = json.loads((folder / DESCRIPTION).read_text()) | {"config": config.model_dump()}
+    (folder / DESCRIPTION).write_text(json.dumps(document))
+    assert read_predictor(folder, torch.device("cpu")).config == config
 
 
 def test_a_prediction_is_what_the_network_and_its_kernels_say(manifest: Manifest, tmp_path: Path) -> None:
