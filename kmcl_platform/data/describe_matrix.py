@@ -66,7 +66,7 @@ def matrix_svg(counted: Cooccurrence, names: tuple[str, ...]) -> str:
             if np.isnan(lift):
                 parts.append(_square(x, y, size, "none", told, filled=0.2))
                 continue
-            told += f"; {expected_KK[a, b]:,.1f} by chance; lift {lift:.2f}; {deviation_KK[a, b]:+.1f} SD"
+            told += f"; {expected_KK[a, b]:,.1f} by chance; lift {lift:.2f}; {deviation_KK[a, b]:+z.1f} SD"
             colour = next(name for edge_of, name in _STEPS if lift < edge_of)
             if not enough_KK[a, b]:
                 parts.append(_square(x, y, size, "none", f"{told}; too few images to tell", filled=0.4))

@@ -168,7 +168,7 @@ def _pairs(pairs: Sequence[Pair], names: tuple[str, ...]) -> str:
             f"{pair.both:,}",
             f"{pair.expected:,.1f}",
             f"{pair.lift:.2f}",
-            f"{pair.deviation:+.1f}",
+            f"{pair.deviation:+z.1f}",
         ]
         for pair in pairs[:_ROWS]
     ]
@@ -183,8 +183,8 @@ def _drift(drifts: Sequence[Drift], names: tuple[str, ...]) -> str:
             _hovered(names[drift.index]),
             percent(drift.train),
             percent(drift.val),
-            f"{100 * (drift.val - drift.train):+.2f}",
-            f"{drift.deviation:+.1f}",
+            f"{100 * (drift.val - drift.train):+z.2f}",
+            f"{drift.deviation:+z.1f}",
             '<span class="flag">beyond chance</span>' if drift.significant else "",
         ]
         for drift in drifts[:_ROWS]
