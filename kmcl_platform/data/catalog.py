@@ -35,8 +35,13 @@ def open_manifest(source: str, data_dir: Path) -> Manifest:
     raise DataError(f"data.source: got {source!r}; valid: {', '.join(DATASETS)}, or the path of a manifest (*.parquet)")
 
 
+def manifest_path(source: str, data_dir: Path) -> Path:
+    """Where the file lies that `open_manifest` opens."""
+    return data_dir / "digits.parquet" if source == "digits" else Path(source).expanduser().absolute()
+
+
 def _open_digits(data_dir: Path) -> Manifest:
-    path = data_dir / "digits.parquet"
+    path = manifest_path("digits", data_dir)
     try:
         kept = read_manifest(path)
     except DataError:

@@ -146,7 +146,7 @@ def _run(
     console.print(f"search {file.name}: starting Ray and opening the record in {store.root}", highlight=False)
     # MLflow's import and first start take as long as Ray's, so they are paid side by side.
     with ThreadPoolExecutor(1) as background:
-        opening = background.submit(SearchRuns.open, store, file, content, origin)
+        opening = background.submit(_open_record, store, file, content, origin)
         start_ray(address)
         try:
             concurrency = count_concurrent_trials(trial_nodes(), file.resources)
@@ -191,6 +191,11 @@ def _run(
     return SearchSummary(
         file.name, interrupted=outcome == "interrupted", already_finished=False, reason=reason, seconds=clock.seconds
     )
+
+
+def _open_record(store: Store, file: SearchFile, content: bytes, origin: str) -> SearchRuns:
+    """Read the manifest once more, rather than hold its images in memory for as long as the search runs."""
+    return SearchRuns.open(store, file, content, origin, open_manifest(file.base.data.source, store.data))
 
 
 def _score(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns, console: Console) -> None:

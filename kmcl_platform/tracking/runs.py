@@ -10,8 +10,11 @@ from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.catalog import manifest_path
+from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import artifact_location, connect, find_runs, locked, store_name, write
+from kmcl_platform.tracking.dataset_input import record_input, record_manifest, to_dataset_input
 from kmcl_platform.tracking.leaderboard import (
     Leaderboard,
     build_leaderboard,
@@ -43,7 +46,7 @@ from kmcl_platform.tracking.provenance import record_continuation, record_search
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 __all__ = ["SearchRuns", "TrialOutcome"]
 
@@ -71,16 +74,27 @@ class SearchRuns:
         parent_id: the run of the search itself.
     """
 
-    def __init__(self, store: Store, client: "MlflowClient", file: SearchFile, experiment_id: str, parent_id: str):
+    def __init__(
+        self,
+        store: Store,
+        client: "MlflowClient",
+        file: SearchFile,
+        experiment_id: str,
+        parent_id: str,
+        dataset: "DatasetInput | None" = None,
+    ) -> None:
         self.experiment_id = experiment_id
         self.parent_id = parent_id
         self._store = store
         self._client = client
         self._file = file
+        self._dataset = dataset
         self._trials: dict[int, _Trial] = {}
 
     @classmethod
-    def open(cls, store: Store, file: SearchFile, content: bytes, origin: str) -> "SearchRuns":
+    def open(
+        cls, store: Store, file: SearchFile, content: bytes, origin: str, manifest: Manifest | None = None
+    ) -> "SearchRuns":
         """Begin the record of a search, or go on with the one that is there.
 
         Args:
@@ -89,6 +103,7 @@ class SearchRuns:
             content: the bytes that `file` was read from, kept as they are. Where a search goes on with others than it
                 began with, those are kept beside the first.
             origin: the search file's name, for the reader of the record.
+            manifest: what the file's `data.source` is, to be the input of every run; None leaves that as it is.
 
         Raises:
             SearchError: the store cannot be opened, or the search was deleted in MLflow.
@@ -107,7 +122,11 @@ class SearchRuns:
                 client.set_tag(parent_id, RECORDED_TAG, "true")
             else:
                 record_continuation(client, parent, content)
-        return cls(store, client, file, experiment_id, parent_id)
+        dataset = None
+        if manifest is not None:
+            dataset = to_dataset_input(manifest, manifest_path(file.base.data.source, store.data))
+            record_manifest(client, parent, manifest, dataset)
+        return cls(store, client, file, experiment_id, parent_id, dataset)
 
     @classmethod
     def reopen(cls, store: Store, search: str) -> "SearchRuns":
@@ -146,6 +165,8 @@ class SearchRuns:
             else:
                 self._client.update_run(run.info.run_id, status="RUNNING")
         write(self._client, run.info.run_id, params=config.flat(), tags=tags)
+        if self._dataset is not None:
+            record_input(self._client, run, self._dataset)
         self._trials[number] = self._load_trial(run)
 
     def log_epoch(self, number: int, report: EpochReport) -> None:
