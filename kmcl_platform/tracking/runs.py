@@ -13,6 +13,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.catalog import manifest_path
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.errors import SearchError
+from kmcl_platform.tracking.cut_answers import again_if_cut_off
 from kmcl_platform.tracking.database import artifact_location, connect, find_runs, locked, store_name, write
 from kmcl_platform.tracking.dataset_input import record_input, record_manifest, to_dataset_input
 from kmcl_platform.tracking.leaderboard import (
@@ -146,6 +147,7 @@ class SearchRuns:
         runs += find_runs(self._client, self.experiment_id, role="trial", search=self._file.name)
         return [str(run.info.run_name) for run in runs if run.info.status == "RUNNING"]
 
+    @again_if_cut_off
     def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool) -> None:
         """Open the trial's run, which holds every value of its config as a param; an ended one is running again."""
         tags = {OUTCOME_TAG: RUNNING, REASON_TAG: ""}
@@ -169,6 +171,7 @@ class SearchRuns:
             record_input(self._client, run, self._dataset)
         self._trials[number] = self._load_trial(run)
 
+    @again_if_cut_off
     def log_epoch(self, number: int, report: EpochReport) -> None:
         """Write an epoch's metrics in one request; an epoch that the run holds already is left as it is.
 
@@ -184,6 +187,7 @@ class SearchRuns:
         write(self._client, trial.run_id, metrics={**report.metrics, **own}, step=report.epoch)
         trial.seconds = seconds
 
+    @again_if_cut_off
     def end_trial(self, number: int, outcome: TrialOutcome, reason: str = "", *, objective: float | None) -> None:
         """Close the trial's run with what truly happened.
 
@@ -210,6 +214,7 @@ class SearchRuns:
         write(self._client, trial.run_id, metrics=metrics, tags=tags, step=max(trial.seconds, default=0))
         self._close(trial.run_id, outcome)
 
+    @again_if_cut_off
     def end(self, outcome: SearchOutcome) -> None:
         """Close the search's run, and every trial's that still runs as interrupted; write the leaderboard."""
         for run in find_runs(self._client, self.experiment_id, role="trial", search=self._file.name):
@@ -230,12 +235,14 @@ class SearchRuns:
         metrics = [run.data.metrics for run in runs]
         return sum(int(own.get(EPOCHS, 0)) for own in metrics), sum(own.get(WALL_SECONDS, 0.0) for own in metrics)
 
+    @again_if_cut_off
     def log_totals(self, metrics: Mapping[str, float]) -> None:
         """Write metrics of the whole search to its run; values that it holds already are left as they are."""
         held = self._client.get_run(self.parent_id).data.metrics
         new = {name: value for name, value in metrics.items() if held.get(name) != value}
         write(self._client, self.parent_id, metrics=new)
 
+    @again_if_cut_off
     def log_forecast(self, metrics: Mapping[str, float], document: Mapping[str, object]) -> None:
         """Write how the search's forecast did to the search's run: metrics, and a file."""
         self.log_totals(metrics)
@@ -245,6 +252,10 @@ class SearchRuns:
         """What MLflow says of every trial: its number to its outcome, or to `running`."""
         runs = find_runs(self._client, self.experiment_id, role="trial", search=self._file.name)
         return {int(run.data.tags[NUMBER_TAG]): run.data.tags.get(OUTCOME_TAG, RUNNING) for run in runs}
+
+    def forget(self) -> None:
+        """Ask the store again what each trial's run holds."""
+        self._trials.clear()
 
     def link(self, ui: str) -> str:
         """Where the MLflow UI at `ui` shows the search's trials, the best first."""
