@@ -226,7 +226,7 @@ def retrain(task: tuple[str, int, dict[str, Any], str, str]) -> tuple[str, int, 
     assert checkpoint is not None
     model = build_model(config.model, len(manifest.class_names))
     model.load_state_dict(load_file(checkpoint / AVERAGE))
-    test_set = build_dataset(config, manifest, "test", model.backbone)
+    test_set = build_dataset(config, manifest, "test")
     scores_NK, targets_NK = score_split(model, test_set, batch_size=config.data.batch_size, workers=alone)
     return arm, seed, 100 * split_metrics("test", scores_NK, targets_NK)["test/mAP"]
 

@@ -1,4 +1,4 @@
-"""The commands of datasets: import one from its official layout, check one. Heavy imports stand inside them."""
+"""The commands of datasets: import one, check it, describe it. Heavy imports stand inside them."""
 
 import shlex
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _EXAMPLES = 5
 
 @click.group()
 def data() -> None:
-    """Bring datasets into the form that a search reads, and check them."""
+    """Bring datasets into the form that a search reads, check and describe them."""
 
 
 @data.group("import")
@@ -226,9 +226,37 @@ def check(file: str, as_json: bool) -> None:
             _print_faults(report.faults)
         else:
             click.echo(f"fit for a search: data.source: {shown}")
+            click.echo(f"next: kmcl data describe {shlex.quote(file)}")
     if report.faults:
         count = len(report.faults)
         raise DataError(f"{shown}: {count} fault{'s' if count > 1 else ''}; a search on it would be wrong")
+
+
+@data.command()
+@click.argument("file")
+@click.argument("out", type=click.Path(path_type=Path), required=False, metavar="[OUT.html]")
+@click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+def describe(file: str, out: Path | None, overwrite: bool) -> None:
+    """Write a page about the labels of manifest FILE: imbalance, labels per image, which classes go together, drift.
+
+    OUT is beside FILE, with its name, unless another is given; of a URI it is in this folder.
+    """
+    from kmcl_platform.data.storage import parse_location
+
+    location = parse_location(file)
+    out = out or (Path(file) if location.path else Path(location.name)).with_suffix(".html")
+    if out.suffix != ".html":
+        raise DataError(f"{out}: got a name that ends in {out.suffix!r}; valid: the path of a page (*.html)")
+    if out.exists() and not overwrite:
+        raise DataError(f"{out}: exists; valid: a new file, or --overwrite")
+    from kmcl_platform.data.describe_page import write_page
+    from kmcl_platform.data.manifest_file import read_manifest
+    from kmcl_platform.data.summary import to_table
+
+    manifest = read_manifest(file)
+    write_page(manifest, out)
+    Console().print(to_table(manifest))
+    click.echo(f"written: {out}")
 
 
 def _print_faults(faults: Any) -> None:

@@ -3,6 +3,7 @@
     KmclError                 one line for the user; the command line prints it and exits with code 2
     ├── ConfigError           a file or field that cannot be used: names it, the value got, what is valid
     ├── DataError             a dataset, manifest or image that cannot be used
+    ├── WeightsError          pretrained weights that cannot be loaded: not there, of another network, or a hub away
     ├── ResourceError         the cluster cannot run what the search file asks for
     ├── SearchError           a search that does not exist, or cannot do what was asked of it
     ├── StoreError            the store cannot be written: a full disk, a server or a database that does not answer
@@ -24,6 +25,10 @@ class ConfigError(KmclError):
 
 class DataError(KmclError):
     """A dataset, a manifest or an image is missing or invalid."""
+
+
+class WeightsError(KmclError):
+    """Pretrained weights cannot be had; perhaps on one node alone, unlike what a ConfigError says."""
 
 
 class ResourceError(KmclError):

@@ -180,3 +180,42 @@ def test_check_of_no_file(tmp_path: Path) -> None:
     answer = run("check", tmp_path / "none.parquet")
     assert answer.exit_code == 2
     assert answer.stderr == f"kmcl: {tmp_path}/none.parquet: no such file; valid: the path of a manifest (*.parquet)\n"
+
+
+def test_describe_writes_a_page_beside_the_manifest(tmp_path: Path) -> None:
+    out = imported(tmp_path)
+    assert f"next: kmcl data describe {out}\n" in run("check", out).stdout
+    answer = run("describe", out)
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.endswith(f"written: {tmp_path / 'm.html'}\n")
+    assert "t: 3 images, 1 classes" in answer.stdout
+    page = (tmp_path / "m.html").read_text()
+    assert read_manifest(out).content_hash in page
+    assert sorted(path.suffix for path in tmp_path.iterdir() if path.name.startswith(("m", ".m"))) == [
+        ".html",
+        ".parquet",
+    ]
+
+
+def test_describe_does_not_overwrite_unasked(tmp_path: Path) -> None:
+    out, page = imported(tmp_path), tmp_path / "deep" / "page.html"
+    assert run("describe", out, page).exit_code == 0
+    page.write_text("mine")
+    answer = run("describe", out, page)
+    assert answer.exit_code == 2
+    assert answer.stderr == f"kmcl: {page}: exists; valid: a new file, or --overwrite\n"
+    assert page.read_text() == "mine"
+    assert run("describe", out, page, "--overwrite").exit_code == 0
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_describe_of_what_is_none(tmp_path: Path) -> None:
+    answer = run("describe", tmp_path / "none.parquet")
+    assert answer.exit_code == 2
+    assert answer.stderr == f"kmcl: {tmp_path}/none.parquet: no such file; valid: the path of a manifest (*.parquet)\n"
+    answer = run("describe", imported(tmp_path), tmp_path / "page.txt")
+    assert answer.exit_code == 2
+    assert (
+        answer.stderr
+        == f"kmcl: {tmp_path}/page.txt: got a name that ends in '.txt'; valid: the path of a page (*.html)\n"
+    )

@@ -21,6 +21,9 @@ class DataConfig(Frozen):
     """Images per optimizer step over all workers (the global batch)."""
     loader_processes: int = Field(default=0, ge=0, le=64)
     """Processes that decode images for each training worker; 0 decodes in the worker itself."""
+    augmentation: Literal["none", "released", "timm", "torchvision"] = "none"
+    """What is done to training images. released: the authors' Cutout of half the size and RandAugment; timm: its
+    RandAugment with flips; torchvision: its TrivialAugmentWide with flips. Each image is drawn anew in each epoch."""
     corrupt_images: Literal["error", "skip"] = "error"
     """A training image that cannot be decoded ends the trial, or the next one of the split takes its place and
     `train/skipped_images` counts it. In val and test, and where a file is missing, it is always an error."""
@@ -33,6 +36,9 @@ class ModelConfig(Frozen):
     """Any timm model name."""
     pretrained: bool = False
     """Start from timm's published weights (needs the hub or a filled cache)."""
+    pretrained_file: str | None = None
+    """Start from the weights of the backbone in this local file instead, whatever `pretrained` says: `*.safetensors`,
+    or a PyTorch file of tensors alone, such as `*.pth`. Images are normalised as for timm's weights of that name."""
     kernels_per_class: int = Field(default=1, ge=1, le=64)
     """C: exponential kernels in each class's mixture; 1 is plain KMCL."""
     kernel: Literal["isotropic", "anisotropic", "mahalanobis", "rbf"] = "isotropic"

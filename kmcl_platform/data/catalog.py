@@ -7,7 +7,7 @@ from pathlib import Path
 from kmcl_platform.data.digits import DIGITS_VERSION, build_digits
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.manifest_file import read_manifest, write_manifest
-from kmcl_platform.data.storage import parse_location
+from kmcl_platform.data.storage import Location, parse_location
 from kmcl_platform.errors import DataError
 
 DATASETS = ("digits",)
@@ -36,6 +36,11 @@ def open_manifest(source: str, data_dir: Path) -> Manifest:
         return read_manifest(source)
     shown = repr(source if location.path else str(location))
     raise DataError(f"data.source: got {shown}; valid: {', '.join(DATASETS)}, or the path of a manifest (*.parquet)")
+
+
+def manifest_location(source: str, data_dir: Path) -> Location:
+    """Where the file lies that `open_manifest` opens."""
+    return parse_location(data_dir / "digits.parquet" if source == "digits" else source)
 
 
 def _open_digits(data_dir: Path) -> Manifest:

@@ -3,24 +3,23 @@
 Legend of shapes: B batch, K classes, H = W image size in pixels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from kmcl_platform.data.decode import UndecodableError, decode_image
+from kmcl_platform.data.decode import UndecodableError, decode_pixels
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.packing import locate
 from kmcl_platform.data.shards import ShardReader
+from kmcl_platform.data.transforms import Transform
 from kmcl_platform.errors import DataError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-"""images_B3HW float32, targets_BK int8 (1 positive, 0 negative, -1 unknown)."""
-Transform = Callable[[Sequence[Image.Image]], torch.Tensor]
+"""images_B3HW uint8, targets_BK int8 (1 positive, 0 negative, -1 unknown)."""
 _T = TypeVar("_T")
 _MOST_IN_A_ROW = 100
 """Corrupt images, one after another, that are skipped: where there are more, it is not a few images that are broken."""
@@ -46,7 +45,7 @@ class ImageDataset(Dataset[Batch]):
         """
         Args:
             split: `train`, `val` or `test`.
-            transform: from B decoded images to images_B3HW.
+            transform: from decoded images to images_B3HW.
             skip_corrupt: put the next readable image of the split, with its own targets, in the place of a corrupt one,
                 and count it. For `train` only: elsewhere it would change what a score means.
 
@@ -69,6 +68,8 @@ class ImageDataset(Dataset[Batch]):
         self._transform = transform
         # In shared memory, because loader processes set it: 1 where an image was asked for and skipped.
         self._skipped_N = torch.zeros(len(self), dtype=torch.uint8).share_memory_() if skip_corrupt else None
+        # In shared memory too: loader processes outlive an epoch.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return len(self._targets_NK)
@@ -93,11 +94,12 @@ class ImageDataset(Dataset[Batch]):
         return shards_N, rows_N // sizes[shards_N]
 
     def count_skipped(self) -> int:
-        """Images that were asked for and skipped since `forget_skipped`; 0 where corrupt images are errors."""
+        """Images that were asked for and skipped since `set_epoch`; 0 where corrupt images are errors."""
         return 0 if self._skipped_N is None else int(self._skipped_N.sum())
 
-    def forget_skipped(self) -> None:
-        """Begin to count anew."""
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the augmentation of epoch 0, 1, ..., and count skipped images anew."""
+        self._epoch.fill_(epoch)
         if self._skipped_N is not None:
             self._skipped_N.zero_()
 
@@ -118,10 +120,11 @@ class ImageDataset(Dataset[Batch]):
                 in a row are corrupt.
         """
         taken = [self._decode_or_next(index) for index in indices]
-        images = [image for _, image in taken]
-        return self._transform(images), self._targets_NK[[index for index, _ in taken]]
+        epoch = int(self._epoch)
+        images_B3HW = self._transform([pixels for _, pixels in taken], [(epoch, index) for index in indices])
+        return images_B3HW, self._targets_NK[[index for index, _ in taken]]
 
-    def _decode_or_next(self, index: int) -> tuple[int, Image.Image]:
+    def _decode_or_next(self, index: int) -> tuple[int, np.ndarray]:
         """The image, or where corrupt ones are skipped the next that is not, and its index: the same at every time."""
         first: CorruptImage | None = None
         for offset in range(min(len(self), _MOST_IN_A_ROW)):
@@ -136,10 +139,10 @@ class ImageDataset(Dataset[Batch]):
         assert first is not None
         raise first
 
-    def _decode(self, index: int) -> Image.Image:
+    def _decode(self, index: int) -> np.ndarray:
         stored = self._images[index].as_py()
         try:
-            return decode_image(self._read(stored))
+            return decode_pixels(self._read(stored), at_least=self._transform.decode_at_least)
         except UndecodableError as error:
             raise CorruptImage(self._complaint(index, stored, str(error))) from None
         except DataError as error:

@@ -4,7 +4,6 @@ The folder holds `model.safetensors` (weights) and `model.json` (the trial's con
 in it can run code.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from kmcl_platform.config.trial_config import LossConfig, TrialConfig
+from kmcl_platform.data.decode import UndecodableError, decode_pixels
 from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.errors import DataError, RegistryError
 from kmcl_platform.method.model import KmclModel
@@ -54,8 +53,7 @@ class Predictor:
         self.config = config
         self.class_names = tuple(class_names)
         self._device = device
-        backbone = model.backbone
-        self._transform = EvalTransform(image_size=config.data.image_size, mean=backbone.mean, std=backbone.std)
+        self._transform = EvalTransform(image_size=config.data.image_size)
 
     @torch.no_grad()
     def predict(self, images: Sequence[bytes]) -> Prediction:
@@ -108,9 +106,7 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
     try:
         document = json.loads((folder / DESCRIPTION).read_text())
         config = TrialConfig.model_validate(document["config"])
-        # The weights come from the file: fetching published ones first would be work for nothing.
-        network = config.model.model_copy(update={"pretrained": False})
-        model = build_model(network, len(document["class_names"]))
+        model = build_model(config.model, len(document["class_names"]), pretrained=False)
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise RegistryError(f"{folder}: not a model of this platform: {' '.join(str(error).split())}") from error
@@ -118,12 +114,10 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
     return Predictor(model, config, document["class_names"], chosen)
 
 
-def _decode(data: bytes, place: int) -> Image.Image:
+def _decode(data: bytes, place: int) -> np.ndarray:
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        return decode_pixels(data)
+    except UndecodableError as error:
         raise DataError(
             f"image {place}: cannot be decoded ({error}); valid: an encoded image, such as JPEG or PNG"
         ) from None
-    return image

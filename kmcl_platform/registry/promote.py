@@ -106,7 +106,7 @@ def _test_metrics(predictor: Predictor, manifest: Manifest) -> dict[str, float]:
             f"the model knows classes {', '.join(predictor.class_names)}; valid: those of {manifest.name!r}, "
             f"{', '.join(manifest.class_names)}"
         )
-    dataset = build_dataset(predictor.config, manifest, "test", predictor.model.backbone)
+    dataset = build_dataset(predictor.config, manifest, "test")
     workers = join_workers()
     scores_NK, targets_NK = score_split(
         predictor.model.to(workers.device), dataset, batch_size=predictor.config.data.batch_size, workers=workers

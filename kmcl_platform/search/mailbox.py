@@ -21,6 +21,7 @@ class Assignment(TypedDict):
     config: dict[str, Any]
     checkpoints: str
     data_dir: str
+    working_dir: str
     probe_steps: NotRequired[int]
 
 

@@ -29,6 +29,7 @@ from kmcl_platform.search.lock import SearchLock
 from kmcl_platform.search.resources import count_concurrent_trials, count_trials_in_memory
 from kmcl_platform.search.study import VALUES, load_study
 from kmcl_platform.search.tuner import check_data
+from kmcl_platform.search.weights import check_weights
 
 if TYPE_CHECKING:
     from kmcl_platform.search.prober import Prober
@@ -80,12 +81,14 @@ def run_plan(
     Raises:
         ConfigError: the file is invalid.
         DataError: the data cannot be used.
+        WeightsError: pretrained weights cannot be had.
         ResourceError: a trial does not fit on the cluster, or the cluster is in use.
         SearchError: the search is running.
         ClusterError: the cluster cannot be reached.
     """
     file = read_search_file(path)
     check_data(file, store)
+    check_weights(file)
     store.root.mkdir(parents=True, exist_ok=True)
     searches = expand_arms(file)
     with ExitStack() as stack:

@@ -49,6 +49,7 @@ class Prober:
                 "config": to_config(file, corner).model_dump(),
                 "checkpoints": str(self._scratch / "checkpoint"),
                 "data_dir": str(self._store.data),
+                "working_dir": str(Path.cwd()),
                 "probe_steps": self._num_steps,
             }
         )

@@ -25,6 +25,7 @@ from kmcl_platform.search.record import close_record, finish_record, reconcile
 from kmcl_platform.search.resources import count_concurrent_trials
 from kmcl_platform.search.study import DurableStudy
 from kmcl_platform.search.view import SearchView
+from kmcl_platform.search.weights import check_weights
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.leaderboard import read_latest_file
 from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns
@@ -68,6 +69,7 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
     Raises:
         ConfigError: the file is invalid.
         DataError: the data cannot be used.
+        WeightsError: pretrained weights cannot be had.
         ResourceError: a trial does not fit on the cluster.
         SearchError: the search is running elsewhere, or was begun with another definition.
         StoreError: the store cannot be written to; what was finished is kept, and the same call goes on from there.
@@ -103,6 +105,7 @@ def _run_searches(
     summaries: list[SearchSummary] = []
     try:
         check_data(file, store)
+        check_weights(file)
         check_room(store.root)
         for search, own_content in searches:
             summaries.append(_run_or_find(search, own_content, origin, store, console, address))
@@ -143,7 +146,7 @@ def _run(
     console.print(f"search {file.name}: starting Ray and opening the record in {store.root}", highlight=False)
     # MLflow's import and first start take as long as Ray's, so they are paid side by side.
     with ThreadPoolExecutor(1) as background:
-        opening = background.submit(SearchRuns.open, store, file, content, origin)
+        opening = background.submit(_open_record, store, file, content, origin)
         start_ray(address)
         try:
             concurrency = count_concurrent_trials(trial_nodes(), file.resources)
@@ -188,6 +191,11 @@ def _run(
     return SearchSummary(
         file.name, interrupted=outcome == "interrupted", already_finished=False, reason=reason, seconds=clock.seconds
     )
+
+
+def _open_record(store: Store, file: SearchFile, content: bytes, origin: str) -> SearchRuns:
+    """Read the manifest once more, rather than hold its images in memory for as long as the search runs."""
+    return SearchRuns.open(store, file, content, origin, open_manifest(file.base.data.source, store.data))
 
 
 def _score(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns, console: Console) -> None:

@@ -11,6 +11,7 @@ trial. Three pieces talk to each other:
 """
 
 import gc
+import os
 import tempfile
 import threading
 import time
@@ -24,6 +25,7 @@ from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, Diverged, KmclError, StoreError
 from kmcl_platform.search.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assignment, Mailbox, Message
+from kmcl_platform.search.reservations import SECONDS_BETWEEN_LOOKS, ReservationWatch
 
 JOIN_SECONDS = 30.0
 """How long a closing group may take to end its workers in an orderly way."""
@@ -39,6 +41,9 @@ class WorkerGroup:
         self._thread = threading.Thread(target=self._run, args=(resources,), daemon=True)
         self._thread.start()
         self._awaiting_verdict: int | None = None
+        # Until the first message: what keeps the workers from starting.
+        self._watch: ReservationWatch | None = ReservationWatch()
+        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
 
     def begin(self, assignment: Assignment) -> None:
         """Give the workers their next trial; a former one that is unfinished is stopped."""
@@ -59,11 +64,15 @@ class WorkerGroup:
             ready, _ = ray.wait([pending], timeout=1.0)
             if ready:
                 message: Message = ray.get(pending)
+                self._watch = None
                 if "report" in message:
                     self._awaiting_verdict = message["report"]["epoch"]
                 return message
             if not self._thread.is_alive():
                 raise RuntimeError("the group of Ray Train workers has ended") from self._error
+            if self._watch is not None and time.monotonic() >= self._next_look:
+                self._watch.look()
+                self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
 
     def close(self) -> None:
         """End the workers."""
@@ -146,6 +155,10 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
         raise error
 
     config = TrialConfig.model_validate(assignment["config"])
+    # Relative paths of the search file are counted from where the search was started; Ray Train moves its workers to a
+    # folder of its own. On another node there may be no such folder, and absolute paths do not need it.
+    if Path(assignment["working_dir"]).is_dir():
+        os.chdir(assignment["working_dir"])
     try:
         manifest = open_manifest(config.data.source, Path(assignment["data_dir"]))
         checkpoints = Path(assignment["checkpoints"])

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 import tempfile
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ def record_search(client: "MlflowClient", run_id: str, file: SearchFile, content
     client.log_text(run_id, environment_text(), "environment.txt")
     parts = file.model_dump(include={"objective", "budget", "scheduler", "resources", "sampler"})
     params = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
-    write(client, run_id, params=params, tags={"kmcl.origin": origin, **git_tags()})
+    write(client, run_id, params=params, tags={"kmcl.origin": origin, **git_tags(), **weights_tags(file)})
 
 
 def record_continuation(client: "MlflowClient", parent: "Run", content: bytes) -> None:
@@ -60,6 +60,14 @@ def git_tags() -> dict[str, str]:
         return {}
     changes = _git("status", "--porcelain", "--untracked-files=no")
     return {"kmcl.git_commit": commit, "kmcl.git_dirty": str(changes != "").lower()}
+
+
+def weights_tags(file: SearchFile) -> dict[str, str]:
+    """The SHA-256 of the base's file of pretrained weights, whose path alone says little later; empty without one."""
+    if file.base.model.pretrained_file is None:
+        return {}
+    with Path(file.base.model.pretrained_file).expanduser().open("rb") as content:
+        return {"kmcl.pretrained_sha256": file_digest(content, "sha256").hexdigest()}
 
 
 def _git(*arguments: str) -> str | None:

@@ -10,8 +10,12 @@ from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.catalog import manifest_location
+from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.errors import SearchError
+from kmcl_platform.tracking.cut_answers import again_if_cut_off
 from kmcl_platform.tracking.database import artifact_location, connect, find_runs, locked, store_name, write
+from kmcl_platform.tracking.dataset_input import record_input, record_manifest, to_dataset_input
 from kmcl_platform.tracking.leaderboard import (
     Leaderboard,
     build_leaderboard,
@@ -43,7 +47,7 @@ from kmcl_platform.tracking.provenance import record_continuation, record_search
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
 __all__ = ["SearchRuns", "TrialOutcome"]
 
@@ -71,16 +75,27 @@ class SearchRuns:
         parent_id: the run of the search itself.
     """
 
-    def __init__(self, store: Store, client: "MlflowClient", file: SearchFile, experiment_id: str, parent_id: str):
+    def __init__(
+        self,
+        store: Store,
+        client: "MlflowClient",
+        file: SearchFile,
+        experiment_id: str,
+        parent_id: str,
+        dataset: "DatasetInput | None" = None,
+    ) -> None:
         self.experiment_id = experiment_id
         self.parent_id = parent_id
         self._store = store
         self._client = client
         self._file = file
+        self._dataset = dataset
         self._trials: dict[int, _Trial] = {}
 
     @classmethod
-    def open(cls, store: Store, file: SearchFile, content: bytes, origin: str) -> "SearchRuns":
+    def open(
+        cls, store: Store, file: SearchFile, content: bytes, origin: str, manifest: Manifest | None = None
+    ) -> "SearchRuns":
         """Begin the record of a search, or go on with the one that is there.
 
         Args:
@@ -89,6 +104,7 @@ class SearchRuns:
             content: the bytes that `file` was read from, kept as they are. Where a search goes on with others than it
                 began with, those are kept beside the first.
             origin: the search file's name, for the reader of the record.
+            manifest: what the file's `data.source` is, to be the input of every run; None leaves that as it is.
 
         Raises:
             SearchError: the store cannot be opened, or the search was deleted in MLflow.
@@ -107,7 +123,11 @@ class SearchRuns:
                 client.set_tag(parent_id, RECORDED_TAG, "true")
             else:
                 record_continuation(client, parent, content)
-        return cls(store, client, file, experiment_id, parent_id)
+        dataset = None
+        if manifest is not None:
+            dataset = to_dataset_input(manifest, manifest_location(file.base.data.source, store.data))
+            record_manifest(client, parent, manifest, dataset)
+        return cls(store, client, file, experiment_id, parent_id, dataset)
 
     @classmethod
     def reopen(cls, store: Store, search: str) -> "SearchRuns":
@@ -127,6 +147,7 @@ class SearchRuns:
         runs += find_runs(self._client, self.experiment_id, role="trial", search=self._file.name)
         return [str(run.info.run_name) for run in runs if run.info.status == "RUNNING"]
 
+    @again_if_cut_off
     def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool) -> None:
         """Open the trial's run, which holds every value of its config as a param; an ended one is running again."""
         tags = {OUTCOME_TAG: RUNNING, REASON_TAG: ""}
@@ -146,8 +167,11 @@ class SearchRuns:
             else:
                 self._client.update_run(run.info.run_id, status="RUNNING")
         write(self._client, run.info.run_id, params=config.flat(), tags=tags)
+        if self._dataset is not None:
+            record_input(self._client, run, self._dataset)
         self._trials[number] = self._load_trial(run)
 
+    @again_if_cut_off
     def log_epoch(self, number: int, report: EpochReport) -> None:
         """Write an epoch's metrics in one request; an epoch that the run holds already is left as it is.
 
@@ -163,6 +187,7 @@ class SearchRuns:
         write(self._client, trial.run_id, metrics={**report.metrics, **own}, step=report.epoch)
         trial.seconds = seconds
 
+    @again_if_cut_off
     def end_trial(self, number: int, outcome: TrialOutcome, reason: str = "", *, objective: float | None) -> None:
         """Close the trial's run with what truly happened.
 
@@ -189,6 +214,7 @@ class SearchRuns:
         write(self._client, trial.run_id, metrics=metrics, tags=tags, step=max(trial.seconds, default=0))
         self._close(trial.run_id, outcome)
 
+    @again_if_cut_off
     def end(self, outcome: SearchOutcome) -> None:
         """Close the search's run, and every trial's that still runs as interrupted; write the leaderboard."""
         for run in find_runs(self._client, self.experiment_id, role="trial", search=self._file.name):
@@ -209,12 +235,14 @@ class SearchRuns:
         metrics = [run.data.metrics for run in runs]
         return sum(int(own.get(EPOCHS, 0)) for own in metrics), sum(own.get(WALL_SECONDS, 0.0) for own in metrics)
 
+    @again_if_cut_off
     def log_totals(self, metrics: Mapping[str, float]) -> None:
         """Write metrics of the whole search to its run; values that it holds already are left as they are."""
         held = self._client.get_run(self.parent_id).data.metrics
         new = {name: value for name, value in metrics.items() if held.get(name) != value}
         write(self._client, self.parent_id, metrics=new)
 
+    @again_if_cut_off
     def log_forecast(self, metrics: Mapping[str, float], document: Mapping[str, object]) -> None:
         """Write how the search's forecast did to the search's run: metrics, and a file."""
         self.log_totals(metrics)
@@ -224,6 +252,10 @@ class SearchRuns:
         """What MLflow says of every trial: its number to its outcome, or to `running`."""
         runs = find_runs(self._client, self.experiment_id, role="trial", search=self._file.name)
         return {int(run.data.tags[NUMBER_TAG]): run.data.tags.get(OUTCOME_TAG, RUNNING) for run in runs}
+
+    def forget(self) -> None:
+        """Ask the store again what each trial's run holds."""
+        self._trials.clear()
 
     def link(self, ui: str) -> str:
         """Where the MLflow UI at `ui` shows the search's trials, the best first."""

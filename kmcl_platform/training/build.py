@@ -1,27 +1,56 @@
 """The only place where configuration becomes objects."""
 
+from pathlib import Path
+
+from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import LossConfig, ModelConfig, TrialConfig
 from kmcl_platform.data.dataset import ImageDataset
 from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.data.transforms import EvalTransform
-from kmcl_platform.errors import ConfigError
+from kmcl_platform.data.transforms import EvalTransform, TrainTransform, Transform
+from kmcl_platform.errors import ConfigError, WeightsError
 from kmcl_platform.method.backbone import Backbone
 from kmcl_platform.method.global_batch import BatchGather
 from kmcl_platform.method.kernel_mixture import KernelMixtureHead
 from kmcl_platform.method.losses import KmclLoss
 from kmcl_platform.method.model import KmclModel
+from kmcl_platform.method.pretrained import HubError, WeightsFileError
 
 
-def build_model(config: ModelConfig, num_classes: int) -> KmclModel:
-    """The network, initialised from torch's global random state.
+def build_backbone(config: ModelConfig) -> Backbone:
+    """The backbone, with the pretrained weights that the configuration names.
 
     Raises:
         ConfigError: timm does not know the backbone.
+        WeightsError: its pretrained weights cannot be had.
     """
+    file = None if config.pretrained_file is None else Path(config.pretrained_file).expanduser()
     try:
-        backbone = Backbone(name=config.backbone, pretrained=config.pretrained)
+        return Backbone(name=config.backbone, pretrained=config.pretrained, pretrained_file=file)
+    except WeightsFileError as error:
+        raise WeightsError(f"model.pretrained_file: {error}") from None
+    except HubError as error:
+        raise WeightsError(
+            f"model.pretrained: got true, but {error}; valid: where the hub cannot help, a local file of the weights "
+            "in model.pretrained_file"
+        ) from None
     except ValueError as error:
         raise ConfigError(f"model.backbone: {error}") from None
+
+
+def build_model(config: ModelConfig, num_classes: int, *, pretrained: bool = True) -> KmclModel:
+    """The network, initialised from torch's global random state.
+
+    Args:
+        pretrained: load the pretrained weights that the configuration names; not where all weights follow from a
+            checkpoint or a registered model, which must not need the hub or the file again.
+
+    Raises:
+        ConfigError: timm does not know the backbone.
+        WeightsError: its pretrained weights cannot be had.
+    """
+    if not pretrained:
+        config = config.model_copy(update={"pretrained": False, "pretrained_file": None})
+    backbone = build_backbone(config)
     reduced = config.kernel in ("anisotropic", "mahalanobis")
     head = KernelMixtureHead(
         num_features=config.reduced_dim if reduced else backbone.num_features,
@@ -56,11 +85,16 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
     )
 
 
-def build_dataset(config: TrialConfig, manifest: Manifest, split: str, backbone: Backbone) -> ImageDataset:
-    """One split's images, resized and normalised as the backbone expects.
+def build_dataset(config: TrialConfig, manifest: Manifest, split: str) -> ImageDataset:
+    """One split's images, resized, and augmented in `train` alone.
 
-    Corrupt images are skipped in `train` alone, whatever the configuration says: a score is of every image, or of none.
+    Corrupt images too are skipped in `train` alone, whatever the configuration says: a score is of every image, or of
+    none.
     """
-    transform = EvalTransform(image_size=config.data.image_size, mean=backbone.mean, std=backbone.std)
-    skip_corrupt = config.data.corrupt_images == "skip" and split == "train"
+    data = config.data
+    transform: Transform = EvalTransform(image_size=data.image_size)
+    if split == "train" and data.augmentation != "none":
+        seed = derive_seed(config.seed, "augmentation")
+        transform = TrainTransform(image_size=data.image_size, augmentation=data.augmentation, seed=seed)
+    skip_corrupt = data.corrupt_images == "skip" and split == "train"
     return ImageDataset(manifest, split, transform, skip_corrupt=skip_corrupt)

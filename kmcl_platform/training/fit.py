@@ -55,13 +55,14 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
 
     Raises:
         ConfigError: the backbone is unknown, or the batch cannot be divided among the workers.
+        WeightsError: the trial begins, and its pretrained weights cannot be had.
         DataError: a split is missing or too small, or an image cannot be read.
         Diverged: a term of the loss stopped being finite; raised on every worker alike.
     """
     # Kernels far from a feature have gradients too small for normal floats, on which CPUs are many times slower.
     torch.set_flush_denormal(True)
-    trial = Trial(config, manifest, workers)
     found = workers.broadcast(find_checkpoint(checkpoints) if workers.is_first else None)
+    trial = Trial(config, manifest, workers, pretrained=found is None)
     reports = trial.restore(found) if found else ()
     for earlier in reports:
         if not _verdict(workers, report, earlier):
@@ -88,22 +89,22 @@ def _verdict(workers: Workers, report: Report, result: EpochReport) -> bool:
 
 
 class Trial:
-    """The objects of one trial on one worker."""
+    """The objects of one trial on one worker; without `pretrained` its weights are those of the checkpoint to come."""
 
-    def __init__(self, config: TrialConfig, manifest: Manifest, workers: Workers) -> None:
+    def __init__(self, config: TrialConfig, manifest: Manifest, workers: Workers, *, pretrained: bool = True) -> None:
         self.config = config
         self.manifest = manifest
         self.workers = workers
         self.batch_size = _batch_per_worker(config, workers)
         seed_everything(derive_seed(config.seed, "model"))
-        model = build_model(config.model, len(manifest.class_names))
+        model = build_model(config.model, len(manifest.class_names), pretrained=pretrained)
         if config.model.sync_batch_norm and workers.world_size > 1:
             synchronise_batch_norm(model, workers.device)
         # Convolutions are faster with channels last, on CPUs (1.2 to 1.8 times here) as on tensor cores.
         self.model = model.to(workers.device).to(memory_format=torch.channels_last)
         self.average = moving_average(self.model, config.optim.ema_decay)
-        self.training_set = build_dataset(config, manifest, "train", self.model.backbone)
-        self.validation_set = build_dataset(config, manifest, "val", self.model.backbone)
+        self.training_set = build_dataset(config, manifest, "train")
+        self.validation_set = build_dataset(config, manifest, "val")
         self.sampler = build_training_order(
             self.training_set,
             rank=workers.rank,
@@ -153,7 +154,7 @@ class Trial:
         """Set the random state and the order of the images of an epoch, from 1."""
         seed_everything(derive_seed(self.config.seed, "epoch", epoch, self.workers.rank))
         self.sampler.set_epoch(epoch)
-        self.training_set.forget_skipped()
+        self.training_set.set_epoch(epoch)
         self.model.train()
 
     def train_batch(self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> LossParts:

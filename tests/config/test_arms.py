@@ -88,7 +88,7 @@ def test_the_shipped_arms_search_what_their_objective_uses() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("bce: {loss.objective:", "bce: {loss.objectiv:"), "f.yaml: arms.bce.loss.objectiv: unknown path; valid: data.batch_size, "),
+        (("bce: {loss.objective:", "bce: {loss.objectiv:"), "f.yaml: arms.bce.loss.objectiv: unknown path; valid: data.augmentation, "),
         (("objective: bce", "objective: bcee"), "f.yaml: arms.bce.loss.objective: got 'bcee'; valid: 'kmcl', 'asymmetric' or 'bce'"),
         (
             ("bce: {loss.objective: bce,", "bce: {loss: {objective: bce},"),
@@ -102,7 +102,7 @@ def test_the_shipped_arms_search_what_their_objective_uses() -> None:
         (("  bce: {", "  B C E: {"), "f.yaml: arms.B C E: got 'B C E'; valid: a name of lower-case letters, digits, - and _"),
         (("  bce: {", f"  {'b' * 60}: {{"), f"f.yaml: arms.{'b' * 60}: got race-{'b' * 60}; valid: a search's name of at most 63"),
         (("  kmcl: {loss.objective: kmcl, optim.weight_decay: 1e-4}\n", ""), "f.yaml: arms: got 1; valid: at least 2, or no arms"),
-        (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: data.batch_size, "),
+        (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: data.augmentation, "),
         (
             ("when: {loss.objective: kmcl}", "when: {loss.objective: kmcll}"),
             "f.yaml: space.loss.temperature.when.loss.objective: got 'kmcll'; valid: a value that some arm sets: 'bce', 'kmcl'",

@@ -45,7 +45,7 @@ def test_a_number_that_yaml_reads_as_text_becomes_a_number() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: data.batch_size"),
+        (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: data.augmentation"),
         (("low: 0.05", "low: 2"), "f.yaml: space.loss.temperature: valid: low below high (low is 2.0, high is 1.0)"),
         (
             ("loguniform, low: 0.05", "uniform, low: 0"),

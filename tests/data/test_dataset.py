@@ -9,10 +9,10 @@ from PIL import Image
 from kmcl_platform.data.dataset import ImageDataset, ShardedSequence, ShardedShuffle, build_loader, identity
 from kmcl_platform.data.digits import build_digits
 from kmcl_platform.data.manifest import Manifest, build_manifest
-from kmcl_platform.data.transforms import EvalTransform
+from kmcl_platform.data.transforms import EvalTransform, TrainTransform
 from kmcl_platform.errors import DataError
 
-TRANSFORM = EvalTransform(image_size=40, mean=(0, 0, 0), std=(1, 1, 1))
+TRANSFORM = EvalTransform(image_size=40)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_relative_and_absolute_paths(tmp_path: Path) -> None:
     grey(30).save(tmp_path / "c.png")
     dataset = ImageDataset(files_manifest(tmp_path, ["a.png", "sub/b.png", str(tmp_path / "c.png")]), "test", TRANSFORM)
     images_B3HW, targets_BK = dataset.__getitems__([0, 1])
-    torch.testing.assert_close(images_B3HW[:, 0, 0, 0] * 255, torch.tensor([20.0, 30.0]))
+    assert images_B3HW[:, 0, 0, 0].tolist() == [20, 30]
     assert targets_BK.tolist() == [[1], [0]]
 
 
@@ -179,3 +179,23 @@ def test_loader(digits: Manifest, processes: int) -> None:
 def test_identity() -> None:
     batch = (torch.zeros(1), torch.ones(1))
     assert identity(batch) is batch
+
+
+@pytest.mark.parametrize("augmentation", ["released", "timm", "torchvision"])
+def test_augmentation_hangs_on_epoch_and_image_alone(digits: Manifest, augmentation: str) -> None:
+    transform = TrainTransform(image_size=40, augmentation=augmentation, seed=3)
+
+    def images(epoch: int, *, processes: int, batch_size: int) -> torch.Tensor:
+        dataset = ImageDataset(digits, "train", transform)
+        sampler = ShardedSequence(len(dataset), rank=0, world_size=1)
+        loader = build_loader(
+            dataset, sampler, batch_size=batch_size, drop_last=False, processes=processes, pin_memory=False
+        )
+        for past in range(epoch + 1):
+            dataset.set_epoch(past)
+            batches = list(loader)
+        return torch.cat([images_B3HW for images_B3HW, _ in batches])
+
+    one = images(1, processes=0, batch_size=8)
+    assert torch.equal(one, images(1, processes=2, batch_size=5))
+    assert not torch.equal(one, images(0, processes=0, batch_size=8))

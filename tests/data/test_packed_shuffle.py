@@ -15,7 +15,7 @@ from kmcl_platform.data.storage import parse_location
 from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.errors import DataError
 
-TRANSFORM = EvalTransform(image_size=40, mean=(0, 0, 0), std=(1, 1, 1))
+TRANSFORM = EvalTransform(image_size=40)
 
 
 def layout(shard_sizes: list[int], group_images: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.errors import DataError
 from tests.data.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, serve_s3
 
-TRANSFORM = EvalTransform(image_size=40, mean=(0, 0, 0), std=(1, 1, 1))
+TRANSFORM = EvalTransform(image_size=40)
 
 
 @pytest.fixture

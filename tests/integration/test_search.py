@@ -13,6 +13,8 @@ from typing import Any
 import optuna
 import pytest
 
+from kmcl_platform.data.manifest_file import read_manifest
+
 pytestmark = pytest.mark.slow
 
 NUM_TRIALS = 4
@@ -89,12 +91,17 @@ def test_the_search_ends_whole_though_a_worker_was_killed(finished: Finished) ->
     assert last["process_id"] != finished.killed
 
 
-def test_every_trial_stands_in_mlflow_as_it_ended(finished: Finished) -> None:
+def test_every_trial_stands_in_mlflow_as_it_ended(finished: Finished, small_manifest: Path) -> None:
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{finished.store}/optuna.db")
     verdicts = {trial.number: trial.state.name for trial in study.get_trials()}
     runs = child_runs(finished.store)
     assert len(runs) == NUM_TRIALS
     assert all(run.info.status == "FINISHED" for run in runs)
+    # Each trial says which data it saw.
+    assert {len(run.inputs.dataset_inputs) for run in runs} == {1}
+    assert {run.inputs.dataset_inputs[0].dataset.digest for run in runs} == {
+        read_manifest(small_manifest).content_hash[:12]
+    }
     outcome = {"completed": "COMPLETE", "pruned": "PRUNED"}
     assert {int(run.data.tags["kmcl.number"]): outcome[run.data.tags["kmcl.outcome"]] for run in runs} == verdicts
 

@@ -47,7 +47,15 @@ def train(group: WorkerGroup, small_manifest: Path, tmp_path: Path) -> Callable[
             }
         )
         folder = str(tmp_path / name)
-        group.begin({"number": 0, "config": config.model_dump(), "checkpoints": folder, "data_dir": str(tmp_path)})
+        group.begin(
+            {
+                "number": 0,
+                "config": config.model_dump(),
+                "checkpoints": folder,
+                "data_dir": str(tmp_path),
+                "working_dir": str(tmp_path),
+            }
+        )
         messages: list[Message] = []
         while not messages or ("report" in messages[-1] and messages[-1]["report"]["epoch"] < NUM_EPOCHS):
             messages.append(group.next_message())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torchvision.transforms import v2
 
 from kmcl_platform.method.backbone import Backbone
 
@@ -37,3 +38,12 @@ def test_unknown_name_lists_close_ones() -> None:
 def test_unknown_tag_lists_the_tags() -> None:
     with pytest.raises(ValueError, match=r"name: got 'resnet18.typo'; wanted one of its pretrained tags: .*a1_in1k"):
         Backbone(name="resnet18.typo", pretrained=False)
+
+
+def test_bytes_are_normalised_as_torchvision_does() -> None:
+    backbone = Backbone(name="test_resnet", pretrained=False).eval()
+    pixels_B3HW = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    normalise = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(backbone.mean, backbone.std)])
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(pixels_B3HW), backbone(normalise(pixels_B3HW)), rtol=1e-4, atol=1e-5)
+    assert "pixel_scale" not in backbone.state_dict()

@@ -1,25 +1,24 @@
 """Prediction: scores, and uncertainties of the models whose kernels were trained, from the weights to the command."""
 
-import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
 from safetensors.torch import save_file
 
 from kmcl_platform.cli import main
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
+from kmcl_platform.data.decode import decode_pixels
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.manifest_file import read_manifest
 from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.method.uncertainty import label_uncertainty
 from kmcl_platform.registry.models import download_package, find_version
 from kmcl_platform.registry.package import log_model
-from kmcl_platform.registry.predictor import Predictor, has_uncertainties, read_predictor, write_model
+from kmcl_platform.registry.predictor import DESCRIPTION, Predictor, has_uncertainties, read_predictor, write_model
 from kmcl_platform.tracking.database import artifact_location, as_default, connect
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
@@ -62,14 +61,21 @@ def test_uncertainties_need_an_objective_that_trains_the_kernels(values: dict[st
     assert has_uncertainties(TrialConfig().with_values(values).loss) is trained
 
 
+def test_a_model_is_read_without_hub_and_file_of_its_pretrained_weights(tmp_path: Path) -> None:
+    folder = write(tmp_path, "kmcl")
+    config = CONFIG.with_values({"model.pretrained": True, "model.pretrained_file": str(tmp_path / "gone.pth")})
+    document = json.loads((folder / DESCRIPTION).read_text()) | {"config": config.model_dump()}
+    (folder / DESCRIPTION).write_text(json.dumps(document))
+    assert read_predictor(folder, torch.device("cpu")).config == config
+
+
 def test_a_prediction_is_what_the_network_and_its_kernels_say(manifest: Manifest, tmp_path: Path) -> None:
     predictor = read(tmp_path, "kmcl")
-    backbone = predictor.model.backbone
     images = [manifest.encoded_image("test", row) for row in range(3)]
     prediction = predictor.predict(images)
-    transform = EvalTransform(image_size=32, mean=backbone.mean, std=backbone.std)
+    transform = EvalTransform(image_size=32)
     with torch.no_grad():
-        _, mixture = predictor.model(transform([Image.open(io.BytesIO(data)) for data in images]))
+        _, mixture = predictor.model(transform([decode_pixels(data) for data in images]))
     assert prediction.scores_NK == pytest.approx(mixture.logits_BK.sigmoid().numpy())
     assert prediction.uncertainties_NK == pytest.approx(label_uncertainty(mixture).numpy())
 

@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -11,7 +12,7 @@ from kmcl_platform.config.epoch_report import METRIC_NAMES, EpochReport
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.manifest_file import read_manifest
-from kmcl_platform.errors import ConfigError, DataError, Diverged, StoreError
+from kmcl_platform.errors import ConfigError, DataError, Diverged, StoreError, WeightsError
 from kmcl_platform.training.checkpoint import read_state
 from kmcl_platform.training.checkpoint_folder import OPTIMIZER, find_checkpoint
 from tests.training.trials import run
@@ -139,6 +140,22 @@ def test_every_form_of_the_method_trains(values: dict[str, Scalar], manifest: Ma
     assert checkpoint is not None
     reduced = load_file(checkpoint / "model.safetensors").get("reduction.weight")
     assert ("model.reduced_dim" in values) == (reduced is not None and len(reduced) == 16)
+
+
+def test_a_trial_begins_with_pretrained_weights_and_goes_on_without(manifest: Manifest, tmp_path: Path) -> None:
+    file = tmp_path / "byobnet.safetensors"
+    save_file(timm.create_model("test_byobnet").state_dict(), file)
+    config = CONFIG.with_values({"model.pretrained_file": str(file)})
+    whole = run(config, manifest, tmp_path / "undisturbed")
+    begun = run(config, manifest, tmp_path / "interrupted", stop_after=1)
+    assert (
+        begun[0].metrics["train/loss"]
+        != run(CONFIG, manifest, tmp_path / "plain", stop_after=1)[0].metrics["train/loss"]
+    )
+    file.unlink()
+    assert numbers(run(config, manifest, tmp_path / "interrupted")) == numbers(whole)
+    with pytest.raises(WeightsError, match=rf"^model\.pretrained_file: got {file}: no such file; valid: "):
+        run(config, manifest, tmp_path / "begins")
 
 
 def test_an_unknown_backbone_names_the_field(manifest: Manifest, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_val_never_parts_a_patient(tmp_path: Path, seed: int) -> None:
 
 def test_grey_and_rgba_images_become_rgb(tmp_path: Path) -> None:
     manifest = read_chestxray14(write_chest(tmp_path), val_fraction=0.3)
-    transform = EvalTransform(image_size=16, mean=(0, 0, 0), std=(1, 1, 1))
+    transform = EvalTransform(image_size=16)
     for split in ("train", "val", "test"):
         dataset = ImageDataset(manifest, split, transform)
         assert dataset.__getitems__(list(range(len(dataset))))[0].shape == (len(dataset), 3, 16, 16)

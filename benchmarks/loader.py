@@ -1,0 +1,148 @@
+"""Images per second of one core, from 500x375 JPEGs on the disk to batches of 224x224 pixels.
+
+    python -m benchmarks.loader
+
+Four ways over the same files, in one process with one thread, in turns (so that a noisy machine is fair to all):
+
+    bare decoder   read and decode at full size, nothing else: the limit
+    ours           ImageDataset and its loader, as a trial uses them
+    torchvision    ImageFolder-like dataset, PIL, torchvision's transforms, default collation
+    both           again with the released augmentation: Cutout and RandAugment
+
+The photographs are crops of scikit-learn's two sample images, with quality 90 (about 70 kB each).
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from torch.utils.data import DataLoader
+from torchcodec.decoders import decode_jpeg
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from kmcl_platform.data.augment import cutout
+from kmcl_platform.data.dataset import ImageDataset, ShardedSequence, build_loader
+from kmcl_platform.data.manifest import build_manifest
+from kmcl_platform.data.transforms import EvalTransform, TrainTransform
+
+SIZE = 224
+BATCH_SIZE = 64
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def write_photographs(folder: Path, count: int) -> list[Path]:
+    """Write `count` different 500x375 JPEGs into a folder of one class, as ImageFolder wants them."""
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    paths = []
+    for number in range(count):
+        picture = pictures[number % len(pictures)]
+        left, top = (int(rng.integers(spare + 1)) for spare in (picture.width - 500, picture.height - 375))
+        path = folder / "photographs" / f"{number:04d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        picture.crop((left, top, left + 500, top + 375)).save(path, quality=90)
+        paths.append(path)
+    return paths
+
+
+def pil_cutout(image: Image.Image) -> Image.Image:
+    """The box of Cutout, for the usual pipeline."""
+    return Image.fromarray(cutout(np.array(image), 0.5))
+
+
+def usual_loader(folder: Path, augmentation: list[Callable[..., object]]) -> DataLoader[object]:
+    """What most training scripts do."""
+    steps = [
+        transforms.Resize((SIZE, SIZE)),
+        *augmentation,
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ]
+    return DataLoader(ImageFolder(str(folder), transforms.Compose(steps)), batch_size=BATCH_SIZE)
+
+
+def our_loader(paths: list[Path], transform: EvalTransform | TrainTransform) -> DataLoader[object]:
+    """What a trial does."""
+    manifest = build_manifest(
+        name="photographs",
+        version="1",
+        class_names=["photograph"],
+        splits=["train"] * len(paths),
+        images=[str(path) for path in paths],
+        targets=np.ones((len(paths), 1), dtype=np.int8),
+    )
+    dataset = ImageDataset(manifest, "train", transform)
+    return build_loader(
+        dataset,
+        ShardedSequence(len(dataset), rank=0, world_size=1),
+        batch_size=BATCH_SIZE,
+        drop_last=False,
+        processes=0,
+        pin_memory=False,
+    )
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def exhaust(loader: DataLoader[object]) -> None:
+    for _ in loader:
+        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        paths = write_photographs(folder, options.images)
+        released = [transforms.Lambda(pil_cutout), transforms.RandAugment(num_ops=2, magnitude=9)]
+        usual, usual_augmented = usual_loader(folder, []), usual_loader(folder, released)
+        ours = our_loader(paths, EvalTransform(image_size=SIZE))
+        augmented = our_loader(paths, TrainTransform(image_size=SIZE, augmentation="released", seed=0))
+        ways: dict[str, Callable[[], object]] = {
+            "bare decoder": lambda: [decode_jpeg(path.read_bytes()) for path in paths],
+            "ours": lambda: exhaust(ours),
+            "torchvision": lambda: exhaust(usual),
+            "ours, released augmentation": lambda: exhaust(augmented),
+            "torchvision, the same augmentation": lambda: exhaust(usual_augmented),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for turn in range(options.rounds + 1):
+            for name, way in ways.items():
+                elapsed = seconds(way)
+                if turn:  # the first fills caches
+                    taken[name].append(elapsed)
+    for name in ways:
+        print(f"{name:<36}{options.images / statistics.median(taken[name]):7.0f} images/s")
+
+    def ratio(one: str, other: str) -> float:
+        return statistics.median(b / a for a, b in zip(taken[one], taken[other], strict=True))
+
+    print(f"ours / torchvision                  {ratio('ours', 'torchvision'):7.2f}  (aim: 2)")
+    print(
+        "with the released augmentation      "
+        f"{ratio('ours, released augmentation', 'torchvision, the same augmentation'):7.2f}  (aim: 2)"
+    )
+    print(f"ours / bare decoder                 {ratio('ours', 'bare decoder'):7.2f}  (aim: 0.6)")
+    print(
+        f"released augmentation / bare decoder{ratio('ours, released augmentation', 'bare decoder'):7.2f}  (aim: 0.6)"
+    )
+
+
+if __name__ == "__main__":
+    main()

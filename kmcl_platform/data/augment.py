@@ -1,0 +1,110 @@
+"""Augmentations of training images. None of them crops: a crop can cut away what a label stands for.
+
+Legend of shapes: S = image_size pixels.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data.auto_augment import rand_augment_transform
+from torchvision.transforms import v2
+
+Augment = Callable[[np.ndarray], np.ndarray]
+"""pixels_SS3 to pixels_SS3, uint8; may write into what it is given; draws from the global random states."""
+
+
+class Released:
+    """As the authors' recipe: Cutout of half the height and width, then RandAugment (2 operations at magnitude 9)."""
+
+    def __init__(self) -> None:
+        self._rand_augment = v2.RandAugment(num_ops=2, magnitude=9)
+
+    def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
+        return np.asarray(self._rand_augment(Image.fromarray(cutout(pixels_SS3, 0.5))))
+
+
+class Timm:
+    """timm's RandAugment (`rand-m9-mstd0.5-inc1`) after a horizontal flip of every second image."""
+
+    def __init__(self) -> None:
+        self._rand_augment = rand_augment_transform("rand-m9-mstd0.5-inc1", {})
+
+    def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
+        flipped = pixels_SS3[:, ::-1] if random.random() < 0.5 else pixels_SS3
+        return np.asarray(self._rand_augment(Image.fromarray(flipped)))
+
+
+class Torchvision:
+    """torchvision's TrivialAugmentWide after a horizontal flip of every second image."""
+
+    def __init__(self) -> None:
+        self._augment = v2.Compose([v2.RandomHorizontalFlip(), v2.TrivialAugmentWide()])
+
+    def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
+        return np.asarray(self._augment(Image.fromarray(pixels_SS3)))
+
+
+AUGMENTATIONS: dict[str, Callable[[], Augment]] = {"released": Released, "timm": Timm, "torchvision": Torchvision}
+"""By their name in a search file (`data.augmentation`)."""
+
+
+def cutout(pixels_SS3: np.ndarray, fraction: float) -> np.ndarray:
+    """The image with a box of one random colour at a random place; where it passes the border it is cut.
+
+    Args:
+        fraction: of height and width that the box has, above 0, at most 1.
+
+    Reference: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
+    """
+    size = len(pixels_SS3)
+    side = round(fraction * size)
+    row, column, *colour = (int(torch.randint(high, ())) for high in (size, size, 256, 256, 256))
+    top, left = row - side // 2, column - side // 2
+    pixels_SS3 = pixels_SS3 if pixels_SS3.flags.writeable else pixels_SS3.copy()
+    pixels_SS3[max(top, 0) : top + side, max(left, 0) : left + side] = colour
+    return pixels_SS3
+
+
+class SeededDraws:
+    """Runs an augmentation so that its draws hang on a seed, the epoch and the image's index alone.
+
+    The libraries draw from the global random states of torch, numpy and Python, which are what they were afterwards:
+    training draws from them too.
+    """
+
+    def __init__(self, seed: int) -> None:
+        """
+        Args:
+            seed: 0 or more.
+        """
+        self._seed = seed
+
+    def apply(
+        self, augment: Augment, images: Sequence[np.ndarray], keys: Sequence[tuple[int, int]]
+    ) -> list[np.ndarray]:
+        """Augment images, each under its key of epoch and index."""
+        augmented = []
+        with _global_states_kept():
+            for image, (epoch, index) in zip(images, keys, strict=True):
+                state = np.random.SeedSequence([self._seed, epoch, index]).generate_state(2)
+                # Not torch.manual_seed: it asks after every kind of device, at each image.
+                torch.default_generator.manual_seed(int(state[0]))
+                random.seed(int(state[1]))
+                np.random.seed(state[1])
+                augmented.append(augment(image))
+        return augmented
+
+
+@contextmanager
+def _global_states_kept() -> Iterator[None]:
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])

@@ -1,0 +1,48 @@
+"""Pretrained weights are tried before anything is started, not learnt to be missing from each trial in turn."""
+
+from itertools import product
+
+from kmcl_platform.config.arms import expand_arms
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.trial_config import ModelConfig, Scalar
+
+WEIGHTS_PATHS = ("model.backbone", "model.pretrained", "model.pretrained_file")
+"""What decides which pretrained weights a trial starts from."""
+
+
+def check_weights(file: SearchFile) -> None:
+    """Load all pretrained weights that trials of a file may start from; the hub's lie in its local cache thereafter.
+
+    Raises:
+        ConfigError: timm does not know a backbone.
+        WeightsError: some weights cannot be had.
+    """
+    wanted = [model for model in _networks(file) if model.pretrained or model.pretrained_file is not None]
+    if wanted:
+        # Imports torch, which a search without such weights needs in its workers alone.
+        from kmcl_platform.training.build import build_backbone
+
+        for model in wanted:
+            build_backbone(model)
+
+
+def _networks(file: SearchFile) -> list[ModelConfig]:
+    """Every backbone and source of its weights that trials may have, once each."""
+    found: dict[ModelConfig, None] = {}
+    for search in expand_arms(file):
+        searched = [path for path in WEIGHTS_PATHS if path in search.space]
+        for edges in product(*(search.space[path].edges() for path in searched)):
+            config = search.base.with_values(_possible(search, dict(zip(searched, edges, strict=True))))
+            network = config.model.model_dump(include={path.removeprefix("model.") for path in WEIGHTS_PATHS})
+            found[ModelConfig.model_validate(network)] = None
+    return list(found)
+
+
+def _possible(search: SearchFile, values: dict[str, Scalar]) -> dict[str, Scalar]:
+    """The values whose conditions on one another hold; conditions on other paths may hold."""
+    known = {path: search.base.value(path) for path in WEIGHTS_PATHS} | values
+    return {
+        path: value
+        for path, value in values.items()
+        if all(known[name] == wanted for name, wanted in search.space[path].when.items() if name in known)
+    }
