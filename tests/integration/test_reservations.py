@@ -52,7 +52,10 @@ def test_a_dead_controllers_reservation_is_taken_back(cluster: None, small_manif
     )
     group = WorkerGroup(Resources(workers_per_trial=2))
     assert {left, named} <= held()
-    group.begin({"number": 0, "config": config.model_dump(), "checkpoints": str(tmp_path), "data_dir": str(tmp_path)})
+    folder = str(tmp_path)
+    group.begin(
+        {"number": 0, "config": config.model_dump(), "checkpoints": folder, "data_dir": folder, "working_dir": folder}
+    )
     assert group.next_message()["report"]["epoch"] == 1
     assert left not in held()
     assert named in held()
