@@ -4,7 +4,7 @@ Legend of shapes: S = image_size pixels.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -84,7 +84,7 @@ class SeededDraws:
         self._seed = seed
 
     def apply(
-        self, augment: Augment, images: Sequence[np.ndarray], keys: Sequence[tuple[int, int]]
+        self, augment: Augment, images: Iterable[np.ndarray], keys: Sequence[tuple[int, int]]
     ) -> list[np.ndarray]:
         """Augment images, each under its key of epoch and index."""
         augmented = []

@@ -119,10 +119,17 @@ class ImageDataset(Dataset[Batch]):
             UnreadableImage: an image is missing or cannot be decoded; with `skip_corrupt`, one is missing, or too many
                 in a row are corrupt.
         """
-        taken = [self._decode_or_next(index) for index in indices]
+        taken: list[int] = []
+
+        def decoded() -> Iterator[np.ndarray]:
+            for index in indices:
+                at, pixels = self._decode_or_next(index)
+                taken.append(at)
+                yield pixels
+
         epoch = int(self._epoch)
-        images_B3HW = self._transform([pixels for _, pixels in taken], [(epoch, index) for index in indices])
-        return images_B3HW, self._targets_NK[[index for index, _ in taken]]
+        images_B3HW = self._transform(decoded(), [(epoch, index) for index in indices])
+        return images_B3HW, self._targets_NK[taken]
 
     def _decode_or_next(self, index: int) -> tuple[int, np.ndarray]:
         """The image, or where corrupt ones are skipped the next that is not, and its index: the same at every time."""

@@ -3,7 +3,7 @@
 Legend of shapes: B batch; H, W pixels of a decoded image; S = image_size pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,10 +19,12 @@ class Transform(Protocol):
     def decode_at_least(self) -> int | None:
         """`at_least` of `decode_pixels`."""
 
-    def __call__(self, pixels: Sequence[np.ndarray], keys: Sequence[tuple[int, int]]) -> torch.Tensor:
+    def __call__(self, pixels: Iterable[np.ndarray], keys: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Turn B images, pixels_HW3 of any sizes, into images_B3SS, uint8, channels last.
 
         Args:
+            pixels: taken one by one, and made small before the next is: a batch of decoded photographs would fill all
+                caches, and the memory of it would be new each time.
             keys: epoch and index of each image: with the transform's seed, all that chance may hang on.
         """
 
@@ -42,7 +44,7 @@ class EvalTransform:
         """
         self._image_size = _checked(image_size)
 
-    def __call__(self, pixels: Sequence[np.ndarray], keys: Sequence[tuple[int, int]] = ()) -> torch.Tensor:
+    def __call__(self, pixels: Iterable[np.ndarray], keys: Sequence[tuple[int, int]] = ()) -> torch.Tensor:
         """As `Transform`; the keys are not used."""
         return _batch([resize(image, self._image_size) for image in pixels], self._image_size)
 
@@ -67,9 +69,9 @@ class TrainTransform:
         self._augment = AUGMENTATIONS[augmentation]()
         self._draws = SeededDraws(seed)
 
-    def __call__(self, pixels: Sequence[np.ndarray], keys: Sequence[tuple[int, int]]) -> torch.Tensor:
+    def __call__(self, pixels: Iterable[np.ndarray], keys: Sequence[tuple[int, int]]) -> torch.Tensor:
         """As `Transform`."""
-        resized = [resize(image, self._image_size) for image in pixels]
+        resized = (resize(image, self._image_size) for image in pixels)
         return _batch(self._draws.apply(self._augment, resized, keys), self._image_size)
 
 
@@ -79,8 +81,8 @@ def resize(pixels_HW3: np.ndarray, size: int) -> np.ndarray:
         return pixels_HW3
     # torch would warn of a read-only array, which it does not write to.
     pixels_HW3 = pixels_HW3 if pixels_HW3.flags.writeable else pixels_HW3.copy()
-    image_13HW = torch.from_numpy(pixels_HW3).permute(2, 0, 1).unsqueeze(0)
-    # On bytes, channels last: three times as fast as Pillow.
+    image_13HW = torch.from_numpy(pixels_HW3).unsqueeze(0).permute(0, 3, 1, 2)
+    # On bytes, channels last, which torch knows by the strides of all four dimensions: four times as fast as Pillow.
     resized_13SS = torch.nn.functional.interpolate(image_13HW, size=(size, size), mode="bilinear", antialias=True)
     resized: np.ndarray = resized_13SS[0].permute(1, 2, 0).numpy()
     return resized

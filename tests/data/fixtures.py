@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from kmcl_platform.data.dataset import Batch
 from kmcl_platform.data.readers.adp import ADP_TYPES
 from kmcl_platform.data.readers.voc import VOC_CLASSES
+from kmcl_platform.errors import DataError
 
 VOC_LABELS = {
     "trainval": {
@@ -207,3 +212,14 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]
         if row[0] and not image.name.startswith("no") and not image.exists():
             picture(image, number)
     return path
+
+
+def complaint_of(loader: DataLoader[Batch]) -> DataError:
+    """What a pass over the loader raises."""
+    with pytest.raises(DataError) as caught:
+        list(loader)
+    # The loader and its error hold each other, and the garbage collector would end its processes in the wrong order:
+    # that takes 5 s each.
+    if isinstance(loader._iterator, _MultiProcessingDataLoaderIter):
+        loader._iterator._shutdown_workers()
+    return caught.value

@@ -22,6 +22,10 @@ def test_resized_as_pillow_does(size: tuple[int, int]) -> None:
     assert (difference > 0).mean() < 0.02
 
 
+def test_resizing_keeps_the_order_of_memory() -> None:
+    assert resize(picture((64, 30)), 40).flags.c_contiguous
+
+
 def test_a_batch_is_bytes_with_channels_last() -> None:
     batch = EvalTransform(image_size=40)([picture((64, 30), seed) for seed in range(3)])
     assert batch.shape == (3, 3, 40, 40)
