@@ -1,4 +1,4 @@
-"""The commands of datasets: import one, check it, describe it. Heavy imports stand inside them."""
+"""The commands of datasets: import one, check it, pack it, describe it. Heavy imports stand inside them."""
 
 import shlex
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _EXAMPLES = 5
 
 @click.group()
 def data() -> None:
-    """Bring datasets into the form that a search reads, check and describe them."""
+    """Bring datasets into the form that a search reads, check, pack and describe them."""
 
 
 @data.group("import")
