@@ -1,6 +1,7 @@
 """A machine that dies in mid-search: the doctor says what is left, puts it right, and the same command goes on."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,7 +70,9 @@ def test_a_dead_search_is_found_and_put_right(
     assert "2 runs are still running (small, trial-0000-baseline), but no process owns the search" in said.stdout
     assert "would: close them as KILLED" in said.stdout
     assert "1 trial is open with no process that trains them (trial 0 after epoch" in said.stdout
-    assert "1 checkpoint folder is of no trial in the study" in said.stdout
+    # The kill may have met a checkpoint that was being written.
+    assert re.search(r"(1 checkpoint folder is|2 checkpoint folders are) of no trial in the study", said.stdout)
+    assert "(trial-0007" in said.stdout
     assert "next: kmcl doctor --fix" in said.stdout
     assert orphan.exists() and statuses(store)["small"] == "RUNNING"
 
