@@ -144,9 +144,13 @@ def _run(
 ) -> SearchSummary:
     clock = _Clock()
     console.print(f"search {file.name}: starting Ray and opening the record in {store.root}", highlight=False)
+    # Read once more, rather than held in memory with its images for as long as the search runs. Not beside Ray's start,
+    # which sets environment variables: the client of an object store reads them in C, and would crash the process.
+    manifest = open_manifest(file.base.data.source, store.data)
     # MLflow's import and first start take as long as Ray's, so they are paid side by side.
     with ThreadPoolExecutor(1) as background:
-        opening = background.submit(_open_record, store, file, content, origin)
+        opening = background.submit(SearchRuns.open, store, file, content, origin, manifest)
+        del manifest
         start_ray(address)
         try:
             concurrency = count_concurrent_trials(trial_nodes(), file.resources)
@@ -191,11 +195,6 @@ def _run(
     return SearchSummary(
         file.name, interrupted=outcome == "interrupted", already_finished=False, reason=reason, seconds=clock.seconds
     )
-
-
-def _open_record(store: Store, file: SearchFile, content: bytes, origin: str) -> SearchRuns:
-    """Read the manifest once more, rather than hold its images in memory for as long as the search runs."""
-    return SearchRuns.open(store, file, content, origin, open_manifest(file.base.data.source, store.data))
 
 
 def _score(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns, console: Console) -> None:
