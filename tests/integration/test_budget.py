@@ -11,7 +11,7 @@ from kmcl_platform.config.store import open_store
 from kmcl_platform.search.tuner import run_search
 from kmcl_platform.tracking.leaderboard import read_leaderboard
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_hours(small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path) -> None:

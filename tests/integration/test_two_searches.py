@@ -11,7 +11,7 @@ import optuna
 import psutil
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SECONDS = 600
 
