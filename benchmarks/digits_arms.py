@@ -112,6 +112,8 @@ def run_setting(setting: str, work: Path, trials: int, epochs: int | None, seeds
     tree["base"]["num_epochs"] = epochs or own_epochs
     tree["scheduler"] = scheduler
     tree["budget"]["trials"] = trials
+    # The fresh seeds are trained here, on the test split.
+    tree["verdict"] = {"seeds": 0}
     file = work / f"{setting}.yaml"
     file.write_text(yaml.safe_dump(tree, sort_keys=False))
 

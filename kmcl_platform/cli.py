@@ -80,9 +80,10 @@ def _show_search(
         if summary.seconds:
             phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
             console.print(f"took {sum(summary.seconds.values()):.0f} s: {phases}", highlight=False)
-    searches = [summary.search for summary in summaries]
+    searches = [summary.search for summary in summaries if not summary.retrains]
     if len(searches) > 1:
         _print_comparison(console, store, searches)
+        _print_verdict(store, {summary.retrains: summary.search for summary in summaries if summary.retrains})
     for name in searches:
         console.print(f"next: kmcl promote {name}{_store_words(folder)}", highlight=False)
 
@@ -249,6 +250,15 @@ def _print_comparison(console: Console, store: Any, searches: list[str]) -> None
         best = next((row.objective for row in board.rows if row.rank == 1), None)
         table.add_row(board.search, _shown(best), str(count_outcomes(board.rows).get("completed", 0)))
     console.print(table)
+
+
+def _print_verdict(store: Any, retrained: dict[str, str]) -> None:
+    """What the best trials of the arms did on fresh seeds; nothing where there were none."""
+    if retrained:
+        from kmcl_platform.tracking.verdict import judge
+
+        for comparison in judge(store, retrained):
+            click.echo(f"verdict: {comparison}")
 
 
 def _values(row: Any, prefix: str) -> dict[str, float]:

@@ -4,9 +4,10 @@ import re
 
 import yaml
 
-from kmcl_platform.config.distributions import Distribution
-from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
-from kmcl_platform.config.trial_config import Scalar
+from kmcl_platform.config.distributions import Choice, Distribution
+from kmcl_platform.config.search_file import NAME_PATTERN, Budget, NoStopping, SearchFile, Verdict
+from kmcl_platform.config.seeds import derive_seed
+from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
 
 ARM_PATTERN = re.compile(r"[a-z0-9_-]+")
@@ -33,9 +34,40 @@ def expand_arms(file: SearchFile) -> list[SearchFile]:
     return [_expand(file, arm) for arm in file.arms]
 
 
+def retrained_name(search: str, number: int) -> str:
+    """The name of the search in which trial `number` of an arm's search is trained again."""
+    return f"{search}-best{number}"
+
+
+def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Verdict) -> SearchFile:
+    """The search that trains an arm's best trial again, once on each of a verdict's seeds.
+
+    Every arm of a file gets the same seeds, which hang on the sampler's: differences can be paired by them.
+
+    Args:
+        search: the arm's search.
+        number: its best trial's number.
+        best: that trial's configuration.
+    """
+    seeds = [derive_seed(search.sampler.seed, "verdict", place) for place in range(verdict.seeds)]
+    return search.model_copy(
+        update={
+            "name": retrained_name(search.name, number),
+            "base": best,
+            "baseline": False,
+            "space": {"seed": Choice(kind="choice", choices=tuple(seeds))},
+            "budget": Budget(trials=verdict.seeds, checkpoints=1),
+            "scheduler": NoStopping(kind="none"),
+            "sampler": search.sampler.model_copy(update={"kind": "grid"}),
+        }
+    )
+
+
 def to_yaml(file: SearchFile) -> bytes:
     """The file of a search that stands in no file of its own; reading it gives the search back."""
-    return yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode()
+    # Only a file with arms may say how they are decided.
+    tree = file.model_dump(mode="json", exclude=None if file.arms else {"verdict"})
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode()
 
 
 def _check_arms(file: SearchFile) -> None:
@@ -47,8 +79,9 @@ def _check_arms(file: SearchFile) -> None:
     for arm, values in file.arms.items():
         if not ARM_PATTERN.fullmatch(arm):
             raise ConfigError(f"arms.{arm}: got {arm!r}; valid: a name of lower-case letters, digits, - and _")
-        if not NAME_PATTERN.fullmatch(f"{file.name}-{arm}"):
-            raise ConfigError(f"arms.{arm}: got {file.name}-{arm}; valid: a search's name of at most 63 characters")
+        longest = retrained_name(f"{file.name}-{arm}", file.budget.trials - 1)
+        if not NAME_PATTERN.fullmatch(longest):
+            raise ConfigError(f"arms.{arm}: got {longest}; valid: a search's name of at most 63 characters")
         for path, value in values.items():
             if path not in known:
                 raise ConfigError(f"arms.{arm}.{path}: unknown path; valid: {', '.join(sorted(known))}")
@@ -97,7 +130,13 @@ def _expand(file: SearchFile, arm: str) -> SearchFile:
         raise ConfigError(f"arms.{arm}: leaves nothing to search; valid: at least one path of the space for every arm")
     name = f"{file.name}-{arm}"
     return file.model_copy(
-        update={"name": name, "base": file.base.with_values(file.arms[arm]), "space": space, "arms": {}}
+        update={
+            "name": name,
+            "base": file.base.with_values(file.arms[arm]),
+            "space": space,
+            "arms": {},
+            "verdict": Verdict(),
+        }
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.distributions import Distribution
+from kmcl_platform.config.distributions import Choice, Distribution
 from kmcl_platform.config.epoch_report import METRIC_NAMES
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 
@@ -85,10 +85,25 @@ class Resources(Frozen):
 class Sampler(Frozen):
     """How the next point is chosen."""
 
-    kind: Literal["tpe", "random", "qmc", "gp"] = "tpe"
+    kind: Literal["tpe", "random", "qmc", "gp", "grid"] = "tpe"
+    """`grid`: every combination of the space's choices, once."""
     startup_trials: int = Field(default=10, ge=0)
     """Random trials before a model-based sampler (tpe, gp) begins to model."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class Verdict(Frozen):
+    """How a file with arms is decided: the best trial of each arm, trained again on seeds that no search has seen."""
+
+    seeds: int = Field(default=5, ge=0, le=100)
+    """Trainings of each arm, the same seeds for all of them; 0: no verdict."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: int) -> int:
+        if seeds == 1:
+            raise ValueError("0, or 2 and more: one training says nothing about chance")
+        return seeds
 
 
 def _check_scalar(value: object) -> object:
@@ -115,11 +130,32 @@ class SearchFile(Frozen):
     sampler: Sampler = Sampler()
     arms: dict[str, dict[str, Annotated[Scalar, BeforeValidator(_check_scalar)]]] = Field(default_factory=dict)
     """Names of alternatives, each with values at dotted paths over the base's and the whole budget for itself."""
+    verdict: Verdict = Verdict()
 
     @model_validator(mode="after")
     def _check_gpu_hours(self) -> "SearchFile":
         if self.budget.gpu_hours is not None and not self.resources.gpus_per_worker:
             raise ValueError(f"budget.gpu_hours: got {self.budget.gpu_hours:g}; valid: none, since trials hold no GPU")
+        return self
+
+    @model_validator(mode="after")
+    def _check_verdict(self) -> "SearchFile":
+        if "verdict" in self.model_fields_set and not self.arms:
+            raise ValueError(f"verdict: got {self.verdict.seeds} seeds; valid: none, since the file has no arms")
+        return self
+
+    @model_validator(mode="after")
+    def _check_grid(self) -> "SearchFile":
+        if self.sampler.kind == "grid":
+            combinations = 1
+            for path, distribution in self.space.items():
+                if not isinstance(distribution, Choice) or distribution.when:
+                    raise ValueError(f"sampler.kind: got grid; valid: another, since space.{path} is no plain choice")
+                combinations *= len(distribution.choices)
+            if self.budget.trials > combinations:
+                raise ValueError(
+                    f"budget.trials: got {self.budget.trials}; valid: at most {combinations}, the points of the grid"
+                )
         return self
 
     @field_validator("name")

@@ -44,5 +44,6 @@ def build_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
         case "qmc":
             # A quasi-random sequence is one sequence: its seed must not change from trial to trial.
             return optuna.samplers.QMCSampler(seed=sampler.seed, scramble=True)
-        case "random":
+        case "random" | "grid":
+            # The points of a grid wait in the study's queue: none is left to be drawn.
             return optuna.samplers.RandomSampler(seed=seed)

@@ -1,5 +1,8 @@
 """From a search file's space to one point of it."""
 
+import itertools
+from collections.abc import Iterator, Mapping
+
 import optuna
 
 from kmcl_platform.config.distributions import Choice, Distribution, Int, LogUniform, Uniform
@@ -19,6 +22,13 @@ def suggest_values(trial: optuna.Trial, file: SearchFile) -> dict[str, Scalar]:
         if all(known[condition] == wanted for condition, wanted in distribution.when.items()):
             values[path] = _suggest(trial, path, distribution)
     return values
+
+
+def grid(space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
+    """Every combination of a space's choices, the last path changing fastest."""
+    choices = [choice.choices for choice in space.values() if isinstance(choice, Choice)]
+    for values in itertools.product(*choices):
+        yield dict(zip(space, values, strict=True))
 
 
 def _suggest(trial: optuna.Trial, path: str, distribution: Distribution) -> Scalar:

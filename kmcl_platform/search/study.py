@@ -19,11 +19,13 @@ from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import SearchError
 from kmcl_platform.search.algorithms import build_pruner, build_sampler
 from kmcl_platform.search.ledger import Ledger
-from kmcl_platform.search.space import suggest_values
+from kmcl_platform.search.space import grid, suggest_values
 
 BASELINE = "baseline"
 DEFINITION = "definition"
 VALUES = "values"
+_QUEUED = "fixed_params"
+"""Optuna's own attribute of a trial that was queued: its values."""
 
 Verdict = Literal["completed", "pruned", "failed"]
 
@@ -68,6 +70,7 @@ class DurableStudy:
         _check_same_definition(self._study, file)
         self._finish_asking()
         self._enqueue_baseline()
+        self._enqueue_grid()
         self.ledger = Ledger(self._study, file)
         self._interrupted = [trial.number for trial in self._trials() if trial.state == TrialState.RUNNING]
 
@@ -199,8 +202,8 @@ class DurableStudy:
         """Ask the point whole whose driver died while it was asked: the same values, under the same number."""
         for half in self._trials():
             if half.state == TrialState.RUNNING and VALUES not in half.user_attrs:
-                values: dict[str, Any] = {}  # the baseline's are in its place in the queue
-                if not half.user_attrs.get(BASELINE):
+                values: dict[str, Any] = {}  # those of a trial that was queued came with it
+                if _QUEUED not in half.system_attrs:
                     # A sampler that finds some of the values there would draw others for the rest, so all are asked of
                     # a copy of the study in which this trial was not begun.
                     copy = optuna.create_study(
@@ -224,6 +227,12 @@ class DurableStudy:
                 base = self._file.base.flat()
                 values = {path: base[path] for path in active_paths(self._file, {})}
                 self._study.enqueue_trial(values, user_attrs={BASELINE: True})
+
+    def _enqueue_grid(self) -> None:
+        if self._file.sampler.kind == "grid":
+            for values in grid(self._file.space):
+                # Those that are there were queued by an earlier start.
+                self._study.enqueue_trial(values, skip_if_exists=True)
 
 
 def load_study(url: str, search: str) -> optuna.Study | None:
@@ -263,7 +272,7 @@ def _check_same_definition(study: optuna.Study, file: SearchFile) -> None:
 
 def _definition(file: SearchFile) -> dict[str, str]:
     """Everything that decides what trials compute and how they are chosen, under dotted paths."""
-    dump = file.model_dump(exclude={"budget": True, "resources": {"max_concurrent_trials"}})
+    dump = file.model_dump(exclude={"budget": True, "verdict": True, "resources": {"max_concurrent_trials"}})
     definition: dict[str, str] = {}
 
     def walk(prefix: str, node: Any) -> None:

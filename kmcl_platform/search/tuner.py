@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ from kmcl_platform.search.lock import SearchLock
 from kmcl_platform.search.record import close_record, finish_record, reconcile
 from kmcl_platform.search.resources import count_concurrent_trials
 from kmcl_platform.search.study import DurableStudy
+from kmcl_platform.search.verdict import plan_retraining
 from kmcl_platform.search.view import SearchView
 from kmcl_platform.search.weights import check_weights
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.leaderboard import read_latest_file
 from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns
 from kmcl_platform.tracking.trouble import find_trouble
+from kmcl_platform.tracking.verdict import judge, record_verdict
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class SearchSummary:
         search: the search's name.
         interrupted: whether it was stopped (Ctrl-C, SIGTERM) with trials left to run.
         already_finished: whether there was nothing left to do.
+        retrains: for a search that trains an arm's best trial again, the arm's name; empty for all others.
         reason: which part of the budget ended the search; empty for an interrupted one.
         seconds: wall time of the phases, by name.
     """
@@ -49,13 +52,14 @@ class SearchSummary:
     already_finished: bool
     reason: str
     seconds: dict[str, float]
+    retrains: str = ""
 
 
 def run_search(path: Path, store: Store, console: Console, *, address: str | None = None) -> list[SearchSummary]:
     """Run the search that a file describes, or continue it if the store already knows it.
 
     A file with arms describes one search for each. They run one after another, so that none takes another's share of
-    the cluster.
+    the cluster. When all have ended, so do the searches of the verdict, which train the best trial of each again.
 
     Args:
         path: the search file.
@@ -110,7 +114,17 @@ def _run_searches(
         for search, own_content in searches:
             summaries.append(_run_or_find(search, own_content, origin, store, console, address))
             if summaries[-1].interrupted:
-                break
+                return summaries
+        retraining = plan_retraining(file, store)
+        for arm, search in retraining.items():
+            console.print(f"verdict: the best trial of {arm} again, on {file.verdict.seeds} new seeds", highlight=False)
+            summary = _run_or_find(search, to_yaml(search), origin, store, console, address)
+            summaries.append(replace(summary, retrains=arm))
+            if summary.interrupted:
+                return summaries
+        if retraining:
+            comparisons = judge(store, {arm: search.name for arm, search in retraining.items()})
+            record_verdict(store, [search.name for search, _ in searches], comparisons)
     except Exception as error:
         if trouble := find_trouble(error, store):
             raise trouble from None

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kmcl_platform.config.arms import expand_arms, to_yaml
-from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.arms import expand_arms, retrain_best, to_yaml
+from kmcl_platform.config.search_file import SearchFile, Verdict
 from kmcl_platform.config.search_file_reader import parse_search_file, read_search_file
 from kmcl_platform.errors import ConfigError
 
@@ -85,9 +85,36 @@ def test_the_shipped_arms_search_what_their_objective_uses() -> None:
     assert arms["digits_arms-kmcl_per_dimension"].base.loss.similarity_per_dimension
 
 
+def test_the_best_of_every_arm_is_trained_again_on_the_same_new_seeds() -> None:
+    file = parse(GOOD)
+    verdict = Verdict(seeds=4)
+    again = [
+        retrain_best(search, 7, search.base.with_values({"optim.lr": 2e-3}), verdict) for search in expand_arms(file)
+    ]
+    assert [search.name for search in again] == ["race-bce-best7", "race-kmcl-best7"]
+    assert [search.base.loss.objective for search in again] == ["bce", "kmcl"]
+    seeds = [search.space["seed"].edges() for search in again]
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds[0])) == 4 and file.base.seed not in seeds[0]
+    for search in again:
+        assert (search.budget.trials, search.baseline, search.scheduler.kind) == (4, False, "none")
+        assert search.base.optim.lr == 2e-3
+        assert parse_search_file(to_yaml(search), "again.yaml") == search
+
+
+def test_other_samplers_give_other_seeds() -> None:
+    seeds = []
+    for seed in (7, 8):
+        search = expand_arms(parse(GOOD.replace("seed: 7", f"seed: {seed}")))[0]
+        seeds.append(set(retrain_best(search, 0, search.base, Verdict()).space["seed"].edges()))
+    assert seeds[0].isdisjoint(seeds[1])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (("sampler:", "verdict: {seeds: 1}\nsampler:"), "f.yaml: verdict.seeds: got 1; valid: 0, or 2 and more"),
+        (("sampler:", "verdict: {seed: 3}\nsampler:"), "f.yaml: verdict.seed: unknown name; valid: seeds"),
         (("bce: {loss.objective:", "bce: {loss.objectiv:"), "f.yaml: arms.bce.loss.objectiv: unknown path; valid: data.augmentation, "),
         (("objective: bce", "objective: bcee"), "f.yaml: arms.bce.loss.objective: got 'bcee'; valid: 'kmcl', 'asymmetric' or 'bce'"),
         (
@@ -100,7 +127,7 @@ def test_the_shipped_arms_search_what_their_objective_uses() -> None:
         ((", optim.weight_decay: 1e-4", ""), "f.yaml: arms.kmcl: got loss.objective; valid: the paths that arms.bce sets, loss.objective, optim.weight_decay"),
         (("{loss.objective: bce, optim.weight_decay: 0}", "{}"), "f.yaml: arms.bce: got nothing; valid: at least one path"),
         (("  bce: {", "  B C E: {"), "f.yaml: arms.B C E: got 'B C E'; valid: a name of lower-case letters, digits, - and _"),
-        (("  bce: {", f"  {'b' * 60}: {{"), f"f.yaml: arms.{'b' * 60}: got race-{'b' * 60}; valid: a search's name of at most 63"),
+        (("  bce: {", f"  {'b' * 60}: {{"), f"f.yaml: arms.{'b' * 60}: got race-{'b' * 60}-best2; valid: a search's name of at most 63"),
         (("  kmcl: {loss.objective: kmcl, optim.weight_decay: 1e-4}\n", ""), "f.yaml: arms: got 1; valid: at least 2, or no arms"),
         (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: data.augmentation, "),
         (

@@ -29,6 +29,7 @@ space:
 budget: {{trials: 2}}
 scheduler: {{kind: none}}
 sampler: {{kind: random, seed: 3}}
+verdict: {{seeds: 2}}
 """
 
 
@@ -85,11 +86,30 @@ def test_the_arms_are_compared_and_the_next_commands_named(finished: Finished) -
         assert f"next: kmcl promote race-{arm} --store" in finished.output
 
 
+def test_the_best_of_each_arm_is_trained_again_and_a_verdict_given(finished: Finished) -> None:
+    seeds = []
+    for arm in ("bce", "kmcl"):
+        best = rows(finished, arm)[0]
+        again = rows(finished, f"{arm}-best{best.number}")
+        assert [row.outcome for row in again] == ["completed"] * 2
+        seeds.append({row.values["seed"] for row in again})
+        folder = finished.store / "checkpoints" / f"race-{arm}-best{best.number}"
+        for path in folder.rglob("trial.json"):
+            trained = json.loads(path.read_text())["config"]
+            assert trained["optim"]["lr"] == float(best.values["optim.lr"])
+            assert str(trained["seed"]) in seeds[-1]
+    assert seeds[0] == seeds[1]
+    (line,) = [line for line in finished.output.splitlines() if line.startswith("verdict: kmcl ")]
+    assert "against bce" in line and "95 % interval [" in line and line.endswith(", 2 seeds)")
+    assert "kmcl promote race-bce-best" not in finished.output
+
+
 def test_a_second_start_runs_nothing(finished: Finished) -> None:
     before = sorted((path, path.stat().st_mtime) for path in (finished.store / "checkpoints").rglob("trial.json"))
     again = kmcl("search", finished.file, "--store", finished.store)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("already finished") == 2
+    assert again.stdout.count("already finished") == 4
+    assert "verdict: kmcl " in again.stdout
     assert "starting Ray" not in again.stdout
     assert sorted((p, p.stat().st_mtime) for p in (finished.store / "checkpoints").rglob("trial.json")) == before
     assert [len(rows(finished, arm)) for arm in ("bce", "kmcl")] == [2, 2]

@@ -29,6 +29,18 @@ sampler: {kind: tpe, startup_trials: 2, seed: 5}
 """
 
 
+GRID = """
+name: s
+base: {num_epochs: 4, optim: {lr: 0.01}}
+space:
+  loss.objective: {kind: choice, choices: [kmcl, bce]}
+  optim.lr: {kind: choice, choices: [0.1, 0.01, 0.001]}
+budget: {trials: 6}
+scheduler: {kind: none}
+sampler: {kind: grid}
+"""
+
+
 def file(text: str = FILE) -> SearchFile:
     return parse_search_file(text.encode(), "s.yaml")
 
@@ -118,12 +130,41 @@ def test_a_continued_search_asks_what_an_undisturbed_one_asks(tmp_path: Path) ->
     assert asked[0] == asked[1]
 
 
-@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_grid_is_asked_point_by_point_the_base_first(url: str) -> None:
+    study, asked = DurableStudy(url, file(GRID)), []
+    while (point := study.next_point()) is not None:
+        asked.append((point.config.loss.objective, point.config.optim.lr))
+        finish(study, point.number)
+        study = DurableStudy(url, file(GRID))
+    assert asked == [
+        ("kmcl", 0.01), ("kmcl", 0.1), ("kmcl", 0.001), ("bce", 0.1), ("bce", 0.01), ("bce", 0.001)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("trials: 6", "trials: 7"), "budget.trials: got 7; valid: at most 6, the points of the grid"),
+        (
+            ("kind: choice, choices: [0.1, 0.01, 0.001]", "kind: uniform, low: 0, high: 1"),
+            "sampler.kind: got grid; valid: another, since space.optim.lr is no plain choice",
+        ),
+        (
+            ("0.001]", "0.001], when: {loss.objective: bce}"),
+            "sampler.kind: got grid; valid: another, since space.optim.lr is no plain choice",
+        ),
+    ],
+)
+def test_what_is_no_grid_is_refused(change: tuple[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        file(GRID.replace(*change))
+
+
+@pytest.mark.parametrize("text", [FILE, FILE.replace("kind: tpe", "kind: random"), GRID], ids=["tpe", "random", "grid"])
 @pytest.mark.parametrize("num_written", [0, 1, 2, 3, 4])
 def test_a_driver_may_die_at_any_write_of_asking(
-    kind: str, num_written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, num_written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = FILE.replace("kind: tpe", f"kind: {kind}")
 
     def run(name: str) -> tuple[list[TrialConfig], list[TrialState]]:
         url = f"sqlite:///{tmp_path}/{name}.db"
