@@ -1,7 +1,24 @@
+import random
+
 import numpy as np
+import pytest
 import torch
 
-from kmcl_platform.data.augment import cutout
+from kmcl_platform.data.augment import AUGMENTATIONS, cutout
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_no_draw_fails(name: str) -> None:
+    """Rare draws too: timm's magnitudes are normally distributed, and Pillow refuses the utmost of some operations."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    augment = AUGMENTATIONS[name]()
+    images = np.random.default_rng(0).integers(0, 256, (16, 12, 12, 3)).astype(np.uint8)
+    for draw in range(3000):
+        augmented = augment(images[draw % 16].copy())
+        assert augmented.shape == (12, 12, 3)
+        assert augmented.dtype == np.uint8
 
 
 def test_cutout_fills_one_box_with_one_colour() -> None:
