@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STORE ?= kmcl_store
 
-.PHONY: help demo test check long chaos gpu lock
+.PHONY: help demo test check long browser screenshots chaos gpu lock
 
 help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
 	@echo "make test    set up, then run every test but those of the next targets"
 	@echo "make check   ruff, mypy, import contracts and the fast tests (before each commit)"
 	@echo "make long    the tests that take longest: installed environments, PostgreSQL, nodes that come later, refused plans, two searches at once"
+	@echo "make browser look at what MLflow shows of a search, in headless Chromium (Debian's package chromium)"
+	@echo "make screenshots  make the README's pictures anew, from the store of make demo"
 	@echo "make chaos   kill what a search runs on, in many ways, and see that nothing is lost"
 	@echo "make gpu     the tests that need CUDA"
 	@echo "make lock    pin all dependencies again"
@@ -38,17 +40,24 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "== the tests, the slow ones with real Ray and MLflow processes included"
-	@$(BIN)/python -m pytest tests -m "not chaos and not long" --durations=10
+	@$(BIN)/python -m pytest tests -m "not chaos and not long and not browser" --durations=10
 
 check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest tests -m "not slow and not long and not chaos"
+	@$(BIN)/python -m pytest tests -m "not slow and not long and not chaos and not browser"
 
 long: $(READY)
 	@$(BIN)/python -m pytest tests -m long --durations=10
+
+browser: $(READY)
+	@echo "== a small search and its champion, in MLflow's UI"
+	@$(BIN)/python -m pytest tests/browser
+
+screenshots: demo
+	@$(BIN)/python -m pytest tests/browser --store $(STORE) --screenshots docs/images
 
 chaos: $(READY)
 	@echo "== every disaster three times, in random order (about an hour)"

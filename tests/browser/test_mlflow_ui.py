@@ -1,0 +1,76 @@
+"""What MLflow's UI shows of a search and its champion, by the links that `kmcl ui` prints."""
+
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Looker, Ui
+
+QUERY = "workflowType=machine_learning"
+
+
+@pytest.fixture(scope="session")
+def runs(store: Path) -> dict[str, list[Run]]:
+    """The search's runs: `search` the parent's, `trial` its children's, the best first."""
+    client = MlflowClient(f"sqlite:///{store.absolute()}/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if "kmcl.search" in e.tags][:1]
+    found = client.search_runs([experiment.experiment_id])
+    trials = [run for run in found if run.data.tags["kmcl.role"] == "trial"]
+    trials.sort(key=lambda run: -run.data.metrics.get("objective", -1.0))
+    return {"search": [run for run in found if run.data.tags["kmcl.role"] == "search"], "trial": trials}
+
+
+def test_the_table_has_every_trial_and_charts_are_drawn(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
+    looker.page.goto(ui.search)
+    for run in runs["trial"]:
+        expect(looker.page.get_by_text(run.info.run_name, exact=True).first).to_be_visible()
+    expect(looker.page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    looker.picture("mlflow_runs")
+    assert not looker.errors
+
+
+def test_a_comparison_of_the_best_trials(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
+    some = runs["trial"][:3]
+    ids, experiments = (json.dumps(words) for words in ([r.info.run_id for r in some], [some[0].info.experiment_id]))
+    looker.page.goto(f"{ui.base}/#/compare-runs?runs={quote(ids)}&experiments={quote(experiments)}&{QUERY}")
+    expect(looker.page.get_by_text("Parallel Coordinates Plot").first).to_be_visible()
+    for run in some:
+        expect(looker.page.get_by_text(run.info.run_name).first).to_be_visible()
+    looker.picture("mlflow_comparison")
+    assert not looker.errors
+
+
+def test_a_trial_tells_its_data_and_what_came_of_it(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
+    best = runs["trial"][0]
+    looker.page.goto(f"{ui.base}/#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}?{QUERY}")
+    expect(looker.page.get_by_text("kmcl.outcome").first).to_be_visible()
+    expect(looker.page.get_by_text("val/mAP", exact=True).first).to_be_visible()
+    (data,) = best.inputs.dataset_inputs
+    expect(looker.page.get_by_text(f"{data.dataset.name} ({data.dataset.digest[:8]}").first).to_be_visible()
+    looker.picture("mlflow_trial")
+    assert not looker.errors
+
+
+def test_the_page_about_the_data_is_read_within_mlflow(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
+    (search,) = runs["search"]
+    (data,) = search.inputs.dataset_inputs
+    run = f"{ui.base}/#/experiments/{search.info.experiment_id}/runs/{search.info.run_id}"
+    looker.page.goto(f"{run}/artifacts/dataset/{data.dataset.name}.html?{QUERY}")
+    frame = looker.page.frame_locator("iframe").first
+    expect(frame.get_by_text("Worth knowing")).to_be_visible()
+    expect(frame.locator("svg").first).to_be_attached()
+    looker.picture("mlflow_dataset")
+    assert not looker.errors
+
+
+def test_the_model_has_its_alias_and_its_description(looker: Looker, ui: Ui) -> None:
+    looker.page.goto(ui.model)
+    expect(looker.page.get_by_text("champion").first).to_be_visible()
+    expect(looker.page.get_by_text("Best multilabel classifiers of the search").first).to_be_visible()
+    looker.picture("mlflow_model")
+    assert not looker.errors
