@@ -152,7 +152,7 @@ def race(address: str, against: str, start: object, outcome: object) -> None:
         outcome.put(("told", str(error)))  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_many_promotions_at_once_one_wins_and_all_others_are_told(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with mlflow_server(tmp_path) as address:
