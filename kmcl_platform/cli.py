@@ -7,14 +7,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from kmcl_platform import __version__, cli_cluster, cli_data
-from kmcl_platform.cli_options import DEFAULT_STORE
+from kmcl_platform import __version__, cli_cluster, cli_data, cli_registry
 from kmcl_platform.cli_options import open_store as _open
 from kmcl_platform.cli_options import store_options as _store_options
+from kmcl_platform.cli_options import store_words as _store_words
 from kmcl_platform.errors import KmclError, ResourceError
 
 EXIT_USER_ERROR = 2
-EXIT_GATE_FAILED = 3
 EXIT_INTERRUPTED = 130
 
 
@@ -127,65 +126,6 @@ def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None
 
 
 @main.command()
-@click.argument("name")
-@_store_options
-def promote(name: str, folder: Path, tracking_uri: str | None) -> None:
-    """Evaluate the best trial of search NAME on the sealed test split and make it the champion."""
-    from kmcl_platform.registry.promote import promote as run_promotion
-
-    store = _open(folder, tracking_uri)
-    result = run_promotion(store, name)
-    console = Console(highlight=False, soft_wrap=True)
-    for gate in result.gates:
-        console.print(f"gate {'passed' if gate.passed else 'FAILED'}: {gate.reason}")
-    if not result.promoted:
-        console.print(f"trial {result.row.number} is not promoted; version {result.version} stays the champion")
-        sys.exit(EXIT_GATE_FAILED)
-    console.print("already the champion:" if result.already else "promoted:")
-    console.print(f"  best trial   {result.row.number} of search {name} ({result.row.epochs} epochs)")
-    console.print(f"  val/mAP      {_shown(result.metrics.get('val/mAP'))}")
-    console.print(f"  test/mAP     {_shown(result.metrics.get('test/mAP'))}")
-    console.print(f"  champion     {result.uri} (version {result.version})")
-    samples = sorted((store.data / "digits_samples").glob("*.png"))
-    image = _relative(samples[0]) if samples else "IMAGE"
-    console.print(f"next: kmcl predict {result.uri} {image}{_store_words(folder)}")
-    console.print(f"      kmcl ui{_store_words(folder)}   shows search {name} and the model in MLflow")
-
-
-@main.command()
-@click.argument("model")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
-@_store_options
-def predict(model: str, images: tuple[Path, ...], as_json: bool, folder: Path, tracking_uri: str | None) -> None:
-    """Label IMAGES with registered MODEL (models:/NAME@champion), with probabilities and KMCL's uncertainties."""
-    from kmcl_platform.registry.models import predict_images
-    from kmcl_platform.registry.schema import SCORE_PREFIX, THRESHOLD, UNCERTAINTY_PREFIX
-
-    table = predict_images(_open(folder, tracking_uri), model, images)
-    console = Console(highlight=False, soft_wrap=True)
-    for path, (_, row) in zip(images, table.iterrows(), strict=True):
-        scores = _values(row, SCORE_PREFIX)
-        ranked = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
-        uncertainties = _values(row, UNCERTAINTY_PREFIX)
-        if as_json:
-            import json
-
-            document: dict[str, Any] = {"image": str(path), "scores": ranked}
-            if uncertainties:
-                document["uncertainties"] = {name: uncertainties[name] for name in ranked}
-            click.echo(json.dumps(document))
-        else:
-            sure = [
-                f"{name} {score:.2f}" + (f" (uncertainty {uncertainties[name]:.2f})" if uncertainties else "")
-                for name, score in ranked.items()
-                if score >= THRESHOLD
-            ]
-            rest = [f"{name} {score:.2f}" for name, score in ranked.items() if score < THRESHOLD][:3]
-            console.print(f"{path.name}: {', '.join(sure) or 'no label'}   (next: {', '.join(rest)})")
-
-
-@main.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @_store_options
 def ui(port: int, folder: Path, tracking_uri: str | None) -> None:
@@ -225,8 +165,9 @@ def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | Non
         click.echo(f"next: kmcl doctor --fix{again}")
 
 
-for command in (cli_cluster.submit, cli_cluster.jobs, cli_cluster.logs, cli_cluster.stop, cli_data.data):
-    main.add_command(command)
+for module in (cli_cluster, cli_data, cli_registry):
+    for command in module.COMMANDS:
+        main.add_command(command)
 
 
 def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
@@ -261,22 +202,8 @@ def _print_verdict(store: Any, retrained: dict[str, str]) -> None:
             click.echo(f"verdict: {comparison}")
 
 
-def _values(row: Any, prefix: str) -> dict[str, float]:
-    """A prediction's values, class by class, of the columns whose names begin so; none where there are no such."""
-    return {str(name).removeprefix(prefix): float(row[name]) for name in row.index if str(name).startswith(prefix)}
-
-
-def _store_words(folder: Path) -> str:
-    """What has to be added to a command for it to find the same store."""
-    return "" if folder == Path(DEFAULT_STORE) else f" --store {folder}"
-
-
 def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 if __name__ == "__main__":

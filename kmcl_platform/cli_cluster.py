@@ -87,3 +87,6 @@ def stop(job_id: str, address: str) -> None:
     status = Jobs(address).stop(job_id, seconds=STOP_SECONDS + 30)
     going_on = "; nothing is lost. To go on: kmcl submit with the same file and store" if status == "STOPPED" else ""
     click.echo(f"job {job_id}: {status}{going_on}")
+
+
+COMMANDS = (submit, jobs, logs, stop)

@@ -288,3 +288,6 @@ def _progress_bar() -> Iterator[Any]:
             bar.update(tasks[what], completed=done, total=total)
 
         yield advance
+
+
+COMMANDS = (data,)

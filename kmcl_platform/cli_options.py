@@ -33,3 +33,8 @@ def open_store(folder: Path, tracking_uri: str | None) -> Any:
 
     # Not an option: only a cluster's head keeps its studies elsewhere, and there it is said once for all commands.
     return open_places(folder, tracking_uri, os.environ.get("KMCL_STUDY_URL"))
+
+
+def store_words(folder: Path) -> str:
+    """What has to be added to a command for it to find the same store."""
+    return "" if folder == Path(DEFAULT_STORE) else f" --store {folder}"

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.distributions import Choice, Distribution
 from kmcl_platform.config.epoch_report import METRIC_NAMES
+from kmcl_platform.config.promotion import Promotion
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -131,6 +132,7 @@ class SearchFile(Frozen):
     arms: dict[str, dict[str, Annotated[Scalar, BeforeValidator(_check_scalar)]]] = Field(default_factory=dict)
     """Names of alternatives, each with values at dotted paths over the base's and the whole budget for itself."""
     verdict: Verdict = Verdict()
+    promotion: Promotion = Promotion()
 
     @model_validator(mode="after")
     def _check_gpu_hours(self) -> "SearchFile":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow.models.signature import ModelSignature
 
 REQUIREMENTS = (
+    "huggingface-hub",
     "mlflow",
     "numpy",
     "pandas",
@@ -25,6 +26,7 @@ REQUIREMENTS = (
     "safetensors",
     "timm",
     "torch",
+    "torchcodec",
     "torchvision",
 )
 """What the model needs where it is served: neither Ray nor Optuna."""

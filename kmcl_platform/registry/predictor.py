@@ -20,10 +20,9 @@ from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.errors import DataError, RegistryError
 from kmcl_platform.method.model import KmclModel
 from kmcl_platform.method.uncertainty import label_uncertainty
+from kmcl_platform.registry.schema import DESCRIPTION, WEIGHTS
 from kmcl_platform.training.build import build_model
 
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
 BATCH_SIZE = 64
 """Images per forward pass."""
 

@@ -1,45 +1,48 @@
-"""Promote the best trial of a search: evaluate on the sealed test split, register, move the alias `champion`."""
+"""Promote the best trial of a search: score it on the sealed test split, hold it against the gates, move the alias."""
 
+import json
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file, read_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.catalog import open_manifest
-from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.errors import RegistryError
-from kmcl_platform.registry.gates import GateResult, champion_gates, check_gates
-from kmcl_platform.registry.models import CHAMPION, RUN_TAG, download_package, find_champion
-from kmcl_platform.registry.package import log_model
-from kmcl_platform.registry.predictor import Predictor, has_uncertainties, read_predictor, write_model
-from kmcl_platform.tracking.database import as_default, connect
-from kmcl_platform.tracking.leaderboard import LeaderboardRow, read_leaderboard
-from kmcl_platform.training.build import build_dataset
-from kmcl_platform.training.checkpoint import read_state
-from kmcl_platform.training.checkpoint_folder import AVERAGE, find_checkpoint
-from kmcl_platform.training.evaluate import score_split, split_metrics
-from kmcl_platform.training.workers import join_workers
+from kmcl_platform.registry.candidate import Candidate, measure, read_checkpoint, sealed_metrics
+from kmcl_platform.registry.gates import GateResult, check_gates
+from kmcl_platform.registry.model_card import write_card
+from kmcl_platform.registry.models import CHAMPION, RUN_TAG, WEIGHTS_TAG, find_alias, hash_file
+from kmcl_platform.registry.moves import AGAINST_TAG, NO_CHAMPION, move, settle_claim
+from kmcl_platform.registry.predictor import write_model
+from kmcl_platform.registry.schema import WEIGHTS
+from kmcl_platform.registry.sealed_split import count_openings
+from kmcl_platform.tracking.database import as_default, connect, locked
+from kmcl_platform.tracking.leaderboard import LeaderboardRow, read_latest_file, read_leaderboard
+from kmcl_platform.tracking.names import NUMBER_TAG
+from kmcl_platform.training.checkpoint_folder import AVERAGE
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
-DECIDING_METRIC = "test/mAP"
+GATES_TAG = "kmcl.gates"
+"""Tag of a version: what it was held against, and with what result, as JSON."""
 
 
 @dataclass(frozen=True)
-class Promotion:
+class PromotionResult:
     """What a promotion did.
 
     Attributes:
         model: name of the registered model (the search's name).
-        version: the champion's version after it.
+        version: the champion's version after it; empty where there is none.
         row: the candidate's line of the leaderboard.
         metrics: the candidate's metrics on the validation and test splits, `val/NAME` and `test/NAME`.
-        gates: what the candidate was held against; none for a first champion.
+        gates: what the candidate was held against; none where it is the champion already.
         promoted: whether the alias stands at the candidate.
         already: whether the candidate had been the champion before.
+        openings: how often each search of the store has opened the test split of this data.
     """
 
     model: str
@@ -49,6 +52,7 @@ class Promotion:
     gates: list[GateResult]
     promoted: bool
     already: bool
+    openings: dict[str, int]
 
     @property
     def uri(self) -> str:
@@ -56,88 +60,120 @@ class Promotion:
         return f"models:/{self.model}@{CHAMPION}"
 
 
-def promote(store: Store, search: str) -> Promotion:
-    """Make a search's best full-length trial the champion, unless the present champion is better on the test split.
+def promote(store: Store, search: str, *, file: Path | None = None, force: str = "") -> PromotionResult:
+    """Make a search's best full-length trial the champion, if it passes the gates.
+
+    Args:
+        store: where the search is.
+        search: its name, which is the model's.
+        file: a search file whose `promotion` holds; none: the one that the search last ran with.
+        force: a reason to promote it whatever the gates say; it is kept in the history.
 
     Raises:
         SearchError: the search is unknown, or has no finished trial.
-        RegistryError: the trial's checkpoint is gone, or the champion knows other classes.
+        ConfigError: the file is not valid.
+        RegistryError: the trial's checkpoint is gone, the champion knows other classes or its weights were changed, or
+            another promotion was faster.
     """
-    row = read_leaderboard(store, search).best()
+    board = read_leaderboard(store, search)
+    row = board.best()
+    bounds = (read_search_file(file) if file else _latest_file(store, search)).promotion
     client = connect(store)
-    champion = find_champion(client, search)
-    if champion is not None and champion.tags.get(RUN_TAG) == row.run_id:
-        metrics = client.get_run(row.run_id).data.metrics
-        return Promotion(search, str(champion.version), row, metrics, [], promoted=True, already=True)
-    trial_folder = store.trial_checkpoints(search, row.number)
-    checkpoint = find_checkpoint(trial_folder)
-    if checkpoint is None:
-        raise RegistryError(f"search {search!r}: trial {row.number} has no checkpoint in {trial_folder}; valid: one")
-    state = read_state(checkpoint)
+    champion = find_alias(client, search, CHAMPION)
+    state, checkpoint = read_checkpoint(store, search, row)
     manifest = open_manifest(state.config.data.source, store.data)
+    if champion is not None and champion.tags.get(RUN_TAG) == row.run_id:
+        metrics, openings = client.get_run(row.run_id).data.metrics, count_openings(client, manifest)
+        return PromotionResult(search, str(champion.version), row, metrics, [], True, True, openings)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         write_model(folder, checkpoint / AVERAGE, state.config, state.class_names)
-        metrics = dict(state.reports[-1].metrics) | _test_metrics(read_predictor(folder), manifest)
-        _log_test_metrics(client, row.run_id, metrics, state.epoch)
-        if champion is not None:
-            rival = read_predictor(download_package(client, champion) / "artifacts" / "model")
-            gates = check_gates(champion_gates(DECIDING_METRIC, _test_metrics(rival, manifest)), metrics)
-            if not all(gate.passed for gate in gates):
-                return Promotion(search, str(champion.version), row, metrics, gates, promoted=False, already=False)
-        else:
-            gates = []
-        model_id = log_model(
-            client,
-            row.run_id,
-            f"trial-{row.number:04d}",
-            folder,
-            manifest,
-            state.epoch,
-            has_uncertainties=has_uncertainties(state.config.loss),
-        )
-    version = _register(client, search, row, metrics, model_id)
-    return Promotion(search, version, row, metrics, gates, promoted=True, already=False)
-
-
-def _test_metrics(predictor: Predictor, manifest: Manifest) -> dict[str, float]:
-    if predictor.class_names != manifest.class_names:
-        raise RegistryError(
-            f"the model knows classes {', '.join(predictor.class_names)}; valid: those of {manifest.name!r}, "
-            f"{', '.join(manifest.class_names)}"
-        )
-    dataset = build_dataset(predictor.config, manifest, "test")
-    workers = join_workers()
-    scores_NK, targets_NK = score_split(
-        predictor.model.to(workers.device), dataset, batch_size=predictor.config.data.batch_size, workers=workers
+        candidate = Candidate(client, board, row, state, manifest, folder)
+        scores, rival = candidate.score(champion)
+        metrics = dict(state.reports[-1].metrics) | sealed_metrics(scores)
+        candidate.log_test_metrics(metrics)
+        model_id = candidate.log()
+        gates: list[GateResult] = []
+        promoted = False
+        try:
+            measured = measure(candidate, scores, rival, bounds, candidate.package(model_id))
+            gates = check_gates(measured, bounds)
+            if force or all(gate.passed for gate in gates):
+                version = _register(candidate, model_id, champion, metrics, gates, force, store)
+                promoted = True
+        finally:
+            if not promoted:
+                client.delete_logged_model(model_id)
+    if not promoted:
+        version = str(champion.version) if champion else ""
+    return PromotionResult(
+        search, version, row, metrics, gates, promoted, already=False, openings=count_openings(client, manifest)
     )
-    return split_metrics("test", scores_NK, targets_NK)
 
 
-def _log_test_metrics(client: "MlflowClient", run_id: str, metrics: dict[str, float], epoch: int) -> None:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    entities = [Metric(name, value, now, epoch) for name, value in metrics.items() if name.startswith("test/")]
-    client.log_batch(run_id, metrics=entities)
+def _latest_file(store: Store, search: str) -> SearchFile:
+    return parse_search_file(read_latest_file(store, search), f"the file of search {search!r}")
 
 
-def _register(client: "MlflowClient", model: str, row: LeaderboardRow, metrics: dict[str, float], model_id: str) -> str:
+def _register(
+    candidate: Candidate,
+    model_id: str,
+    champion: "ModelVersion | None",
+    metrics: dict[str, float],
+    gates: list[GateResult],
+    force: str,
+    store: Store,
+) -> str:
     from mlflow.exceptions import MlflowException
 
+    client, row, model = candidate.client, candidate.row, candidate.board.search
+    git_commit = client.get_run(candidate.board.parent_id).data.tags.get("kmcl.git_commit", "")
+    forced = force if not all(gate.passed for gate in gates) else ""
+    before = str(champion.version) if champion else ""
     try:
         client.create_registered_model(model, description=f"Best multilabel classifiers of the search {model!r}.")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    with as_default(client):
+    with locked(store), as_default(client):
         version = client.create_model_version(
             model,
             source=f"models:/{model_id}",
             model_id=model_id,
             run_id=row.run_id,
-            tags={RUN_TAG: row.run_id, "kmcl.search": model, "kmcl.number": str(row.number)},
-            description=f"Trial {row.number} of search {model!r}: {DECIDING_METRIC} {metrics[DECIDING_METRIC]:.4f}.",
+            tags={
+                RUN_TAG: row.run_id,
+                "kmcl.search": model,
+                NUMBER_TAG: str(row.number),
+                "kmcl.data": candidate.manifest.content_hash,
+                "kmcl.git_commit": git_commit,
+                WEIGHTS_TAG: hash_file(candidate.folder / WEIGHTS),
+                GATES_TAG: json.dumps([gate.to_document() for gate in gates]),
+                AGAINST_TAG: before or NO_CHAMPION,
+            },
+            description=write_card(
+                search=model,
+                number=row.number,
+                config=candidate.state.config,
+                manifest=candidate.manifest,
+                metrics=metrics,
+                gates=gates,
+                forced=forced,
+                git_commit=git_commit,
+            ),
         )
-    client.set_registered_model_alias(model, CHAMPION, version.version)
+        settle_claim(client, model, version)
+        what = (
+            f"trial {row.number}, test/mAP {metrics['test/mAP']:.4f}"
+            if "test/mAP" in metrics
+            else f"trial {row.number}"
+        )
+        move(
+            client,
+            model,
+            before=before,
+            after=str(version.version),
+            kind="force" if forced else "promote",
+            reason=f"{what}: {forced}" if forced else what,
+        )
     return str(version.version)

@@ -1,4 +1,4 @@
-"""The columns of the registered model's input and output."""
+"""The columns of the registered model's input and output, and the names of its files."""
 
 IMAGE_COLUMN = "image"
 """Input: the encoded bytes of one image (JPEG, PNG, …)."""
@@ -14,3 +14,6 @@ UNCERTAINTY_PREFIX = "uncertainty: "
 
 THRESHOLD = 0.5
 """Smallest probability of a predicted class."""
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"

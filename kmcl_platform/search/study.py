@@ -272,7 +272,8 @@ def _check_same_definition(study: optuna.Study, file: SearchFile) -> None:
 
 def _definition(file: SearchFile) -> dict[str, str]:
     """Everything that decides what trials compute and how they are chosen, under dotted paths."""
-    dump = file.model_dump(exclude={"budget": True, "verdict": True, "resources": {"max_concurrent_trials"}})
+    no_part = {"budget", "verdict", "promotion"}
+    dump = file.model_dump(exclude={"resources": {"max_concurrent_trials"}} | dict.fromkeys(no_part, True))
     definition: dict[str, str] = {}
 
     def walk(prefix: str, node: Any) -> None:

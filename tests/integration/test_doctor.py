@@ -15,7 +15,7 @@ import pytest
 from kmcl_platform.config.store import open_store
 from kmcl_platform.search.doctor import examine
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 NUM_EPOCHS = 40
 
