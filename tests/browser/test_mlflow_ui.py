@@ -68,6 +68,18 @@ def test_the_page_about_the_data_is_read_within_mlflow(looker: Looker, ui: Ui, r
     assert not looker.errors
 
 
+def test_the_report_is_read_within_mlflow(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
+    (search,) = runs["search"]
+    run = f"{ui.base}/#/experiments/{search.info.experiment_id}/runs/{search.info.run_id}"
+    looker.page.goto(f"{run}/artifacts/report/report.html?{QUERY}")
+    frame = looker.page.frame_locator("iframe").first
+    expect(frame.get_by_text("What to do next")).to_be_visible()
+    expect(frame.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    expect(frame.locator(".js-plotly-plot")).to_have_count(6)
+    looker.picture("mlflow_report")
+    assert not looker.errors
+
+
 def test_the_model_has_its_alias_and_its_description(looker: Looker, ui: Ui) -> None:
     looker.page.goto(ui.model)
     expect(looker.page.get_by_text("champion").first).to_be_visible()
