@@ -67,7 +67,8 @@ def _summary(data: "Collected") -> str:
     tiles = [(_number(best.objective), f"{board.metric} of the best trial, {best.number}")]
     if baseline is not None and best.objective is not None:
         tiles.append((f"{best.objective - baseline:+.4f}", f"over the baseline's {baseline:.4f}"))
-    tiles.append((f"{len(board.rows)}", ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))))
+    outcomes = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    tiles.append((f"{len(board.rows)}", f"trials: {outcomes}"))
     tiles.append((f"{hours:.3g}", f"{data.hours_name} of training and evaluation"))
     shown = "".join(
         f"<div class='tile'><b>{escape(value)}</b><span>{escape(text)}</span></div>" for value, text in tiles
