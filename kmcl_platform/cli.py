@@ -1,5 +1,6 @@
 """The command line. Heavy imports stand inside the commands, so that --help is instant."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from kmcl_platform import __version__, cli_cluster, cli_data, cli_registry
 from kmcl_platform.cli_options import open_store as _open
 from kmcl_platform.cli_options import store_options as _store_options
 from kmcl_platform.cli_options import store_words as _store_words
-from kmcl_platform.errors import KmclError, ResourceError
+from kmcl_platform.errors import KmclError, ResourceError, SearchError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -123,6 +124,31 @@ def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None
         click.echo(to_json(read_leaderboard(store, name)))
     else:
         _print_leaderboard(Console(), store, name)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="Where the page goes [default: NAME-report.html].")
+@click.option("--overwrite", is_flag=True, help="Replace the page where it exists.")
+@_store_options
+def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Write the report of search NAME as one HTML page, and keep it with the search's run in MLflow."""
+    from kmcl_platform.tracking.report.page import REPORT_FILE, write_report
+
+    out = out or Path(f"{name}-report.html")
+    if out.suffix != ".html":
+        raise SearchError(f"{out}: got a name that ends in {out.suffix!r}; valid: the path of a page (*.html)")
+    if out.exists() and not overwrite:
+        raise SearchError(f"{out}: exists; valid: a new file, or --overwrite")
+    page = write_report(_open(folder, tracking_uri), name)
+    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(page)
+        draft.replace(out)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise SearchError(f"{out}: cannot be written: {error.strerror}; valid: a folder that can be") from None
+    click.echo(f"written: {out}, and {REPORT_FILE} of the search's run (kmcl ui{_store_words(folder)})")
 
 
 @main.command()

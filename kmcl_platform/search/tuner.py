@@ -29,6 +29,7 @@ from kmcl_platform.search.view import SearchView
 from kmcl_platform.search.weights import check_weights
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.leaderboard import read_latest_file
+from kmcl_platform.tracking.report.page import write_report
 from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns
 from kmcl_platform.tracking.trouble import find_trouble
 from kmcl_platform.tracking.verdict import judge, record_verdict
@@ -125,6 +126,8 @@ def _run_searches(
         if retraining:
             comparisons = judge(store, {arm: search.name for arm, search in retraining.items()})
             record_verdict(store, [search.name for search, _ in searches], comparisons)
+            for search, _ in searches:
+                _report(store, search.name, console)
     except Exception as error:
         if trouble := find_trouble(error, store):
             raise trouble from None
@@ -204,6 +207,7 @@ def _run(
     runs.log_totals(kept_metrics(measure_checkpoints(store, file.name)))
     if outcome == "finished":
         _score(file, store, study, runs, console)
+        _report(store, file.name, console)
     clock.lap("end")
     reason = "" if outcome == "interrupted" else study.end_of_budget() or ""
     return SearchSummary(
@@ -214,6 +218,15 @@ def _run(
 def _score(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns, console: Console) -> None:
     if line := score_forecast(file, store, study, runs):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _report(store: Store, search: str, console: Console) -> None:
+    """Keep the report with the search's run; a search that is done is not lost for a page."""
+    try:
+        write_report(store, search)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        console.print(f"no report: {reason}; kmcl report {search} tries again", highlight=False, markup=False)
 
 
 def _tune(file: SearchFile, driver: Any, concurrency: int) -> None:

@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass
 from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.leaderboard import Leaderboard, read_leaderboard
-from kmcl_platform.tracking.names import TrialOutcome
+from kmcl_platform.tracking.names import VERDICT_FILE, VERDICT_TAG, TrialOutcome
 
 CONFIDENCE = 0.95
-VERDICT_TAG = "kmcl.verdict"
-VERDICT_FILE = "verdict.json"
 _SEED = "seed"
 """The path that searches of a verdict search."""
 

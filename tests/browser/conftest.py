@@ -13,11 +13,12 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.conftest import write_small_search
 
 SECONDS = 60
+expect.set_options(timeout=SECONDS * 1000)
 WIDTH, HEIGHT = 1500, 950
 
 
@@ -112,10 +113,15 @@ class Looker:
         self._screenshots = screenshots
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
-    def picture(self, name: str) -> None:
-        """Keep what is seen, where the README's pictures are wanted."""
+    def picture(self, name: str, part: str = "") -> None:
+        """Keep what is seen, without MLflow's assistant beside it, where the README's pictures are wanted."""
         if self._screenshots:
-            self.page.screenshot(path=self._screenshots / f"{name}.png")
+            if (close := self.page.get_by_role("button", name="Close", exact=True)).count():
+                close.first.click()
+                self.page.wait_for_timeout(2000)
+            # Of the frame alone where MLflow shows the path of a file above it.
+            seen = self.page.locator(part).first if part else self.page
+            seen.screenshot(path=self._screenshots / f"{name}.png")
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ def test_the_table_has_every_trial_and_charts_are_drawn(looker: Looker, ui: Ui, 
     for run in runs["trial"]:
         expect(looker.page.get_by_text(run.info.run_name, exact=True).first).to_be_visible()
     expect(looker.page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    looker.page.get_by_placeholder("Search metric charts").fill("val/mAP|val/CF1|val/macro_AUROC")
+    expect(looker.page.locator(".js-plotly-plot .main-svg").first).to_be_visible()
     looker.picture("mlflow_runs")
     assert not looker.errors
 
@@ -64,7 +66,20 @@ def test_the_page_about_the_data_is_read_within_mlflow(looker: Looker, ui: Ui, r
     frame = looker.page.frame_locator("iframe").first
     expect(frame.get_by_text("Worth knowing")).to_be_visible()
     expect(frame.locator("svg").first).to_be_attached()
-    looker.picture("mlflow_dataset")
+    looker.picture("mlflow_dataset", "iframe")
+    assert not looker.errors
+
+
+def test_the_report_is_read_within_mlflow(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
+    (search,) = runs["search"]
+    run = f"{ui.base}/#/experiments/{search.info.experiment_id}/runs/{search.info.run_id}"
+    looker.page.goto(f"{run}/artifacts/report/report.html?{QUERY}")
+    frame = looker.page.frame_locator("iframe").first
+    expect(frame.get_by_text("What to do next")).to_be_visible()
+    expect(frame.locator(".js-plotly-plot .main-svg").first).to_be_visible()
+    # The summary's two, and the figures; of few trials not every one can be drawn, which its section says.
+    expect(frame.locator("h2")).to_have_count(2 + 6)
+    looker.picture("mlflow_report", "iframe")
     assert not looker.errors
 
 

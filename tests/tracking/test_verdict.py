@@ -13,8 +13,9 @@ from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile, Verdict
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
+from kmcl_platform.tracking.names import VERDICT_TAG
 from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
-from kmcl_platform.tracking.verdict import VERDICT_TAG, Comparison, compare, judge, record_verdict
+from kmcl_platform.tracking.verdict import Comparison, compare, judge, record_verdict
 
 ARMS = b"""
 name: race

@@ -1,0 +1,155 @@
+"""The report of a search: one HTML page that asks no network for anything, kept with the search's run."""
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.store import Store
+from kmcl_platform.config.trial_config import Scalar
+from kmcl_platform.data.describe_style import STYLE
+from kmcl_platform.errors import ConfigError
+from kmcl_platform.tracking.database import connect
+from kmcl_platform.tracking.leaderboard import LeaderboardRow, count_outcomes
+from kmcl_platform.tracking.report.bounds import Pressure, find_pressures
+
+if TYPE_CHECKING:
+    from kmcl_platform.tracking.report.collect import Collected
+
+REPORT_FILE = "report/report.html"
+_BEST = 5
+"""Trials at most that are asked where they lie in the space."""
+_ROWS = 50
+
+
+def write_report(store: Store, search: str) -> str:
+    """Make the report of a search and keep it with its run; one that is there is replaced.
+
+    Returns:
+        The page.
+
+    Raises:
+        SearchError: there is no such store or search, or it has no finished trial.
+    """
+    from kmcl_platform.tracking.report.collect import collect
+
+    data = collect(store, search)
+    page = to_page(data)
+    connect(store).log_text(data.board.parent_id, page, REPORT_FILE)
+    return page
+
+
+def to_page(data: "Collected") -> str:
+    """The page."""
+    from plotly.offline import get_plotlyjs
+
+    from kmcl_platform.tracking.report.figures import HEIGHT, build_figures
+
+    sections = [_summary(data), _next(data), _leaderboard(data)]
+    for figure in build_figures(data):
+        body = f"<h2>{escape(figure.title)}</h2><p class='soft'>{escape(figure.text)}</p>"
+        if figure.figure is not None:
+            figure.figure.update_layout(height=HEIGHT, width=None, margin={"t": 24, "r": 24}, template="plotly_white")
+            body += figure.figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
+        sections.append(f"<section>{body}</section>")
+    title = escape(f"Search {data.board.search}")
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style>"
+        f"<script>{get_plotlyjs()}</script></head><body><main><h1>{title}</h1>{''.join(sections)}</main></body></html>"
+    )
+
+
+def _summary(data: "Collected") -> str:
+    board, best = data.board, data.board.best()
+    counts = count_outcomes(board.rows)
+    baseline = next((row.objective for row in board.rows if row.baseline and row.objective is not None), None)
+    hours = sum(row.wall_seconds for row in board.rows) * data.devices / 3600
+    tiles = [(_number(best.objective), f"{board.metric} of the best trial, {best.number}")]
+    if baseline is not None and best.objective is not None:
+        tiles.append((f"{best.objective - baseline:+.4f}", f"over the baseline's {baseline:.4f}"))
+    outcomes = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    tiles.append((f"{len(board.rows)}", f"trials: {outcomes}"))
+    tiles.append((f"{hours:.3g}", f"{data.hours_name} of training and evaluation"))
+    shown = "".join(
+        f"<div class='tile'><b>{escape(value)}</b><span>{escape(text)}</span></div>" for value, text in tiles
+    )
+    dataset = escape(data.file.base.data.source)
+    commit = escape(data.tags.get("kmcl.git_commit", "unknown")[:12])
+    return f"<p class='soft'>data {dataset} · commit {commit}</p><div class='tiles'>{shown}</div>"
+
+
+def _next(data: "Collected") -> str:
+    board = data.board
+    lines = [f"Verdict: {line}" for line in data.verdict]
+    best = _best_values(data)
+    pressures = find_pressures(data.file.space, best, lambda path, value: _is_valid(data.file, path, value))
+    lines += [_tell(pressure) for pressure in pressures]
+    if not pressures:
+        lines.append(f"The best trials of full length ({len(best)}) press against no bound of the space.")
+    ranked = [row for row in board.rows if row.rank is not None and row.objective is not None]
+    if len(ranked) > 1:
+        first, second = ranked[0].objective or 0.0, ranked[1].objective or 0.0
+        lines.append(
+            f"Trial {ranked[0].number} leads trial {ranked[1].number} by {abs(first - second):.4f} on the validation "
+            "split that chose it; kmcl promote holds it against the champion on images that no trial has seen."
+        )
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<section><h2>What to do next</h2><ul>{items}</ul></section>"
+
+
+def _best_values(data: "Collected") -> list[dict[str, Scalar]]:
+    """Of the better half of the trials of full length: the others say nothing of where good ones lie."""
+    ranked = [row.number for row in data.board.rows if row.rank is not None]
+    params = {trial.number: trial.params for trial in data.study.get_trials(deepcopy=False)}
+    return [params.get(number, {}) for number in ranked[: min(_BEST, (len(ranked) + 1) // 2)]]
+
+
+def _is_valid(file: SearchFile, path: str, value: Scalar) -> bool:
+    try:
+        file.base.with_values({path: value})
+    except ConfigError:
+        return False
+    return True
+
+
+def _tell(pressure: Pressure) -> str:
+    return (
+        f"{pressure.num_pressing} of the {pressure.num_best} best trials press against the {pressure.side} bound of "
+        f"{pressure.path}, {pressure.bound:g}: search {{{pressure.suggestion}}} next."
+    )
+
+
+def _leaderboard(data: "Collected") -> str:
+    board = data.board
+    head = ["", "trial", "outcome", board.metric, "epochs", "seconds", *board.paths]
+    rows = "".join(_row(row, data) for row in board.rows[:_ROWS])
+    more = len(board.rows) - _ROWS
+    note = f"<p class='soft'>{more} more in the leaderboard table of the run.</p>" if more > 0 else ""
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f"<section><h2>Trials</h2><div class='wide'><table><tr>{cells}</tr>{rows}</table></div>{note}</section>"
+
+
+def _row(row: LeaderboardRow, data: "Collected") -> str:
+    name = f"{row.number} (baseline)" if row.baseline else str(row.number)
+    cells = [
+        "" if row.rank is None else str(row.rank),
+        name,
+        row.outcome,
+        _number(row.objective),
+        f"{row.epochs} of {data.board.num_epochs}",
+        f"{row.wall_seconds:.0f}",
+        *(_short(row.values[path]) for path in data.board.paths),
+    ]
+    kind = "" if row.rank is not None else " class='soft'"
+    return f"<tr{kind}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _short(value: str) -> str:
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value

@@ -1,0 +1,53 @@
+"""Which bounds the best trials press against, and what is suggested."""
+
+import pytest
+
+from kmcl_platform.config.distributions import Choice, Distribution, Int, LogUniform, Uniform
+from kmcl_platform.config.trial_config import Scalar
+from kmcl_platform.tracking.report.bounds import find_pressures
+
+LR = LogUniform(kind="loguniform", low=1e-4, high=1e-2)
+
+
+def anything(path: str, value: Scalar) -> bool:
+    return True
+
+
+def suggested(distribution: Distribution, *values: float) -> list[tuple[str, str]]:
+    found = find_pressures({"x": distribution}, [{"x": value} for value in values], anything)
+    return [(one.side, one.suggestion) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "values", "expected"),
+    [
+        (LR, (9e-3, 8e-3, 1e-3), [("high", "low: 0.001, high: 0.1")]),
+        (LR, (1.1e-4, 1.5e-4), [("low", "low: 1e-05, high: 0.001")]),
+        (LR, (9e-3, 1e-3), []),
+        (LR, (9e-3,), []),
+        (Uniform(kind="uniform", low=0, high=1), (0.95, 0.93, 0.1), [("high", "low: 0.5, high: 1.5")]),
+        (Uniform(kind="uniform", low=0, high=1), (0.5, 0.89, 0.89), []),
+        (Int(kind="int", low=2, high=8), (2, 2, 5), [("low", "low: -1, high: 5")]),
+        (Int(kind="int", low=16, high=256, log=True), (256, 256), [("high", "low: 64, high: 1.02e+03")]),
+        (Choice(kind="choice", choices=(1, 2)), (2, 2), []),
+    ],
+)
+def test_pressure(distribution: Distribution, values: tuple[float, ...], expected: list[tuple[str, str]]) -> None:
+    assert suggested(distribution, *values) == expected
+
+
+def test_nothing_is_suggested_that_no_trial_may_have() -> None:
+    space = {"x": Int(kind="int", low=1, high=4), "y": Uniform(kind="uniform", low=0, high=1)}
+    best: list[dict[str, Scalar]] = [{"x": 1, "y": 1.0}, {"x": 1, "y": 0.99}]
+
+    def is_valid(path: str, value: Scalar) -> bool:
+        return float(value) >= 1 if path == "x" else float(value) <= 1  # type: ignore[arg-type]
+
+    assert [one.suggestion for one in find_pressures(space, best, is_valid)] == [
+        "low: 1, high: 3", "low: 0.5, high: 1"
+    ]  # fmt: skip
+
+
+def test_paths_that_a_trial_did_not_search_do_not_count() -> None:
+    (found,) = find_pressures({"lr": LR}, [{"lr": 9e-3}, {}, {"lr": 9.5e-3}, {}], anything)
+    assert (found.path, found.side, found.bound, found.num_pressing, found.num_best) == ("lr", "high", 1e-2, 2, 2)

@@ -1,0 +1,171 @@
+"""The report: one page of its own, true to the record, whatever became of the trials."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from click.testing import CliRunner, Result
+from mlflow import MlflowClient
+
+from kmcl_platform.cli import main
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.store import Store
+from kmcl_platform.errors import SearchError
+from kmcl_platform.search.study import DurableStudy
+from kmcl_platform.tracking.report.collect import collect
+from kmcl_platform.tracking.report.figures import best_so_far, build_figures
+from kmcl_platform.tracking.report.page import REPORT_FILE, to_page, write_report
+from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
+
+RunTrial = Callable[..., None]
+CURVES = {
+    0: [0.1, 0.2, 0.3, 0.4], 1: [0.2], 2: [0.3, 0.5, 0.6, 0.61], 3: [0.1, 0.15], 4: [0.2, 0.4, 0.55, 0.58], 5: []
+}  # fmt: skip
+"""Objective of each trial after its epochs; of length 4 completed, else stopped early, without any failed."""
+
+
+def write_search(
+    store: Store, runs: SearchRuns, file: SearchFile, run_trial: RunTrial, curves: dict[int, list[float]]
+) -> None:
+    """The same story in the study and in MLflow."""
+    study = DurableStudy(store.study_url, file)
+    for number, curve in curves.items():
+        point = study.next_point()
+        assert point is not None and point.number == number
+        for epoch, value in enumerate(curve, start=1):
+            study.report(number, epoch, value)
+        outcome = TrialOutcome.COMPLETED if len(curve) == 4 else TrialOutcome.PRUNED if curve else TrialOutcome.FAILED
+        study.tell(number, str(outcome), curve[-1] if len(curve) == 4 else None)  # type: ignore[arg-type]
+        values = {path.replace(".", "__"): value for path, value in point.config.flat().items() if path in file.space}
+        objective = curve[-1] if len(curve) == 4 else None
+        run_trial(runs, number, curve, outcome, objective=objective, **values)
+
+
+@pytest.fixture
+def searched(
+    store: Store, open_runs: Callable[[], SearchRuns], search_file: SearchFile, run_trial: RunTrial
+) -> SearchRuns:
+    runs = open_runs()
+    write_search(store, runs, search_file, run_trial, CURVES)
+    return runs
+
+
+def kmcl(store: Store, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--store", str(store.root)], catch_exceptions=False)
+
+
+def test_the_page_needs_nothing_and_tells_the_trials(store: Store, searched: SearchRuns) -> None:
+    page = to_page(collect(store, "tiny"))
+    body = page[page.index("<body>") :]
+    for reference in ("src=", "href=", "@import", "url("):
+        assert reference not in body.split("<script")[0]
+    assert "cdn.plot.ly" not in body
+    assert page.count("plotly.js v") == 1
+    assert "<b>0.6100</b><span>val/mAP of the best trial, 2</span>" in page
+    assert "<b>+0.2100</b><span>over the baseline&#x27;s 0.4000</span>" in page
+    assert "3 completed, 1 failed, 2 pruned" in page
+    assert 2_000_000 < len(page) < 8_000_000
+
+
+def test_every_figure_is_drawn(store: Store, searched: SearchRuns) -> None:
+    figures = list(build_figures(collect(store, "tiny")))
+    assert [one.title for one in figures] == [
+        "Best so far", "Importance", "Parallel coordinates", "Slices", "Epoch by epoch", "Timeline"
+    ]  # fmt: skip
+    assert all(one.figure is not None for one in figures)
+
+
+def test_the_best_so_far_never_falls_and_counts_every_trials_time(store: Store, searched: SearchRuns) -> None:
+    data = collect(store, "tiny")
+    line = best_so_far(data).data[0]
+    assert list(line.y) == [0.4, 0.4, 0.61, 0.61, 0.61]
+    spent = sum(row.wall_seconds for row in data.board.rows if row.number < 5) / 3600
+    assert line.x[-1] == pytest.approx(spent)
+
+
+def test_a_single_trial_has_a_report_that_says_what_it_cannot_draw(
+    store: Store, open_runs: Callable[[], SearchRuns], search_file: SearchFile, run_trial: RunTrial
+) -> None:
+    write_search(store, open_runs(), search_file, run_trial, {0: [0.1, 0.2, 0.3, 0.4]})
+    data = collect(store, "tiny")
+    assert "Not drawn: " in next(one.text for one in build_figures(data) if one.title == "Importance")
+    assert "<b>0.4000</b>" in to_page(data)
+
+
+def test_without_a_finished_trial_there_is_none(
+    store: Store, open_runs: Callable[[], SearchRuns], search_file: SearchFile, run_trial: RunTrial, tmp_path: Path
+) -> None:
+    write_search(store, open_runs(), search_file, run_trial, {0: [0.1]})
+    with pytest.raises(SearchError, match="has no finished trial"):
+        write_report(store, "tiny")
+    answer = kmcl(store, "report", "tiny", "--out", str(tmp_path / "r.html"))
+    assert (answer.exit_code, (tmp_path / "r.html").exists()) == (2, False)
+    assert len(answer.stderr.splitlines()) == 1
+
+
+def test_the_command_writes_the_page_and_keeps_it_once(store: Store, searched: SearchRuns, tmp_path: Path) -> None:
+    out = tmp_path / "r.html"
+    for options in ((), ("--overwrite",)):
+        answer = kmcl(store, "report", "tiny", "--out", str(out), *options)
+        assert answer.exit_code == 0, answer.output
+    client = MlflowClient(store.tracking_uri)
+    files = [file.path for file in client.list_artifacts(searched.parent_id, "report")]
+    assert files == [REPORT_FILE]
+    assert Path(client.download_artifacts(searched.parent_id, REPORT_FILE)).read_text() == out.read_text()
+    assert list(tmp_path.glob(".r.html*")) == []
+    for words, message in (
+        (("tiny", "--out", str(out)), "exists; valid: a new file, or --overwrite"),
+        (("tiny", "--out", str(tmp_path / "r.pdf")), "got a name that ends in '.pdf'"),
+        (("other", "--out", str(tmp_path / "o.html")), "no search 'other'; valid: tiny"),
+        (("tiny", "--out", str(tmp_path / "no" / "r.html")), "cannot be written: No such file or directory"),
+    ):
+        answer = kmcl(store, "report", *words)
+        assert answer.exit_code == 2
+        assert message in answer.stderr
+
+
+def test_names_are_shown_as_they_are(store: Store, searched: SearchRuns) -> None:
+    MlflowClient(store.tracking_uri).set_tag(searched.parent_id, "kmcl.verdict", "<script>alert(1)</script> +0.1")
+    page = to_page(collect(store, "tiny"))
+    assert "<script>alert(1)" not in page
+    assert "Verdict: &lt;script&gt;alert(1)" in page
+
+
+def test_two_objectives_have_a_front(store: Store, searched: SearchRuns) -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for x in range(5):
+        trial = study.ask()
+        study.tell(trial, [trial.suggest_float("x", 0, 1), float(x)])
+    data = collect(store, "tiny")
+    figures = list(build_figures(type(data)(data.file, data.board, study, data.metrics, data.tags)))
+    assert [one.title for one in figures] == ["Best so far", "Pareto front"]
+    assert all(one.figure is not None for one in figures)
+
+
+@pytest.mark.slow
+def test_optunas_dashboard_opens_the_study(store: Store, searched: SearchRuns) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    program = str(Path(sys.executable).with_name("optuna-dashboard"))
+    server = subprocess.Popen([program, store.study_url, "--host", "127.0.0.1", "--port", str(port)])
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=5) as answer:
+                    studies = json.loads(answer.read())
+                break
+            except OSError:
+                assert time.monotonic() < deadline and server.poll() is None
+                time.sleep(0.3)
+        assert [study["study_name"] for study in studies["study_summaries"]] == ["tiny"]
+    finally:
+        server.terminate()
+        server.wait(30)
