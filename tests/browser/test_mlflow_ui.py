@@ -43,7 +43,6 @@ def test_a_comparison_of_the_best_trials(looker: Looker, ui: Ui, runs: dict[str,
     expect(looker.page.get_by_text("Parallel Coordinates Plot").first).to_be_visible()
     for run in some:
         expect(looker.page.get_by_text(run.info.run_name).first).to_be_visible()
-    looker.picture("mlflow_comparison")
     assert not looker.errors
 
 
@@ -54,7 +53,6 @@ def test_a_trial_tells_its_data_and_what_came_of_it(looker: Looker, ui: Ui, runs
     expect(looker.page.get_by_text("val/mAP", exact=True).first).to_be_visible()
     (data,) = best.inputs.dataset_inputs
     expect(looker.page.get_by_text(f"{data.dataset.name} ({data.dataset.digest[:8]}").first).to_be_visible()
-    looker.picture("mlflow_trial")
     assert not looker.errors
 
 
@@ -66,7 +64,6 @@ def test_the_page_about_the_data_is_read_within_mlflow(looker: Looker, ui: Ui, r
     frame = looker.page.frame_locator("iframe").first
     expect(frame.get_by_text("Worth knowing")).to_be_visible()
     expect(frame.locator("svg").first).to_be_attached()
-    looker.picture("mlflow_dataset", "iframe")
     assert not looker.errors
 
 
@@ -87,5 +84,4 @@ def test_the_model_has_its_alias_and_its_description(looker: Looker, ui: Ui) -> 
     looker.page.goto(ui.model)
     expect(looker.page.get_by_text("champion").first).to_be_visible()
     expect(looker.page.get_by_text("Best multilabel classifiers of the search").first).to_be_visible()
-    looker.picture("mlflow_model")
     assert not looker.errors
