@@ -212,7 +212,9 @@ def _is_initialised(database: Path) -> bool:
     if not database.exists():
         return False
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=20)) as connection:
+        # Not `mode=ro`: what a process was writing when it was killed is taken back by the next one that opens the
+        # database, and a connection that may only read refuses instead.
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=20)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error as error:
         raise SearchError(f"{database}: not an MLflow database: {error}; valid: {VALID_ADDRESSES}") from None

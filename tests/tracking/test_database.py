@@ -1,6 +1,9 @@
 import shutil
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,28 @@ def test_another_database_is_refused_and_not_overwritten(tmp_path: Path) -> None
     with pytest.raises(SearchError, match=r"optuna\.db: not an MLflow database but another one; valid: "):
         prepare_store(open_store(tmp_path, tracking_uri=f"sqlite:///{path}"))
     assert path.read_bytes() == before
+
+
+KILLED_IN_A_TRANSACTION = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("PRAGMA cache_spill = 1")
+connection.execute("BEGIN IMMEDIATE")
+for number in range(2000):
+    connection.execute("INSERT INTO experiment_tags VALUES (?, ?, 0)", (f"key {number}", "x" * 500))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_was_writing_is_taken_back(store: Store) -> None:
+    database = store.root / "mlflow.db"
+    process = subprocess.run([sys.executable, "-c", KILLED_IN_A_TRANSACTION, str(database)], check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert database.with_name("mlflow.db-journal").stat().st_size > 0
+    assert [found.name for found in connect_to_read(store).search_experiments()] == ["Default"]
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM experiment_tags").fetchone() == (0,)
 
 
 def test_a_text_file_is_refused(tmp_path: Path) -> None:
