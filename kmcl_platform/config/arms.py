@@ -65,9 +65,7 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Ve
 
 def to_yaml(file: SearchFile) -> bytes:
     """The file of a search that stands in no file of its own; reading it gives the search back."""
-    # Only a file with arms may say how they are decided.
-    tree = file.model_dump(mode="json", exclude=None if file.arms else {"verdict"})
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode()
+    return yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode()
 
 
 def _check_arms(file: SearchFile) -> None:
@@ -135,7 +133,7 @@ def _expand(file: SearchFile, arm: str) -> SearchFile:
             "base": file.base.with_values(file.arms[arm]),
             "space": space,
             "arms": {},
-            "verdict": Verdict(),
+            "verdict": None,
         }
     )
 

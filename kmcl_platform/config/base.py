@@ -1,5 +1,8 @@
 """The base of all configuration types: immutable, strict about names, finite numbers only."""
 
+from types import NoneType
+from typing import get_args
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 
@@ -46,6 +49,9 @@ def _field_names(model: type[BaseModel], location: tuple[str, ...]) -> list[str]
     for name in location:
         field = model.model_fields.get(name)
         annotation = field.annotation if field else None
+        # An optional record (`Record | None`) has the names of the record.
+        parts = [part for part in get_args(annotation) if part is not NoneType] or [annotation]
+        annotation = parts[0] if len(parts) == 1 else None
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return ["see the documentation of the search file"]
         model = annotation

@@ -1,7 +1,7 @@
 """SearchFile: one YAML file that says what is searched, within which bounds, for how much."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -131,7 +131,8 @@ class SearchFile(Frozen):
     sampler: Sampler = Sampler()
     arms: dict[str, dict[str, Annotated[Scalar, BeforeValidator(_check_scalar)]]] = Field(default_factory=dict)
     """Names of alternatives, each with values at dotted paths over the base's and the whole budget for itself."""
-    verdict: Verdict = Verdict()
+    verdict: Verdict | None = None
+    """With arms, `Verdict()` where the file says nothing; without, None."""
     promotion: Promotion = Promotion()
 
     @model_validator(mode="after")
@@ -140,9 +141,16 @@ class SearchFile(Frozen):
             raise ValueError(f"budget.gpu_hours: got {self.budget.gpu_hours:g}; valid: none, since trials hold no GPU")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _decide_arms(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("arms") and tree.get("verdict") is None:
+            return tree | {"verdict": {}}
+        return tree
+
     @model_validator(mode="after")
     def _check_verdict(self) -> "SearchFile":
-        if "verdict" in self.model_fields_set and not self.arms:
+        if self.verdict is not None and not self.arms:
             raise ValueError(f"verdict: got {self.verdict.seeds} seeds; valid: none, since the file has no arms")
         return self
 

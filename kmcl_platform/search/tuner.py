@@ -118,7 +118,9 @@ def _run_searches(
                 return summaries
         retraining = plan_retraining(file, store)
         for arm, search in retraining.items():
-            console.print(f"verdict: the best trial of {arm} again, on {file.verdict.seeds} new seeds", highlight=False)
+            console.print(
+                f"verdict: the best trial of {arm} again, on {search.budget.trials} new seeds", highlight=False
+            )
             summary = _run_or_find(search, to_yaml(search), origin, store, console, address)
             summaries.append(replace(summary, retrains=arm))
             if summary.interrupted:

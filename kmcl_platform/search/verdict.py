@@ -11,7 +11,7 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
 
     Empty where the file asks for no verdict, or where an arm has no trial of full length.
     """
-    if not file.arms or not file.verdict.seeds:
+    if file.verdict is None or not file.verdict.seeds:
         return {}
     searches: dict[str, SearchFile] = {}
     for arm, search in zip(file.arms, expand_arms(file), strict=True):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kmcl_platform.config.arms import to_yaml
 from kmcl_platform.config.search_file_reader import parse_search_file, read_search_file
 from kmcl_platform.errors import ConfigError
 
@@ -24,7 +25,11 @@ def test_every_search_space_that_we_ship_is_valid() -> None:
     shipped = sorted(Path("search_spaces").glob("*.yaml"))
     assert shipped
     for path in shipped:
-        assert read_search_file(path).name == path.stem
+        file = read_search_file(path)
+        assert file.name == path.stem
+        # What a program writes of a file, changed or not, is a valid file: nothing stands in it that a person may not say.
+        assert parse_search_file(to_yaml(file), "again.yaml") == file
+        assert (file.verdict is None) == (not file.arms)
 
 
 def test_the_digits_search_is_what_the_readme_says() -> None:
