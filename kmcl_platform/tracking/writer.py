@@ -122,9 +122,13 @@ class Writer:
                 self.trouble = trouble or error
                 self._changed.notify_all()
                 return False
+            problem = str(trouble).partition("; valid: ")[0]
             if not self._failed:
-                self._say(f"{trouble}\nuntil then the search goes on, and what is to be written waits on the disk")
-            self._failed = self._tries, trouble
+                self._say(f"{problem}; the search goes on, and what is to be written waits on the disk")
+            self._failed = (
+                self._tries,
+                NoAnswerError(f"{problem}; valid: start it, then the same command writes down what waits on the disk"),
+            )
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closing or self._hurry, timeout=PAUSE_SECONDS)
         # What was known of a run may be half true after a write that broke off.

@@ -50,6 +50,8 @@ def test_the_parent_holds_what_the_search_is(
         "budget.gpu_hours": "None",
         "budget.checkpoints": "3",
         "budget.patience": "None",
+        "space.loss.temperature": "loguniform low=0.05 high=1.0",
+        "space.model.kernels_per_class": "int low=1 high=4",
         "scheduler.kind": "successive_halving",
         "scheduler.min_epochs": "1",
         "scheduler.reduction_factor": "2",

@@ -62,7 +62,7 @@ def draw(words: dict[str, Any], manifest: Any) -> None:
             "mistakes": draw_mistakes(manifest, find_mistakes(own), title),
         }
         for name, figure in pictures.items():
-            figure.savefig(draft / f"{name}.png", bbox_inches="tight")
+            figure.savefig(draft / f"{name}.png")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
 

@@ -23,7 +23,7 @@ _OWN, _BASELINE = "#3566a8", "#c0392b"
 
 def draw_precision_recall(own: SplitScores, names: Sequence[str], results: Sequence[ClassResult], title: str) -> Figure:
     """Precision against recall of single classes, the best and the worst where there are many."""
-    figure = Figure(figsize=(7, 5))
+    figure = Figure(figsize=(8.5, 5), layout="constrained")
     axes = figure.subplots()
     ranked = sorted(
         (k for k, one in enumerate(results) if one.average_precision is not None),
@@ -49,7 +49,7 @@ def draw_classes(names: Sequence[str], results: Sequence[ClassResult], title: st
     """Average precision of each class as a bar, with the baseline trial's as a mark."""
     shown = [k for k in _frequent([one.positives for one in results]) if results[k].average_precision is not None]
     shown.sort(key=lambda k: results[k].average_precision or 0.0)
-    figure = Figure(figsize=(7, max(2.0, 0.6 + 0.22 * len(shown))))
+    figure = Figure(figsize=(8.5, max(2.0, 0.8 + 0.22 * len(shown))), layout="constrained")
     axes = figure.subplots()
     axes.barh(range(len(shown)), [results[k].average_precision or 0.0 for k in shown], color=_OWN, label="this trial")
     against = [(place, results[k].baseline) for place, k in enumerate(shown) if results[k].baseline is not None]
@@ -86,7 +86,7 @@ def draw_cooccurrence(own: SplitScores, names: Sequence[str], title: str) -> Fig
         _name_axes(axes, [names[k] for k in order])
         axes.set_title(what, fontsize=10)
     if picture is not None:
-        figure.colorbar(picture, ax=list(columns), label="share of the row's images that show the column's class")
+        figure.colorbar(picture, ax=list(columns), label="share of the row's images that show the column")
     figure.suptitle(f"{title}: labels that come together on validation", fontsize=10)
     return figure
 
