@@ -114,11 +114,14 @@ def rollback(client: "MlflowClient", model: str, reason: str = "") -> Move:
     champion, previous = (find_alias(client, model, alias) for alias in (CHAMPION, PREVIOUS))
     if champion is None:
         raise RegistryError(f"model {model!r}: has no champion; valid: {_known(client)}")
-    if previous is None:
-        raise RegistryError(f"model {model!r}: version {champion.version} is its first champion; valid: one after it")
-    return move(
-        client, model, before=str(champion.version), after=str(previous.version), kind="rollback", reason=reason
-    )
+    own = str(champion.version)
+    before = str(previous.version) if previous else ""
+    if before == own:
+        # A move was killed between its two aliases: what stood before the champion is in the history alone.
+        before = next((one.before for one in reversed(read_history(client, model)) if one.after == own), "")
+    if not before:
+        raise RegistryError(f"model {model!r}: version {own} is its first champion; valid: one after it")
+    return move(client, model, before=own, after=before, kind="rollback", reason=reason)
 
 
 def read_history(client: "MlflowClient", model: str) -> Sequence[Move]:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -140,6 +142,60 @@ def test_a_rollback_that_cannot_be(client: MlflowClient) -> None:
         rollback(client, "m")
     with pytest.raises(RegistryError, match="model 'n': not in the registry; valid: m"):
         read_history(client, "n")
+
+
+class Deadly:
+    """A client whose process is killed before its call number `calls`."""
+
+    def __init__(self, client: MlflowClient, calls: int) -> None:
+        self._client = client
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._calls -= 1
+            if self._calls < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return getattr(self._client, name)(*args, **kwargs)
+
+        return call
+
+
+def promote_and_die(address: str, against: str, calls: int) -> None:
+    promote(Deadly(MlflowClient(address, address), calls), against)  # type: ignore[arg-type]
+
+
+@pytest.mark.long
+def test_a_promotion_that_is_killed_anywhere_leaves_a_champion_and_a_way_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(address, address)
+    client.create_registered_model("m")
+    first = promote(client, NO_CHAMPION)
+    champion = promote(client, first)
+    monkeypatch.setattr("kmcl_platform.registry.moves.CLAIM_SECONDS", 0)  # nobody waits for the dead here
+    context = multiprocessing.get_context("spawn")
+    stood = set()
+    for calls in range(20):
+        process = context.Process(target=promote_and_die, args=(address, champion, calls))
+        process.start()
+        process.join(120)
+        now = aliases(client)[CHAMPION]
+        versions = {str(version.version) for version in client.search_model_versions("name = 'm'")}
+        assert now in versions
+        moved = now != champion
+        # Whatever had become of it, a move that took place is in the history, and can be taken back.
+        assert not moved or [one.after for one in read_history(client, "m")][-1] == now
+        expected = champion if moved else first
+        assert rollback(client, "m").after == expected
+        assert aliases(client) == {CHAMPION: expected, PREVIOUS: now}
+        rollback(client, "m")
+        stood.add((moved, process.exitcode))
+        first, champion = now, promote(client, now)
+        if process.exitcode == 0:
+            break
+    assert stood == {(False, -signal.SIGKILL), (True, -signal.SIGKILL), (True, 0)}
 
 
 def race(address: str, against: str, start: object, outcome: object) -> None:
