@@ -34,7 +34,7 @@ def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: Se
         return None
     if forecast.fingerprint != fingerprint(file):
         return f"forecast of {file.name}: not scored, since the search file has changed since it was made"
-    num_epochs, seconds = runs.epochs_and_seconds()
+    num_epochs, seconds = runs.trials.epochs_and_seconds()
     happened = {
         "hours": study.ledger.hours,
         "gpu_hours": study.ledger.gpu_hours,

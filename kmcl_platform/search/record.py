@@ -14,11 +14,11 @@ from kmcl_platform.tracking.trouble import find_trouble
 
 def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
     """Bring MLflow up to the study, where a former driver died between telling one and the other."""
-    recorded = runs.trial_outcomes()
+    recorded = runs.trials.outcomes()
     for number, verdict in study.verdicts().items():
         if recorded.get(number) != verdict:
-            runs.begin_trial(number, study.config(number), baseline=study.is_baseline(number))
-            runs.end_trial(number, TrialOutcome(verdict), objective=study.value(number))
+            runs.trials.begin(number, study.config(number), baseline=study.is_baseline(number))
+            runs.trials.end(number, TrialOutcome(verdict), objective=study.value(number))
 
 
 def close_record(store: Store, recorder: Recorder, outcome: SearchOutcome, trouble: StoreError | None) -> None:

@@ -143,12 +143,12 @@ def write_entries(runs: SearchRuns, entries: list[Entry]) -> None:
     match first.kind:
         case "begin":
             config = TrialConfig.model_validate(content["config"])
-            runs.begin_trial(content["number"], config, baseline=content["baseline"], time_ms=first.time_ms)
+            runs.trials.begin(content["number"], config, baseline=content["baseline"], time_ms=first.time_ms)
         case "epoch":
             reports = [(EpochReport.model_validate(entry.content["report"]), entry.time_ms) for entry in entries]
-            runs.log_epochs(content["number"], reports)
+            runs.trials.log_epochs(content["number"], reports)
         case "end":
-            runs.end_trial(
+            runs.trials.end(
                 content["number"],
                 TrialOutcome(content["outcome"]),
                 content["reason"],
@@ -158,7 +158,7 @@ def write_entries(runs: SearchRuns, entries: list[Entry]) -> None:
         case "progress":
             runs.log_progress(content["metrics"], step=content["step"], time_ms=first.time_ms)
         case "evidence":
-            runs.log_evidence(content["number"], Path(content["folder"]))
+            runs.trials.log_evidence(content["number"], Path(content["folder"]))
         case _:
             raise AssertionError(f"no such write: {first.kind}")
 

@@ -127,11 +127,11 @@ def train(
         report=report,
         workers=Workers(0, 1, torch.device("cpu")),
     )
-    runs.begin_trial(number, config, baseline=number == 0)
+    runs.trials.begin(number, config, baseline=number == 0)
     for result in reports[-2:]:
         place = result.epoch - epochs + 2
-        runs.log_epoch(number, result.model_copy(update={"epoch": place, "metrics": {"val/mAP": claimed}}))
-    runs.end_trial(number, TrialOutcome("completed"), objective=claimed)
+        runs.trials.log_epoch(number, result.model_copy(update={"epoch": place, "metrics": {"val/mAP": claimed}}))
+    runs.trials.end(number, TrialOutcome("completed"), objective=claimed)
 
 
 def test_a_first_champion_needs_no_rival(story: Story) -> None:

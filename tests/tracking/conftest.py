@@ -105,9 +105,9 @@ def run_trial(search_file: SearchFile) -> Callable[..., None]:
         **values: float,
     ) -> None:
         paths = {name.replace("__", "."): value for name, value in values.items()}
-        runs.begin_trial(number, search_file.base.with_values(paths), baseline=number == 0)
+        runs.trials.begin(number, search_file.base.with_values(paths), baseline=number == 0)
         for epoch, score in enumerate(scores, start=1):
-            runs.log_epoch(number, EpochReport(epoch=epoch, metrics={"val/mAP": score}, seconds=2.0))
-        runs.end_trial(number, outcome, objective=objective)
+            runs.trials.log_epoch(number, EpochReport(epoch=epoch, metrics={"val/mAP": score}, seconds=2.0))
+        runs.trials.end(number, outcome, objective=objective)
 
     return run

@@ -100,10 +100,10 @@ def test_what_was_cut_off_is_done_once(
     (tmp_path / "own").mkdir(exist_ok=True)
     runs = SearchRuns.open(place, search_file, search_yaml, "tiny.yaml")
     proxy.cut = {b"runs/create": 1, b"runs/log-batch": 1, b"runs/update": 1}
-    runs.begin_trial(0, search_file.base, baseline=True)
+    runs.trials.begin(0, search_file.base, baseline=True)
     proxy.cut[b"runs/log-batch"] = 1
-    runs.log_epoch(0, EpochReport(epoch=1, metrics={"val/mAP": 0.5}, seconds=2.0))
-    runs.end_trial(0, TrialOutcome.PRUNED, objective=0.5)
+    runs.trials.log_epoch(0, EpochReport(epoch=1, metrics={"val/mAP": 0.5}, seconds=2.0))
+    runs.trials.end(0, TrialOutcome.PRUNED, objective=0.5)
     runs.end("finished")
     assert sorted(set(proxy.done)) == [b"runs/create", b"runs/log-batch", b"runs/update"]
     client = runs._client
@@ -122,5 +122,5 @@ def test_a_server_that_is_always_cut_off_is_told(
     runs = SearchRuns.open(place, search_file, search_yaml, "tiny.yaml")
     proxy.cut = {b"runs/log-batch": 1000}
     with pytest.raises(MlflowException, match="API request to "):
-        runs.begin_trial(0, search_file.base, baseline=True)
+        runs.trials.begin(0, search_file.base, baseline=True)
     assert len(proxy.done) == 5

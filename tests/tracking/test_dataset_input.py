@@ -48,8 +48,8 @@ def test_every_run_holds_the_manifest_once(store: Store, open_with: OpenWith, se
     for _ in range(2):  # as two processes that continue one search
         runs = open_with(manifest)
         for number in (0, 1):
-            runs.begin_trial(number, search_file.base, baseline=number == 0)
-    runs.end_trial(0, TrialOutcome.COMPLETED, objective=0.5)
+            runs.trials.begin(number, search_file.base, baseline=number == 0)
+    runs.trials.end(0, TrialOutcome.COMPLETED, objective=0.5)
     trials = find_runs(connect(store), runs.experiment_id, role="trial")
     assert len(trials) == 2
     for run_id in (runs.parent_id, *(run.info.run_id for run in trials)):
@@ -111,10 +111,10 @@ def test_a_search_of_before_gets_its_manifest_when_it_goes_on(
     store: Store, open_with: OpenWith, search_file: SearchFile
 ) -> None:
     runs = open_with(None)
-    runs.begin_trial(0, search_file.base, baseline=True)
+    runs.trials.begin(0, search_file.base, baseline=True)
     assert inputs(store, runs.parent_id) == []
     runs = open_with(made())
-    runs.begin_trial(0, search_file.base, baseline=True)
+    runs.trials.begin(0, search_file.base, baseline=True)
     (trial,) = find_runs(connect(store), runs.experiment_id, role="trial")
     for run_id in (runs.parent_id, trial.info.run_id):
         assert [name for name, _, _ in inputs(store, run_id)] == ["digits"]
@@ -168,9 +168,9 @@ def test_a_trial_costs_one_request_more_and_a_continued_one_none(
     )
     runs = open_with(made())
     calls.clear()
-    runs.begin_trial(0, search_file.base, baseline=True)
+    runs.trials.begin(0, search_file.base, baseline=True)
     assert calls == ["log_inputs"]
-    open_with(made()).begin_trial(0, search_file.base, baseline=True)
+    open_with(made()).trials.begin(0, search_file.base, baseline=True)
     assert calls == ["log_inputs"]
 
 
@@ -190,9 +190,9 @@ def test_an_input_that_cannot_be_written_is_the_stores_trouble(
     with monkeypatch.context() as patch:
         patch.setattr(SqlAlchemyStore, "_log_inputs_impl", full)
         with pytest.raises(Exception) as caught:
-            runs.begin_trial(0, search_file.base, baseline=True)
+            runs.trials.begin(0, search_file.base, baseline=True)
     assert find_trouble(caught.value, store) is not None
-    runs.begin_trial(0, search_file.base, baseline=True)  # the trial is as it would be, once there is room
+    runs.trials.begin(0, search_file.base, baseline=True)  # the trial is as it would be, once there is room
     (trial,) = find_runs(connect(store), runs.experiment_id, role="trial")
     assert [name for name, _, _ in inputs(store, trial.info.run_id)] == ["digits"]
 

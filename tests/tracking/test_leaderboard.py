@@ -26,7 +26,7 @@ def write_mixed_search(runs: SearchRuns, search_file: SearchFile, run_trial: Run
     run_trial(runs, 4, [], TrialOutcome.FAILED)
     run_trial(runs, 5, [0.1, 0.2, 0.3, 0.60], done, objective=0.60, loss__temperature=0.123456789)
     run_trial(runs, 6, [0.1, 0.2, 0.99], done, objective=0.99)  # not full length: no rank
-    runs.begin_trial(7, search_file.base, baseline=False)
+    runs.trials.begin(7, search_file.base, baseline=False)
 
 
 def test_order_ranks_and_values(
@@ -65,9 +65,9 @@ def test_a_minimised_metric_ranks_the_other_way(store: Store) -> None:
     file = parse_search_file(content, "low.yaml")
     runs = SearchRuns.open(store, file, content, "low.yaml")
     for number, loss in enumerate((3.0, 1.0, 2.0)):
-        runs.begin_trial(number, file.base, baseline=False)
-        runs.log_epoch(number, EpochReport(epoch=1, metrics={"train/loss": loss}, seconds=1))
-        runs.end_trial(number, TrialOutcome.COMPLETED, objective=loss)
+        runs.trials.begin(number, file.base, baseline=False)
+        runs.trials.log_epoch(number, EpochReport(epoch=1, metrics={"train/loss": loss}, seconds=1))
+        runs.trials.end(number, TrialOutcome.COMPLETED, objective=loss)
     assert [row.number for row in read_leaderboard(store, "low").rows] == [1, 2, 0]
     assert runs.link("http://h").endswith("orderByAsc=true")
 

@@ -77,7 +77,7 @@ def test_two_who_open_a_search_at_once_share_its_runs(
     def open_and_begin(_: int) -> tuple[str, str]:
         barrier.wait()
         runs = open_runs()
-        runs.begin_trial(0, search_file.base, baseline=True)
+        runs.trials.begin(0, search_file.base, baseline=True)
         return runs.experiment_id, runs.parent_id
 
     with ThreadPoolExecutor(2) as threads:
@@ -118,7 +118,7 @@ def test_every_config_value_is_a_param_under_its_dotted_path(
 ) -> None:
     config = search_file.base.with_values({"loss.temperature": 0.0712345678912, "optim.gradient_clip_norm": 1.5})
     runs = open_runs()
-    runs.begin_trial(3, config, baseline=False)
+    runs.trials.begin(3, config, baseline=False)
     (run,) = find_runs(connect(store), runs.experiment_id, trial="tiny-0003")
     assert run.data.params == {path: str(value) for path, value in config.flat().items()}
     assert run.data.params["loss.temperature"] == "0.0712345678912"
@@ -141,10 +141,10 @@ def test_metrics_are_written_with_their_epoch_as_the_step(
     store: Store, open_runs: OpenRuns, search_file: SearchFile
 ) -> None:
     runs = open_runs()
-    runs.begin_trial(0, search_file.base, baseline=True)
+    runs.trials.begin(0, search_file.base, baseline=True)
     for epoch in (1, 2):
         metrics = {name: epoch / 10 for name in VALIDATION_METRICS if name != "val/macro_AUROC"}
-        runs.log_epoch(0, EpochReport(epoch=epoch, metrics=metrics, seconds=1.5))
+        runs.trials.log_epoch(0, EpochReport(epoch=epoch, metrics=metrics, seconds=1.5))
     client = connect(store)
     (run,) = find_runs(client, runs.experiment_id, role="trial")
     assert run.info.run_name == "trial-0000-baseline"
@@ -167,11 +167,11 @@ def test_a_trials_end_is_recorded_truly_and_once(
     store: Store, open_runs: OpenRuns, search_file: SearchFile, outcome: TrialOutcome, status: str
 ) -> None:
     runs = open_runs()
-    runs.begin_trial(1, search_file.base, baseline=False)
-    runs.log_epoch(1, report(1, seconds=2.0))
-    runs.log_epoch(1, report(2, seconds=3.0))
+    runs.trials.begin(1, search_file.base, baseline=False)
+    runs.trials.log_epoch(1, report(1, seconds=2.0))
+    runs.trials.log_epoch(1, report(2, seconds=3.0))
     objective = 0.5 if outcome == TrialOutcome.COMPLETED else None
-    runs.end_trial(1, outcome, "because", objective=objective)
+    runs.trials.end(1, outcome, "because", objective=objective)
     client = connect(store)
     (run,) = find_runs(client, runs.experiment_id, role="trial")
     assert run.info.status == status
@@ -179,7 +179,7 @@ def test_a_trials_end_is_recorded_truly_and_once(
     assert run.data.metrics.get("objective") == objective
     assert run.data.metrics["wall_seconds"] == 5.0
 
-    open_runs().end_trial(1, outcome, "because", objective=objective)
+    open_runs().trials.end(1, outcome, "because", objective=objective)
     again = client.get_run(run.info.run_id)
     assert again.info.end_time == run.info.end_time
     for name in again.data.metrics:
@@ -191,10 +191,10 @@ def test_a_continued_search_goes_on_in_the_same_runs(
     store: Store, open_runs: OpenRuns, search_file: SearchFile
 ) -> None:
     first = open_runs()
-    first.begin_trial(2, search_file.base, baseline=False)
-    first.log_epoch(2, report(1, 0.1))
-    first.log_epoch(2, report(2, 0.2))
-    first.end_trial(2, TrialOutcome.INTERRUPTED, "Ctrl-C", objective=None)
+    first.trials.begin(2, search_file.base, baseline=False)
+    first.trials.log_epoch(2, report(1, 0.1))
+    first.trials.log_epoch(2, report(2, 0.2))
+    first.trials.end(2, TrialOutcome.INTERRUPTED, "Ctrl-C", objective=None)
     first.end("interrupted")
     client = connect(store)
     assert client.get_run(first.parent_id).info.status == "KILLED"
@@ -202,14 +202,14 @@ def test_a_continued_search_goes_on_in_the_same_runs(
     second = open_runs()
     assert (second.experiment_id, second.parent_id) == (first.experiment_id, first.parent_id)
     assert client.get_run(second.parent_id).info.status == "RUNNING"
-    assert second.trial_outcomes() == {2: "interrupted"}
-    second.begin_trial(2, search_file.base, baseline=False)
-    assert second.trial_outcomes() == {2: "running"}
+    assert second.trials.outcomes() == {2: "interrupted"}
+    second.trials.begin(2, search_file.base, baseline=False)
+    assert second.trials.outcomes() == {2: "running"}
     (run,) = find_runs(client, second.experiment_id, role="trial")
     assert (run.info.status, run.data.tags["kmcl.reason"]) == ("RUNNING", "")
     for epoch, score in ((2, 0.9), (3, 0.3), (4, 0.4)):  # epoch 2 once more, as after a checkpoint of epoch 1
-        second.log_epoch(2, report(epoch, score))
-    second.end_trial(2, TrialOutcome.COMPLETED, objective=0.4)
+        second.trials.log_epoch(2, report(epoch, score))
+    second.trials.end(2, TrialOutcome.COMPLETED, objective=0.4)
     second.end("finished")
 
     run = client.get_run(run.info.run_id)
@@ -244,17 +244,17 @@ def test_the_end_of_a_search_leaves_nothing_running(
 ) -> None:
     runs = open_runs()
     for number in (0, 1, 2):
-        runs.begin_trial(number, search_file.base, baseline=number == 0)
-    runs.log_epoch(1, report(1))
+        runs.trials.begin(number, search_file.base, baseline=number == 0)
+    runs.trials.log_epoch(1, report(1))
     client = connect(store)
     (cut,) = find_runs(client, runs.experiment_id, trial="tiny-0002")
-    client.set_tag(cut.info.run_id, "kmcl.outcome", "pruned")  # killed between the two requests of end_trial
+    client.set_tag(cut.info.run_id, "kmcl.outcome", "pruned")  # killed between the two requests of an end
 
     open_runs().end(outcome)  # type: ignore[arg-type]
 
     assert client.get_run(runs.parent_id).info.status == status
     assert client.search_runs([runs.experiment_id], "attributes.status = 'RUNNING'") == []
-    assert runs.trial_outcomes() == {0: "interrupted", 1: "interrupted", 2: "pruned"}
+    assert runs.trials.outcomes() == {0: "interrupted", 1: "interrupted", 2: "pruned"}
     statuses = [run.info.status for run in find_runs(client, runs.experiment_id, role="trial")]
     assert statuses == ["KILLED", "KILLED", "FINISHED"]
 
@@ -310,10 +310,10 @@ def test_the_link_sorts_by_the_objective_in_the_machine_learning_pages(open_runs
 def test_errors(store: Store, open_runs: OpenRuns, search_file: SearchFile) -> None:
     runs = open_runs()
     with pytest.raises(SearchError, match="search 'tiny' has no trial 7; valid: one that was begun"):
-        runs.log_epoch(7, report(1))
-    runs.begin_trial(0, search_file.base, baseline=True)
+        runs.trials.log_epoch(7, report(1))
+    runs.trials.begin(0, search_file.base, baseline=True)
     with pytest.raises(ValueError, match="trial 0: objective: got nan"):
-        runs.end_trial(0, TrialOutcome.FAILED, objective=float("nan"))
+        runs.trials.end(0, TrialOutcome.FAILED, objective=float("nan"))
     connect(store).delete_experiment(runs.experiment_id)
     with pytest.raises(SearchError, match="the experiment of search 'tiny' was deleted in MLflow"):
         open_runs()
@@ -323,7 +323,7 @@ def test_a_forecast_is_logged_once(store: Store, open_runs: OpenRuns, run_trial:
     runs = open_runs()
     run_trial(runs, 0, [0.1, 0.2], TrialOutcome.PRUNED)
     run_trial(runs, 1, [0.3], TrialOutcome.PRUNED)
-    assert runs.epochs_and_seconds() == (3, 6.0)
+    assert runs.trials.epochs_and_seconds() == (3, 6.0)
     for _ in range(2):
         open_runs().log_forecast({"forecast/hours_ratio": 0.5}, {"forecast": {}, "happened": {"hours": 1.0}})
     client = connect(store)

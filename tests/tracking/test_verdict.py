@@ -74,12 +74,12 @@ def write_retraining(store: Store, search: SearchFile, scores: list[float | None
     """A finished search of retrained trials; none: a trial that failed."""
     runs = SearchRuns.open(store, search, to_yaml(search), "race.yaml")
     for number, (seed, score) in enumerate(zip(search.space["seed"].edges(), scores, strict=True)):
-        runs.begin_trial(number, search.base.with_values({"seed": seed}), baseline=False)
+        runs.trials.begin(number, search.base.with_values({"seed": seed}), baseline=False)
         if score is None:
-            runs.end_trial(number, TrialOutcome.FAILED, "diverged", objective=None)
+            runs.trials.end(number, TrialOutcome.FAILED, "diverged", objective=None)
         else:
-            runs.log_epoch(number, EpochReport(epoch=1, metrics={"val/mAP": score}, seconds=1.0))
-            runs.end_trial(number, TrialOutcome.COMPLETED, objective=score)
+            runs.trials.log_epoch(number, EpochReport(epoch=1, metrics={"val/mAP": score}, seconds=1.0))
+            runs.trials.end(number, TrialOutcome.COMPLETED, objective=score)
     runs.end("finished")
     return search.name
 

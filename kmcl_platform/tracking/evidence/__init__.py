@@ -5,7 +5,7 @@
     Spool.keep  ──►   evidence/SEARCH/trial-0003.completed.safetensors
     Artist.draw ──────────────────────────────────────────────────►     draw: table and pictures
                       evidence/SEARCH/trial-0003/                 ◄──
-    SearchRuns.log_evidence (by the outbox) takes them into MLflow, and removes them
+    TrialRuns.log_evidence (by the outbox) takes them into MLflow, and removes them
 
 Scores lie there until their pictures are in MLflow, so that a driver's successor draws what is missing.
 """
