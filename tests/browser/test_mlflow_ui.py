@@ -56,6 +56,36 @@ def test_a_trial_tells_its_data_and_what_came_of_it(looker: Looker, ui: Ui, runs
     assert not looker.errors
 
 
+@pytest.mark.parametrize("name", ["precision_recall", "average_precision", "cooccurrence", "mistakes"])
+def test_a_trials_pictures_are_seen(looker: Looker, ui: Ui, runs: dict[str, list[Run]], name: str) -> None:
+    best = runs["trial"][0]
+    run = f"{ui.base}/#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
+    looker.page.goto(f"{run}/artifacts/evidence/{name}.png?{QUERY}")
+    picture = looker.page.locator("img[src^='blob:'], img[src*='artifact']").first
+    expect(picture).to_be_visible()
+    # Drawn, rather than a sign that it could not be loaded.
+    looker.page.wait_for_function("image => image.naturalWidth > 300", arg=picture.element_handle())
+    looker.picture(f"mlflow_{name}", "img[src^='blob:'], img[src*='artifact']")
+    assert not looker.errors
+
+
+def test_a_trials_classes_are_a_table(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
+    best = runs["trial"][0]
+    run = f"{ui.base}/#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
+    looker.page.goto(f"{run}/artifacts/evidence/classes.json?{QUERY}")
+    for header in ("class", "positives", "AP", "AP of the baseline"):
+        expect(looker.page.get_by_text(header, exact=True).first).to_be_visible()
+    assert not looker.errors
+
+
+def test_a_trials_machine_is_seen_under_system_metrics(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
+    best = runs["trial"][0]
+    run = f"{ui.base}/#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
+    looker.page.goto(f"{run}/system-metrics?{QUERY}")
+    expect(looker.page.get_by_text("images_per_second").first).to_be_visible()
+    assert not looker.errors
+
+
 def test_the_page_about_the_data_is_read_within_mlflow(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
     (search,) = runs["search"]
     (data,) = search.inputs.dataset_inputs

@@ -203,6 +203,22 @@ def test_pictures_wait_for_the_baseline_and_are_drawn_by_the_next_start_if_need_
     assert found == {0: PICTURES | {"classes.json"}, 1: {"classes.json"}, 2: PICTURES | {"classes.json"}}
 
 
+def test_an_artist_that_dies_is_said(
+    store: Store, search_file: SearchFile, search_yaml: bytes, manifest: Path, tmp_path: Path
+) -> None:
+    base = search_file.base.with_values({"data.source": str(manifest)})
+    file = search_file.model_copy(update={"base": base, "baseline": False})
+    said: list[str] = []
+    recorder = Recorder(store, file, SearchRuns.open(store, file, search_yaml, "tiny.yaml"), said.append)
+    recorder.keep_scores(0, write_checkpoint(tmp_path / "0", 0), TrialOutcome.COMPLETED, baseline=False)
+    recorder._artist._process.kill()  # as a machine without memory does
+    recorder.finish_drawings()
+    recorder.close()
+    (line,) = said
+    assert line.startswith("the process that draws has ended with code -9; why, says ")
+    assert len(Spool(store, file.name).waiting()) == 1
+
+
 def test_a_drawing_that_fails_is_said_and_tried_again(
     store: Store, search_file: SearchFile, search_yaml: bytes, tmp_path: Path
 ) -> None:

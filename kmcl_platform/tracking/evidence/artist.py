@@ -13,7 +13,6 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.evidence.spool import Kept
 
 LOG = "artist.log"
-SECONDS_TO_LEAVE = 5
 
 
 class Artist:
@@ -37,6 +36,7 @@ class Artist:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._asked: queue.SimpleQueue[Kept] = queue.SimpleQueue()
+        self._stopping = False
 
     def draw(self, kept: Kept, baseline: Path | None) -> None:
         """Ask for a trial's table and, if it is complete, its pictures; returns at once."""
@@ -65,9 +65,10 @@ class Artist:
 
     def stop(self) -> None:
         """End the process; what it has not drawn stays in the spool."""
+        self._stopping = True
         if self._process is not None:
-            self._process.terminate()
-            self._process.wait(SECONDS_TO_LEAVE)
+            self._process.kill()
+            self._process.wait()
 
     def _start(self) -> "subprocess.Popen[str]":
         if self._process is None:
@@ -95,7 +96,8 @@ class Artist:
                 self._failed(f"no pictures of trial {kept.number}: {answer['error']}")
             else:
                 self._done(kept)
-        if process.wait() > 0 and not self._asked.empty():
+        process.wait()
+        if not self._stopping and not self._asked.empty():
             self._failed(f"the process that draws has ended with code {process.returncode}; why, says {self._log}")
 
 
