@@ -138,6 +138,7 @@ def test_the_signature_names_the_columns_that_the_model_gives(
     model = mlflow.pyfunc.load_model(str(package))
     table = model.predict({"image": [registered.image.read_bytes()]})
     prefixes = ("score: ", "uncertainty: ") if objective == "kmcl" else ("score: ",)
+    prefixes += ("decision: ",)
     assert list(table.columns) == ["labels", *(f"{prefix}{name}" for prefix in prefixes for name in CLASSES)]
     assert model.metadata.signature.outputs.input_names() == list(table.columns)
 
@@ -149,13 +150,14 @@ def test_the_command_gives_each_sure_label_its_uncertainty(registered: Registere
     assert list(scores) == list(uncertainties)
     assert sorted(scores) == CLASSES
     assert all(0 <= value < 1 for value in uncertainties.values())
-    sure = [f"{k} {p:.2f} (uncertainty {uncertainties[k]:.2f})" for k, p in scores.items() if p >= 0.5]
-    unsure = [f"{k} {p:.2f}" for k, p in scores.items() if p < 0.5]
+    assert answer["labels"] == [k for k, p in scores.items() if p > 0.5]
+    sure = [f"{k} {p:.2f} (uncertainty {uncertainties[k]:.2f})" for k, p in scores.items() if p > 0.5]
+    unsure = [f"{k} {p:.2f}" for k, p in scores.items() if p <= 0.5]
     assert sure
     assert registered.predict("kmcl") == f"image.png: {', '.join(sure)}   (next: {', '.join(unsure[:3])})\n"
 
 
 @pytest.mark.slow
 def test_the_command_gives_scores_alone_where_kernels_are_untrained(registered: Registered) -> None:
-    assert list(json.loads(registered.predict("bce", "--json"))) == ["image", "scores"]
+    assert list(json.loads(registered.predict("bce", "--json"))) == ["image", "labels", "scores"]
     assert "uncertainty" not in registered.predict("bce")

@@ -84,7 +84,7 @@ def story(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
         logged = len(connect(store).search_logged_models([runs.experiment_id]))
         with pytest.MonkeyPatch.context() as patch:
             # What was scored once is not scored again.
-            patch.setattr("kmcl_platform.registry.sealed_split.score_split", None)
+            patch.setattr("kmcl_platform.registry.sealed_split.score_images", None)
             refused_again = promote(store)
             forced = promote(store, "--force", "the others are worse on our own images")
         back = kmcl(store, "rollback", "small", "--reason", "it was not")
