@@ -72,9 +72,30 @@ def predict(
     click.echo(f"written: {shlex.quote(str(out))}")
 
 
-def _check_out(out: Path, overwrite: bool) -> None:
-    if out.suffix != ".parquet":
-        raise DataError(f"{out}: got a name that ends in {out.suffix!r}; valid: the path of a table (*.parquet)")
+@click.command()
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path), metavar="OUT.onnx")
+@click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+@store_options
+def export(model: str, out: Path, overwrite: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Write registered MODEL as ONNX, if onnxruntime then gives the scores that torch gives.
+
+    It takes float32 images, resized and normalised, and gives logits and calibrated scores. Needs the extra `onnx`.
+    """
+    _check_out(out, overwrite, ".onnx", "a model")
+    from kmcl_platform.registry.onnx_export import check_installed, export_onnx
+    from kmcl_platform.registry.predict import load_registered
+
+    check_installed()
+    loaded = load_registered(open_store(folder, tracking_uri), model)
+    difference = export_onnx(loaded, out)
+    click.echo(f"written: {shlex.quote(str(out))}, {out.stat().st_size / 1e6:.1f} MB, of {loaded.uri}")
+    click.echo(f"scores differ from torch's by {difference:.1e} at most")
+
+
+def _check_out(out: Path, overwrite: bool, suffix: str = ".parquet", what: str = "a table") -> None:
+    if out.suffix != suffix:
+        raise DataError(f"{out}: got a name that ends in {out.suffix!r}; valid: the path of {what} (*{suffix})")
     if out.exists() and not overwrite:
         raise DataError(f"{out}: exists; valid: a new file, or --overwrite")
 
@@ -112,4 +133,4 @@ def _values(row: Any, prefix: str) -> dict[str, float]:
     return {str(name).removeprefix(prefix): float(row[name]) for name in row.index if str(name).startswith(prefix)}
 
 
-COMMANDS = (predict,)
+COMMANDS = (predict, export)

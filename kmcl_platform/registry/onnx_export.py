@@ -57,7 +57,7 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
         RegistryError: ONNX is not installed, the model cannot be exported, its scores are others than torch's, or the
             file cannot be written. Nothing is left then.
     """
-    _check_installed()
+    check_installed()
     if not out.parent.is_dir():
         raise RegistryError(f"{out}: no such folder; valid: a file in a folder that exists")
     predictor = model.predictor
@@ -80,7 +80,11 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
     return difference
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """
+    Raises:
+        RegistryError: what the export needs is not installed.
+    """
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise RegistryError(f"{', '.join(missing)}: not installed; valid: pip install 'kmcl-platform[onnx]'")
@@ -106,11 +110,12 @@ def _write(network: nn.Module, path: Path, predictor: Predictor, metadata: dict[
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own workings
+            # Traced first and by itself: what torch.onnx would fall back to fixes the batch size, and says nothing.
+            shapes = ({0: torch.export.Dim("batch")},)
+            traced = torch.export.export(network, (example_B3SS,), dynamic_shapes=shapes)
             program = torch.onnx.export(
-                network,
-                (example_B3SS,),
+                traced,
                 dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
                 input_names=[INPUT],
                 output_names=[LOGITS, SCORES],
                 opset_version=_OPSET,
