@@ -73,7 +73,7 @@ def write_card(
     lines += [
         "The validation split chose this trial, so that its figures are somewhat too good; the test split was opened "
         "for promotions alone. Scores are probabilities of each label by itself; thresholds and temperature were "
-        "chosen on validation, and the metrics above are of a threshold of 0.5 before calibration.",
+        "chosen on validation, while CF1 and OF1 are of a threshold of 0.5 before calibration.",
         "",
         f"Use: `kmcl predict models:/{search}@champion IMAGE`, or MLflow's own `mlflow models predict`.",
     ]

@@ -66,6 +66,13 @@ def test_no_other_threshold_is_better(labels: list[tuple[float, int]], objective
     assert objective != "recall" or recall >= floor
 
 
+def test_of_equal_f1_the_fewest_predictions_are_taken() -> None:
+    scores_N, targets_N = np.array([0.8, 0.6, 0.4, 0.2]), np.array([1, 0, 0, 1])
+    assert rates(scores_N, targets_N, 0.7)[0] == rates(scores_N, targets_N, 0.1)[0]
+    (found,) = choose_thresholds(scores_N[:, None], targets_N[:, None], Decision(min_positives=1))
+    assert found == pytest.approx(0.7)
+
+
 def test_a_floor_that_is_met_exactly_is_met() -> None:
     scores_N = np.linspace(0.95, 0.05, 20)
     targets_N = np.array([1] * 9 + [0] * 11)
