@@ -135,8 +135,11 @@ def test_a_folder(model: RegisteredModel, manifest: Manifest, tmp_path: Path) ->
 
 
 def test_an_unreadable_image_is_named_and_nothing_is_left(
-    model: RegisteredModel, manifest: Manifest, tmp_path: Path
+    model: RegisteredModel, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Image by image, so that some are written before the broken one is met.
+    monkeypatch.setattr(batch_prediction, "BATCH_SIZE", 1)
+    monkeypatch.setattr(batch_prediction, "ROW_GROUP", 1)
     write_images(tmp_path / "images", manifest)
     broken = tmp_path / "images" / "b.png"
     broken.write_bytes(b"no image")

@@ -161,8 +161,12 @@ def test_a_fitted_rule_says_what_calibration_did() -> None:
     assert (fitted.rule.objective, fitted.rule.floor) == ("precision", 0.8)
     # The thresholds are those of the scores that users see.
     decided_NK = fitted.rule.decide(fitted.rule.calibrate(scores_NK))
+    expected_K = choose_thresholds(
+        fitted.rule.calibrate(scores_NK), targets_NK, Decision(objective="precision", floor=0.8)
+    )
+    assert fitted.rule.thresholds == pytest.approx(expected_K.tolist())
     for k in range(3):
-        assert targets_NK[decided_NK[:, k], k].mean() >= 0.8
+        assert 0.8 <= targets_NK[decided_NK[:, k], k].mean() < 0.82
     plain = fit_rule(scores_NK, targets_NK, Decision(calibration="none"))
     assert (plain.rule.temperature, plain.rule.floor, plain.error_before) == (1.0, None, plain.error_after)
 
