@@ -6,7 +6,8 @@
     ├── WeightsError          pretrained weights that cannot be loaded: not there, of another network, or a hub away
     ├── ResourceError         the cluster cannot run what the search file asks for
     ├── SearchError           a search that does not exist, or cannot do what was asked of it
-    ├── StoreError            the store cannot be written: a full disk, a server or a database that does not answer
+    ├── StoreError            the store cannot be written, a full disk for example
+    │   └── NoAnswerError     a server or a database does not answer, but may be back
     ├── RegistryError         a model or alias that does not exist, or a model that cannot be promoted
     ├── ClusterError          a Ray cluster that cannot be reached or refuses us
     └── Diverged              a trial whose loss is no longer finite; ends the trial, never the search
@@ -41,6 +42,10 @@ class SearchError(KmclError):
 
 class StoreError(KmclError):
     """The store cannot be written to for now; once that is mended, the same command goes on."""
+
+
+class NoAnswerError(StoreError):
+    """MLflow's server or a database does not answer; perhaps in a moment it does."""
 
 
 class RegistryError(KmclError):

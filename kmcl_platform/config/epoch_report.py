@@ -13,6 +13,10 @@ SKIPPED_IMAGES = "train/skipped_images"
 """Training images of the epoch, over all workers, that were corrupt and skipped; only with `data.corrupt_images: skip`.
 Not an objective."""
 
+GRADIENT_SHARES = tuple(name.replace("train/", "train/gradient_share/") for name in TRAIN_LOSSES[1:])
+"""Each weighted term's share, in [0, 1], of the gradient norms at the features, at the epoch's last step. Not
+objectives; those of terms without a weight are absent."""
+
 EVALUATION_METRICS = (
     "mAP",
     "macro_AUROC",
@@ -44,6 +48,8 @@ class EpochReport(Frozen):
         epoch: number of the epoch, from 1.
         metrics: metric name to value; a metric that is undefined (no positive label) is absent.
         seconds: wall time of the epoch's training and evaluation.
+        usage: what the epoch took of the machine, under MLflow's names for system metrics (`system/NAME`): the part of
+            a report that a repetition would not give again.
         resumed_from: epoch of the checkpoint that the trial went on from, 0 if it began afresh.
         process_id: the process of rank 0, for the operator.
     """
@@ -51,5 +57,6 @@ class EpochReport(Frozen):
     epoch: int = Field(ge=1)
     metrics: Mapping[str, float]
     seconds: float = Field(ge=0)
+    usage: Mapping[str, float] = Field(default_factory=dict)
     resumed_from: int = Field(default=0, ge=0)
     process_id: int = 0

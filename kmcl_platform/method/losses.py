@@ -7,7 +7,6 @@ Shape suffixes: B batch, D features, K classes, C kernels per class, R values of
 """
 
 import math
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -165,6 +164,24 @@ class KmclLoss(nn.Module):
         Raises:
             ValueError: on the first call of the module, shapes do not agree or targets hold another value.
         """
+        return self._combine(*self._sums_and_counts(features_BD, mixture, targets_BK))
+
+    def weighted_terms(self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor) -> list[Tensor | None]:
+        """The summands of `total`, each with a gradient of its own; None for a term that is no part of it.
+
+        Args and errors as for `forward`; the order is that of `LossParts`.
+        """
+        sums, counts = self._sums_and_counts(features_BD, mixture, targets_BK)
+        terms: list[Tensor | None] = [
+            weight * value / count if weight > 0 else None
+            for weight, value, count in zip(self.weights, sums, counts, strict=False)
+        ]
+        return terms + [None] * (3 - len(terms))
+
+    def _sums_and_counts(
+        self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """Each term's sum, and what it is divided by to be a mean: one or three values of each."""
         if not self._inputs_checked:
             _check_inputs(features_BD, mixture, targets_BK)
             self._inputs_checked = True
@@ -180,7 +197,13 @@ class KmclLoss(nn.Module):
                 features_BD = _at_least_float32(features_BD)
                 terms.append(lambda: self._reconstruction(features_BD, mixture, positive_BK, known_BK))
                 terms.append(lambda: self._contrastive(features_BD.shape[1], batch))
-            return self._combine(terms, self._counts(batch))
+            grad = torch.is_grad_enabled()
+            sums: list[Tensor] = []
+            for weight, term in zip(self.weights, terms, strict=False):
+                with torch.set_grad_enabled(grad and weight > 0):
+                    sums.append(term())
+            counts = self._counts(batch)
+            return sums, counts if len(sums) == 3 else counts[: len(sums)]
 
     def _counts(self, batch: GlobalBatch) -> Tensor:
         """What each term's sum is divided by to be a mean."""
@@ -189,14 +212,9 @@ class KmclLoss(nn.Module):
             return torch.stack((torch.ones_like(num_samples), num_samples, num_samples))
         return torch.stack((num_samples, num_labelled, num_samples))
 
-    def _combine(self, terms: Sequence[Callable[[], Tensor]], counts: Tensor) -> LossParts:
-        """Compute the terms' sums, make them means, and add them by their weights."""
-        grad = torch.is_grad_enabled()
-        sums: list[Tensor] = []
-        for weight, term in zip(self.weights, terms, strict=False):
-            with torch.set_grad_enabled(grad and weight > 0):
-                sums.append(term())
-        means = torch.stack(sums) / (counts if len(sums) == 3 else counts[: len(sums)])
+    def _combine(self, sums: list[Tensor], counts: Tensor) -> LossParts:
+        """Make the terms' sums means, and add them by their weights."""
+        means = torch.stack(sums) / counts
         # Terms of weight 0 are left out, not multiplied by it: 0 · NaN is NaN.
         used = [i for i, weight in enumerate(self.weights[: len(sums)]) if weight > 0]
         if len(used) == 3:

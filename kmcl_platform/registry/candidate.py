@@ -11,6 +11,7 @@ import torch
 from kmcl_platform.config.promotion import Promotion
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.method.metrics import average_precision_per_class
 from kmcl_platform.registry.decisions import FittedRule
@@ -22,7 +23,6 @@ from kmcl_platform.registry.parity import NUM_IMAGES, measure_parity
 from kmcl_platform.registry.predictor import Predictor, has_uncertainties, read_predictor
 from kmcl_platform.registry.schema import WEIGHTS
 from kmcl_platform.registry.sealed_split import read_or_open
-from kmcl_platform.registry.split_scores import SplitScores
 from kmcl_platform.tracking.database import as_default, write
 from kmcl_platform.tracking.leaderboard import Leaderboard, LeaderboardRow
 from kmcl_platform.tracking.names import NUMBER_TAG

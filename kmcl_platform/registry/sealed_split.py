@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from safetensors.numpy import load_file, save_file
 
 from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.registry.predictor import Predictor
-from kmcl_platform.registry.split_scores import SplitScores, score_images
+from kmcl_platform.registry.split_scores import score_images
 from kmcl_platform.tracking.database import find_runs
 from kmcl_platform.tracking.names import SEARCH_TAG
 

@@ -3,29 +3,17 @@
 Legend of shapes: N images, K classes.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, read_scores
 from kmcl_platform.registry.predictor import Predictor
 from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.evaluate import score_split
 from kmcl_platform.training.workers import join_workers
-
-SCORES = "val_scores.safetensors"
-"""Within a checkpoint: `scores_NK` and `targets_NK` of its averaged weights on the validation split, in its order."""
-
-
-@dataclass(frozen=True)
-class SplitScores:
-    """Scores in the split's order: raw probabilities, and targets of 1, 0, or -1 for unknown."""
-
-    scores_NK: np.ndarray
-    targets_NK: np.ndarray
 
 
 def score_images(predictor: Predictor, manifest: Manifest, split: str) -> SplitScores:
@@ -58,9 +46,9 @@ def read_or_score_validation(checkpoint: Path, predictor: Predictor, manifest: M
     """
     targets_NK = manifest.targets("val")
     try:
-        kept = load_file(checkpoint / SCORES)
-        if kept["scores_NK"].shape == targets_NK.shape and np.array_equal(kept["targets_NK"], targets_NK):
-            return SplitScores(kept["scores_NK"], kept["targets_NK"])
+        kept = read_scores(checkpoint / VALIDATION_SCORES)
     except (OSError, KeyError, SafetensorError):
-        pass  # A trial of before such a file was kept.
-    return score_images(predictor, manifest, "val")
+        return score_images(predictor, manifest, "val")  # A trial of before such a file was kept.
+    if kept.scores_NK.shape != targets_NK.shape or not np.array_equal(kept.targets_NK, targets_NK):
+        return score_images(predictor, manifest, "val")
+    return kept

@@ -1,10 +1,12 @@
 """The driver: Tune's Searcher and Stopper in one object, over the durable study and the MLflow record.
 
-Order matters, because the driver may be killed between any two lines: MLflow hears of an epoch or an end before the
-study does. What the study knows is thus always in MLflow too, and what it does not know yet is said again after a
-restart (the workers repeat the reports of a trial that goes on), which MLflow's record takes without duplicates.
+Order matters, because the driver may be killed between any two lines: the recorder has an epoch or an end on the disk
+before the study hears of it. What the study knows is thus always in MLflow too, or will be; and what it does not know
+yet is said again after a restart (the workers repeat the reports of a trial that goes on), which MLflow's record takes
+without duplicates.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,20 +22,24 @@ from kmcl_platform.errors import StoreError
 from kmcl_platform.search.kept import drop_checkpoints
 from kmcl_platform.search.study import DurableStudy, Point, Verdict
 from kmcl_platform.search.view import SearchView
-from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
+from kmcl_platform.tracking.names import BEST_OBJECTIVE, RUNNING, TrialOutcome
+from kmcl_platform.tracking.recorder import Recorder
 from kmcl_platform.tracking.trouble import find_trouble
+from kmcl_platform.training.checkpoint_folder import find_checkpoint
 
 
 class SearchDriver(Searcher, Stopper):
     """Hands out points, hears every epoch, decides when a trial ends and why."""
 
-    def __init__(self, file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns, view: SearchView) -> None:
+    def __init__(
+        self, file: SearchFile, store: Store, study: DurableStudy, recorder: Recorder, view: SearchView
+    ) -> None:
         # Tune is told of no metric: what a result is worth is the study's business, and a failure has none.
         super().__init__(metric=None, mode=None)
         self._file = file
         self._store = store
         self._study = study
-        self._runs = runs
+        self._recorder = recorder
         self._view = view
         self._open: dict[str, Point] = {}
         self.trouble: StoreError | None = None
@@ -52,7 +58,7 @@ class SearchDriver(Searcher, Stopper):
         if point is None:
             return Searcher.FINISHED
         self._open[trial_id] = point
-        self._runs.begin_trial(point.number, point.config, baseline=point.baseline)
+        self._recorder.begin_trial(point.number, point.config, baseline=point.baseline)
         self._view.trial_started(point.number, point.reached)
         return {
             "assignment": {
@@ -100,13 +106,14 @@ class SearchDriver(Searcher, Stopper):
             self._settle(trial_id, point, "failed", result["failure"])
             return True
         report = EpochReport.model_validate(result["report"])
-        self._runs.log_epoch(point.number, report)
+        self._recorder.log_epoch(point.number, report)
         value = report.metrics.get(self._file.objective.metric)
         if value is None:
             reason = f"{self._file.objective.metric} is undefined: no class has a positive label in its split"
             self._settle(trial_id, point, "failed", reason)
             return True
         self._study.report(point.number, report.epoch, value, seconds=report.seconds)
+        self._log_progress(urgent=False)
         self._view.epoch_finished(point.number, report, value)
         # A repeated report of an epoch that others have since overtaken is no occasion to decide anew.
         pruned = report.epoch >= point.reached and self._study.should_prune(point.number)
@@ -141,8 +148,23 @@ class SearchDriver(Searcher, Stopper):
 
     def _settle(self, trial_id: str, point: Point, verdict: Verdict, reason: str, value: float | None = None) -> None:
         self._open.pop(trial_id)
-        self._runs.end_trial(point.number, TrialOutcome(verdict), reason, objective=value)
+        outcome = TrialOutcome(verdict)
+        checkpoint = find_checkpoint(self._store.trial_checkpoints(self._file.name, point.number))
+        self._recorder.keep_scores(point.number, checkpoint, outcome, baseline=point.baseline)
+        self._recorder.end_trial(point.number, outcome, reason, objective=value)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
         self._study.tell(point.number, verdict, value if verdict == "completed" else None)
         drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)
+        self._log_progress(urgent=True)
         self._view.trial_ended(point.number, verdict, reason, value, self._study.best_value())
+
+    def _log_progress(self, *, urgent: bool) -> None:
+        if not urgent and not self._recorder.progress_is_due():
+            return
+        verdicts = Counter(self._study.verdicts().values())
+        metrics = {f"trials/{name}": float(verdicts[name]) for name in ("completed", "pruned", "failed")}
+        metrics[f"trials/{RUNNING}"] = float(len(self._open))
+        metrics |= {"hours": self._study.ledger.hours, "gpu_hours": self._study.ledger.gpu_hours}
+        if (best := self._study.best_value()) is not None:
+            metrics[BEST_OBJECTIVE] = best
+        self._recorder.log_progress(metrics, ended=verdicts.total())

@@ -1,9 +1,13 @@
 """The study and MLflow's record of it brought to agree, where a driver died or the store was in trouble."""
 
+from collections.abc import Callable
+
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.study import DurableStudy
 from kmcl_platform.tracking.database import check_answers
+from kmcl_platform.tracking.recorder import Recorder
 from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns, TrialOutcome
 from kmcl_platform.tracking.trouble import find_trouble
 
@@ -17,25 +21,45 @@ def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
             runs.end_trial(number, TrialOutcome(verdict), objective=study.value(number))
 
 
-def close_record(store: Store, runs: SearchRuns, outcome: SearchOutcome, trouble: StoreError | None) -> None:
+def close_record(store: Store, recorder: Recorder, outcome: SearchOutcome, trouble: StoreError | None) -> None:
     """End the record of a search; where the store is in trouble, if it can be written to after all.
 
     If it cannot, its runs say that they are running until the search goes on, or `kmcl doctor --fix` is called.
+
+    Raises:
+        StoreError: MLflow does not answer; what was to be written waits for the next start.
     """
-    if trouble is None:
-        runs.end(outcome)
-        return
     try:
-        check_answers(store)
-        runs.end("interrupted")
-    except Exception as error:
-        if find_trouble(error, store) is None:
-            raise
+        if trouble is None:
+            if outcome == "finished":
+                recorder.finish_drawings()
+            recorder.flush()
+            recorder.runs.end(outcome)
+            return
+        try:
+            check_answers(store)
+            recorder.flush()
+            recorder.runs.end("interrupted")
+        except Exception as error:
+            if find_trouble(error, store) is None:
+                raise
+    finally:
+        recorder.close()
 
 
-def finish_record(store: Store, study: DurableStudy, search: str) -> None:
-    """Close the record of a search that has nothing left to run, if its driver did not live to do so."""
-    runs = SearchRuns.reopen(store, search)
-    if runs.open_runs():
-        reconcile(study, runs)
-        runs.end("finished")
+def finish_record(store: Store, study: DurableStudy, file: SearchFile, say: Callable[[str], None]) -> None:
+    """Close the record of a search that has nothing left to run, if its driver did not live to do so.
+
+    Raises:
+        StoreError: MLflow does not answer, or the disk is full.
+    """
+    runs = SearchRuns.reopen(store, file.name)
+    recorder = Recorder(store, file, runs, say)
+    try:
+        recorder.finish_drawings()
+        recorder.flush()
+        if runs.open_runs():
+            reconcile(study, runs)
+            runs.end("finished")
+    finally:
+        recorder.close()

@@ -4,8 +4,10 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from kmcl_platform.search.view import SearchView
 from kmcl_platform.search.weights import check_weights
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.leaderboard import read_latest_file
+from kmcl_platform.tracking.recorder import Recorder
 from kmcl_platform.tracking.report.page import write_report
 from kmcl_platform.tracking.runs import SearchOutcome, SearchRuns
 from kmcl_platform.tracking.trouble import find_trouble
@@ -144,7 +147,7 @@ def _run_or_find(
         with locked(store):  # two searches that begin a store at once would both make Optuna's tables
             study = DurableStudy(store.study_url, file)
         if reason := study.end_of_budget():
-            finish_record(store, study, file.name)
+            finish_record(store, study, file, _say(console))
             if is_score_due(store, file.name):
                 # The driver was killed after the search's last trial.
                 _score(file, store, study, SearchRuns.reopen(store, file.name), console)
@@ -175,6 +178,7 @@ def _run(
             concurrency = count_concurrent_trials(trial_nodes(), file.resources)
         finally:
             runs = opening.result()
+    recorder = Recorder(store, file, runs, _say(console))
     clock.lap("start")
     outcome: SearchOutcome = "failed"
     trouble: StoreError | None = None
@@ -182,7 +186,8 @@ def _run(
         with SearchView(file, console, study.verdicts(), study.best_value()) as view:
             from kmcl_platform.search.driver import SearchDriver
 
-            driver = SearchDriver(file, store, study, runs, view)
+            driver = SearchDriver(file, store, study, recorder, view)
+            recorder.flush()
             reconcile(study, runs)
             drop_checkpoints(store, file.name, study, keep=file.budget.checkpoints)
             study.ledger.start()
@@ -203,7 +208,7 @@ def _run(
         raise
     finally:
         try:
-            close_record(store, runs, outcome, trouble)
+            close_record(store, recorder, outcome, trouble)
         finally:
             stop_ray()
     runs.log_totals(kept_metrics(measure_checkpoints(store, file.name)))
@@ -215,6 +220,10 @@ def _run(
     return SearchSummary(
         file.name, interrupted=outcome == "interrupted", already_finished=False, reason=reason, seconds=clock.seconds
     )
+
+
+def _say(console: Console) -> Callable[[str], None]:
+    return partial(console.print, highlight=False, markup=False, soft_wrap=True)
 
 
 def _score(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns, console: Console) -> None:

@@ -8,7 +8,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
-from kmcl_platform.errors import SearchError, StoreError
+from kmcl_platform.errors import NoAnswerError, SearchError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,7 +54,7 @@ def connect(store: Store) -> "MlflowClient":
 
     Raises:
         SearchError: as `prepare_store`, or the address is not MLflow's.
-        StoreError: nothing answers at the address.
+        NoAnswerError: nothing answers at the address.
     """
     prepare_store(store)
     return _open(store)
@@ -65,7 +65,7 @@ def connect_to_read(store: Store) -> "MlflowClient":
 
     Raises:
         SearchError: the store does not exist yet, or the address is not MLflow's.
-        StoreError: nothing answers at the address.
+        NoAnswerError: nothing answers at the address.
     """
     database = _sqlite_file(store)
     if database is not None and not _is_initialised(database):
@@ -109,14 +109,42 @@ def write(
     params: Mapping[str, Scalar] | None = None,
     tags: Mapping[str, str] | None = None,
     step: int = 0,
+    time_ms: int | None = None,
 ) -> None:
-    """One synchronous request: MLflow's asynchronous logging loses what a dying process had not sent."""
+    """One synchronous request: MLflow's asynchronous logging loses what a dying process had not sent.
+
+    Args:
+        client: connected to the store.
+        run_id: the run that is written to.
+        metrics: name to value.
+        params: name to value; a second value for a name is refused by MLflow.
+        tags: name to value.
+        step: of the metrics.
+        time_ms: when they were measured, in milliseconds since 1970; none: now. MLflow keeps one of two that are equal
+            in step, time and value.
+    """
+    write_steps(client, run_id, [(step, time_ms, metrics or {})], params=params, tags=tags)
+
+
+def write_steps(
+    client: "MlflowClient",
+    run_id: str,
+    steps: Sequence[tuple[int, int | None, Mapping[str, float]]],
+    *,
+    params: Mapping[str, Scalar] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """As `write`, with metrics of several (step, time, metrics)."""
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(time.time() * 1000)
     client.log_batch(
         run_id,
-        metrics=[Metric(name, value, now, step) for name, value in (metrics or {}).items()],
+        metrics=[
+            Metric(name, value, now if time_ms is None else time_ms, step)
+            for step, time_ms, metrics in steps
+            for name, value in metrics.items()
+        ],
         params=[Param(name, str(value)) for name, value in (params or {}).items()],
         tags=[RunTag(name, value) for name, value in (tags or {}).items()],
         synchronous=True,
@@ -165,7 +193,7 @@ def check_answers(store: Store) -> None:
     """Refuse at once a server that is not there: MLflow's own retries would take minutes to say so.
 
     Raises:
-        StoreError: the store is a server, and it does not answer.
+        NoAnswerError: the store is a server, and it does not answer.
     """
     if urlsplit(store.tracking_uri).scheme not in SERVER_SCHEMES:
         return
@@ -177,7 +205,7 @@ def check_answers(store: Store) -> None:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
             return  # MLflow has its own settings for certificates
-        raise StoreError(
+        raise NoAnswerError(
             f"{store_name(store)}: no MLflow server answers: {reason}; valid: the address of one that runs"
         ) from None
 

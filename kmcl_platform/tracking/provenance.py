@@ -8,6 +8,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kmcl_platform.config.distributions import Distribution
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.tracking.database import write
 from kmcl_platform.tracking.leaderboard import read_artifact
@@ -24,7 +25,13 @@ def record_search(client: "MlflowClient", run_id: str, file: SearchFile, content
     client.log_text(run_id, environment_text(), "environment.txt")
     parts = file.model_dump(include={"objective", "budget", "scheduler", "resources", "sampler"})
     params = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+    params |= {f"space.{path}": _in_words(distribution) for path, distribution in file.space.items()}
     write(client, run_id, params=params, tags={"kmcl.origin": origin, **git_tags(), **weights_tags(file)})
+
+
+def _in_words(distribution: Distribution) -> str:
+    words = distribution.model_dump(exclude={"kind"}, exclude_defaults=True)
+    return " ".join([distribution.kind, *(f"{name}={value}" for name, value in words.items())])
 
 
 def record_continuation(client: "MlflowClient", parent: "Run", content: bytes) -> None:

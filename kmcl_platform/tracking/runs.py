@@ -2,8 +2,10 @@
 
 import json
 import math
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kmcl_platform.config.epoch_report import EpochReport
@@ -14,10 +16,17 @@ from kmcl_platform.data.catalog import manifest_location
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.cut_answers import again_if_cut_off
-from kmcl_platform.tracking.database import artifact_location, connect, find_runs, locked, store_name, write
+from kmcl_platform.tracking.database import (
+    artifact_location,
+    connect,
+    find_runs,
+    locked,
+    store_name,
+    write,
+    write_steps,
+)
 from kmcl_platform.tracking.dataset_input import record_input, record_manifest, to_dataset_input
 from kmcl_platform.tracking.leaderboard import (
-    Leaderboard,
     build_leaderboard,
     count_outcomes,
     read_leaderboard,
@@ -27,8 +36,10 @@ from kmcl_platform.tracking.links import run_table_url
 from kmcl_platform.tracking.names import (
     BASELINE_TAG,
     BEST_OBJECTIVE,
+    CLASS_TABLE_FILE,
     EPOCH_SECONDS,
     EPOCHS,
+    EVIDENCE_FOLDER,
     FORECAST_FILE,
     LEADERBOARD_FILE,
     NUMBER_TAG,
@@ -44,6 +55,7 @@ from kmcl_platform.tracking.names import (
     TrialOutcome,
 )
 from kmcl_platform.tracking.provenance import record_continuation, record_search
+from kmcl_platform.tracking.tables import leaderboard_table, mark_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -148,8 +160,15 @@ class SearchRuns:
         return [str(run.info.run_name) for run in runs if run.info.status == "RUNNING"]
 
     @again_if_cut_off
-    def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool) -> None:
-        """Open the trial's run, which holds every value of its config as a param; an ended one is running again."""
+    def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool, time_ms: int | None = None) -> None:
+        """Open the trial's run, which holds every value of its config as a param; an ended one is running again.
+
+        Args:
+            number: the trial's number.
+            config: its values.
+            baseline: whether it is the search file's base as it stands.
+            time_ms: when it began, in milliseconds since 1970; none: now.
+        """
         tags = {OUTCOME_TAG: RUNNING, REASON_TAG: ""}
         with locked(self._store):
             run = self._find_trial(number)
@@ -163,7 +182,7 @@ class SearchRuns:
                     BASELINE_TAG: str(baseline).lower(),
                 }
                 name = f"trial-{number:04d}" + ("-baseline" if baseline else "")
-                run = self._client.create_run(self.experiment_id, tags=own | tags, run_name=name)
+                run = self._client.create_run(self.experiment_id, time_ms, tags=own | tags, run_name=name)
             else:
                 self._client.update_run(run.info.run_id, status="RUNNING")
         write(self._client, run.info.run_id, params=config.flat(), tags=tags)
@@ -171,24 +190,45 @@ class SearchRuns:
             record_input(self._client, run, self._dataset)
         self._trials[number] = self._load_trial(run)
 
+    def log_epoch(self, number: int, report: EpochReport, *, time_ms: int | None = None) -> None:
+        """Write one epoch's metrics (see `log_epochs`)."""
+        self.log_epochs(number, [(report, time_ms)])
+
     @again_if_cut_off
-    def log_epoch(self, number: int, report: EpochReport) -> None:
-        """Write an epoch's metrics in one request; an epoch that the run holds already is left as it is.
+    def log_epochs(self, number: int, reports: Sequence[tuple[EpochReport, int | None]]) -> None:
+        """Write the metrics of epochs in one request; an epoch that the run holds already is left as it is.
+
+        Args:
+            number: the trial's number.
+            reports: each with the time at which it came, in milliseconds since 1970; none: now.
 
         Raises:
             SearchError: the trial was never begun.
         """
         trial = self._trial(number)
-        if report.epoch in trial.seconds:
-            return
-        seconds = trial.seconds | {report.epoch: report.seconds}
-        # wall_seconds is brought up to date here so that it holds for a trial whose end nobody lived to record.
-        own = {EPOCHS: report.epoch, EPOCH_SECONDS: report.seconds, WALL_SECONDS: sum(seconds.values())}
-        write(self._client, trial.run_id, metrics={**report.metrics, **own}, step=report.epoch)
+        seconds = dict(trial.seconds)
+        steps: list[tuple[int, int | None, Mapping[str, float]]] = []
+        for report, time_ms in reports:
+            if report.epoch in seconds:
+                continue
+            seconds[report.epoch] = report.seconds
+            # wall_seconds is brought up to date here so that it holds for a trial whose end nobody lived to record.
+            own = {EPOCHS: report.epoch, EPOCH_SECONDS: report.seconds, WALL_SECONDS: sum(seconds.values())}
+            steps.append((report.epoch, time_ms, {**report.metrics, **report.usage, **own}))
+        if steps:
+            write_steps(self._client, trial.run_id, steps)
         trial.seconds = seconds
 
     @again_if_cut_off
-    def end_trial(self, number: int, outcome: TrialOutcome, reason: str = "", *, objective: float | None) -> None:
+    def end_trial(
+        self,
+        number: int,
+        outcome: TrialOutcome,
+        reason: str = "",
+        *,
+        objective: float | None,
+        time_ms: int | None = None,
+    ) -> None:
         """Close the trial's run with what truly happened.
 
         Args:
@@ -196,6 +236,7 @@ class SearchRuns:
             outcome: why it ended.
             reason: one line for the reader of the record.
             objective: the value that the study was told; None where it was told none.
+            time_ms: when it ended, in milliseconds since 1970; none: now.
 
         Raises:
             SearchError: the trial was never begun.
@@ -212,7 +253,26 @@ class SearchRuns:
         metrics = {name: value for name, value in values.items() if data.metrics.get(name) != value}
         tags = {OUTCOME_TAG: str(outcome), REASON_TAG: reason}
         write(self._client, trial.run_id, metrics=metrics, tags=tags, step=max(trial.seconds, default=0))
-        self._close(trial.run_id, outcome)
+        self._close(trial.run_id, outcome, time_ms)
+
+    @again_if_cut_off
+    def log_progress(self, metrics: Mapping[str, float], *, step: int, time_ms: int | None = None) -> None:
+        """Write to the search's run how far it has come; the step is the number of trials that have ended."""
+        write(self._client, self.parent_id, metrics=metrics, step=step, time_ms=time_ms)
+
+    @again_if_cut_off
+    def log_evidence(self, number: int, folder: Path) -> None:
+        """Take a trial's tables and pictures (tracking/evidence) into its run, and remove them; none there, none taken.
+
+        Raises:
+            SearchError: the trial was never begun.
+        """
+        if not folder.is_dir():
+            return
+        run_id = self._trial(number).run_id
+        self._client.log_artifacts(run_id, str(folder), EVIDENCE_FOLDER)
+        mark_table(self._client, run_id, CLASS_TABLE_FILE)
+        shutil.rmtree(folder)
 
     @again_if_cut_off
     def end(self, outcome: SearchOutcome) -> None:
@@ -281,23 +341,21 @@ class SearchRuns:
             self._trials[number] = self._load_trial(run)
         return self._trials[number]
 
-    def _close(self, run_id: str, outcome: TrialOutcome) -> None:
+    def _close(self, run_id: str, outcome: TrialOutcome, time_ms: int | None = None) -> None:
         # Ending a run that has ended would move its end time.
         if self._client.get_run(run_id).info.status != STATUS[outcome]:
-            self._client.set_terminated(run_id, STATUS[outcome])
+            self._client.set_terminated(run_id, STATUS[outcome], time_ms)
 
     def _log_leaderboard(self) -> None:
         leaderboard = build_leaderboard(self._client, self._file, self.experiment_id, self.parent_id)
-        # log_table would append to the table of an earlier end; this is its file format and its tag.
-        self._client.log_text(self.parent_id, _to_mlflow_table(leaderboard), LEADERBOARD_FILE)
-        tables = json.loads(self._client.get_run(self.parent_id).data.tags.get("mlflow.loggedArtifacts", "[]"))
-        table = {"path": LEADERBOARD_FILE, "type": "table"}
-        tags = {"mlflow.loggedArtifacts": json.dumps(tables if table in tables else [*tables, table])}
+        self._client.log_text(self.parent_id, leaderboard_table(leaderboard), LEADERBOARD_FILE)
+        mark_table(self._client, self.parent_id, LEADERBOARD_FILE)
         counts = count_outcomes(leaderboard.rows)
-        metrics: dict[str, float] = {f"trials/{name}": counts.get(name, 0) for name in TrialOutcome}
+        metrics: dict[str, float] = {f"trials/{name}": counts.get(name, 0) for name in (*TrialOutcome, RUNNING)}
         if leaderboard.rows and leaderboard.rows[0].rank == 1:
             metrics[BEST_OBJECTIVE] = leaderboard.rows[0].objective or 0.0
-        write(self._client, self.parent_id, metrics=metrics, tags=tags)
+        ended = sum(counts.get(name, 0) for name in (TrialOutcome.COMPLETED, TrialOutcome.PRUNED, TrialOutcome.FAILED))
+        write(self._client, self.parent_id, metrics=metrics, step=ended)
 
 
 def _find_or_create_experiment(client: "MlflowClient", store: Store, search: str) -> str:
@@ -312,13 +370,3 @@ def _find_or_create_experiment(client: "MlflowClient", store: Store, search: str
     if SEARCH_TAG not in experiment.tags:
         client.set_experiment_tag(experiment.experiment_id, SEARCH_TAG, search)
     return str(experiment.experiment_id)
-
-
-def _to_mlflow_table(leaderboard: Leaderboard) -> str:
-    columns = ["rank", "trial", "outcome", "baseline", "epochs", leaderboard.metric, WALL_SECONDS, "run_id"]
-    data = [
-        [row.rank, row.number, row.outcome, row.baseline, row.epochs, row.objective, row.wall_seconds, row.run_id]
-        + [row.values[path] for path in leaderboard.paths]
-        for row in leaderboard.rows
-    ]
-    return json.dumps({"columns": columns + leaderboard.paths, "data": data}, allow_nan=False)

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from kmcl_platform.config.store import NO_ROOM, Store, check_room, no_room
-from kmcl_platform.errors import StoreError
+from kmcl_platform.errors import NoAnswerError, StoreError
 from kmcl_platform.tracking.database import store_name
 
 
@@ -37,10 +37,10 @@ def find_trouble(error: BaseException, store: Store) -> StoreError | None:
     return None
 
 
-def _no_answer(who: str, error: BaseException, store: Store) -> StoreError:
+def _no_answer(who: str, error: BaseException, store: Store) -> NoAnswerError:
     *_, root = _chain(error)
     reason = " ".join(str(root).split())[:300]
-    return StoreError(
+    return NoAnswerError(
         f"{store_name(store)}: {who} does not answer any more: {reason}; valid: start it, then the same command goes on"
     )
 

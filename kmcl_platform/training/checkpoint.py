@@ -15,6 +15,7 @@ from torch import nn
 from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.store import NO_ROOM, no_room
 from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, scores_to_bytes
 from kmcl_platform.training.checkpoint_folder import AVERAGE, MODEL, OPTIMIZER, TRIAL
 
 
@@ -33,11 +34,25 @@ class TrialState:
 
 
 def write_checkpoint(
-    folder: Path, state: TrialState, *, model: nn.Module, average: nn.Module, optimizer_state: dict[str, Any]
+    folder: Path,
+    state: TrialState,
+    *,
+    model: nn.Module,
+    average: nn.Module,
+    optimizer_state: dict[str, Any],
+    scores: SplitScores | None = None,
 ) -> Path:
     """Write the checkpoint of `state.epoch`, then remove older ones.
 
     A process killed at any moment leaves either the former checkpoint or the new one; so does a disk that is full.
+
+    Args:
+        folder: the trial's own.
+        state: what is known of the trial.
+        model: its weights and buffers.
+        average: their moving average.
+        optimizer_state: tensors and plain values.
+        scores: of the average on the validation split; none: the epoch ended without.
 
     Raises:
         StoreError: the disk is full.
@@ -57,6 +72,8 @@ def write_checkpoint(
         (draft / MODEL).write_bytes(save(_contiguous(model)))
         (draft / AVERAGE).write_bytes(save(_contiguous(average)))
         (draft / OPTIMIZER).write_bytes(_to_bytes(optimizer_state))
+        if scores is not None:
+            (draft / VALIDATION_SCORES).write_bytes(scores_to_bytes(scores))
         (draft / TRIAL).write_text(json.dumps(document, indent=1))
     except OSError as error:
         # Room for those who still have to write how it ended.

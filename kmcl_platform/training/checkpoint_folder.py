@@ -2,8 +2,9 @@
 
 `epoch-0003/` holds `model.safetensors` (weights and buffers), `average.safetensors` (their moving average: the model
 that is evaluated and registered), `optimizer.pt` (optimizer, schedule and gradient scaler; tensors and plain values
-only) and `trial.json` (configuration, class names, seed, the reports of all epochs so far). Random state needs no file:
-every epoch is seeded by (seed, epoch, rank). Of a trial that has ended, the average and `trial.json` are left.
+only), `val_scores.safetensors` (the average's scores on the validation split; data/scores_file.py) and `trial.json`
+(configuration, class names, seed, the reports of all epochs so far). Random state needs no file: every epoch is seeded
+by (seed, epoch, rank). Of a trial that has ended, the optimizer and the model beside the average are removed.
 """
 
 from pathlib import Path

@@ -15,6 +15,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.dataset import build_loader
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.packed_shuffle import build_training_order
+from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.method.global_batch import BatchGather
 from kmcl_platform.method.losses import LossParts
@@ -29,9 +30,11 @@ from kmcl_platform.training.checkpoint import (
 )
 from kmcl_platform.training.checkpoint_folder import find_checkpoint
 from kmcl_platform.training.evaluate import score_split, split_metrics
+from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.optim import OPTIMIZERS, moving_average, one_cycle, parameter_groups
 from kmcl_platform.training.random_state import seed_everything
 from kmcl_platform.training.step import LossWatch, TrainStep
+from kmcl_platform.training.usage import UsageMeter
 from kmcl_platform.training.workers import Workers
 
 Report = Callable[[EpochReport], bool]
@@ -69,11 +72,13 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
             return
     for epoch in range(len(reports) + 1, config.num_epochs + 1):
         started = time.monotonic()
+        trial.meter.start()
         metrics = trial.train_epoch(epoch) | trial.validate()
         result = EpochReport(
             epoch=epoch,
             metrics=metrics,
             seconds=time.monotonic() - started,
+            usage=trial.usage(),
             resumed_from=int(found.name.removeprefix("epoch-")) if found else 0,
             process_id=os.getpid(),
         )
@@ -150,6 +155,10 @@ class Trial:
             gradient_clip_norm=optim.gradient_clip_norm,
         )
 
+        self.gradients = TermGradients(self.model.head)
+        self.meter = UsageMeter(workers)
+        self.scores: SplitScores | None = None
+
     def begin_epoch(self, epoch: int) -> None:
         """Set the random state and the order of the images of an epoch, from 1."""
         seed_everything(derive_seed(self.config.seed, "epoch", epoch, self.workers.rank))
@@ -157,21 +166,32 @@ class Trial:
         self.training_set.set_epoch(epoch)
         self.model.train()
 
-    def train_batch(self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> LossParts:
+    def train_batch(
+        self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor, gradients: TermGradients | None = None
+    ) -> LossParts:
         """One optimizer step, with the schedule's and the average's; the terms of the loss."""
-        parts = self.step(images_B3HW, targets_BK)
+        parts = self.step(images_B3HW, targets_BK, gradients)
         self.schedule.step()
         self.average.update_parameters(self.model)
         return parts
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train through the training split once; the means of the loss and its terms, and what was skipped."""
+        """Train through the training split once.
+
+        Returns:
+            The means of the loss and its terms, the terms' shares of the last step's gradient, and what was skipped.
+        """
         self.begin_epoch(epoch)
         watch = LossWatch(self.workers, first_step=(epoch - 1) * len(self.loader) + 1)
-        for images_B3HW, targets_BK in self.loader:
-            watch.add(self.train_batch(images_B3HW, targets_BK))
+        last = len(self.loader)
+        for step, (images_B3HW, targets_BK) in enumerate(self.loader, start=1):
+            watch.add(self.train_batch(images_B3HW, targets_BK, self.gradients if step == last else None))
         self.workers.broadcast_buffers(self.average)
-        return watch.means() | self._count_skipped()
+        return watch.means() | self.gradients.shares(self.workers) | self._count_skipped()
+
+    def usage(self) -> dict[str, float]:
+        """What the epoch took of the machine."""
+        return self.meter.usage(len(self.loader) * self.batch_size)
 
     def _count_skipped(self) -> dict[str, float]:
         if self.config.data.corrupt_images == "error":
@@ -181,7 +201,7 @@ class Trial:
         return {SKIPPED_IMAGES: float(round(float(self.workers.mean(own)) * self.workers.world_size))}
 
     def validate(self) -> dict[str, float]:
-        """The metrics of the averaged weights on the whole validation split."""
+        """The metrics of the averaged weights on the whole validation split; keeps their scores for the checkpoint."""
         scores_NK, targets_NK = score_split(
             self.average,
             self.validation_set,
@@ -189,7 +209,10 @@ class Trial:
             workers=self.workers,
             processes=self.config.data.loader_processes,
         )
-        return split_metrics("val", scores_NK, targets_NK) if self.workers.is_first else {}
+        if not self.workers.is_first:
+            return {}
+        self.scores = SplitScores(scores_NK.numpy(), targets_NK.numpy())
+        return split_metrics("val", scores_NK, targets_NK)
 
     def save(self, folder: Path, reports: tuple[EpochReport, ...]) -> Path:
         """Write the checkpoint of the last report's epoch."""
@@ -198,6 +221,7 @@ class Trial:
             TrialState(self.config, self.manifest.class_names, reports),
             model=self.model,
             average=self.average.module,
+            scores=self.scores,
             optimizer_state={
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),

@@ -1,11 +1,14 @@
 """One optimizer step, and the watch over the terms of the loss."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
 from kmcl_platform.config.epoch_report import TRAIN_LOSSES
 from kmcl_platform.errors import Diverged
 from kmcl_platform.method.losses import KmclLoss, LossParts
+from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.workers import Workers
 
 CHECK_EVERY = 50
@@ -35,12 +38,25 @@ class TrainStep:
         # bfloat16 has float32's range: only float16 needs its gradients scaled.
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed_precision and self.dtype is torch.float16)
 
-    def __call__(self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> LossParts:
-        """Update the model on one batch; returns the detached terms of the loss, still on the device."""
+    def __call__(
+        self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor, gradients: TermGradients | None = None
+    ) -> LossParts:
+        """Update the model on one batch; returns the detached terms of the loss, still on the device.
+
+        Args:
+            images_B3HW: uint8.
+            targets_BK: 1 positive, 0 negative, -1 unknown.
+            gradients: looks at this step's; none: nobody does.
+        """
         images_B3HW = images_B3HW.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         targets_BK = targets_BK.to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.mixed_precision):
+        with (
+            torch.autocast(self.device.type, dtype=self.dtype, enabled=self.mixed_precision),
+            gradients.watching() if gradients else nullcontext(),
+        ):
             features_BD, mixture = self.model(images_B3HW)
+        if gradients:
+            gradients.measure(self.loss, targets_BK, scale=self.scaler.get_scale())
         parts = self.loss(features_BD, mixture, targets_BK)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(parts.total).backward()

@@ -11,9 +11,10 @@ from safetensors.torch import save_file as save_tensors
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.manifest_file import read_manifest
+from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores
 from kmcl_platform.registry import split_scores
 from kmcl_platform.registry.predictor import Predictor, read_predictor, write_model
-from kmcl_platform.registry.split_scores import SCORES, SplitScores, read_or_score_validation, score_images
+from kmcl_platform.registry.split_scores import read_or_score_validation, score_images
 from kmcl_platform.training.build import build_model
 
 
@@ -36,7 +37,7 @@ def test_scores_that_were_kept_are_taken(
 ) -> None:
     monkeypatch.setattr(split_scores, "score_images", None)
     scores_NK = np.random.default_rng(0).random((97, 10)).astype(np.float32)
-    save_file({"scores_NK": scores_NK, "targets_NK": manifest.targets("val")}, tmp_path / SCORES)
+    save_file({"scores_NK": scores_NK, "targets_NK": manifest.targets("val")}, tmp_path / VALIDATION_SCORES)
     found = read_or_score_validation(tmp_path, predictor, manifest)
     assert (found.scores_NK == scores_NK).all()
     assert (found.targets_NK == manifest.targets("val")).all()
@@ -49,13 +50,16 @@ def test_all_else_is_scored_anew(
     scores_NK, targets_NK = np.zeros((97, 10), dtype=np.float32), manifest.targets("val").copy()
     match kept:
         case "no safetensors":
-            (tmp_path / SCORES).write_bytes(b"no tensors")
+            (tmp_path / VALIDATION_SCORES).write_bytes(b"no tensors")
         case "other tensors":
-            save_file({"scores": scores_NK}, tmp_path / SCORES)
+            save_file({"scores": scores_NK}, tmp_path / VALIDATION_SCORES)
         case "another order":
-            save_file({"scores_NK": scores_NK, "targets_NK": np.ascontiguousarray(targets_NK[::-1])}, tmp_path / SCORES)
+            save_file(
+                {"scores_NK": scores_NK, "targets_NK": np.ascontiguousarray(targets_NK[::-1])},
+                tmp_path / VALIDATION_SCORES,
+            )
         case "fewer images":
-            save_file({"scores_NK": scores_NK[:5], "targets_NK": targets_NK}, tmp_path / SCORES)
+            save_file({"scores_NK": scores_NK[:5], "targets_NK": targets_NK}, tmp_path / VALIDATION_SCORES)
     asked = []
     anew = SplitScores(scores_NK, targets_NK)
     monkeypatch.setattr(split_scores, "score_images", lambda *args: asked.append(args[2]) or anew)

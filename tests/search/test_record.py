@@ -33,26 +33,41 @@ def test_a_search_that_has_ended_is_closed_by_the_next_start(tmp_path: Path) -> 
     study.report(0, 1, 0.5, seconds=1.0)
     study.tell(0, "completed", 0.5)
     # Here the driver dies, and MLflow says of both runs that they are running.
-    finish_record(store, study, "s")
+    finish_record(store, study, file, print)
     (row,) = read_leaderboard(store, "s").rows
     assert (row.rank, row.outcome, row.objective) == (1, "completed", 0.5)
     parent = connect(store).get_run(runs.parent_id).info
     assert parent.status == "FINISHED"
-    finish_record(store, study, "s")
+    finish_record(store, study, file, print)
     assert connect(store).get_run(runs.parent_id).info.end_time == parent.end_time
 
 
 def test_trouble_hides_no_other_error(tmp_path: Path) -> None:
-    class Broken:
+    class Fine:
+        closed = False
+
+        def flush(self) -> None:
+            pass
+
+        def close(self) -> None:
+            self.closed = True
+
+        @property
+        def runs(self) -> "Fine":
+            return self
+
+    class Broken(Fine):
         def end(self, outcome: str) -> None:
             raise ValueError(outcome)
 
-    class Full:
+    class Full(Fine):
         def end(self, outcome: str) -> None:
             raise OSError(28, "No space left on device")
 
     store = open_store(tmp_path)
-    close_record(store, Full(), "failed", StoreError("full"))  # type: ignore[arg-type]
+    full = Full()
+    close_record(store, full, "failed", StoreError("full"))  # type: ignore[arg-type]
+    assert full.closed
     with pytest.raises(ValueError, match="interrupted"):
         close_record(store, Broken(), "failed", StoreError("full"))  # type: ignore[arg-type]
     with pytest.raises(OSError, match="No space left"):

@@ -50,6 +50,8 @@ def test_the_parent_holds_what_the_search_is(
         "budget.gpu_hours": "None",
         "budget.checkpoints": "3",
         "budget.patience": "None",
+        "space.loss.temperature": "loguniform low=0.05 high=1.0",
+        "space.model.kernels_per_class": "int low=1 high=4",
         "scheduler.kind": "successive_halving",
         "scheduler.min_epochs": "1",
         "scheduler.reduction_factor": "2",
@@ -291,6 +293,7 @@ def test_the_leaderboard_is_one_mlflow_table_also_after_a_second_end(
         "trials/pruned": 1,
         "trials/failed": 0,
         "trials/interrupted": 0,
+        "trials/running": 0,
     }
 
 

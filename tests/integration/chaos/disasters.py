@@ -155,7 +155,11 @@ class Search:
         """
         again = len(self.output) > before.starts
         charged = self.look().seconds - (before.seconds if again else 0.0)
-        (phase,) = re.findall(r"trials (\d+) s", self.output[-1].read_text())
+        phases = re.findall(r"trials (\d+) s", self.output[-1].read_text())
+        if not phases:  # All trials had been trained before; only the record was completed.
+            assert again and charged == 0
+            return
+        (phase,) = phases
         kept = {number: reports for number, reports in self.look().reports.items() if reports}
         heard = sum(report["seconds"] for reports in kept.values() for report in reports)
         known = sum(report["seconds"] for number in kept for report in before.reports.get(number, ())) if again else 0.0

@@ -1,0 +1,136 @@
+"""What the record of a search costs its trials: time that they wait for it, and CPU time that is taken from them.
+
+    python -m benchmarks.record [--write]
+
+Runs the demo's search and counts, within it:
+
+- waiting: wall time within the recorder's methods, which is all that a trial can wait for;
+- writing: CPU time of the thread that writes to MLflow;
+- drawing: CPU time of the process that draws, which has the lowest priority.
+"""
+
+import argparse
+import io
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from kmcl_platform.config.store import Store, open_store
+from kmcl_platform.tracking import recorder as recorder_module
+from kmcl_platform.tracking.evidence import artist as artist_module
+from kmcl_platform.tracking.leaderboard import read_leaderboard
+from kmcl_platform.tracking.recorder import Recorder
+from kmcl_platform.tracking.writer import Writer
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "record-cost.md"
+MINUTE = 60.0
+
+
+class Costs:
+    """Seconds, by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.waiting: list[float] = []
+        self.epochs: list[float] = []
+        self.writing = 0.0
+        self.drawing = 0.0
+
+    def timed(self, method: Callable[..., Any], into: list[list[float]]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                for times in into:
+                    times.append(time.perf_counter() - started)
+
+        return wrapper
+
+
+def watch(costs: Costs) -> None:
+    """Put clocks around what a search calls."""
+    for name in ("begin_trial", "keep_scores", "end_trial", "log_progress"):
+        setattr(Recorder, name, costs.timed(getattr(Recorder, name), [costs.waiting]))
+    Recorder.log_epoch = costs.timed(Recorder.log_epoch, [costs.waiting, costs.epochs])  # type: ignore[method-assign]
+
+    class Watched(Writer):
+        def _run(self) -> None:
+            super()._run()
+            costs.writing += time.thread_time()
+
+    recorder_module.Writer = Watched  # type: ignore[misc]
+
+    class Drawing(artist_module.Artist):
+        def finish(self) -> None:
+            if self._process is None:
+                return
+            stop = threading.Event()
+            thread = threading.Thread(target=self._follow, args=(psutil.Process(self._process.pid), stop))
+            thread.start()
+            super().finish()
+            stop.set()
+            thread.join()
+
+        @staticmethod
+        def _follow(process: psutil.Process, stop: threading.Event) -> None:
+            while not stop.wait(0.02):
+                try:
+                    times = process.cpu_times()
+                except psutil.Error:
+                    return
+                costs.drawing = max(costs.drawing, times.user + times.system)
+
+    recorder_module.Artist = Drawing  # type: ignore[misc]
+
+
+def run(store: Store, costs: Costs) -> tuple[float, int, float]:
+    """The demo's search; seconds of its trials, their epochs, and the CPU seconds of all its processes."""
+    from kmcl_platform.search.tuner import run_search
+
+    watch(costs)
+    (summary,) = run_search(ROOT / "search_spaces" / "digits.yaml", store, Console(file=io.StringIO()))
+    rows = read_leaderboard(store, "digits").rows
+    return summary.seconds["trials"], sum(row.epochs for row in rows), sum(row.wall_seconds for row in rows)
+
+
+def main() -> None:
+    """Measure, print, and with `--write` write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    costs = Costs()
+    with tempfile.TemporaryDirectory() as folder:
+        seconds, epochs, trained = run(open_store(Path(folder) / "store"), costs)
+    waiting, per_epoch = sum(costs.waiting), sum(costs.epochs) / len(costs.epochs)
+    cores = psutil.cpu_count() or 1
+    lines = [
+        "# What the record costs",
+        "",
+        f"Written by `python -m benchmarks.record --write`: the demo's search, {epochs} epochs in {trained:.0f} s of "
+        f"training ({seconds:.0f} s with the start of the workers), on {cores} CPU cores.",
+        "",
+        "| what | seconds | share of the trials' time | bound |",
+        "|---|---|---|---|",
+        f"| trials wait for the record | {waiting:.2f} | {waiting / trained:.2%} | 3 % |",
+        f"| writing to MLflow, CPU time | {costs.writing:.2f} "
+        f"| {costs.writing / trained / cores:.2%} of {cores} cores | |",
+        f"| drawing, CPU time at the lowest priority | {costs.drawing:.2f} "
+        f"| {costs.drawing / trained / cores:.2%} of {cores} cores | |",
+        "",
+        f"An epoch waits {1000 * per_epoch:.1f} ms for its record: {per_epoch / MINUTE:.3%} of one that takes a minute "
+        "(bound: 0.1 %).",
+        "",
+    ]
+    print("\n".join(lines))
+    if parser.parse_args().write:
+        PAGE.write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

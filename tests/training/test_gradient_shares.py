@@ -1,0 +1,79 @@
+"""Shares of the gradient norms: against separate backward passes, and without a trace in the training."""
+
+import copy
+
+import pytest
+import torch
+
+from kmcl_platform.config.epoch_report import GRADIENT_SHARES
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.method.model import KmclModel
+from kmcl_platform.training.build import build_loss, build_model
+from kmcl_platform.training.gradient_shares import TermGradients
+from kmcl_platform.training.step import TrainStep
+from tests.training.trials import ALONE
+
+WEIGHTS = {"loss.asymmetric_weight": 0.5, "loss.reconstruction_weight": 2.0, "loss.contrastive_weight": 0.3}
+CONFIG = TrialConfig().with_values({"model.backbone": "test_byobnet", "model.kernels_per_class": 2, **WEIGHTS})
+
+
+def make(kernel: str = "isotropic") -> tuple[KmclModel, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    config = CONFIG.with_values({"model.kernel": kernel, "model.reduced_dim": 8})
+    model = build_model(config.model, 5)
+    images = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8)
+    return model, images, torch.randint(-1, 2, (12, 5))
+
+
+def shares_of(model: KmclModel, images: torch.Tensor, targets: torch.Tensor, config: TrialConfig) -> dict[str, float]:
+    loss, gradients = build_loss(config.loss), TermGradients(model.head)
+    with gradients.watching():
+        model(images)
+    gradients.measure(loss, targets, scale=8.0)
+    return gradients.shares(ALONE)
+
+
+@pytest.mark.parametrize("kernel", ["isotropic", "anisotropic"])
+def test_each_share_is_that_of_the_terms_own_backward_pass(kernel: str) -> None:
+    model, images, targets = make(kernel)
+    found = shares_of(model, images, targets, CONFIG)
+    norms = []
+    for name in WEIGHTS:
+        others = {other: 0.0 for other in WEIGHTS if other != name}
+        loss = build_loss(CONFIG.with_values(others).loss)
+        features = model.backbone(images)
+        if model.reduction is not None:
+            features = model.reduction(features)
+        features.retain_grad()
+        loss(features, model.head(features), targets).total.backward()
+        norms.append(float(features.grad.norm()))
+    assert found == pytest.approx(
+        dict(zip(GRADIENT_SHARES, [norm / sum(norms) for norm in norms], strict=True)), rel=1e-4
+    )
+
+
+def test_a_term_without_a_weight_has_no_share() -> None:
+    model, images, targets = make()
+    found = shares_of(model, images, targets, CONFIG.with_values({"loss.contrastive_weight": 0.0}))
+    assert set(found) == set(GRADIENT_SHARES[:2])
+    bce = shares_of(model, images, targets, CONFIG.with_values({"loss.objective": "bce"}))
+    assert bce == {GRADIENT_SHARES[0]: 1.0}
+
+
+def test_a_step_that_is_looked_at_is_the_same_step() -> None:
+    first, images, targets = make()
+    models = first, copy.deepcopy(first)
+    for model in models:
+        step = TrainStep(
+            model,
+            build_loss(CONFIG.loss),
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            device=ALONE.device,
+            mixed_precision=False,
+            gradient_clip_norm=None,
+        )
+        torch.manual_seed(1)
+        step(images, targets, TermGradients(model.head) if model is first else None)
+    looked_at, other = (model.state_dict() for model in models)
+    for name, value in other.items():
+        assert torch.equal(looked_at[name], value), name
