@@ -17,5 +17,6 @@ class Decision(Frozen):
     """Of precision or recall, in (0, 1]; `f1` has none."""
     min_positives: int = Field(default=5, ge=1)
     """A class with fewer known positive validation images keeps the threshold 0.5: they would decide by chance."""
-    calibration: Literal["temperature", "none"] = "temperature"
-    """`temperature`: one temperature for all classes, by which logits are divided; `none`: scores as trained."""
+    calibration: Literal["shifted", "temperature", "none"] = "shifted"
+    """Of all classes alike: `temperature` divides logits by one number; `shifted` adds another one too, since an
+    asymmetric loss moves all scores upwards, which no temperature takes back; `none`: scores as trained."""

@@ -1,4 +1,4 @@
-"""Temperature and thresholds from validation scores; nothing here reads or writes.
+"""Calibration and thresholds from validation scores; nothing here reads or writes.
 
 Legend of shapes: N images, K classes; C cuts of one class's ranking: C images or fewer are predicted.
 """
@@ -6,7 +6,7 @@ Legend of shapes: N images, K classes; C cuts of one class's ranking: C images o
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 from scipy.special import expit
 
 from kmcl_platform.config.decision import Decision
@@ -15,11 +15,12 @@ from kmcl_platform.registry.evidence import expected_calibration_error
 
 TEMPERATURES = (0.1, 10.0)
 """Bounds of a fitted temperature: labels that scores part perfectly would ask for 0."""
+_LARGEST_SHIFT = 30.0
 
 
 @dataclass(frozen=True)
 class FittedRule:
-    """A rule, and what its temperature did to the calibration error on validation; none where no label is known."""
+    """A rule, and what its calibration did to the calibration error on validation; none where no label is known."""
 
     rule: DecisionRule
     error_before: float | None
@@ -27,19 +28,23 @@ class FittedRule:
 
 
 def fit_rule(scores_NK: np.ndarray, targets_NK: np.ndarray, decision: Decision) -> FittedRule:
-    """Fit the temperature, then choose thresholds of the calibrated scores.
+    """Fit the calibration, then choose thresholds of the calibrated scores.
 
     Args:
         scores_NK: raw scores on the validation split, in [0, 1].
         targets_NK: 1 positive, 0 negative, -1 unknown.
         decision: what to aim at.
     """
-    temperature = fit_temperature(scores_NK, targets_NK) if decision.calibration == "temperature" else 1.0
-    calibrated_NK = calibrate(scores_NK, temperature)
+    temperature, shift = 1.0, 0.0
+    if decision.calibration == "temperature":
+        temperature = fit_temperature(scores_NK, targets_NK)
+    elif decision.calibration == "shifted":
+        temperature, shift = fit_shifted(scores_NK, targets_NK)
+    calibrated_NK = calibrate(scores_NK, temperature, shift)
     thresholds_K = choose_thresholds(calibrated_NK, targets_NK, decision)
     floor = None if decision.objective == "f1" else decision.floor
     return FittedRule(
-        DecisionRule(temperature, tuple(thresholds_K.tolist()), decision.objective, floor),
+        DecisionRule(temperature, tuple(thresholds_K.tolist()), decision.objective, floor, shift),
         expected_calibration_error(scores_NK, targets_NK),
         expected_calibration_error(calibrated_NK, targets_NK),
     )
@@ -72,6 +77,36 @@ def fit_temperature(scores_NK: np.ndarray, targets_NK: np.ndarray) -> float:
     if slope(high) <= 0:
         return TEMPERATURES[0]
     return float(1 / brentq(slope, low, high, xtol=1e-9))
+
+
+def fit_shifted(scores_NK: np.ndarray, targets_NK: np.ndarray) -> tuple[float, float]:
+    """The temperature T within `TEMPERATURES` and the shift b that minimise the NLL of sigmoid(logit / T + b).
+
+    Args:
+        scores_NK: in [0, 1].
+        targets_NK: 1 positive, 0 negative, -1 unknown, which are left out.
+
+    Returns:
+        T and b; 1 and 0 where no label is known, and b = 0 where all known labels are alike, since no b would do.
+
+    Reference: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, with the plain targets of 0 and 1.
+    """
+    known_NK = targets_NK >= 0
+    logits, positive = to_logits(scores_NK[known_NK]), targets_NK[known_NK] == 1
+    if not positive.any() or positive.all():
+        return fit_temperature(scores_NK, targets_NK), 0.0
+    signed = np.where(positive, -1.0, 1.0)
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        """The NLL, convex in β = 1/T and b, and its gradient."""
+        found = point[0] * logits + point[1]
+        residual = expit(found) - positive
+        return float(np.logaddexp(0, signed * found).mean()), np.array([(residual * logits).mean(), residual.mean()])
+
+    bounds = [(1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), (-_LARGEST_SHIFT, _LARGEST_SHIFT)]
+    options = {"ftol": 1e-12, "gtol": 1e-8}
+    best = minimize(loss, np.array([1.0, 0.0]), jac=True, bounds=bounds, method="L-BFGS-B", options=options)
+    return float(1 / best.x[0]), float(best.x[1])
 
 
 def choose_thresholds(scores_NK: np.ndarray, targets_NK: np.ndarray, decision: Decision) -> np.ndarray:

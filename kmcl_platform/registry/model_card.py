@@ -55,8 +55,8 @@ def write_card(
         f"- **Data**: {manifest.name}, version {manifest.version} ({images}; content hash {digest}).",
         f"- **Classes** ({len(names)}): {_listed(names)}.",
         f"- **Decisions**: {_describe_rule(fitted, names)}",
-        f"- **Calibration**: temperature {fitted.rule.temperature:.3g}; expected calibration error on validation "
-        f"{_shown(fitted.error_before)} before, {_shown(fitted.error_after)} after.",
+        f"- **Calibration**: temperature {fitted.rule.temperature:.3g}, shift {fitted.rule.shift:.3g}; expected "
+        f"calibration error on validation {_shown(fitted.error_before)} before, {_shown(fitted.error_after)} after.",
         f"- **Code**: commit {git_commit[:12] or 'unknown'}.",
         "",
         "| metric | validation | test |",
@@ -72,7 +72,7 @@ def write_card(
         lines += [f"**Promoted by force**: {forced}", ""]
     lines += [
         "The validation split chose this trial, so that its figures are somewhat too good; the test split was opened "
-        "for promotions alone. Scores are probabilities of each label by itself; thresholds and temperature were "
+        "for promotions alone. Scores are probabilities of each label by itself; thresholds and calibration were "
         "chosen on validation, while CF1 and OF1 are of a threshold of 0.5 before calibration.",
         "",
         f"Use: `kmcl predict models:/{search}@champion IMAGE`, or MLflow's own `mlflow models predict`.",

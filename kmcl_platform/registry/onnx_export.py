@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.method.model import KmclModel
+from kmcl_platform.registry.decision_rule import DecisionRule
 from kmcl_platform.registry.predict import RegisteredModel
 from kmcl_platform.registry.predictor import Predictor
 
@@ -24,7 +25,7 @@ PARITY = 1e-4
 """Largest difference of a score between onnxruntime and torch."""
 INPUT, LOGITS, SCORES = "images", "logits", "scores"
 METADATA = "kmcl"
-"""Key of the file's metadata: JSON with class names, thresholds, temperature, image size, mean and std."""
+"""Key of the file's metadata: JSON with class names, rule of decision, image size, mean and std."""
 _OPSET = 18
 _BATCHES = (1, 5)
 
@@ -32,15 +33,15 @@ _BATCHES = (1, 5)
 class _Exported(nn.Module):
     """Images to logits and calibrated scores, and nothing else."""
 
-    def __init__(self, model: KmclModel, temperature: float) -> None:
+    def __init__(self, model: KmclModel, rule: DecisionRule) -> None:
         super().__init__()
         self.model = model
-        self.temperature = temperature
+        self.temperature, self.shift = rule.temperature, rule.shift
 
     def forward(self, images_B3SS: Tensor) -> tuple[Tensor, Tensor]:
         _, mixture = self.model(images_B3SS)
         logits_BK = mixture.logits_BK.float()
-        return logits_BK, (logits_BK / self.temperature).sigmoid()
+        return logits_BK, (logits_BK / self.temperature + self.shift).sigmoid()
 
 
 def export_onnx(model: RegisteredModel, out: Path) -> float:
@@ -61,7 +62,7 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
     if not out.parent.is_dir():
         raise RegistryError(f"{out}: no such folder; valid: a file in a folder that exists")
     predictor = model.predictor
-    network = _Exported(predictor.model, predictor.rule.temperature).cpu().eval()
+    network = _Exported(predictor.model, predictor.rule).cpu().eval()
     draft = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         _write(network, draft, predictor, _metadata(model))

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize_scalar
+from sklearn.linear_model import LogisticRegression
 
 from kmcl_platform.config.decision import Decision
 from kmcl_platform.registry.decision_rule import DecisionRule, calibrate, default_rule, read_rule
-from kmcl_platform.registry.decisions import TEMPERATURES, choose_thresholds, fit_rule, fit_temperature
+from kmcl_platform.registry.decisions import TEMPERATURES, choose_thresholds, fit_rule, fit_shifted, fit_temperature
+from kmcl_platform.registry.evidence import expected_calibration_error
 
 OBJECTIVES = ["f1", "precision", "recall"]
 
@@ -125,6 +127,39 @@ def test_the_temperature_is_that_of_least_nll_and_the_one_behind_the_data(true: 
     assert fit_temperature(scores_NK, targets_NK) == pytest.approx(found)
 
 
+def test_scores_that_a_loss_has_moved_are_moved_back() -> None:
+    rng = np.random.default_rng(0)
+    logits_NK = rng.normal(-2, 2, (4000, 5))
+    targets_NK = (rng.random((4000, 5)) < sigmoid(logits_NK)).astype(np.int8)
+    targets_NK[rng.random((4000, 5)) < 0.2] = -1
+    scores_NK = sigmoid(0.5 * logits_NK + 1)
+    temperature, shift = fit_shifted(scores_NK, targets_NK)
+    assert (temperature, shift) == (pytest.approx(0.5, rel=0.05), pytest.approx(-2, rel=0.05))
+    known = targets_NK >= 0
+    plain = LogisticRegression(C=np.inf, tol=1e-8).fit((0.5 * logits_NK + 1)[known][:, None], targets_NK[known])
+    assert 1 / temperature == pytest.approx(plain.coef_.item(), rel=1e-4)
+    assert shift == pytest.approx(plain.intercept_.item(), rel=1e-4)
+    rule, errors = {}, {}
+    for calibration in ("shifted", "temperature"):
+        fitted = fit_rule(scores_NK, targets_NK, Decision(calibration=calibration))
+        rule[calibration], errors[calibration] = fitted.rule, fitted.error_after
+        assert fitted.error_after == expected_calibration_error(fitted.rule.calibrate(scores_NK), targets_NK)
+    # A temperature alone cannot do it.
+    assert errors["shifted"] < 0.02 < 0.2 < errors["temperature"]
+    assert (rule["shifted"].shift, rule["temperature"].shift) == (pytest.approx(shift), 0)
+
+
+def test_labels_that_are_all_alike_ask_for_no_shift() -> None:
+    scores_NK = np.array([[0.9, 0.6], [0.4, 0.1]])
+    for label in (0, 1):
+        targets_NK = np.full((2, 2), label)
+        assert fit_shifted(scores_NK, targets_NK) == (fit_temperature(scores_NK, targets_NK), 0.0)
+    assert fit_shifted(scores_NK, np.full((2, 2), -1)) == (1.0, 0.0)
+    temperature, shift = fit_shifted(np.array([[1.0], [0.0]]), np.array([[1], [0]]))
+    assert temperature >= 0.1
+    assert np.isfinite(shift)
+
+
 def test_the_temperature_stays_within_its_bounds() -> None:
     scores_NK = np.array([[1.0, 0.9], [0.0, 0.1]], dtype=np.float32)
     targets_NK = np.array([[1, 1], [0, 0]])
@@ -147,6 +182,8 @@ def test_calibration_keeps_the_order(scores_N: np.ndarray, temperature: float) -
 def test_calibration_divides_the_logit() -> None:
     logits = np.array([-3.0, 0.0, 2.0])
     assert calibrate(sigmoid(logits), 2.0) == pytest.approx(sigmoid(logits / 2))
+    assert calibrate(sigmoid(logits), 2.0, -1.0) == pytest.approx(sigmoid(logits / 2 - 1))
+    assert calibrate(sigmoid(logits), 1.0, -1.0) == pytest.approx(sigmoid(logits - 1))
 
 
 def test_a_fitted_rule_says_what_calibration_did() -> None:
@@ -154,7 +191,7 @@ def test_a_fitted_rule_says_what_calibration_did() -> None:
     logits_NK = rng.normal(-1, 2, (2000, 3))
     targets_NK = (rng.random((2000, 3)) < sigmoid(logits_NK)).astype(np.int8)
     scores_NK = sigmoid(4 * logits_NK).astype(np.float32)
-    fitted = fit_rule(scores_NK, targets_NK, Decision(objective="precision", floor=0.8))
+    fitted = fit_rule(scores_NK, targets_NK, Decision(objective="precision", floor=0.8, calibration="temperature"))
     assert fitted.rule.temperature == pytest.approx(4, rel=0.1)
     assert fitted.error_before is not None and fitted.error_after is not None
     assert fitted.error_after < 0.3 * fitted.error_before
@@ -162,7 +199,9 @@ def test_a_fitted_rule_says_what_calibration_did() -> None:
     # The thresholds are those of the scores that users see.
     decided_NK = fitted.rule.decide(fitted.rule.calibrate(scores_NK))
     expected_K = choose_thresholds(
-        fitted.rule.calibrate(scores_NK), targets_NK, Decision(objective="precision", floor=0.8)
+        fitted.rule.calibrate(scores_NK),
+        targets_NK,
+        Decision(objective="precision", floor=0.8, calibration="temperature"),
     )
     assert fitted.rule.thresholds == pytest.approx(expected_K.tolist())
     for k in range(3):
@@ -172,7 +211,7 @@ def test_a_fitted_rule_says_what_calibration_did() -> None:
 
 
 def test_a_rule_is_read_as_it_was_written() -> None:
-    rule = DecisionRule(1.5, (0.25, 1.0), "recall", 0.9)
+    rule = DecisionRule(1.5, (0.25, 1.0), "recall", 0.9, shift=-2.0)
     assert read_rule(rule.to_document(), ["a", "b"]) == rule
     assert read_rule(None, ["a", "b"]) == default_rule(2) == DecisionRule(1.0, (0.5, 0.5))
     with pytest.raises(ValueError, match="thresholds: got 2; valid: 3, one a class"):

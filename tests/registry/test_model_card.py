@@ -40,7 +40,7 @@ def test_it_says_what_thresholds_are_for(rule: DecisionRule, words: str, small_m
     text = card(small_manifest, rule)
     assert f"- **Decisions**: {words}" in text
     assert (
-        "- **Calibration**: temperature 1.23; expected calibration error on validation 0.1235 before, 0.0123 after."
+        "- **Calibration**: temperature 1.23, shift 0; expected calibration error on validation 0.1235 before, 0.0123 after."
         in text
     )
 

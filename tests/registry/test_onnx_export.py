@@ -26,7 +26,7 @@ from kmcl_platform.registry.predictor import read_predictor, write_model
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
 
-RULE = DecisionRule(0.5, (0.4,) * 10, "f1")
+RULE = DecisionRule(0.5, (0.4,) * 10, "f1", shift=-0.75)
 
 
 def build(folder: Path, kernel: str) -> RegisteredModel:

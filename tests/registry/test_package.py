@@ -36,7 +36,7 @@ from kmcl_platform.registry.predictor import has_uncertainties, read_predictor, 
 from kmcl_platform.training.build import build_model
 
 CONFIG = TrialConfig().with_values({"data.image_size": 32, "model.backbone": "test_byobnet", "num_epochs": 1})
-RULE = DecisionRule(2.0, (0.0, 1.0) * 5, "precision", 0.9)
+RULE = DecisionRule(2.0, (0.0, 1.0) * 5, "precision", 0.9, shift=-1.0)
 """Every other class is always predicted, and the others never."""
 DISTRIBUTION_OF = {"PIL": "pillow", "huggingface_hub": "huggingface-hub"}
 

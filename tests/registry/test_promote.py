@@ -228,8 +228,12 @@ def test_a_version_decides_by_what_validation_said(story: Story, manifest: Path)
     assert rule["temperature"] != 1
     assert rule["thresholds"] == pytest.approx(expected.thresholds, abs=1e-4)
     assert (rule["objective"], rule["floor"]) == ("f1", None)
+    assert rule["shift"] == pytest.approx(expected.shift, rel=1e-3)
     card = connect(story.store).get_model_version("small", "2").description
-    assert f"temperature {rule['temperature']:.3g}; expected calibration error on validation 0." in card
+    assert (
+        f"temperature {rule['temperature']:.3g}, shift {rule['shift']:.3g}; expected calibration error on validation 0."
+        in card
+    )
 
 
 def test_bounds_come_from_the_file_that_is_given(story: Story, manifest: Path, tmp_path: Path) -> None:
