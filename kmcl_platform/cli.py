@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from kmcl_platform import __version__, cli_cluster, cli_data, cli_registry
+from kmcl_platform import __version__, cli_cluster, cli_data, cli_predict, cli_registry
 from kmcl_platform.cli_options import open_store as _open
 from kmcl_platform.cli_options import store_options as _store_options
 from kmcl_platform.cli_options import store_words as _store_words
@@ -191,7 +191,7 @@ def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | Non
         click.echo(f"next: kmcl doctor --fix{again}")
 
 
-for module in (cli_cluster, cli_data, cli_registry):
+for module in (cli_cluster, cli_data, cli_registry, cli_predict):
     for command in module.COMMANDS:
         main.add_command(command)
 

@@ -1,14 +1,13 @@
 """The commands of datasets: import one, check it, pack it, describe it. Heavy imports stand inside them."""
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
+from kmcl_platform.cli_progress import progress_bar
 from kmcl_platform.errors import DataError
 
 _EXAMPLES = 5
@@ -125,7 +124,7 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
     from kmcl_platform.data.summary import to_table
 
     try:
-        with _progress_bar() as progress:
+        with progress_bar() as progress:
             manifest = READERS[kind](root, progress=progress, **options)
     except FaultyTable as error:
         _print_faults(error.faults)
@@ -174,7 +173,7 @@ def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int,
     from kmcl_platform.data.summary import to_table
 
     location = parse_location(out)
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         packed = pack(
             read_manifest(file),
             location,
@@ -209,7 +208,7 @@ def check(file: str, as_json: bool) -> None:
     from kmcl_platform.data.storage import parse_location
     from kmcl_platform.data.summary import to_table
 
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         report = check_manifest(file, progress)
     location = parse_location(file)
     shown = file if location.path else str(location)
@@ -269,25 +268,6 @@ def _print_faults(faults: Any) -> None:
             click.echo(f"  {fault}")
         if len(group) > _EXAMPLES:
             click.echo(f"  … and {len(group) - _EXAMPLES} more")
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Any]:
-    """Bars on stderr, gone when done: gives a function of what, done and total."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    # Where no one looks, rich would still leave an empty line.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def advance(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield advance
 
 
 COMMANDS = (data,)

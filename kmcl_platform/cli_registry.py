@@ -1,11 +1,10 @@
-"""The commands of registered models: promote one, take it back, look at its history, use it.
+"""The commands of registered models: promote one, take it back, look at its history.
 
 Heavy imports stand inside them, as in `cli`.
 """
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -18,7 +17,9 @@ EXIT_GATE_FAILED = 3
 @click.command()
 @click.argument("name")
 @click.option(
-    "--file", type=click.Path(path_type=Path), help="Search file whose `promotion` holds [default: the last]."
+    "--file",
+    type=click.Path(path_type=Path),
+    help="Search file whose `promotion` and `decision` hold [default: the last].",
 )
 @click.option("--force", metavar="REASON", default="", help="Promote whatever the gates say; the reason is kept.")
 @store_options
@@ -92,44 +93,6 @@ def history(model: str, as_json: bool, folder: Path, tracking_uri: str | None) -
     Console().print(table)
 
 
-@click.command()
-@click.argument("model")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
-@store_options
-def predict(model: str, images: tuple[Path, ...], as_json: bool, folder: Path, tracking_uri: str | None) -> None:
-    """Label IMAGES with registered MODEL (models:/NAME@champion), with probabilities and KMCL's uncertainties."""
-    from kmcl_platform.registry.models import predict_images
-    from kmcl_platform.registry.schema import SCORE_PREFIX, THRESHOLD, UNCERTAINTY_PREFIX
-
-    table = predict_images(open_store(folder, tracking_uri), model, images)
-    console = Console(highlight=False, soft_wrap=True)
-    for path, (_, row) in zip(images, table.iterrows(), strict=True):
-        scores = _values(row, SCORE_PREFIX)
-        ranked = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
-        uncertainties = _values(row, UNCERTAINTY_PREFIX)
-        if as_json:
-            import json
-
-            document: dict[str, Any] = {"image": str(path), "scores": ranked}
-            if uncertainties:
-                document["uncertainties"] = {name: uncertainties[name] for name in ranked}
-            click.echo(json.dumps(document))
-        else:
-            sure = [
-                f"{name} {score:.2f}" + (f" (uncertainty {uncertainties[name]:.2f})" if uncertainties else "")
-                for name, score in ranked.items()
-                if score >= THRESHOLD
-            ]
-            rest = [f"{name} {score:.2f}" for name, score in ranked.items() if score < THRESHOLD][:3]
-            console.print(f"{path.name}: {', '.join(sure) or 'no label'}   (next: {', '.join(rest)})")
-
-
-def _values(row: Any, prefix: str) -> dict[str, float]:
-    """A prediction's values, class by class, of the columns whose names begin so; none where there are no such."""
-    return {str(name).removeprefix(prefix): float(row[name]) for name in row.index if str(name).startswith(prefix)}
-
-
 def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
@@ -138,4 +101,4 @@ def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-COMMANDS = (promote, rollback, history, predict)
+COMMANDS = (promote, rollback, history)

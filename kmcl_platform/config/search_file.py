@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen
+from kmcl_platform.config.decision import Decision
 from kmcl_platform.config.distributions import Choice, Distribution
 from kmcl_platform.config.epoch_report import METRIC_NAMES
 from kmcl_platform.config.promotion import Promotion
@@ -134,6 +135,7 @@ class SearchFile(Frozen):
     verdict: Verdict | None = None
     """With arms, `Verdict()` where the file says nothing; without, None."""
     promotion: Promotion = Promotion()
+    decision: Decision = Decision()
 
     @model_validator(mode="after")
     def _check_gpu_hours(self) -> "SearchFile":

@@ -84,7 +84,8 @@ class KernelMixtureHead(nn.Module):
 
     def forward(self, features_BD: Tensor) -> KernelMixture:
         """Return the kernel mixture of each sample, in the dtype of the features."""
-        shape = (len(features_BD), self.num_classes, self.kernels_per_class)
+        # Not len(), which would fix the batch size of an exported model.
+        shape = (features_BD.shape[0], self.num_classes, self.kernels_per_class)
         means_BKCR = self.mean_layer(features_BD).view(*shape, self.kernel_size)
         # 1e-7 is the released constant; with it v stays above 1 also in float32, where it rounds to one unit.
         variances = 2.0 + functional.elu(self.variance_layer(features_BD)) + 1e-7

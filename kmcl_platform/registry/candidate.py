@@ -11,8 +11,10 @@ import torch
 from kmcl_platform.config.promotion import Promotion
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.method.metrics import average_precision_per_class
+from kmcl_platform.registry.decisions import FittedRule
 from kmcl_platform.registry.evidence import bootstrap_difference, expected_calibration_error
 from kmcl_platform.registry.gates import Measured
 from kmcl_platform.registry.models import PACKAGED_MODEL, RUN_TAG, download_package
@@ -20,7 +22,7 @@ from kmcl_platform.registry.package import log_model
 from kmcl_platform.registry.parity import NUM_IMAGES, measure_parity
 from kmcl_platform.registry.predictor import Predictor, has_uncertainties, read_predictor
 from kmcl_platform.registry.schema import WEIGHTS
-from kmcl_platform.registry.sealed_split import SealedScores, read_or_open
+from kmcl_platform.registry.sealed_split import read_or_open
 from kmcl_platform.tracking.database import as_default, write
 from kmcl_platform.tracking.leaderboard import Leaderboard, LeaderboardRow
 from kmcl_platform.tracking.names import NUMBER_TAG
@@ -47,6 +49,7 @@ class Candidate:
         state: what its checkpoint says of it.
         manifest: its data.
         folder: the model, as `write_model` wrote it.
+        fitted: its rule of decision, which stands in the folder too.
     """
 
     client: "MlflowClient"
@@ -55,12 +58,13 @@ class Candidate:
     state: TrialState
     manifest: Manifest
     folder: Path
+    fitted: FittedRule
 
     def predictor(self) -> Predictor:
         """The model, loaded."""
         return read_predictor(self.folder)
 
-    def score(self, champion: "ModelVersion | None") -> tuple[SealedScores, SealedScores | None]:
+    def score(self, champion: "ModelVersion | None") -> tuple[SplitScores, SplitScores | None]:
         """Its scores on the test split, and those of the champion."""
         scores = self._read_or_open(self.row.run_id, str(self.row.number), self.predictor())
         if champion is None:
@@ -69,7 +73,7 @@ class Candidate:
         rival = read_predictor(package / PACKAGED_MODEL)
         return scores, self._read_or_open(champion.tags[RUN_TAG], champion.tags[NUMBER_TAG], rival)
 
-    def _read_or_open(self, run_id: str, number: str, predictor: Predictor) -> SealedScores:
+    def _read_or_open(self, run_id: str, number: str, predictor: Predictor) -> SplitScores:
         return read_or_open(self.client, self.board.parent_id, run_id, number, predictor, self.manifest)
 
     def log_test_metrics(self, metrics: dict[str, float]) -> None:
@@ -111,13 +115,13 @@ def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[Tri
     return read_state(checkpoint), checkpoint
 
 
-def sealed_metrics(scores: SealedScores) -> dict[str, float]:
+def sealed_metrics(scores: SplitScores) -> dict[str, float]:
     """Every metric on the test split, as `test/NAME`."""
     return split_metrics("test", torch.from_numpy(scores.scores_NK), torch.from_numpy(scores.targets_NK))
 
 
 def measure(
-    candidate: Candidate, scores: SealedScores, rival: SealedScores | None, bounds: Promotion, package: Path
+    candidate: Candidate, scores: SplitScores, rival: SplitScores | None, bounds: Promotion, package: Path
 ) -> Measured:
     """What the gates ask for.
 
@@ -142,18 +146,19 @@ def measure(
             resamples=bounds.resamples,
             confidence=bounds.confidence,
         )
+    predictor = candidate.predictor()
     return Measured(
         difference=difference,
         class_drops={} if rival is None else _class_drops(scores, rival, candidate.manifest.class_names, bounds),
-        calibration_error=expected_calibration_error(scores.scores_NK, scores.targets_NK),
-        latency_ms=_measure_latency(candidate.predictor(), images),
+        calibration_error=expected_calibration_error(predictor.rule.calibrate(scores.scores_NK), scores.targets_NK),
+        latency_ms=_measure_latency(predictor, images),
         size_mb=(candidate.folder / WEIGHTS).stat().st_size / 1e6,
         parity=measure_parity(package, images, scores.scores_NK[:count], candidate.manifest.class_names),
     )
 
 
 def _class_drops(
-    scores: SealedScores, rival: SealedScores, class_names: tuple[str, ...], bounds: Promotion
+    scores: SplitScores, rival: SplitScores, class_names: tuple[str, ...], bounds: Promotion
 ) -> dict[str, float]:
     targets_NK = torch.from_numpy(scores.targets_NK)
     own_K, rival_K = (

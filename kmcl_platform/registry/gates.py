@@ -7,7 +7,7 @@ from kmcl_platform.config.promotion import Promotion
 from kmcl_platform.registry.evidence import Difference
 
 PARITY = 1e-5
-"""Largest difference between a score in training and one of the registered model."""
+"""Largest difference between a raw score in training and one of the registered model."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,11 @@ class Measured:
     Attributes:
         difference: its mAP on the test split minus the champion's; none where there is no champion.
         class_drops: of each class with enough positive test images, the champion's AP minus the candidate's.
-        calibration_error: expected calibration error on the test split; none where no label is known.
+        calibration_error: expected calibration error on the test split, of calibrated scores; none where no label is
+            known.
         latency_ms: median time of one image.
         size_mb: of the weights, in millions of bytes.
-        parity: largest difference between the scores of the model loaded afresh and those in training.
+        parity: largest difference between the raw scores of the model loaded afresh and those in training.
     """
 
     difference: Difference | None

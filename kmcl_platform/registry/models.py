@@ -1,17 +1,13 @@
-"""Registered models: find them by URI, fetch their files, predict with them."""
+"""Registered models: find them by URI, fetch their files."""
 
 import re
-from collections.abc import Sequence
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from kmcl_platform.config.store import Store
-from kmcl_platform.errors import DataError, RegistryError
-from kmcl_platform.registry.schema import IMAGE_COLUMN, WEIGHTS
-from kmcl_platform.tracking.database import as_default, connect_to_read
+from kmcl_platform.errors import RegistryError
+from kmcl_platform.registry.schema import WEIGHTS
+from kmcl_platform.tracking.database import as_default
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -105,43 +101,3 @@ def hash_file(path: Path) -> str:
     """A file's SHA-256."""
     with path.open("rb") as content:
         return file_digest(content, "sha256").hexdigest()
-
-
-def predict_images(store: Store, uri: str, images: Sequence[Path]) -> pd.DataFrame:
-    """Load a registered model the way any MLflow user would, and score image files.
-
-    Returns:
-        One row per image; columns as in `registry.schema`.
-
-    Raises:
-        RegistryError: there is no such model.
-        DataError: a file is missing or is not an image.
-    """
-    encoded = []
-    for path in images:
-        try:
-            encoded.append(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); valid: an image file") from None
-    client = connect_to_read(store)
-    version = find_version(client, uri)
-    import mlflow.pyfunc
-
-    model = mlflow.pyfunc.load_model(str(download_package(client, version)))
-    for path, data in zip(images, encoded, strict=True):
-        _check_image(path, data)
-    table: pd.DataFrame = model.predict(pd.DataFrame({IMAGE_COLUMN: encoded}))
-    return table
-
-
-def _check_image(path: Path, data: bytes) -> None:
-    import io
-
-    from PIL import Image
-
-    try:
-        Image.open(io.BytesIO(data)).verify()
-    except Exception as error:  # Pillow's decoders raise errors of many kinds; all mean the same to the user.
-        raise DataError(
-            f"{path}: not an image that can be decoded ({type(error).__name__}); valid: JPEG, PNG, …"
-        ) from None

@@ -9,7 +9,8 @@ import pandas as pd
 
 import kmcl_platform
 from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.registry.schema import IMAGE_COLUMN, LABELS_COLUMN, SCORE_PREFIX, UNCERTAINTY_PREFIX
+from kmcl_platform.registry.prediction_table import column_names
+from kmcl_platform.registry.schema import ARRAY_COLUMN, IMAGE_COLUMN, LABELS_COLUMN, PATH_COLUMN, RAW_SCORES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -85,11 +86,25 @@ def log_model(
 
 def _signature(class_names: tuple[str, ...], has_uncertainties: bool) -> "ModelSignature":
     from mlflow.models.signature import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
 
-    prefixes = [SCORE_PREFIX, UNCERTAINTY_PREFIX] if has_uncertainties else [SCORE_PREFIX]
-    values = [ColSpec(DataType.double, f"{prefix}{name}") for prefix in prefixes for name in class_names]
+    numbers, decisions = column_names(class_names, has_uncertainties=has_uncertainties)
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, IMAGE_COLUMN)]),
-        outputs=Schema([ColSpec(DataType.string, LABELS_COLUMN), *values]),
+        # Exactly one of them is given, which a schema cannot say; and none has a type for arrays of any size.
+        inputs=Schema(
+            [
+                ColSpec(DataType.binary, IMAGE_COLUMN, required=False),
+                ColSpec(DataType.string, PATH_COLUMN, required=False),
+                ColSpec(AnyType(), ARRAY_COLUMN, required=False),
+            ]
+        ),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, LABELS_COLUMN),
+                *(ColSpec(DataType.double, name) for name in numbers),
+                *(ColSpec(DataType.boolean, name) for name in decisions),
+            ]
+        ),
+        params=ParamSchema([ParamSpec(RAW_SCORES, DataType.boolean, False)]),
     )

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from kmcl_platform.errors import RegistryError
-from kmcl_platform.registry.schema import IMAGE_COLUMN, SCORE_PREFIX
+from kmcl_platform.registry.schema import IMAGE_COLUMN, RAW_SCORES, SCORE_PREFIX
 
 NUM_IMAGES = 32
 _SECONDS = 600
-_SCRIPT = """
+_SCRIPT = f"""
 import sys, pandas, mlflow.pyfunc
 model = mlflow.pyfunc.load_model(sys.argv[1])
-model.predict(pandas.read_parquet(sys.argv[2])).to_parquet(sys.argv[3])
+model.predict(pandas.read_parquet(sys.argv[2]), params={{{RAW_SCORES!r}: True}}).to_parquet(sys.argv[3])
 """
 
 
@@ -26,7 +26,7 @@ def measure_parity(package: Path, images: list[bytes], expected_NK: np.ndarray, 
     Args:
         package: the model's folder, as MLflow keeps it.
         images: N encoded images.
-        expected_NK: their scores in training.
+        expected_NK: their scores in training, before calibration.
         class_names: K names.
 
     Raises:

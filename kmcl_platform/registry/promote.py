@@ -11,13 +11,15 @@ from kmcl_platform.config.search_file_reader import parse_search_file, read_sear
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.catalog import open_manifest
 from kmcl_platform.registry.candidate import Candidate, measure, read_checkpoint, sealed_metrics
+from kmcl_platform.registry.decisions import fit_rule
 from kmcl_platform.registry.gates import GateResult, check_gates
 from kmcl_platform.registry.model_card import write_card
 from kmcl_platform.registry.models import CHAMPION, RUN_TAG, WEIGHTS_TAG, find_alias, hash_file
 from kmcl_platform.registry.moves import AGAINST_TAG, NO_CHAMPION, move, settle_claim
-from kmcl_platform.registry.predictor import write_model
+from kmcl_platform.registry.predictor import read_predictor, write_model, write_rule
 from kmcl_platform.registry.schema import WEIGHTS
 from kmcl_platform.registry.sealed_split import count_openings
+from kmcl_platform.registry.split_scores import read_or_score_validation
 from kmcl_platform.tracking.database import as_default, connect, locked
 from kmcl_platform.tracking.leaderboard import LeaderboardRow, read_latest_file, read_leaderboard
 from kmcl_platform.tracking.names import NUMBER_TAG
@@ -66,7 +68,7 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
     Args:
         store: where the search is.
         search: its name, which is the model's.
-        file: a search file whose `promotion` holds; none: the one that the search last ran with.
+        file: a search file whose `promotion` and `decision` hold; none: the one that the search last ran with.
         force: a reason to promote it whatever the gates say; it is kept in the history.
 
     Raises:
@@ -77,7 +79,8 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
     """
     board = read_leaderboard(store, search)
     row = board.best()
-    bounds = (read_search_file(file) if file else _latest_file(store, search)).promotion
+    said = read_search_file(file) if file else _latest_file(store, search)
+    bounds = said.promotion
     client = connect(store)
     champion = find_alias(client, search, CHAMPION)
     state, checkpoint = read_checkpoint(store, search, row)
@@ -88,7 +91,10 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         write_model(folder, checkpoint / AVERAGE, state.config, state.class_names)
-        candidate = Candidate(client, board, row, state, manifest, folder)
+        validation = read_or_score_validation(checkpoint, read_predictor(folder), manifest)
+        fitted = fit_rule(validation.scores_NK, validation.targets_NK, said.decision)
+        write_rule(folder, fitted.rule)
+        candidate = Candidate(client, board, row, state, manifest, folder, fitted)
         scores, rival = candidate.score(champion)
         metrics = dict(state.reports[-1].metrics) | sealed_metrics(scores)
         candidate.log_test_metrics(metrics)
@@ -158,6 +164,7 @@ def _register(
                 manifest=candidate.manifest,
                 metrics=metrics,
                 gates=gates,
+                fitted=candidate.fitted,
                 forced=forced,
                 git_commit=git_commit,
             ),

@@ -4,15 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from kmcl_platform.errors import DataError
+from kmcl_platform.registry.model_input import read_images
+from kmcl_platform.registry.prediction_table import to_columns
 from kmcl_platform.registry.predictor import Predictor, read_predictor
-from kmcl_platform.registry.schema import IMAGE_COLUMN, LABELS_COLUMN, SCORE_PREFIX, THRESHOLD, UNCERTAINTY_PREFIX
+from kmcl_platform.registry.schema import RAW_SCORES
 
 
 class KmclPythonModel(PythonModel):
-    """Encoded images in, labels, probabilities and uncertainties out."""
+    """Images in, labels, probabilities, uncertainties and decisions out."""
 
     _predictor: Predictor
 
@@ -25,25 +29,27 @@ class KmclPythonModel(PythonModel):
 
         Args:
             context: MLflow's; unused.
-            model_input: N rows; column `image` holds encoded image bytes.
-            params: unused.
+            model_input: N rows with one of these columns: `image`, encoded bytes; `path`, an image file; `array`,
+                pixels, uint8, height x width x 3 (in JSON nested lists). When served, paths are refused unless the
+                server was started with `KMCL_PATHS_FROM`, and are then counted from that folder and below it alone.
+            params: `raw_scores`: true for scores before calibration.
 
         Returns:
-            N rows; `labels` (the names of all classes with a probability of at least 0.5, joined by `|`, most probable
-            first), a probability in [0, 1] for each class (`score: NAME`) and, if the model's kernels were trained, an
-            uncertainty in [0, 1) for each class (`uncertainty: NAME`).
+            N rows; `labels` (the names of all classes that are predicted, joined by `|`, most probable first), a
+            calibrated probability in [0, 1] for each class (`score: NAME`), if the model's kernels were trained an
+            uncertainty in [0, 1) for each class (`uncertainty: NAME`), and whether it is predicted (`decision: NAME`):
+            its score is above its threshold.
+
+        Raises:
+            MlflowException: the input is none of these, or an image cannot be read; a server answers with status 400.
         """
-        scores_NK, uncertainties_NK = self._predictor.predict(list(model_input[IMAGE_COLUMN]))
-        names = self._predictor.class_names
-        labels = []
-        for scores_K in scores_NK:
-            order = [k for k in scores_K.argsort()[::-1] if scores_K[k] >= THRESHOLD]
-            labels.append("|".join(names[k] for k in order))
-        columns = {f"{SCORE_PREFIX}{name}": scores_NK[:, k].astype(float) for k, name in enumerate(names)}
-        if uncertainties_NK is not None:
-            for k, name in enumerate(names):
-                columns[f"{UNCERTAINTY_PREFIX}{name}"] = uncertainties_NK[:, k].astype(float)
-        return pd.DataFrame({LABELS_COLUMN: labels, **columns})
+        try:
+            scores_NK, uncertainties_NK = self._predictor.predict(read_images(model_input))
+        except DataError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+        raw_scores = bool((params or {}).get(RAW_SCORES, False))
+        names, rule = self._predictor.class_names, self._predictor.rule
+        return pd.DataFrame(to_columns(names, rule, scores_NK, uncertainties_NK, raw_scores=raw_scores))
 
 
 set_model(KmclPythonModel())

@@ -7,21 +7,18 @@ from there, and the split stays shut.
 import json
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.registry.predictor import Predictor
+from kmcl_platform.registry.split_scores import score_images
 from kmcl_platform.tracking.database import find_runs
 from kmcl_platform.tracking.names import SEARCH_TAG
-from kmcl_platform.training.build import build_dataset
-from kmcl_platform.training.evaluate import score_split
-from kmcl_platform.training.workers import join_workers
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,17 +29,9 @@ _FOLDER = "promotion"
 _DIGEST = 12
 
 
-@dataclass(frozen=True)
-class SealedScores:
-    """A model's scores on the test split, in its order: probabilities, and targets of 1, 0, or -1 for unknown."""
-
-    scores_NK: np.ndarray
-    targets_NK: np.ndarray
-
-
 def read_or_open(
     client: "MlflowClient", parent_id: str, run_id: str, number: str, predictor: Predictor, manifest: Manifest
-) -> SealedScores:
+) -> SplitScores:
     """A model's scores on the test split: those that were kept, or by opening it.
 
     Args:
@@ -67,19 +56,11 @@ def read_or_open(
     with tempfile.TemporaryDirectory() as scratch:
         if f"{_FOLDER}/{name}" in {file.path for file in client.list_artifacts(run_id, _FOLDER)}:
             tensors = load_file(client.download_artifacts(run_id, f"{_FOLDER}/{name}", scratch))
-            return SealedScores(tensors["scores_NK"], tensors["targets_NK"])
+            return SplitScores(tensors["scores_NK"], tensors["targets_NK"])
         # Counted before it is looked at: a process that is killed in between has looked.
         opening = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "trial": number, "data": digest}
         client.set_tag(parent_id, f"{OPENING_TAG}.{digest}.{number}", json.dumps(opening))
-        workers = join_workers()
-        scores_NK, targets_NK = score_split(
-            predictor.model.to(workers.device),
-            build_dataset(predictor.config, manifest, "test"),
-            batch_size=predictor.config.data.batch_size,
-            workers=workers,
-            processes=predictor.config.data.loader_processes,
-        )
-        found = SealedScores(scores_NK.numpy(), targets_NK.numpy())
+        found = score_images(predictor, manifest, "test")
         path = Path(scratch) / name
         save_file({"scores_NK": found.scores_NK, "targets_NK": found.targets_NK}, path)
         client.log_artifact(run_id, str(path), _FOLDER)

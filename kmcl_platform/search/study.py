@@ -272,7 +272,7 @@ def _check_same_definition(study: optuna.Study, file: SearchFile) -> None:
 
 def _definition(file: SearchFile) -> dict[str, str]:
     """Everything that decides what trials compute and how they are chosen, under dotted paths."""
-    no_part = {"budget", "verdict", "promotion"}
+    no_part = {"budget", "verdict", "promotion", "decision"}
     dump = file.model_dump(exclude={"resources": {"max_concurrent_trials"}} | dict.fromkeys(no_part, True))
     definition: dict[str, str] = {}
 

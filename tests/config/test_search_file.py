@@ -1,5 +1,6 @@
 """SearchFile: what is refused, in which words, and that a value keeps its name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,17 @@ def test_what_is_no_mapping_is_refused(content: bytes) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: no such file"):
         read_search_file(tmp_path / "none.yaml")
+
+
+def test_the_decision_is_no_part_of_what_a_search_is() -> None:
+    from kmcl_platform.search.study import _definition
+
+    plain = parse_search_file(GOOD.encode(), "f.yaml")
+    changed = parse_search_file((GOOD + "decision: {objective: precision, floor: 0.95}\n").encode(), "f.yaml")
+    assert (changed.decision.objective, changed.decision.floor) == ("precision", 0.95)
+    assert _definition(plain) == _definition(changed)
+    assert not any(path.startswith("decision") for path in _definition(plain))
+    with pytest.raises(ConfigError, match=re.escape("f.yaml: decision.floor: got 0; valid: greater than 0")):
+        parse(GOOD + "decision: {floor: 0}\n")
+    with pytest.raises(ConfigError, match="f.yaml: decision.objectiv: unknown name; valid: calibration, floor, min_"):
+        parse(GOOD + "decision: {objectiv: f1}\n")

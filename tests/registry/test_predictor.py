@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
 from kmcl_platform.cli import main
@@ -15,10 +17,19 @@ from kmcl_platform.data.decode import decode_pixels
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.manifest_file import read_manifest
 from kmcl_platform.data.transforms import EvalTransform
+from kmcl_platform.errors import RegistryError
 from kmcl_platform.method.uncertainty import label_uncertainty
+from kmcl_platform.registry.decision_rule import DecisionRule
 from kmcl_platform.registry.models import download_package, find_version
 from kmcl_platform.registry.package import log_model
-from kmcl_platform.registry.predictor import DESCRIPTION, Predictor, has_uncertainties, read_predictor, write_model
+from kmcl_platform.registry.predictor import (
+    DESCRIPTION,
+    Predictor,
+    has_uncertainties,
+    read_predictor,
+    write_model,
+    write_rule,
+)
 from kmcl_platform.tracking.database import artifact_location, as_default, connect
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
@@ -67,6 +78,30 @@ def test_a_model_is_read_without_hub_and_file_of_its_pretrained_weights(tmp_path
     document = json.loads((folder / DESCRIPTION).read_text()) | {"config": config.model_dump()}
     (folder / DESCRIPTION).write_text(json.dumps(document))
     assert read_predictor(folder, torch.device("cpu")).config == config
+
+
+def test_a_model_of_before_there_were_rules_decides_at_one_half(tmp_path: Path) -> None:
+    folder = write(tmp_path, "kmcl")
+    document = json.loads((folder / DESCRIPTION).read_text())
+    assert document["decision"]["thresholds"] == [0.5] * 10
+    del document["decision"]
+    (folder / DESCRIPTION).write_text(json.dumps(document))
+    rule = read_predictor(folder, torch.device("cpu")).rule
+    assert (rule.temperature, rule.thresholds) == (1.0, (0.5,) * 10)
+    scores_NK = np.array([[0.5, 0.500001]])
+    assert rule.calibrate(scores_NK).tolist() == scores_NK.tolist()
+    assert (scores_NK > np.array(rule.thresholds)[:2]).tolist() == [[False, True]]
+
+
+def test_a_rule_that_is_written_later_is_read(tmp_path: Path) -> None:
+    folder = write(tmp_path, "kmcl")
+    rule = DecisionRule(1.5, (0.25,) * 10, "recall", 0.9)
+    write_rule(folder, rule)
+    found = read_predictor(folder, torch.device("cpu"))
+    assert (found.rule, found.class_names) == (rule, tuple(CLASSES))
+    write_rule(folder, DecisionRule(1.5, (0.25,) * 9))
+    with pytest.raises(RegistryError, match="not a model of this platform: decision.thresholds: got 9; valid: 10"):
+        read_predictor(folder, torch.device("cpu"))
 
 
 def test_a_prediction_is_what_the_network_and_its_kernels_say(manifest: Manifest, tmp_path: Path) -> None:
@@ -138,6 +173,7 @@ def test_the_signature_names_the_columns_that_the_model_gives(
     model = mlflow.pyfunc.load_model(str(package))
     table = model.predict({"image": [registered.image.read_bytes()]})
     prefixes = ("score: ", "uncertainty: ") if objective == "kmcl" else ("score: ",)
+    prefixes += ("decision: ",)
     assert list(table.columns) == ["labels", *(f"{prefix}{name}" for prefix in prefixes for name in CLASSES)]
     assert model.metadata.signature.outputs.input_names() == list(table.columns)
 
@@ -149,13 +185,41 @@ def test_the_command_gives_each_sure_label_its_uncertainty(registered: Registere
     assert list(scores) == list(uncertainties)
     assert sorted(scores) == CLASSES
     assert all(0 <= value < 1 for value in uncertainties.values())
-    sure = [f"{k} {p:.2f} (uncertainty {uncertainties[k]:.2f})" for k, p in scores.items() if p >= 0.5]
-    unsure = [f"{k} {p:.2f}" for k, p in scores.items() if p < 0.5]
+    assert answer["labels"] == [k for k, p in scores.items() if p > 0.5]
+    sure = [f"{k} {p:.2f} (uncertainty {uncertainties[k]:.2f})" for k, p in scores.items() if p > 0.5]
+    unsure = [f"{k} {p:.2f}" for k, p in scores.items() if p <= 0.5]
     assert sure
     assert registered.predict("kmcl") == f"image.png: {', '.join(sure)}   (next: {', '.join(unsure[:3])})\n"
 
 
 @pytest.mark.slow
 def test_the_command_gives_scores_alone_where_kernels_are_untrained(registered: Registered) -> None:
-    assert list(json.loads(registered.predict("bce", "--json"))) == ["image", "scores"]
+    assert list(json.loads(registered.predict("bce", "--json"))) == ["image", "labels", "scores"]
     assert "uncertainty" not in registered.predict("bce")
+
+
+@pytest.mark.slow
+def test_batch_prediction_and_export_from_the_registry(
+    registered: Registered, manifest: Manifest, small_manifest: Path, tmp_path: Path
+) -> None:
+    out, onnx = tmp_path / "out.parquet", tmp_path / "model.onnx"
+    place = ["--store", str(registered.store.root)]
+
+    def kmcl(*words: str) -> Result:
+        return CliRunner().invoke(main, [*words, *place], catch_exceptions=False)
+
+    answer = kmcl("predict", "models:/kmcl/1", "--manifest", str(small_manifest), "--out", str(out))
+    assert answer.output == f"predicted: 64 images with models:/kmcl/1\nwritten: {out}\n"
+    table = pd.read_parquet(out)
+    assert len(table) == 64
+    assert json.loads(registered.predict("kmcl", "--json"))["scores"]["3"] == pytest.approx(
+        table["score: 3"][0], abs=1e-5
+    )
+    again = kmcl("predict", "models:/kmcl/1", "--folder", str(registered.image.parent), "--out", str(out))
+    assert (again.exit_code, again.stderr) == (2, f"kmcl: {out}: exists; valid: a new file, or --overwrite\n")
+    kmcl("predict", "models:/kmcl/1", "--folder", str(registered.image.parent), "--out", str(out), "--overwrite")
+    assert pd.read_parquet(out)["image"].tolist() == [str(registered.image)]
+    exported = kmcl("export", "models:/kmcl/1", str(onnx))
+    assert exported.output.startswith(f"written: {onnx}, ")
+    assert "scores differ from torch's by " in exported.output
+    assert onnx.exists()

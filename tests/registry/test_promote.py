@@ -11,12 +11,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from kmcl_platform.cli import main
+from kmcl_platform.config.decision import Decision
 from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.data.digits import build_digits
 from kmcl_platform.data.manifest_file import read_manifest, write_manifest
+from kmcl_platform.registry.decisions import fit_rule
+from kmcl_platform.registry.predictor import read_predictor
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
 from kmcl_platform.training.fit import fit
@@ -84,7 +87,7 @@ def story(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
         logged = len(connect(store).search_logged_models([runs.experiment_id]))
         with pytest.MonkeyPatch.context() as patch:
             # What was scored once is not scored again.
-            patch.setattr("kmcl_platform.registry.sealed_split.score_split", None)
+            patch.setattr("kmcl_platform.registry.sealed_split.score_images", None)
             refused_again = promote(store)
             forced = promote(store, "--force", "the others are worse on our own images")
         back = kmcl(store, "rollback", "small", "--reason", "it was not")
@@ -212,6 +215,25 @@ def test_a_version_says_where_it_comes_from(story: Story, manifest: Path) -> Non
     assert gates["mAP against the champion"]["passed"] is True
     assert "| mAP | " in version.description
     assert "**Classes** (10): 0, 1, 2" in version.description
+
+
+def test_a_version_decides_by_what_validation_said(story: Story, manifest: Path) -> None:
+    (description,) = story.store.artifacts.rglob(f"{champion_model(story)}/artifacts/artifacts/model/model.json")
+    rule = json.loads(description.read_text())["decision"]
+    data = read_manifest(manifest)
+    predictor = read_predictor(description.parent, torch.device("cpu"))
+    scores_NK = predictor.predict(data.split("val")["bytes"].to_pylist()).scores_NK
+    expected = fit_rule(scores_NK, data.targets("val"), Decision()).rule
+    assert rule["temperature"] == pytest.approx(expected.temperature, rel=1e-3)
+    assert rule["temperature"] != 1
+    assert rule["thresholds"] == pytest.approx(expected.thresholds, abs=1e-4)
+    assert (rule["objective"], rule["floor"]) == ("f1", None)
+    assert rule["shift"] == pytest.approx(expected.shift, rel=1e-3)
+    card = connect(story.store).get_model_version("small", "2").description
+    assert (
+        f"temperature {rule['temperature']:.3g}, shift {rule['shift']:.3g}; expected calibration error on validation 0."
+        in card
+    )
 
 
 def test_bounds_come_from_the_file_that_is_given(story: Story, manifest: Path, tmp_path: Path) -> None:

@@ -1,0 +1,208 @@
+"""Prediction over a folder or a manifest, into a Parquet file.
+
+Legend of shapes: N images, B batch, K classes.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kmcl_platform.config.store import NO_ROOM, no_room
+from kmcl_platform.data.dataset import ShardedSequence, UnreadableImage, build_loader
+from kmcl_platform.data.manifest import Manifest, build_manifest
+from kmcl_platform.errors import DataError
+from kmcl_platform.registry.predict import RegisteredModel
+from kmcl_platform.registry.prediction_table import to_columns
+from kmcl_platform.registry.predictor import BATCH_SIZE
+from kmcl_platform.registry.schema import IMAGE_COLUMN, TARGET_PREFIX
+from kmcl_platform.training.build import build_dataset
+
+Progress = Callable[[str, int, int], None]
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""Names of image files in a folder end in one of these, in capitals or not."""
+ROW_GROUP = 4096
+"""Rows, or a few more, that are kept in memory and written together: a Parquet file of small groups is slow to read."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a batch prediction is asked for.
+
+    Attributes:
+        manifest: holds the images.
+        split: the split of it that is meant.
+        names: what each image is called in the answer, in the split's order.
+        has_targets: whether the manifest is the user's own, whose truth is written beside the predictions.
+    """
+
+    manifest: Manifest
+    split: str
+    names: Sequence[str]
+    has_targets: bool
+
+
+def images_of_paths(paths: Sequence[Path], class_names: Sequence[str]) -> Images:
+    """Image files, for a batch prediction."""
+    names = [str(path) for path in paths]
+    manifest = build_manifest(
+        name="images",
+        version="",
+        class_names=class_names,
+        splits=["test"] * len(names),
+        images=names,
+        targets=np.full((len(names), len(class_names)), -1),
+    )
+    return Images(manifest, "test", names, has_targets=False)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The image files of a folder and the folders in it, by their names, sorted; hidden ones are passed over.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; valid: a folder with images")
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
+    if not paths:
+        raise DataError(f"{folder}: got no images; valid: files that end in {', '.join(SUFFIXES)}")
+    return sorted(paths)
+
+
+def images_of_manifest(manifest: Manifest, split: str, class_names: Sequence[str]) -> Images:
+    """One split of a manifest, for a batch prediction.
+
+    Raises:
+        DataError: the split is unknown or has no images, or the manifest's classes are not the model's.
+    """
+    missing = [name for name in class_names if name not in manifest.class_names]
+    unknown = [name for name in manifest.class_names if name not in class_names]
+    if missing or unknown:
+        differences = [f"lacks {_listed(missing)}"] * bool(missing) + [f"also has {_listed(unknown)}"] * bool(unknown)
+        raise DataError(
+            f"manifest {manifest.name!r}: classes: {' and '.join(differences)}; valid: the model's {len(class_names)} "
+            "classes, in any order"
+        )
+    rows = manifest.split(split)
+    if not rows.num_rows:
+        raise DataError(f"manifest {manifest.name!r}: split {split!r} has no images; valid: one that has")
+    # An image that lies in the manifest itself has no name but its place.
+    embedded = "bytes" in rows.column_names
+    names = [f"{split}#{row}" for row in range(rows.num_rows)] if embedded else rows["image"].to_pylist()
+    return Images(manifest, split, names, has_targets=True)
+
+
+def predict_to_parquet(model: RegisteredModel, images: Images, out: Path, progress: Progress) -> int:
+    """Score images in batches, into a file that is there whole or not at all; memory does not grow with their number.
+
+    Args:
+        model: whose classes the images' manifest has.
+        images: N of them.
+        out: the file; replaced where it exists. Columns: `image`, then as `registry.schema`.
+        progress: hears how many images are done.
+
+    Returns:
+        N.
+
+    Raises:
+        DataError: an image cannot be read, or the file cannot be written.
+        StoreError: the disk is full.
+    """
+    if not out.parent.is_dir():
+        raise DataError(f"{out}: no such folder; valid: a file in a folder that exists")
+    draft = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    total, done = len(images.names), 0
+    try:
+        with _Groups(draft) as groups:
+            for table in _tables(model, images):
+                groups.add(table)
+                done += table.num_rows
+                progress("images", done, total)
+        draft.replace(out)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise no_room(out.parent) from None
+        raise DataError(f"{out}: cannot be written: {error.strerror}; valid: a folder that can be") from None
+    except UnreadableImage as error:
+        if images.has_targets:
+            raise
+        # The manifest of plain files is ours: what the user knows is the file.
+        raise DataError(str(error).partition(", image ")[2]) from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return done
+
+
+class _Groups:
+    """A Parquet file that tables are added to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+        self._held: list[pa.Table] = []
+
+    def __enter__(self) -> "_Groups":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._write()
+        if self._writer is not None:
+            self._writer.close()
+
+    def add(self, table: pa.Table) -> None:
+        self._held.append(table)
+        if sum(part.num_rows for part in self._held) >= ROW_GROUP:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._held:
+            return
+        table = pa.concat_tables(self._held)
+        self._held = []
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema)
+        self._writer.write_table(table, row_group_size=table.num_rows)
+
+
+def _tables(model: RegisteredModel, images: Images) -> Iterator[pa.Table]:
+    """The predictions of one batch after another."""
+    predictor = model.predictor
+    dataset = build_dataset(predictor.config, images.manifest, images.split)
+    loader = build_loader(
+        dataset,
+        ShardedSequence(len(dataset), rank=0, world_size=1),
+        batch_size=BATCH_SIZE,
+        drop_last=False,
+        processes=min(predictor.config.data.loader_processes, os.cpu_count() or 1),
+        pin_memory=False,
+    )
+    order = [images.manifest.class_names.index(name) for name in predictor.class_names]
+    start = 0
+    for images_B3HW, targets_BK in loader:
+        scores_NK, uncertainties_NK = predictor.predict_pixels(images_B3HW)
+        columns: dict[str, Any] = {IMAGE_COLUMN: list(images.names[start : start + len(scores_NK)])}
+        columns |= to_columns(predictor.class_names, predictor.rule, scores_NK, uncertainties_NK)
+        if images.has_targets:
+            for name, k in zip(predictor.class_names, order, strict=True):
+                columns[f"{TARGET_PREFIX}{name}"] = targets_BK[:, k].numpy()
+        start += len(scores_NK)
+        yield pa.table(columns).replace_schema_metadata({"kmcl.model": model.uri})
+
+
+def _listed(names: Sequence[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(map(repr, names[:shown])) + more

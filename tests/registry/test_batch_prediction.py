@@ -1,0 +1,210 @@
+"""Prediction over folders and manifests: the same numbers as image by image, whole files, and mistakes in one line."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from safetensors.torch import save_file
+
+from kmcl_platform.cli import main
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.manifest_file import read_manifest
+from kmcl_platform.data.pack import pack
+from kmcl_platform.data.storage import parse_location
+from kmcl_platform.errors import DataError
+from kmcl_platform.registry import batch_prediction
+from kmcl_platform.registry.batch_prediction import (
+    find_images,
+    images_of_manifest,
+    images_of_paths,
+    predict_to_parquet,
+)
+from kmcl_platform.registry.decision_rule import DecisionRule
+from kmcl_platform.registry.predict import RegisteredModel
+from kmcl_platform.registry.predictor import read_predictor, write_model
+from kmcl_platform.training.build import build_model
+from kmcl_platform.training.random_state import seed_everything
+
+CLASSES = [str(digit) for digit in range(10)]
+RULE = DecisionRule(1.5, tuple(np.linspace(0.4, 0.6, 10).tolist()), "f1")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> RegisteredModel:
+    """Random weights: scores are near one half, some labels are predicted and some are not."""
+    folder = tmp_path_factory.mktemp("model")
+    config = TrialConfig().with_values({"data.image_size": 32, "model.backbone": "test_byobnet"})
+    seed_everything(0)
+    save_file(build_model(config.model, 10).state_dict(), folder / "weights.safetensors")
+    write_model(folder / "model", folder / "weights.safetensors", config, CLASSES, RULE)
+    return RegisteredModel("models:/m/7", read_predictor(folder / "model", torch.device("cpu")))
+
+
+@pytest.fixture(scope="module")
+def manifest(small_manifest: Path) -> Manifest:
+    return read_manifest(small_manifest)
+
+
+def check(table: pd.DataFrame, model: RegisteredModel, encoded: list[bytes]) -> None:
+    """Every number is that of the image by itself."""
+    scores_NK, uncertainties_NK = model.predictor.predict(encoded)
+    assert uncertainties_NK is not None
+    calibrated_NK = RULE.calibrate(scores_NK)
+    decided_NK = calibrated_NK > np.array(RULE.thresholds)
+    assert decided_NK.any() and not decided_NK.all()
+    for k, name in enumerate(CLASSES):
+        assert table[f"score: {name}"].to_numpy() == pytest.approx(calibrated_NK[:, k], abs=1e-5)
+        assert table[f"uncertainty: {name}"].to_numpy() == pytest.approx(uncertainties_NK[:, k], abs=1e-5)
+        assert (table[f"decision: {name}"].to_numpy() == decided_NK[:, k]).all()
+    assert [set(labels.split("|")) - {""} for labels in table["labels"]] == [
+        {CLASSES[k] for k in np.flatnonzero(decided_K)} for decided_K in decided_NK
+    ]
+
+
+@pytest.mark.parametrize("form", ["embedded", "packed"])
+def test_a_manifest_with_its_truth(
+    form: str, model: RegisteredModel, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if form == "packed":
+        manifest = pack(manifest, parse_location(tmp_path / "packed"), group_images=16, progress=lambda *_: None)
+    monkeypatch.setattr(batch_prediction, "ROW_GROUP", 50)
+    heard: list[tuple[str, int, int]] = []
+    out = tmp_path / "out.parquet"
+    asked = images_of_manifest(manifest, "val", CLASSES)
+    assert predict_to_parquet(model, asked, out, lambda *said: heard.append(said)) == 97
+    assert heard == [("images", 64, 97), ("images", 97, 97)]
+    table = pd.read_parquet(out)
+    check(table, model, [manifest.encoded_image("val", row) for row in range(97)])
+    expected = ["val#0", "val#96"] if form == "embedded" else manifest.split("val")["image"].to_pylist()[::96]
+    assert table["image"].tolist()[::96] == expected
+    assert (table[[f"target: {name}" for name in CLASSES]].to_numpy() == manifest.targets("val")).all()
+    kept = pq.ParquetFile(out)
+    assert kept.num_row_groups == 2
+    assert kept.schema_arrow.metadata[b"kmcl.model"] == b"models:/m/7"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["out.parquet", *["packed"] * (form == "packed")])
+
+
+def test_classes_in_another_order_are_put_into_the_models(
+    model: RegisteredModel, manifest: Manifest, tmp_path: Path
+) -> None:
+    turned = Manifest(
+        name="turned",
+        version="1",
+        class_names=manifest.class_names[::-1],
+        table=manifest.table.set_column(
+            manifest.table.column_names.index("targets"),
+            "targets",
+            [[row[::-1] for row in manifest.table["targets"].to_pylist()]],
+        ),
+        content_hash="",
+        root=None,
+    )
+    asked = images_of_manifest(turned, "test", CLASSES)
+    predict_to_parquet(model, asked, tmp_path / "out.parquet", lambda *_: None)
+    table = pd.read_parquet(tmp_path / "out.parquet")
+    assert (table[[f"target: {name}" for name in CLASSES]].to_numpy() == manifest.targets("test")).all()
+
+
+def write_images(folder: Path, manifest: Manifest) -> list[bytes]:
+    encoded = [manifest.encoded_image("test", row) for row in range(3)]
+    (folder / "deeper").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    for name, data in zip(["a.png", "deeper/b.PNG", "c.jpeg"], encoded, strict=True):
+        (folder / name).write_bytes(data)
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden" / "d.png").write_bytes(encoded[0])
+    return [encoded[0], encoded[2], encoded[1]]
+
+
+def test_a_folder(model: RegisteredModel, manifest: Manifest, tmp_path: Path) -> None:
+    encoded = write_images(tmp_path / "images", manifest)
+    paths = find_images(tmp_path / "images")
+    assert [path.relative_to(tmp_path / "images").as_posix() for path in paths] == ["a.png", "c.jpeg", "deeper/b.PNG"]
+    predict_to_parquet(model, images_of_paths(paths, CLASSES), tmp_path / "out.parquet", lambda *_: None)
+    table = pd.read_parquet(tmp_path / "out.parquet")
+    assert table["image"].tolist() == [str(path) for path in paths]
+    assert not any(name.startswith("target: ") for name in table.columns)
+    check(table, model, encoded)
+
+
+def test_an_unreadable_image_is_named_and_nothing_is_left(
+    model: RegisteredModel, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Image by image, so that some are written before the broken one is met.
+    monkeypatch.setattr(batch_prediction, "BATCH_SIZE", 1)
+    monkeypatch.setattr(batch_prediction, "ROW_GROUP", 1)
+    write_images(tmp_path / "images", manifest)
+    broken = tmp_path / "images" / "b.png"
+    broken.write_bytes(b"no image")
+    out = tmp_path / "out.parquet"
+    out.write_bytes(b"what was there before")
+    with pytest.raises(DataError) as caught:
+        asked = images_of_paths(find_images(tmp_path / "images"), CLASSES)
+        predict_to_parquet(model, asked, out, lambda *_: None)
+    assert str(caught.value).startswith(f"{broken}: cannot be read (UnidentifiedImageError")
+    assert out.read_bytes() == b"what was there before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out.parquet"]
+
+
+def test_another_data_set_is_told_which_classes_differ(manifest: Manifest) -> None:
+    with pytest.raises(DataError) as caught:
+        images_of_manifest(manifest, "test", [*CLASSES[1:], "cat"])
+    assert str(caught.value) == (
+        "manifest 'digits': classes: lacks 'cat' and also has '0'; valid: the model's 10 classes, in any order"
+    )
+    with pytest.raises(DataError, match="also has '2', '3', '4', '5', '6' and 3 more; valid: the model's 2 classes"):
+        images_of_manifest(manifest, "test", ["0", "1"])
+    with pytest.raises(DataError, match="split: got 'dev'; valid: train, val, test"):
+        images_of_manifest(manifest, "dev", CLASSES)
+
+
+def predict(*words: object) -> Result:
+    return CliRunner().invoke(main, ["predict", "models:/m/1", *map(str, words)])
+
+
+@dataclass(frozen=True)
+class Mistake:
+    words: tuple[str, ...]
+    message: str
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        Mistake((), "images: got none; valid: exactly one of IMAGES, --folder, --manifest"),
+        Mistake(("a.png", "--folder", "b"), "images: got IMAGES and --folder; valid: exactly one of IMAGES"),
+        Mistake(("--folder", "b"), "--out: missing; valid: a Parquet file for the predictions of --folder"),
+        Mistake(("--folder", "b", "--split", "val", "--out", "o.parquet"), "--split: got 'val'; valid: none without"),
+        Mistake(("--folder", "b", "--out", "o.csv"), "o.csv: got a name that ends in '.csv'; valid: the path of a table"),
+        Mistake(("--folder", "b", "--out", "there.parquet"), "there.parquet: exists; valid: a new file, or --overwrite"),
+        Mistake(("--folder", "b", "--out", "o.parquet"), "b: no such folder; valid: a folder with images"),
+        Mistake(("--folder", "empty", "--out", "o.parquet"), "empty: got no images; valid: files that end in .bmp, "),
+        Mistake(("a.png", "--json", "--out", "o.parquet"), "--json: got --out too; valid: one of the two"),
+        Mistake(("--manifest", "gone.parquet", "--out", "o.parquet"), "gone.parquet"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(mistake: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.parquet").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    answer = predict(*mistake.words)
+    assert answer.exit_code == 2
+    assert mistake.message in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "there.parquet"]
+
+
+def test_a_folder_that_is_not_there_is_found_out_before_anything_is_scored(
+    model: RegisteredModel, manifest: Manifest, tmp_path: Path
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    asked = images_of_paths([tmp_path / "a.png"], CLASSES)
+    with pytest.raises(DataError, match="no such folder; valid: a file in a folder that exists"):
+        predict_to_parquet(model, asked, tmp_path / "gone" / "out.parquet", lambda *_: None)
