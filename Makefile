@@ -12,7 +12,7 @@ help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
 	@echo "make test    set up, then run every test but those of the next targets"
 	@echo "make check   ruff, mypy, import contracts and the fast tests (before each commit)"
-	@echo "make long    the tests that take longest: installed environments, PostgreSQL, nodes that come later, refused plans, two searches at once"
+	@echo "make long    the tests that take longest: installed environments, PostgreSQL, growing clusters, arms, packed data, two searches or promotions at once"
 	@echo "make browser look at what MLflow shows of a search, in headless Chromium (Debian's package chromium)"
 	@echo "make screenshots  make the README's pictures anew, from the store of make demo"
 	@echo "make chaos   kill what a search runs on, in many ways, and see that nothing is lost"

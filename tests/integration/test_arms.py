@@ -11,7 +11,7 @@ import pytest
 from kmcl_platform.config.store import open_store
 from kmcl_platform.tracking.leaderboard import LeaderboardRow, read_leaderboard
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ARMS = """
 name: race

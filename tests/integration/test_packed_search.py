@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import write_small_search
 from tests.data.s3_server import serve_s3
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def kmcl(*words: str | Path) -> str:
