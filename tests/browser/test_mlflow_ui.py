@@ -21,7 +21,8 @@ def runs(store: Path) -> dict[str, list[Run]]:
     (experiment,) = [e for e in client.search_experiments() if "kmcl.search" in e.tags][:1]
     found = client.search_runs([experiment.experiment_id])
     trials = [run for run in found if run.data.tags["kmcl.role"] == "trial"]
-    trials.sort(key=lambda run: -run.data.metrics.get("objective", -1.0))
+    # Trials that were stopped early have an objective too, but no pictures.
+    trials.sort(key=lambda r: (r.data.tags["kmcl.outcome"] != "completed", -r.data.metrics.get("objective", -1.0)))
     return {"search": [run for run in found if run.data.tags["kmcl.role"] == "search"], "trial": trials}
 
 
@@ -61,11 +62,12 @@ def test_a_trials_pictures_are_seen(looker: Looker, ui: Ui, runs: dict[str, list
     best = runs["trial"][0]
     run = f"{ui.base}/#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
     looker.page.goto(f"{run}/artifacts/evidence/{name}.png?{QUERY}")
-    picture = looker.page.locator("img[src^='blob:'], img[src*='artifact']").first
+    picture = looker.page.locator("img[src^='blob:']").first
     expect(picture).to_be_visible()
     # Drawn, rather than a sign that it could not be loaded.
     looker.page.wait_for_function("image => image.naturalWidth > 300", arg=picture.element_handle())
-    looker.picture(f"mlflow_{name}", "img[src^='blob:'], img[src*='artifact']")
+    if name in ("average_precision", "mistakes"):
+        looker.picture(f"mlflow_{name}", "img[src^='blob:']")
     assert not looker.errors
 
 
