@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from kmcl_platform.config.epoch_report import EpochReport
+from kmcl_platform.config.epoch_report import GRADIENT_SHARES, EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest_file import read_manifest
 from kmcl_platform.training.batch_norm import synchronise_batch_norm
@@ -71,6 +71,8 @@ def test_two_workers_train_as_one(small_manifest: Path, tmp_path: Path) -> None:
     for term in ("train/loss", "train/asymmetric", "train/reconstruction", "train/contrastive"):
         # Rounding grows from step to step; without synchronised batch normalisation the two part by far more.
         assert together[0][term] == pytest.approx(alone[0][term], rel=2e-3), term
+    for share in GRADIENT_SHARES:
+        assert together[0][share] == pytest.approx(alone[0][share], rel=2e-2), share
     assert apart[0]["train/loss"] != pytest.approx(alone[0]["train/loss"], rel=2e-3)
 
 
