@@ -169,6 +169,8 @@ def load_mlflow() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow  # noqa: F401
 
+    # It says of every model that it is checked against its own example.
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     # It says every step of making a database, and prints with their traceback the errors that it raises anyway.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 

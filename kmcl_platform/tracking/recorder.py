@@ -4,6 +4,7 @@ A write is on the disk when its method returns (tracking/outbox.py) and in MLflo
 pictures are drawn by a process of their own (tracking/evidence).
 """
 
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,12 +39,13 @@ class Recorder:
         """
         self.runs = runs
         self._file = file
+        self._say = say
         self._spool = Spool(store, file.name)
         self._outbox = Outbox(store, file.name)
         self._writer = Writer(store, self._outbox, runs, say)
         self._artist = Artist(store, file.name, file.base.data.source, done=self._take_drawing, failed=say)
         self._undrawn: list[Kept] = []
-        """Complete trials that wait for the baseline, which they are drawn against."""
+        """Trials that wait for the baseline, which they are drawn against."""
         self._last_progress = 0.0
         for kept in self._spool.waiting():
             self._draw(kept)
@@ -114,7 +116,12 @@ class Recorder:
             self._undrawn.append(kept)
 
     def _take_drawing(self, kept: Kept) -> None:
-        self._outbox.add("evidence", {"number": kept.number, "folder": str(kept.folder)})
+        try:
+            self._outbox.add("evidence", {"number": kept.number, "folder": str(kept.folder)})
+        except sqlite3.Error as error:
+            # In the artist's thread nobody would hear it. The scores stay, so that the next start draws them again.
+            self._say(f"pictures of trial {kept.number} are not kept: {error}")
+            return
         kept.drop()
         self._writer.notify()
 

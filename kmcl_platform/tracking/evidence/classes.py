@@ -13,7 +13,7 @@ from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.tracking.tables import to_mlflow_table
 
 THRESHOLD = 0.5
-"""As of method/metrics.py: a label is predicted above it."""
+"""A label is predicted above it, as in method/metrics.py, which would bring torch into the process that draws."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from kmcl_platform.data.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores
+from kmcl_platform.errors import DataError
 
 MAX_MISTAKES = 16
 _COLUMNS = 4
@@ -62,8 +63,12 @@ def draw_mistakes(manifest: Manifest, mistakes: list[Mistake], title: str) -> Fi
     for axes in grid:
         axes.set_axis_off()
     for axes, mistake in zip(grid, mistakes, strict=False):
-        picture = read_thumbnail(manifest, mistake.row)
-        if picture is not None:
+        try:
+            picture = read_thumbnail(manifest, mistake.row)
+        except (DataError, OSError) as error:
+            # Perhaps an object store that is away for a moment: the other pictures are worth having.
+            axes.text(0.5, 0.5, type(error).__name__, ha="center", transform=axes.transAxes)
+        else:
             axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
         name = manifest.class_names[mistake.class_index]
         said = "labelled" if mistake.positive else "not labelled"
@@ -73,16 +78,12 @@ def draw_mistakes(manifest: Manifest, mistakes: list[Mistake], title: str) -> Fi
     return figure
 
 
-def read_thumbnail(manifest: Manifest, row: int) -> np.ndarray | None:
-    """An image of the validation split, at most 224 pixels wide and high; none where it cannot be read.
+def read_thumbnail(manifest: Manifest, row: int) -> np.ndarray:
+    """An image of the validation split, at most 224 pixels wide and high: pixels_HW3, or pixels_HW of a grey one.
 
-    What cannot be read here was skipped in training, or the search would have ended.
+    Raises:
+        DataError, OSError: it cannot be read.
     """
-    from kmcl_platform.errors import DataError
-
-    try:
-        image = Image.open(io.BytesIO(manifest.encoded_image("val", row)))
-        image.thumbnail((_SIDE, _SIDE))
-        return np.asarray(image if image.mode == "L" else image.convert("RGB"))
-    except (DataError, OSError):
-        return None
+    image = Image.open(io.BytesIO(manifest.encoded_image("val", row)))
+    image.thumbnail((_SIDE, _SIDE))
+    return np.asarray(image if image.mode == "L" else image.convert("RGB"))

@@ -1,13 +1,20 @@
 """Classes and mistakes of a trial's scores."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score, precision_score, recall_score
 
 from kmcl_platform.data.digits import build_digits
+from kmcl_platform.data.manifest import build_manifest
 from kmcl_platform.data.scores_file import SplitScores
+from kmcl_platform.method import metrics
+from kmcl_platform.method.metrics import average_precision_per_class
+from kmcl_platform.registry.decision_rule import DEFAULT_THRESHOLD
+from kmcl_platform.tracking.evidence import classes
 from kmcl_platform.tracking.evidence.classes import class_table, measure_classes
 from kmcl_platform.tracking.evidence.figures import draw_classes, draw_cooccurrence, draw_precision_recall
 from kmcl_platform.tracking.evidence.mistakes import Mistake, draw_mistakes, find_mistakes
@@ -25,12 +32,13 @@ def random_scores(seed: int, num_images: int = 60, num_classes: int = 4) -> Spli
 def test_a_class_is_measured_where_it_is_known() -> None:
     own, baseline = random_scores(0), SplitScores(random_scores(1).scores_NK, random_scores(0).targets_NK)
     results = measure_classes(own, baseline)
+    platform_precisions = average_precision_per_class(torch.from_numpy(own.scores_NK), torch.from_numpy(own.targets_NK))
     for k in range(3):
         known = own.targets_NK[:, k] >= 0
         true, scores = own.targets_NK[known, k], own.scores_NK[known, k]
         one = results[k]
         assert (one.positives, one.known) == (int(true.sum()), int(known.sum()))
-        assert one.average_precision == pytest.approx(average_precision_score(true, scores))
+        assert one.average_precision == pytest.approx(platform_precisions[k].item())
         assert one.baseline == pytest.approx(average_precision_score(true, baseline.scores_NK[known, k]))
         assert one.precision == pytest.approx(precision_score(true, scores > 0.5))
         assert one.recall == pytest.approx(recall_score(true, scores > 0.5))
@@ -40,6 +48,19 @@ def test_a_class_is_measured_where_it_is_known() -> None:
     gained = table["columns"].index("AP gained")
     assert table["data"][0][gained] == pytest.approx(results[0].average_precision - results[0].baseline)
     assert table["data"][3][gained] is None
+
+
+def test_all_agree_on_when_a_label_is_predicted() -> None:
+    assert classes.THRESHOLD == metrics.THRESHOLD == DEFAULT_THRESHOLD
+
+
+def test_an_image_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
+    manifest = build_manifest(
+        name="gone", version="", class_names=["a"], splits=["val"], images=[str(tmp_path / "gone.png")],
+        targets=np.array([[0]]),
+    )  # fmt: skip
+    (axes, *_) = draw_mistakes(manifest, [Mistake(0, 0, 0.9, False)], "trial 1").axes
+    assert [text.get_text() for text in axes.texts] == ["DataError"]
 
 
 def test_scores_of_other_images_are_no_baseline() -> None:
