@@ -110,10 +110,6 @@ class TrialRuns:
             record_input(self._client, run, self._dataset)
         self._trials[number] = self._load(run)
 
-    def log_epoch(self, number: int, report: EpochReport, *, time_ms: int | None = None) -> None:
-        """Write one epoch's metrics (see `log_epochs`)."""
-        self.log_epochs(number, [(report, time_ms)])
-
     @again_if_cut_off
     def log_epochs(self, number: int, reports: Sequence[tuple[EpochReport, int | None]]) -> None:
         """Write the metrics of epochs in one request; an epoch that the run holds already is left as it is.

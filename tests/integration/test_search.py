@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 NUM_TRIALS = 4
 NUM_EPOCHS = 4
+PICTURES = ("average_precision", "cooccurrence", "mistakes", "precision_recall")
 
 
 def kmcl(*words: str | Path, store: Path) -> subprocess.CompletedProcess[str]:
@@ -104,6 +105,25 @@ def test_every_trial_stands_in_mlflow_as_it_ended(finished: Finished, small_mani
     }
     outcome = {"completed": "COMPLETE", "pruned": "PRUNED"}
     assert {int(run.data.tags["kmcl.number"]): outcome[run.data.tags["kmcl.outcome"]] for run in runs} == verdicts
+
+
+def test_every_trial_shows_what_it_did_and_the_search_how_far_it_has_come(finished: Finished) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished.store}/mlflow.db")
+    pictures = {f"evidence/{name}.png" for name in PICTURES}
+    runs = child_runs(finished.store)
+    for run in runs:
+        found = {one.path for one in client.list_artifacts(run.info.run_id, "evidence")}
+        completed = run.data.tags["kmcl.outcome"] == "completed"
+        assert found == {"evidence/classes.json"} | (pictures if completed else set())
+        shares = [value for name, value in run.data.metrics.items() if name.startswith("train/gradient_share/")]
+        assert sum(shares) == pytest.approx(1)
+        assert run.data.metrics["system/images_per_second"] > 0
+    parent = client.get_run(runs[0].data.tags["mlflow.parentRunId"])
+    ended = [point.step for point in client.get_metric_history(parent.info.run_id, "hours")]
+    assert ended[-NUM_TRIALS:] == list(range(1, NUM_TRIALS + 1))
+    assert parent.data.metrics["trials/running"] == 0
 
 
 def test_one_parameter_keeps_its_name_and_value_all_the_way(finished: Finished) -> None:

@@ -133,7 +133,9 @@ def train(
     runs.trials.begin(number, config, baseline=number == 0)
     for result in reports[-2:]:
         place = result.epoch - epochs + 2
-        runs.trials.log_epoch(number, result.model_copy(update={"epoch": place, "metrics": {"val/mAP": claimed}}))
+        runs.trials.log_epochs(
+            number, [(result.model_copy(update={"epoch": place, "metrics": {"val/mAP": claimed}}), None)]
+        )
     runs.trials.end(number, TrialOutcome("completed"), objective=claimed)
 
 

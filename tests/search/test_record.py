@@ -29,7 +29,7 @@ def test_a_search_that_has_ended_is_closed_by_the_next_start(tmp_path: Path) -> 
     point = study.next_point()
     assert point is not None
     runs.trials.begin(point.number, point.config, baseline=True)
-    runs.trials.log_epoch(0, EpochReport(epoch=1, metrics={"val/mAP": 0.5}, seconds=1.0))
+    runs.trials.log_epochs(0, [(EpochReport(epoch=1, metrics={"val/mAP": 0.5}, seconds=1.0), None)])
     study.report(0, 1, 0.5, seconds=1.0)
     study.tell(0, "completed", 0.5)
     # Here the driver dies, and MLflow says of both runs that they are running.

@@ -107,7 +107,7 @@ def run_trial(search_file: SearchFile) -> Callable[..., None]:
         paths = {name.replace("__", "."): value for name, value in values.items()}
         runs.trials.begin(number, search_file.base.with_values(paths), baseline=number == 0)
         for epoch, score in enumerate(scores, start=1):
-            runs.trials.log_epoch(number, EpochReport(epoch=epoch, metrics={"val/mAP": score}, seconds=2.0))
+            runs.trials.log_epochs(number, [(EpochReport(epoch=epoch, metrics={"val/mAP": score}, seconds=2.0), None)])
         runs.trials.end(number, outcome, objective=objective)
 
     return run

@@ -102,7 +102,7 @@ def test_what_was_cut_off_is_done_once(
     proxy.cut = {b"runs/create": 1, b"runs/log-batch": 1, b"runs/update": 1}
     runs.trials.begin(0, search_file.base, baseline=True)
     proxy.cut[b"runs/log-batch"] = 1
-    runs.trials.log_epoch(0, EpochReport(epoch=1, metrics={"val/mAP": 0.5}, seconds=2.0))
+    runs.trials.log_epochs(0, [(EpochReport(epoch=1, metrics={"val/mAP": 0.5}, seconds=2.0), None)])
     runs.trials.end(0, TrialOutcome.PRUNED, objective=0.5)
     runs.end("finished")
     assert sorted(set(proxy.done)) == [b"runs/create", b"runs/log-batch", b"runs/update"]

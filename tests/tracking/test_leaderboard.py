@@ -66,7 +66,7 @@ def test_a_minimised_metric_ranks_the_other_way(store: Store) -> None:
     runs = SearchRuns.open(store, file, content, "low.yaml")
     for number, loss in enumerate((3.0, 1.0, 2.0)):
         runs.trials.begin(number, file.base, baseline=False)
-        runs.trials.log_epoch(number, EpochReport(epoch=1, metrics={"train/loss": loss}, seconds=1))
+        runs.trials.log_epochs(number, [(EpochReport(epoch=1, metrics={"train/loss": loss}, seconds=1), None)])
         runs.trials.end(number, TrialOutcome.COMPLETED, objective=loss)
     assert [row.number for row in read_leaderboard(store, "low").rows] == [1, 2, 0]
     assert runs.link("http://h").endswith("orderByAsc=true")

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from kmcl_platform.config.epoch_report import VALIDATION_METRICS, EpochReport
+from kmcl_platform.config.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
@@ -113,114 +113,6 @@ def test_a_record_that_was_cut_short_is_made_whole(store: Store, open_runs: Open
     assert client.get_experiment(experiment).tags["kmcl.search"] == "tiny"
 
 
-def test_every_config_value_is_a_param_under_its_dotted_path(
-    store: Store, open_runs: OpenRuns, search_file: SearchFile
-) -> None:
-    config = search_file.base.with_values({"loss.temperature": 0.0712345678912, "optim.gradient_clip_norm": 1.5})
-    runs = open_runs()
-    runs.trials.begin(3, config, baseline=False)
-    (run,) = find_runs(connect(store), runs.experiment_id, trial="tiny-0003")
-    assert run.data.params == {path: str(value) for path, value in config.flat().items()}
-    assert run.data.params["loss.temperature"] == "0.0712345678912"
-    assert run.info.run_name == "trial-0003"
-    assert run.info.status == "RUNNING"
-    kept = {name: value for name, value in run.data.tags.items() if name.startswith("kmcl.")}
-    assert kept == {
-        "kmcl.search": "tiny",
-        "kmcl.role": "trial",
-        "kmcl.trial": "tiny-0003",
-        "kmcl.number": "3",
-        "kmcl.baseline": "false",
-        "kmcl.outcome": "running",
-        "kmcl.reason": "",
-    }
-    assert run.data.tags["mlflow.parentRunId"] == runs.parent_id
-
-
-def test_metrics_are_written_with_their_epoch_as_the_step(
-    store: Store, open_runs: OpenRuns, search_file: SearchFile
-) -> None:
-    runs = open_runs()
-    runs.trials.begin(0, search_file.base, baseline=True)
-    for epoch in (1, 2):
-        metrics = {name: epoch / 10 for name in VALIDATION_METRICS if name != "val/macro_AUROC"}
-        runs.trials.log_epoch(0, EpochReport(epoch=epoch, metrics=metrics, seconds=1.5))
-    client = connect(store)
-    (run,) = find_runs(client, runs.experiment_id, role="trial")
-    assert run.info.run_name == "trial-0000-baseline"
-    own = {"epochs": 2.0, "epoch_seconds": 1.5, "wall_seconds": 3.0}
-    assert run.data.metrics == metrics | own  # an undefined metric is absent, not NaN
-    history = client.get_metric_history(run.info.run_id, "val/top3/CF1")
-    assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
-
-
-@pytest.mark.parametrize(
-    ("outcome", "status"),
-    [
-        (TrialOutcome.COMPLETED, "FINISHED"),
-        (TrialOutcome.PRUNED, "FINISHED"),
-        (TrialOutcome.FAILED, "FAILED"),
-        (TrialOutcome.INTERRUPTED, "KILLED"),
-    ],
-)
-def test_a_trials_end_is_recorded_truly_and_once(
-    store: Store, open_runs: OpenRuns, search_file: SearchFile, outcome: TrialOutcome, status: str
-) -> None:
-    runs = open_runs()
-    runs.trials.begin(1, search_file.base, baseline=False)
-    runs.trials.log_epoch(1, report(1, seconds=2.0))
-    runs.trials.log_epoch(1, report(2, seconds=3.0))
-    objective = 0.5 if outcome == TrialOutcome.COMPLETED else None
-    runs.trials.end(1, outcome, "because", objective=objective)
-    client = connect(store)
-    (run,) = find_runs(client, runs.experiment_id, role="trial")
-    assert run.info.status == status
-    assert (run.data.tags["kmcl.outcome"], run.data.tags["kmcl.reason"]) == (outcome.value, "because")
-    assert run.data.metrics.get("objective") == objective
-    assert run.data.metrics["wall_seconds"] == 5.0
-
-    open_runs().trials.end(1, outcome, "because", objective=objective)
-    again = client.get_run(run.info.run_id)
-    assert again.info.end_time == run.info.end_time
-    for name in again.data.metrics:
-        history = client.get_metric_history(run.info.run_id, name)
-        assert len({point.step for point in history}) == len(history), name
-
-
-def test_a_continued_search_goes_on_in_the_same_runs(
-    store: Store, open_runs: OpenRuns, search_file: SearchFile
-) -> None:
-    first = open_runs()
-    first.trials.begin(2, search_file.base, baseline=False)
-    first.trials.log_epoch(2, report(1, 0.1))
-    first.trials.log_epoch(2, report(2, 0.2))
-    first.trials.end(2, TrialOutcome.INTERRUPTED, "Ctrl-C", objective=None)
-    first.end("interrupted")
-    client = connect(store)
-    assert client.get_run(first.parent_id).info.status == "KILLED"
-
-    second = open_runs()
-    assert (second.experiment_id, second.parent_id) == (first.experiment_id, first.parent_id)
-    assert client.get_run(second.parent_id).info.status == "RUNNING"
-    assert second.trials.outcomes() == {2: "interrupted"}
-    second.trials.begin(2, search_file.base, baseline=False)
-    assert second.trials.outcomes() == {2: "running"}
-    (run,) = find_runs(client, second.experiment_id, role="trial")
-    assert (run.info.status, run.data.tags["kmcl.reason"]) == ("RUNNING", "")
-    for epoch, score in ((2, 0.9), (3, 0.3), (4, 0.4)):  # epoch 2 once more, as after a checkpoint of epoch 1
-        second.trials.log_epoch(2, report(epoch, score))
-    second.trials.end(2, TrialOutcome.COMPLETED, objective=0.4)
-    second.end("finished")
-
-    run = client.get_run(run.info.run_id)
-    assert (run.info.status, run.data.tags["kmcl.outcome"]) == ("FINISHED", "completed")
-    history = client.get_metric_history(run.info.run_id, "val/mAP")
-    assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.4)]
-    assert run.data.metrics["wall_seconds"] == 8.0
-    assert client.get_run(second.parent_id).info.status == "FINISHED"
-    assert len(client.search_runs([second.experiment_id])) == 2
-
-
 def test_a_search_continued_with_another_file_keeps_both(
     store: Store, open_runs: OpenRuns, search_file: SearchFile, search_yaml: bytes
 ) -> None:
@@ -245,7 +137,7 @@ def test_the_end_of_a_search_leaves_nothing_running(
     runs = open_runs()
     for number in (0, 1, 2):
         runs.trials.begin(number, search_file.base, baseline=number == 0)
-    runs.trials.log_epoch(1, report(1))
+    runs.trials.log_epochs(1, [(report(1), None)])
     client = connect(store)
     (cut,) = find_runs(client, runs.experiment_id, trial="tiny-0002")
     client.set_tag(cut.info.run_id, "kmcl.outcome", "pruned")  # killed between the two requests of an end
@@ -310,7 +202,7 @@ def test_the_link_sorts_by_the_objective_in_the_machine_learning_pages(open_runs
 def test_errors(store: Store, open_runs: OpenRuns, search_file: SearchFile) -> None:
     runs = open_runs()
     with pytest.raises(SearchError, match="search 'tiny' has no trial 7; valid: one that was begun"):
-        runs.trials.log_epoch(7, report(1))
+        runs.trials.log_epochs(7, [(report(1), None)])
     runs.trials.begin(0, search_file.base, baseline=True)
     with pytest.raises(ValueError, match="trial 0: objective: got nan"):
         runs.trials.end(0, TrialOutcome.FAILED, objective=float("nan"))

@@ -78,7 +78,7 @@ def write_retraining(store: Store, search: SearchFile, scores: list[float | None
         if score is None:
             runs.trials.end(number, TrialOutcome.FAILED, "diverged", objective=None)
         else:
-            runs.trials.log_epoch(number, EpochReport(epoch=1, metrics={"val/mAP": score}, seconds=1.0))
+            runs.trials.log_epochs(number, [(EpochReport(epoch=1, metrics={"val/mAP": score}, seconds=1.0), None)])
             runs.trials.end(number, TrialOutcome.COMPLETED, objective=score)
     runs.end("finished")
     return search.name
