@@ -14,13 +14,13 @@ from sklearn.metrics import f1_score
 
 from kmcl_platform.config.decision import Decision
 from kmcl_platform.config.store import open_store
-from kmcl_platform.data.catalog import open_manifest
+from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.data.scores_file import SplitScores
-from kmcl_platform.registry.decision_rule import DecisionRule, default_rule
-from kmcl_platform.registry.decisions import fit_rule
-from kmcl_platform.registry.evidence import expected_calibration_error
-from kmcl_platform.registry.predict import load_registered
-from kmcl_platform.registry.split_scores import score_images
+from kmcl_platform.registry.calibration.error import expected_calibration_error
+from kmcl_platform.registry.calibration.fit_decision_rule import fit_rule
+from kmcl_platform.registry.model.decision_rule import DecisionRule, default_rule
+from kmcl_platform.registry.model.load import load_registered
+from kmcl_platform.registry.promotion.split_scores import score_images
 
 
 def macro_f1(rule: DecisionRule, scores: SplitScores) -> float:

@@ -32,11 +32,11 @@ from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.digits import build_digits
-from kmcl_platform.data.manifest import Manifest, build_manifest
-from kmcl_platform.data.manifest_file import read_manifest, write_manifest
-from kmcl_platform.training.checkpoint import read_state
-from kmcl_platform.training.checkpoint_folder import AVERAGE, find_checkpoint
+from kmcl_platform.data.builtin.digits import build_digits
+from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
+from kmcl_platform.training.checkpoints.checkpoint import read_state
+from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_checkpoint
 
 SEEDS = (101, 102, 103, 104, 105)
 PROCESSES = 2
@@ -179,7 +179,7 @@ def validate_control(task: tuple[str, dict[str, Any], str, str]) -> tuple[str, f
     import torch
 
     from kmcl_platform.training.fit import fit
-    from kmcl_platform.training.workers import Workers
+    from kmcl_platform.training.workers.distributed import Workers
 
     arm, values, path, folder = task
     torch.set_num_threads(1)
@@ -193,7 +193,7 @@ def validate_control(task: tuple[str, dict[str, Any], str, str]) -> tuple[str, f
 
 def find_best(store: Store, search: str) -> dict[str, Any]:
     """The best completed trial of an arm's search, and how the others ended."""
-    from kmcl_platform.tracking.leaderboard import count_outcomes, read_leaderboard
+    from kmcl_platform.tracking.runs.leaderboard import count_outcomes, read_leaderboard
 
     board = read_leaderboard(store, search)
     best = board.best()
@@ -216,7 +216,7 @@ def retrain(task: tuple[str, int, dict[str, Any], str, str]) -> tuple[str, int, 
     from kmcl_platform.training.build import build_dataset, build_model
     from kmcl_platform.training.evaluate import score_split, split_metrics
     from kmcl_platform.training.fit import fit
-    from kmcl_platform.training.workers import Workers
+    from kmcl_platform.training.workers.distributed import Workers
 
     arm, seed, values, path, folder = task
     torch.set_num_threads(1)

@@ -28,10 +28,10 @@ from torchcodec.decoders import decode_jpeg
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from kmcl_platform.data.augment import cutout
-from kmcl_platform.data.dataset import ImageDataset, ShardedSequence, build_loader
-from kmcl_platform.data.manifest import build_manifest
-from kmcl_platform.data.transforms import EvalTransform, TrainTransform
+from kmcl_platform.data.loading.augmentations import cutout
+from kmcl_platform.data.loading.dataset import ImageDataset, ShardedSequence, build_loader
+from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform
+from kmcl_platform.data.manifest.manifest import build_manifest
 
 SIZE = 224
 BATCH_SIZE = 64

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.naive import naive_loss
-from kmcl_platform.method.kernel_mixture import KernelMixture
-from kmcl_platform.method.losses import KmclLoss
+from kmcl_platform.method.kernels.mixture_head import KernelMixture
+from kmcl_platform.method.losses.kmcl import KmclLoss
 
 SIZES = ((64, 20, 2048), (128, 80, 2048), (512, 80, 2048))
 REDUCED = 128

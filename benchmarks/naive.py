@@ -5,7 +5,7 @@ feature for every class (B x D x K), in linear space. What `losses.py` measures 
 import torch
 from torch import Tensor
 
-from kmcl_platform.method.kernel_mixture import KernelMixture
+from kmcl_platform.method.kernels.mixture_head import KernelMixture
 
 
 def naive_loss(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, temperature: float = 0.17) -> Tensor:

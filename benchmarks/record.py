@@ -22,11 +22,11 @@ import psutil
 from rich.console import Console
 
 from kmcl_platform.config.store import Store, open_store
-from kmcl_platform.tracking import recorder as recorder_module
-from kmcl_platform.tracking.evidence import artist as artist_module
-from kmcl_platform.tracking.leaderboard import read_leaderboard
-from kmcl_platform.tracking.recorder import Recorder
-from kmcl_platform.tracking.writer import Writer
+from kmcl_platform.tracking.figures import figure_process as artist_module
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+from kmcl_platform.tracking.writing import recorder as recorder_module
+from kmcl_platform.tracking.writing.recorder import Recorder
+from kmcl_platform.tracking.writing.writer import Writer
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "record-cost.md"
@@ -92,7 +92,7 @@ def watch(costs: Costs) -> None:
 
 def run(store: Store, costs: Costs) -> tuple[float, int, float]:
     """The demo's search; seconds of its trials, their epochs, and the CPU seconds of all its processes."""
-    from kmcl_platform.search.tuner import run_search
+    from kmcl_platform.search.run.run_search import run_search
 
     watch(costs)
     (summary,) = run_search(ROOT / "search_spaces" / "digits.yaml", store, Console(file=io.StringIO()))

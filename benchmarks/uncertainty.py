@@ -19,13 +19,13 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.digits import build_digits
-from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.builtin.digits import build_digits
+from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.method.metrics import evaluate_scores
-from kmcl_platform.registry.predictor import Prediction, read_predictor, write_model
-from kmcl_platform.training.checkpoint_folder import AVERAGE, find_checkpoint
+from kmcl_platform.registry.model.predictor import Prediction, read_predictor, write_model
+from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_checkpoint
 from kmcl_platform.training.fit import fit
-from kmcl_platform.training.workers import Workers
+from kmcl_platform.training.workers.distributed import Workers
 
 CPU = torch.device("cpu")
 CONFIG = TrialConfig().with_values(

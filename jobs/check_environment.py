@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from kmcl_platform.search.environment import compare_environment
+from kmcl_platform.search.cluster.lock_check import compare_environment
 
 if __name__ == "__main__":
     differences = compare_environment(Path.cwd())

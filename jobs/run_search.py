@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from kmcl_platform.errors import KmclError
-from kmcl_platform.search.environment import check_environment
-from kmcl_platform.search.secrets import take_secrets
+from kmcl_platform.search.cluster.job_secrets import take_secrets
+from kmcl_platform.search.cluster.lock_check import check_environment
 
 
 def main(path: str) -> int:
@@ -24,7 +24,7 @@ def main(path: str) -> int:
         from rich.console import Console
 
         from kmcl_platform.config.store import open_store
-        from kmcl_platform.search.tuner import run_search
+        from kmcl_platform.search.run.run_search import run_search
 
         places = os.environ
         store = open_store(

@@ -29,8 +29,8 @@ sampler: {{kind: tpe, seed: 3}}
 @pytest.fixture(scope="session")
 def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few hundred real digit mosaics, as a manifest file."""
-    from kmcl_platform.data.digits import build_digits
-    from kmcl_platform.data.manifest_file import write_manifest
+    from kmcl_platform.data.builtin.digits import build_digits
+    from kmcl_platform.data.manifest.parquet import write_manifest
 
     path = tmp_path_factory.mktemp("data") / "few_digits.parquet"
     write_manifest(build_digits(num_train=192, num_val=97, num_test=64), path)

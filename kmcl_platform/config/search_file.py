@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.decision import Decision
 from kmcl_platform.config.distributions import Choice, Distribution
-from kmcl_platform.config.epoch_report import METRIC_NAMES
 from kmcl_platform.config.promotion import Promotion
+from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmcl_platform.config.store import NO_ROOM, no_room
-from kmcl_platform.data.dataset import ShardedSequence, UnreadableImage, build_loader
-from kmcl_platform.data.manifest import Manifest, build_manifest
+from kmcl_platform.data.loading.dataset import ShardedSequence, UnreadableImage, build_loader
+from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import DataError
-from kmcl_platform.registry.predict import RegisteredModel
-from kmcl_platform.registry.prediction_table import to_columns
-from kmcl_platform.registry.predictor import BATCH_SIZE
-from kmcl_platform.registry.schema import IMAGE_COLUMN, TARGET_PREFIX
+from kmcl_platform.registry.model.load import RegisteredModel
+from kmcl_platform.registry.model.prediction_table import to_columns
+from kmcl_platform.registry.model.predictor import BATCH_SIZE
+from kmcl_platform.registry.model.schema import IMAGE_COLUMN, TARGET_PREFIX
 from kmcl_platform.training.build import build_dataset
 
 Progress = Callable[[str, int, int], None]

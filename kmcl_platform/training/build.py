@@ -4,16 +4,16 @@ from pathlib import Path
 
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import LossConfig, ModelConfig, TrialConfig
-from kmcl_platform.data.dataset import ImageDataset
-from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.data.transforms import EvalTransform, TrainTransform, Transform
+from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform, Transform
+from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.errors import ConfigError, WeightsError
-from kmcl_platform.method.backbone import Backbone
-from kmcl_platform.method.global_batch import BatchGather
-from kmcl_platform.method.kernel_mixture import KernelMixtureHead
-from kmcl_platform.method.losses import KmclLoss
-from kmcl_platform.method.model import KmclModel
-from kmcl_platform.method.pretrained import HubError, WeightsFileError
+from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
+from kmcl_platform.method.losses.global_batch import BatchGather
+from kmcl_platform.method.losses.kmcl import KmclLoss
+from kmcl_platform.method.networks.backbone import Backbone
+from kmcl_platform.method.networks.model import KmclModel
+from kmcl_platform.method.networks.pretrained import HubError, WeightsFileError
 
 
 def build_backbone(config: ModelConfig) -> Backbone:

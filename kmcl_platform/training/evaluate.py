@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from kmcl_platform.data.dataset import ImageDataset, ShardedSequence, build_loader
+from kmcl_platform.data.loading.dataset import ImageDataset, ShardedSequence, build_loader
 from kmcl_platform.method.metrics import evaluate_scores
-from kmcl_platform.training.workers import Workers
+from kmcl_platform.training.workers.distributed import Workers
 
 
 @torch.no_grad()

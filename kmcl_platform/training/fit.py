@@ -9,33 +9,33 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kmcl_platform.config.epoch_report import SKIPPED_IMAGES, EpochReport
+from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES, EpochReport
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.dataset import build_loader
-from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.data.packed_shuffle import build_training_order
+from kmcl_platform.data.loading.dataset import build_loader
+from kmcl_platform.data.loading.shard_shuffle import build_training_order
+from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import ConfigError, DataError
-from kmcl_platform.method.global_batch import BatchGather
-from kmcl_platform.method.losses import LossParts
-from kmcl_platform.training.batch_norm import synchronise_batch_norm
+from kmcl_platform.method.losses.global_batch import BatchGather
+from kmcl_platform.method.losses.kmcl import LossParts
 from kmcl_platform.training.build import build_dataset, build_loss, build_model
-from kmcl_platform.training.checkpoint import (
+from kmcl_platform.training.checkpoints.checkpoint import (
     TrialState,
     load_weights,
     read_optimizer_state,
     read_state,
     write_checkpoint,
 )
-from kmcl_platform.training.checkpoint_folder import find_checkpoint
+from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
 from kmcl_platform.training.evaluate import score_split, split_metrics
 from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.optim import OPTIMIZERS, moving_average, one_cycle, parameter_groups
 from kmcl_platform.training.random_state import seed_everything
 from kmcl_platform.training.step import LossWatch, TrainStep
-from kmcl_platform.training.usage import UsageMeter
-from kmcl_platform.training.workers import Workers
+from kmcl_platform.training.workers.batch_norm import synchronise_batch_norm
+from kmcl_platform.training.workers.distributed import Workers
+from kmcl_platform.training.workers.resource_usage import UsageMeter
 
 Report = Callable[[EpochReport], bool]
 """Takes an epoch's result on the first worker; says whether the trial is to go on."""

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from kmcl_platform.config.epoch_report import GRADIENT_SHARES
-from kmcl_platform.method.losses import KmclLoss
-from kmcl_platform.training.workers import Workers
+from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES
+from kmcl_platform.method.losses.kmcl import KmclLoss
+from kmcl_platform.training.workers.distributed import Workers
 
 
 class TermGradients:

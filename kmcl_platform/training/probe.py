@@ -11,17 +11,17 @@ from pathlib import Path
 
 import torch
 
-from kmcl_platform.config.measurement import Measurement
+from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.dataset import Batch
-from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.method.kernel import log_kernel
-from kmcl_platform.method.losses import LossParts
-from kmcl_platform.training.checkpoint_folder import folder_bytes, keep_average
+from kmcl_platform.data.loading.dataset import Batch
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.method.kernels.log_kernel import log_kernel
+from kmcl_platform.method.losses.kmcl import LossParts
+from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.evaluate import score_split, split_metrics
 from kmcl_platform.training.fit import Trial
-from kmcl_platform.training.memory import peak_memory, reset_peak_memory
-from kmcl_platform.training.workers import Workers
+from kmcl_platform.training.workers.distributed import Workers
+from kmcl_platform.training.workers.memory import peak_memory, reset_peak_memory
 
 WARM_UP_STEPS = 3
 """Steps before the clock starts: they pay for memory, kernels and buckets that later ones find ready."""

@@ -5,11 +5,11 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from kmcl_platform.config.epoch_report import TRAIN_LOSSES
+from kmcl_platform.config.reports.epoch_report import TRAIN_LOSSES
 from kmcl_platform.errors import Diverged
-from kmcl_platform.method.losses import KmclLoss, LossParts
+from kmcl_platform.method.losses.kmcl import KmclLoss, LossParts
 from kmcl_platform.training.gradient_shares import TermGradients
-from kmcl_platform.training.workers import Workers
+from kmcl_platform.training.workers.distributed import Workers
 
 CHECK_EVERY = 50
 """Steps between looks at the loss. A look waits for the device and all workers, so it is not taken at every step."""

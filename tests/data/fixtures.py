@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from kmcl_platform.data.dataset import Batch
+from kmcl_platform.data.loading.dataset import Batch
 from kmcl_platform.data.readers.adp import ADP_TYPES
 from kmcl_platform.data.readers.voc import VOC_CLASSES
 from kmcl_platform.errors import DataError

@@ -130,7 +130,7 @@ def test_workers_differ_in_their_market_alone_and_spot_comes_first() -> None:
 
 
 def test_the_cluster_promises_what_its_autoscaler_may_launch() -> None:
-    from kmcl_platform.search.resources import parse_nodes
+    from kmcl_platform.search.cluster.resources import parse_nodes
 
     config = _read("cluster.yaml")
     (start,) = _ray_starts(config, "head_start_ray_commands")

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from kmcl_platform.search.resources import parse_nodes
+from kmcl_platform.search.cluster.resources import parse_nodes
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kuberay"

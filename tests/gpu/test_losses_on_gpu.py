@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kmcl_platform.method.kernel_mixture import KernelMixture
+from kmcl_platform.method.kernels.mixture_head import KernelMixture
 from tests.method.cases import KERNELS, build_loss, random_case
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from kmcl_platform.config.epoch_report import EpochReport
+from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.data.manifest_file import read_manifest
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.training.fit import fit
-from kmcl_platform.training.workers import join_workers
+from kmcl_platform.training.workers.distributed import join_workers
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kmcl_platform.config.store import open_store
-from kmcl_platform.tracking.leaderboard import LeaderboardRow, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_leaderboard
 
 pytestmark = pytest.mark.long
 

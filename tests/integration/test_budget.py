@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from kmcl_platform.config.store import open_store
-from kmcl_platform.search.tuner import run_search
-from kmcl_platform.tracking.leaderboard import read_leaderboard
+from kmcl_platform.search.run.run_search import run_search
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 
 pytestmark = pytest.mark.long
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from kmcl_platform.config.store import open_store
-from kmcl_platform.search.doctor import examine
+from kmcl_platform.search.cluster.doctor import examine
 
 pytestmark = pytest.mark.long
 

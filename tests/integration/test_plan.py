@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kmcl_platform.config.store import open_store
-from kmcl_platform.search.lock import SearchLock
+from kmcl_platform.search.study.lock import SearchLock
 
 pytestmark = pytest.mark.slow
 

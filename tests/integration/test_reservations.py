@@ -11,9 +11,9 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.search.cluster import WORKER_ENVIRONMENT
-from kmcl_platform.search.reservations import ReservationWatch
-from kmcl_platform.search.worker_group import WorkerGroup
+from kmcl_platform.search.cluster.placement_groups import ReservationWatch
+from kmcl_platform.search.cluster.ray_session import WORKER_ENVIRONMENT
+from kmcl_platform.search.run.worker_group import WorkerGroup
 
 pytestmark = pytest.mark.long
 

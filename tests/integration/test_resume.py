@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kmcl_platform.config.store import open_store
-from kmcl_platform.tracking.leaderboard import read_latest_file, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard import read_latest_file, read_leaderboard
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from typing import Any
 import optuna
 import pytest
 
-from kmcl_platform.data.manifest_file import read_manifest
+from kmcl_platform.data.manifest.parquet import read_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +160,7 @@ def test_leaderboard_promote_predict(finished: Finished, small_manifest: Path, t
     again = kmcl("promote", "small", store=finished.store)
     assert "already the champion" in again.stdout
 
-    from kmcl_platform.data.manifest_file import read_manifest
+    from kmcl_platform.data.manifest.parquet import read_manifest
 
     image = tmp_path / "image.png"
     image.write_bytes(read_manifest(small_manifest).encoded_image("test", 0))

@@ -11,9 +11,9 @@ import ray
 
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.search.cluster import WORKER_ENVIRONMENT
-from kmcl_platform.search.mailbox import Message
-from kmcl_platform.search.worker_group import WorkerGroup
+from kmcl_platform.search.cluster.ray_session import WORKER_ENVIRONMENT
+from kmcl_platform.search.run.mailbox import Message
+from kmcl_platform.search.run.worker_group import WorkerGroup
 
 pytestmark = pytest.mark.slow
 

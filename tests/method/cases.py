@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kmcl_platform.method.kernel_mixture import KernelMixture
-from kmcl_platform.method.losses import KmclLoss
+from kmcl_platform.method.kernels.mixture_head import KernelMixture
+from kmcl_platform.method.losses.kmcl import KmclLoss
 
 TAU = 0.17
 SETTINGS: dict[str, Any] = {

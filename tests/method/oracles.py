@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from kmcl_platform.method.kernel_mixture import KernelMixture
+from kmcl_platform.method.kernels.mixture_head import KernelMixture
 
 
 def asymmetric(z: Tensor, y: Tensor, *, gamma_positive: float, gamma_negative: float, clip: float) -> float:

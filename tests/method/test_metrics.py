@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 from torch import Tensor
 
-from kmcl_platform.config.epoch_report import EVALUATION_METRICS
+from kmcl_platform.config.reports.epoch_report import EVALUATION_METRICS
 from kmcl_platform.method.metrics import area_under_roc_per_class, average_precision_per_class, evaluate_scores
 
 

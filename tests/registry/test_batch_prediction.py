@@ -12,12 +12,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import save_file
 
-from kmcl_platform.cli import main
+from kmcl_platform.cli.main import main
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.data.manifest_file import read_manifest
-from kmcl_platform.data.pack import pack
-from kmcl_platform.data.storage import parse_location
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.manifest.parquet import read_manifest
+from kmcl_platform.data.pack.write_shards import pack
+from kmcl_platform.data.storage.object_store import parse_location
 from kmcl_platform.errors import DataError
 from kmcl_platform.registry import batch_prediction
 from kmcl_platform.registry.batch_prediction import (
@@ -26,9 +26,9 @@ from kmcl_platform.registry.batch_prediction import (
     images_of_paths,
     predict_to_parquet,
 )
-from kmcl_platform.registry.decision_rule import DecisionRule
-from kmcl_platform.registry.predict import RegisteredModel
-from kmcl_platform.registry.predictor import read_predictor, write_model
+from kmcl_platform.registry.model.decision_rule import DecisionRule
+from kmcl_platform.registry.model.load import RegisteredModel
+from kmcl_platform.registry.model.predictor import read_predictor, write_model
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from kmcl_platform.cli import main
+from kmcl_platform.cli.main import main
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import read_search_file
 from tests.data.fixtures import write_adp, write_chest, write_coco, write_voc

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
-from kmcl_platform.data.catalog import open_manifest
-from kmcl_platform.search.space import suggest_values
+from kmcl_platform.data.builtin.datasets import open_manifest
+from kmcl_platform.search.study.space import suggest_values
 from kmcl_platform.training.fit import Trial
 from tests.search_spaces.shipped import FOLDER, LAYOUTS, SMALL, import_command, import_data, read_shipped
 from tests.training.trials import ALONE, run

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kmcl_platform.config.epoch_report import EpochReport
+from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
-from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
+from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
 SEARCH_YAML = b"""\
 # this comment is part of the record
@@ -32,7 +32,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from kmcl_platform.config.store import open_store
-from kmcl_platform.tracking.database import prepare_store
+from kmcl_platform.tracking.database.connect import prepare_store
 print("ready", flush=True)
 sys.stdin.readline()
 prepare_store(open_store(Path(sys.argv[1])))

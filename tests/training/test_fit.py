@@ -8,13 +8,13 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from kmcl_platform.config.epoch_report import GRADIENT_SHARES, METRIC_NAMES, EpochReport
+from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, METRIC_NAMES, EpochReport
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
-from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.data.manifest_file import read_manifest
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import ConfigError, DataError, Diverged, StoreError, WeightsError
-from kmcl_platform.training.checkpoint import read_state
-from kmcl_platform.training.checkpoint_folder import OPTIMIZER, find_checkpoint
+from kmcl_platform.training.checkpoints.checkpoint import read_state
+from kmcl_platform.training.checkpoints.checkpoint_folder import OPTIMIZER, find_checkpoint
 from tests.training.trials import run
 
 CONFIG = TrialConfig().with_values(

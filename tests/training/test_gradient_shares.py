@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from kmcl_platform.config.epoch_report import GRADIENT_SHARES
+from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.method.model import KmclModel
+from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.step import TrainStep

@@ -8,15 +8,15 @@ import torch
 from safetensors.torch import load_file
 
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
-from kmcl_platform.data.manifest import Manifest
-from kmcl_platform.data.manifest_file import read_manifest
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.training import probe as module
-from kmcl_platform.training.checkpoint_folder import folder_bytes, keep_average
+from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.evaluate import score_split
 from kmcl_platform.training.fit import Trial, fit
-from kmcl_platform.training.memory import is_out_of_memory, peak_memory, reset_peak_memory
 from kmcl_platform.training.probe import probe
-from kmcl_platform.training.workers import Workers
+from kmcl_platform.training.workers.distributed import Workers
+from kmcl_platform.training.workers.memory import is_out_of_memory, peak_memory, reset_peak_memory
 
 CPU = torch.device("cpu")
 ALONE = Workers(rank=0, world_size=1, device=CPU)

@@ -9,12 +9,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from kmcl_platform.config.epoch_report import GRADIENT_SHARES, EpochReport
+from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.manifest_file import read_manifest
-from kmcl_platform.training.batch_norm import synchronise_batch_norm
+from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.training.fit import fit
-from kmcl_platform.training.workers import join_workers
+from kmcl_platform.training.workers.batch_norm import synchronise_batch_norm
+from kmcl_platform.training.workers.distributed import join_workers
 
 CONFIG = TrialConfig().with_values(
     {

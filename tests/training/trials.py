@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from kmcl_platform.config.epoch_report import EpochReport
+from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.training.fit import fit
-from kmcl_platform.training.workers import Workers
+from kmcl_platform.training.workers.distributed import Workers
 
 ALONE = Workers(rank=0, world_size=1, device=torch.device("cpu"))
 

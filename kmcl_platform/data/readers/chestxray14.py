@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kmcl_platform.data.carve import carve_split
-from kmcl_platform.data.faults import Fault, check_faults
-from kmcl_platform.data.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.table_errors import Fault, check_faults
 from kmcl_platform.data.readers.columns import joined_labels_to_targets, read_text_table
 from kmcl_platform.data.readers.files import (
     Progress,
@@ -21,6 +20,7 @@ from kmcl_platform.data.readers.files import (
     shown,
     silent,
 )
+from kmcl_platform.data.readers.stratified_split import carve_split
 from kmcl_platform.errors import DataError
 
 CHEST_CLASSES = (

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kmcl_platform.data.carve import carve_split
-from kmcl_platform.data.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.data.readers.files import (
     Progress,
     check_distinct,
@@ -17,6 +16,7 @@ from kmcl_platform.data.readers.files import (
     silent,
 )
 from kmcl_platform.data.readers.json_stream import read_objects
+from kmcl_platform.data.readers.stratified_split import carve_split
 from kmcl_platform.errors import DataError
 
 COCO_YEARS = ("2014", "2017")

@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kmcl_platform.data.faults import Fault
-from kmcl_platform.data.manifest_file import without_index
-from kmcl_platform.data.storage import one_line
+from kmcl_platform.data.manifest.parquet import without_index
+from kmcl_platform.data.manifest.table_errors import Fault
+from kmcl_platform.data.storage.object_store import one_line
 from kmcl_platform.errors import DataError
 
 # As CSV, pandas and spreadsheets write them.

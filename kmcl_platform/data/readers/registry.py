@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.readers.adp import read_adp
 from kmcl_platform.data.readers.chestxray14 import read_chestxray14
 from kmcl_platform.data.readers.coco import read_coco

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from kmcl_platform.data.carve import carve_split
-from kmcl_platform.data.faults import Fault, check_faults
-from kmcl_platform.data.manifest import SPLITS, Manifest, build_manifest
+from kmcl_platform.data.manifest.manifest import SPLITS, Manifest, build_manifest
+from kmcl_platform.data.manifest.table_errors import Fault, check_faults
 from kmcl_platform.data.readers.columns import (
     class_columns_to_targets,
     joined_labels_to_targets,
@@ -16,6 +15,7 @@ from kmcl_platform.data.readers.columns import (
     split_labels,
 )
 from kmcl_platform.data.readers.files import Progress, silent
+from kmcl_platform.data.readers.stratified_split import carve_split
 from kmcl_platform.errors import DataError
 
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.config.epoch_report import TRAIN_LOSSES
+from kmcl_platform.config.reports.epoch_report import TRAIN_LOSSES
 from kmcl_platform.tracking.report.collect import Collected
 
 HEIGHT = 420

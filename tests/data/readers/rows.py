@@ -1,6 +1,6 @@
 """A manifest, for the eye of a test."""
 
-from kmcl_platform.data.manifest import Manifest
+from kmcl_platform.data.manifest.manifest import Manifest
 
 
 def rows_of(manifest: Manifest) -> dict[str, tuple[str, dict[str, int]]]:

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from kmcl_platform.data.dataset import ImageDataset
+from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.transforms import EvalTransform
 from kmcl_platform.data.readers.chestxray14 import CHEST_CLASSES, read_chestxray14
-from kmcl_platform.data.transforms import EvalTransform
 from kmcl_platform.errors import DataError
 from tests.data.fixtures import CHEST_ROWS, write_chest
 from tests.data.readers.rows import rows_of

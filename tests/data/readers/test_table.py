@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kmcl_platform.data.faults import FaultyTable
+from kmcl_platform.data.manifest.table_errors import FaultyTable
 from kmcl_platform.data.readers.table import read_table
 from kmcl_platform.errors import DataError
 from tests.data.fixtures import picture, write_csv

@@ -14,15 +14,15 @@ import pytest
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
-from kmcl_platform.cli import main
+from kmcl_platform.cli.main import main
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.search.study import DurableStudy
+from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.report.collect import collect
 from kmcl_platform.tracking.report.figures import best_so_far, build_figures
 from kmcl_platform.tracking.report.page import REPORT_FILE, to_page, write_report
-from kmcl_platform.tracking.runs import SearchRuns, TrialOutcome
+from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
 RunTrial = Callable[..., None]
 CURVES = {

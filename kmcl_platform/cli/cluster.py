@@ -1,0 +1,92 @@
+"""The commands of searches that run as jobs on a Ray cluster. Heavy imports stand inside them, as in `cli`."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from kmcl_platform.cli.options import open_store, store_options
+
+_address_option = click.option(
+    "--address", required=True, envvar="RAY_API_SERVER_ADDRESS", help="Ray's job server: http://HOST:8265."
+)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@_address_option
+@click.option("--follow", is_flag=True, help="Stream the job's output until it ends.")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Environment variable to hand to the search's driver, unseen; may be repeated.",
+)
+@store_options
+def submit(
+    file: Path, address: str, follow: bool, secrets: tuple[str, ...], folder: Path, tracking_uri: str | None
+) -> None:
+    """Send the search in FILE to a Ray cluster as a job; --store is a folder that the cluster's nodes see."""
+    from kmcl_platform.search.cluster.jobs import Jobs
+    from kmcl_platform.search.cluster.submit import submit_search
+
+    store = open_store(folder, tracking_uri)
+    job_id = submit_search(file, address, store, tracking_uri, secret_names=secrets, say=click.echo)
+    cluster = Jobs(address)
+    click.echo(f"job {job_id} submitted to {address}")
+    click.echo(f"  dashboard   {cluster.link(job_id)}")
+    click.echo(f"  logs        kmcl logs {job_id} --follow --address {address}")
+    click.echo(f"  stop        kmcl stop {job_id} --address {address}")
+    if follow and not cluster.follow(job_id, click.echo):
+        sys.exit(1)
+
+
+@click.command()
+@_address_option
+def jobs(address: str) -> None:
+    """List the searches that were submitted to a Ray cluster, the latest first."""
+    from rich.table import Table
+
+    from kmcl_platform.search.cluster.jobs import Jobs
+
+    table = Table(box=None)
+    for name in ("job", "search", "status", "started"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("message")
+    for job in Jobs(address).list():
+        started = job.started.astimezone().strftime("%Y-%m-%d %H:%M") if job.started else "-"
+        table.add_row(job.job_id, job.search, job.status, started, job.message)
+    Console().print(table if table.row_count else "no jobs yet; next: kmcl submit FILE")
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@_address_option
+@click.option("--follow", is_flag=True, help="Go on until the job ends.")
+def logs(job_id: str, address: str, follow: bool) -> None:
+    """Print what job ID has printed."""
+    from kmcl_platform.search.cluster.jobs import Jobs
+
+    cluster = Jobs(address)
+    if not follow:
+        click.echo(cluster.logs(job_id), nl=False)
+    elif not cluster.follow(job_id, click.echo):
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@_address_option
+def stop(job_id: str, address: str) -> None:
+    """Stop job ID in good order: its trials keep their checkpoints, and its search can go on."""
+    from kmcl_platform.search.cluster.jobs import Jobs
+    from kmcl_platform.search.cluster.submit import STOP_SECONDS
+
+    status = Jobs(address).stop(job_id, seconds=STOP_SECONDS + 30)
+    going_on = "; nothing is lost. To go on: kmcl submit with the same file and store" if status == "STOPPED" else ""
+    click.echo(f"job {job_id}: {status}{going_on}")
+
+
+COMMANDS = (submit, jobs, logs, stop)

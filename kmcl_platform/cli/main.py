@@ -1,0 +1,237 @@
+"""The command line. Heavy imports stand inside the commands, so that --help is instant."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from kmcl_platform import __version__
+from kmcl_platform.cli import cluster, data, predict, registry
+from kmcl_platform.cli.options import open_store as _open
+from kmcl_platform.cli.options import store_options as _store_options
+from kmcl_platform.cli.options import store_words as _store_words
+from kmcl_platform.errors import KmclError, ResourceError, SearchError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class _Group(click.Group):
+    """Turns a user's error into one line and an exit code; any other exception keeps its traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KmclError as error:
+            click.echo(f"kmcl: {error}", err=True)
+            ctx.exit(EXIT_USER_ERROR)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kmcl")
+def main() -> None:
+    """Hyperparameter search for KMCL multilabel image classifiers: search, look, promote, predict."""
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@_store_options
+def search(file: Path, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Run the search that FILE describes, or each of its arms in turn; or continue it where it stopped."""
+    from kmcl_platform.search.run.run_search import run_search
+
+    _show_search(run_search, file, address, folder, tracking_uri, f"kmcl search {file}{_store_words(folder)}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@_store_options
+def resume(name: str, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Continue search NAME (of a file with arms: one arm) from the file kept in its record."""
+    from kmcl_platform.search.run.run_search import resume_search
+
+    _show_search(resume_search, name, address, folder, tracking_uri, f"kmcl resume {name}{_store_words(folder)}")
+
+
+def _show_search(
+    run: Any, what: Path | str, address: str | None, folder: Path, tracking_uri: str | None, again: str
+) -> None:
+    """Run a search, say how it ended, and if it was stopped how to go on."""
+    console = Console()
+    store = _open(folder, tracking_uri)
+    try:
+        summaries = run(what, store, console, address=address)
+    except KeyboardInterrupt:
+        click.echo(f"stopped; to go on: {again}", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    for summary in summaries:
+        if summary.interrupted:
+            click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: {again}")
+            sys.exit(EXIT_INTERRUPTED)
+        if summary.already_finished:
+            click.echo(f"search {summary.search}: already finished, nothing left to run ({summary.reason})")
+        else:
+            click.echo(f"search {summary.search}: finished ({summary.reason})")
+        _print_leaderboard(console, store, summary.search)
+        if summary.seconds:
+            phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
+            console.print(f"took {sum(summary.seconds.values()):.0f} s: {phases}", highlight=False)
+    searches = [summary.search for summary in summaries if not summary.retrains]
+    if len(searches) > 1:
+        _print_comparison(console, store, searches)
+        _print_verdict(store, {summary.retrains: summary.search for summary in summaries if summary.retrains})
+    for name in searches:
+        console.print(f"next: kmcl promote {name}{_store_words(folder)}", highlight=False)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--steps", type=click.IntRange(1), default=8, show_default=True, help="Timed steps of each corner.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@_store_options
+def plan(file: Path, steps: int, as_json: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Try the corners of the space in FILE, and say what its search would take, before anything is spent."""
+    from kmcl_platform.search.plan.plan import run_plan
+    from kmcl_platform.search.plan.plan_table import to_json, to_table
+
+    plans = run_plan(file, _open(folder, tracking_uri), Console(stderr=True), num_steps=steps, address=address)
+    if as_json:
+        click.echo(to_json(plans))
+    else:
+        for one in plans:
+            Console().print(to_table(one))
+    for refusal in [one.refusal for one in plans if one.refusal]:
+        raise ResourceError(f"{file}: {refusal}")
+    if not as_json:
+        click.echo(f"next: kmcl search {file}{_store_words(folder)}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@_store_options
+def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Show the trials of search NAME, best first."""
+    store = _open(folder, tracking_uri)
+    if as_json:
+        from kmcl_platform.tracking.runs.leaderboard import read_leaderboard, to_json
+
+        click.echo(to_json(read_leaderboard(store, name)))
+    else:
+        _print_leaderboard(Console(), store, name)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--out", type=click.Path(path_type=Path), help="Where the page goes [default: NAME-report.html].")
+@click.option("--overwrite", is_flag=True, help="Replace the page where it exists.")
+@_store_options
+def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Write the report of search NAME as one HTML page, and keep it with the search's run in MLflow."""
+    from kmcl_platform.tracking.report.page import REPORT_FILE, write_report
+
+    out = out or Path(f"{name}-report.html")
+    if out.suffix != ".html":
+        raise SearchError(f"{out}: got a name that ends in {out.suffix!r}; valid: the path of a page (*.html)")
+    if out.exists() and not overwrite:
+        raise SearchError(f"{out}: exists; valid: a new file, or --overwrite")
+    page = write_report(_open(folder, tracking_uri), name)
+    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(page)
+        draft.replace(out)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise SearchError(f"{out}: cannot be written: {error.strerror}; valid: a folder that can be") from None
+    click.echo(f"written: {out}, and {REPORT_FILE} of the search's run (kmcl ui{_store_words(folder)})")
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@_store_options
+def ui(port: int, folder: Path, tracking_uri: str | None) -> None:
+    """Serve MLflow's own UI on the store, on loopback only, and print the links worth opening."""
+    from kmcl_platform.tracking.ui_server import serve_ui
+
+    serve_ui(_open(folder, tracking_uri), port, lambda line: click.echo(line))
+
+
+@main.command()
+@click.option("--fix", is_flag=True, help="Do what is said, instead of only saying it.")
+@click.option("--address", help="Ray's job server, http://HOST:8265: look this cluster over instead of the store.")
+@_store_options
+def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Find what dead processes have left in the store: open runs and trials, orphaned checkpoints.
+
+    With --address, what is wrong with a cluster: another version of Ray, reservations of ended jobs.
+    """
+    if address:
+        from kmcl_platform.search.cluster.health import examine_cluster
+
+        findings, again = examine_cluster(address), f" --address {address}"
+    else:
+        from kmcl_platform.search.cluster.doctor import examine
+
+        findings, again = examine(_open(folder, tracking_uri)), _store_words(folder)
+    for finding in findings:
+        click.echo(finding.problem)
+        if fix and finding.fix is not None:
+            finding.fix()
+            click.echo(f"  done: {finding.remedy}")
+        else:
+            click.echo(f"  {'would' if finding.fix else 'remedy'}: {finding.remedy}")
+    if not findings:
+        click.echo("all is well")
+    elif not fix and any(finding.fix for finding in findings):
+        click.echo(f"next: kmcl doctor --fix{again}")
+
+
+for module in (cluster, data, registry, predict):
+    for command in module.COMMANDS:
+        main.add_command(command)
+
+
+def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
+    from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
+    from kmcl_platform.tracking.runs.leaderboard import read_leaderboard, to_table
+
+    console.print(to_table(read_leaderboard(store, search_name)))
+    kept = measure_checkpoints(store, search_name)
+    console.print(f"checkpoints: {kept.trials} kept, {kept.bytes / 1e6:.1f} MB", highlight=False)
+
+
+def _print_comparison(console: Console, store: Any, searches: list[str]) -> None:
+    """The arms of one file side by side, in its order."""
+    from rich.table import Table
+
+    from kmcl_platform.tracking.runs.leaderboard import count_outcomes, read_leaderboard
+
+    boards = [read_leaderboard(store, name) for name in searches]
+    table = Table("arm", f"best {boards[0].metric}", "finished trials", box=None)
+    for board in boards:
+        best = next((row.objective for row in board.rows if row.rank == 1), None)
+        table.add_row(board.search, _shown(best), str(count_outcomes(board.rows).get("completed", 0)))
+    console.print(table)
+
+
+def _print_verdict(store: Any, retrained: dict[str, str]) -> None:
+    """What the best trials of the arms did on fresh seeds; nothing where there were none."""
+    if retrained:
+        from kmcl_platform.tracking.runs.arm_comparison import judge
+
+        for comparison in judge(store, retrained):
+            click.echo(f"verdict: {comparison}")
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    main()

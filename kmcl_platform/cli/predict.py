@@ -1,0 +1,136 @@
+"""The commands that use a registered model. Heavy imports stand inside them."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from kmcl_platform.cli.options import open_store, store_options
+from kmcl_platform.cli.progress import progress_bar
+from kmcl_platform.errors import DataError
+
+
+@click.command()
+@click.argument("model")
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--folder", "images_in", type=click.Path(path_type=Path), help="All images in this folder and below it.")
+@click.option("--manifest", metavar="FILE", help="The images of a manifest; its targets are written beside them.")
+@click.option("--split", metavar="SPLIT", help="Of the manifest [default: test].")
+@click.option("--out", type=click.Path(path_type=Path), help="Parquet file of the predictions, an image a row.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
+@store_options
+def predict(
+    model: str,
+    images: tuple[Path, ...],
+    images_in: Path | None,
+    manifest: str | None,
+    split: str | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    folder: Path,
+    tracking_uri: str | None,
+) -> None:
+    """Label IMAGES, a folder or a manifest with registered MODEL (models:/NAME@champion).
+
+    With probabilities, KMCL's uncertainties and, by the model's thresholds, decisions.
+    """
+    given = {"IMAGES": images, "--folder": images_in, "--manifest": manifest}
+    named = [name for name, value in given.items() if value]
+    if len(named) != 1:
+        raise DataError(f"images: got {' and '.join(named) or 'none'}; valid: exactly one of {', '.join(given)}")
+    if split is not None and not manifest:
+        raise DataError(f"--split: got {split!r}; valid: none without --manifest")
+    if out is None:
+        if not images:
+            raise DataError(f"--out: missing; valid: a Parquet file for the predictions of {named[0]}")
+        _print_few(open_store(folder, tracking_uri), model, images, as_json)
+        return
+    if as_json:
+        raise DataError("--json: got --out too; valid: one of the two")
+    _check_out(out, overwrite)
+    from kmcl_platform.data.builtin.datasets import open_manifest
+    from kmcl_platform.registry import batch_prediction as batch
+    from kmcl_platform.registry.model.load import load_registered
+
+    store = open_store(folder, tracking_uri)
+    paths = list(images) if images_in is None else batch.find_images(images_in)
+    opened = open_manifest(manifest, store.data) if manifest else None
+    loaded = load_registered(store, model)
+    names = loaded.predictor.class_names
+    if opened is None:
+        asked = batch.images_of_paths(paths, names)
+    else:
+        asked = batch.images_of_manifest(opened, split or "test", names)
+    with progress_bar() as progress:
+        count = batch.predict_to_parquet(loaded, asked, out, progress)
+    click.echo(f"predicted: {count:,} image{'s' if count != 1 else ''} with {loaded.uri}")
+    click.echo(f"written: {shlex.quote(str(out))}")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("out", type=click.Path(path_type=Path), metavar="OUT.onnx")
+@click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+@store_options
+def export(model: str, out: Path, overwrite: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Write registered MODEL as ONNX, if onnxruntime then gives the scores that torch gives.
+
+    It takes float32 images, resized and normalised, and gives logits and calibrated scores. Needs the extra `onnx`.
+    """
+    _check_out(out, overwrite, ".onnx", "a model")
+    from kmcl_platform.registry.model.load import load_registered
+    from kmcl_platform.registry.package.onnx_export import check_installed, export_onnx
+
+    check_installed()
+    loaded = load_registered(open_store(folder, tracking_uri), model)
+    difference = export_onnx(loaded, out)
+    click.echo(f"written: {shlex.quote(str(out))}, {out.stat().st_size / 1e6:.1f} MB, of {loaded.uri}")
+    click.echo(f"scores differ from torch's by {difference:.1e} at most")
+
+
+def _check_out(out: Path, overwrite: bool, suffix: str = ".parquet", what: str = "a table") -> None:
+    if out.suffix != suffix:
+        raise DataError(f"{out}: got a name that ends in {out.suffix!r}; valid: the path of {what} (*{suffix})")
+    if out.exists() and not overwrite:
+        raise DataError(f"{out}: exists; valid: a new file, or --overwrite")
+
+
+def _print_few(store: Any, model: str, images: tuple[Path, ...], as_json: bool) -> None:
+    """A line for each image."""
+    from kmcl_platform.registry.model.load import predict_images
+    from kmcl_platform.registry.model.schema import DECISION_PREFIX, SCORE_PREFIX, UNCERTAINTY_PREFIX
+
+    table = predict_images(store, model, images)
+    console = Console(highlight=False, soft_wrap=True)
+    for path, (_, row) in zip(images, table.iterrows(), strict=True):
+        scores = _values(row, SCORE_PREFIX)
+        ranked = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
+        uncertainties = _values(row, UNCERTAINTY_PREFIX)
+        decided = _values(row, DECISION_PREFIX)
+        labels = [name for name in ranked if decided[name]]
+        if as_json:
+            document: dict[str, Any] = {"image": str(path), "labels": labels, "scores": ranked}
+            if uncertainties:
+                document["uncertainties"] = {name: uncertainties[name] for name in ranked}
+            click.echo(json.dumps(document, ensure_ascii=False))
+        else:
+            sure = [
+                f"{name} {ranked[name]:.2f}" + (f" (uncertainty {uncertainties[name]:.2f})" if uncertainties else "")
+                for name in labels
+            ]
+            rest = [f"{name} {score:.2f}" for name, score in ranked.items() if not decided[name]][:3]
+            line = f"{path.name}: {', '.join(sure) or 'no label'}   (next: {', '.join(rest)})"
+            console.print(line, markup=False)
+
+
+def _values(row: Any, prefix: str) -> dict[str, float]:
+    """A prediction's values, class by class, of the columns whose names begin so; none where there are no such."""
+    return {str(name).removeprefix(prefix): float(row[name]) for name in row.index if str(name).startswith(prefix)}
+
+
+COMMANDS = (predict, export)

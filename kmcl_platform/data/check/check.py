@@ -1,0 +1,115 @@
+"""Every fault of a manifest in one pass, and whether a search on it would be right."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kmcl_platform.data.check.images import Progress, check_images
+from kmcl_platform.data.check.rows import TableFindings, check_table
+from kmcl_platform.data.manifest.manifest import SPLITS, Manifest
+from kmcl_platform.data.manifest.parquet import read_manifest
+from kmcl_platform.data.manifest.split_counts import summarise
+from kmcl_platform.data.manifest.table_errors import Fault, group_faults
+from kmcl_platform.data.storage.object_store import Location, parse_location
+from kmcl_platform.data.storage.shard_reader import ShardReader
+from kmcl_platform.errors import DataError
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found."""
+
+    path: Location
+    num_rows: int
+    faults: tuple[Fault, ...]
+    """A search would refuse the manifest, stop at an image, or report scores that are wrong."""
+    warnings: tuple[Fault, ...]
+    """A search runs and its scores are what they say."""
+    manifest: Manifest | None
+    """None: its faults keep it from being read."""
+
+
+def check_manifest(path: Path | str, progress: Progress) -> CheckReport:
+    """Check a manifest's table, and read and decode each of its images.
+
+    Args:
+        path: the manifest's file, or its URI.
+        progress: hears how many images are done.
+
+    Raises:
+        DataError: the file is missing or not Parquet.
+    """
+    location = parse_location(path)
+    found = check_table(location)
+    faults, warnings = list(found.faults), list[Fault]()
+    manifest: Manifest | None = None
+    try:
+        manifest = read_manifest(path)
+    except DataError as error:
+        # What is found above is found there too; what only reading finds is the content hash.
+        if not faults:
+            faults.append(Fault("content", str(error).removeprefix(f"{location}: ")))
+    _check_splits(found, faults, warnings)
+    if found.images is not None:
+        root, shards = location.parent.path or Path(), None
+        if manifest is not None and manifest.packing is not None:
+            shards = ShardReader(manifest.packing)
+            faults += _check_shards(shards, progress)
+        images = check_images(found.images, found.splits, found.image_column, root, progress, shards)
+        faults += images.faults
+        warnings += images.warnings
+    return CheckReport(location, found.num_rows, tuple(faults), tuple(warnings), manifest)
+
+
+def _check_shards(shards: ShardReader, progress: Progress) -> list[Fault]:
+    """Hold every shard against its hash."""
+    faults = []
+    for done, shard in enumerate(shards.packing.shards.values()):
+        try:
+            shards.check(shard)
+        except DataError as error:
+            faults.append(Fault("shard", str(error)))
+        progress("shards", done + 1, len(shards.packing.shards))
+    return faults
+
+
+def _check_splits(found: TableFindings, faults: list[Fault], warnings: list[Fault]) -> None:
+    """See that each split can do what it is for."""
+    if found.splits is None or found.targets_NK is None:
+        return
+    splits_N = np.array([split or "" for split in found.splits])
+    for split in SPLITS:
+        targets_NK = found.targets_NK[splits_N == split]
+        # Only a promotion opens `test`.
+        into = warnings if split == "test" else faults
+        if not len(targets_NK):
+            into.append(Fault("empty split", f"split {split!r}: got no images; valid: one or more"))
+            continue
+        positives_K = (targets_NK == 1).sum(axis=0)
+        if not positives_K.any():
+            into.append(Fault("split without a label", f"split {split!r}: got no positive label; valid: one or more"))
+            continue
+        for k in np.flatnonzero(positives_K == 0):
+            warnings.append(
+                Fault("class without a label", f"no positive label in split {split!r}", column=found.class_names[k])
+            )
+
+
+def to_json(report: CheckReport) -> str:
+    """The report for programs: every fault and warning with its row (from 0; null: of no row) and column."""
+    document: dict[str, Any] = {
+        "manifest": str(report.path),
+        "rows": report.num_rows,
+        "fit": not report.faults,
+        "counts": {kind: len(group) for kind, group in group_faults(report.faults).items()},
+        "faults": [asdict(fault) for fault in report.faults],
+        "warnings": [asdict(fault) for fault in report.warnings],
+        "class_names": None if report.manifest is None else report.manifest.class_names,
+        "splits": None
+        if report.manifest is None
+        else {split: asdict(summary) for split, summary in summarise(report.manifest).items()},
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)

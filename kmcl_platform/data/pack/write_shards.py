@@ -1,0 +1,291 @@
+"""Packing: a manifest's images as Parquet shards, in a folder or at a URI, with a manifest that names them.
+
+The manifest is written last: who sees it sees whole shards.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kmcl_platform.data.manifest.manifest import SPLITS, Manifest, checked_manifest, targets_to_numpy
+from kmcl_platform.data.manifest.parquet import read_manifest, to_stored_table
+from kmcl_platform.data.manifest.table_errors import Fault, check_faults
+from kmcl_platform.data.storage.object_store import Location, exists, one_line, put_file, remove_file
+from kmcl_platform.data.storage.shard_index import Packing, Shard
+from kmcl_platform.data.storage.shard_reader import ShardReader
+from kmcl_platform.errors import DataError
+
+Progress = Callable[[str, int, int], None]
+MANIFEST_NAME = "manifest.parquet"
+SHARD_BYTES = 256 * 2**20
+GROUP_IMAGES = 64
+_READING_THREADS = 8
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One shard to be written."""
+
+    name: str
+    rows: np.ndarray
+    """Rows of the manifest's table, in the shard's order."""
+
+
+def pack(
+    manifest: Manifest,
+    out: Location,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    group_images: int = GROUP_IMAGES,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress,
+) -> Manifest:
+    """Write a manifest's images, as they are encoded, into shards and a manifest of them into `out`.
+
+    The images of a split are shuffled, so that each row group is a fair mix of it. Nothing is decoded: an image that is
+    corrupt is packed as it is. Shards that an earlier manifest in `out` names stay until the new one stands.
+
+    Args:
+        out: a folder; made if needed.
+        shard_bytes: a shard is closed before it would grow beyond this; one row group always fits.
+        group_images: images in a row group, which is what is read at once.
+        seed: of the shuffle, 0 or more.
+        overwrite: replace what was packed into `out` earlier.
+        progress: hears how many images are done.
+
+    Returns:
+        The packed manifest.
+
+    Raises:
+        FaultyTable: images are missing or cannot be read; names each by row.
+        DataError: `out` holds a packed dataset and is not to be overwritten, or cannot be written. What was written is
+            removed again.
+    """
+    if min(shard_bytes, group_images) < 1:
+        raise ValueError(f"shard_bytes, group_images: got {shard_bytes}, {group_images}; valid: 1 or more")
+    target = out.join(MANIFEST_NAME)
+    earlier = _find_earlier(target, overwrite)
+    source = _Source(manifest)
+    plans = _plan(manifest, source.sizes(), shard_bytes, group_images, seed)
+    try:
+        with _stage(out) as stage:
+            packed = _write(manifest, plans, source, out, stage, group_images, keep=earlier, progress=progress)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {one_line(error)}; valid: a writable place") from None
+    for name in earlier - {plan.name for plan in plans}:
+        remove_file(out.join(name))
+    return packed
+
+
+def _write(
+    manifest: Manifest,
+    plans: list[_Plan],
+    source: "_Source",
+    out: Location,
+    stage: Path,
+    group_images: int,
+    *,
+    keep: set[str],
+    progress: Progress,
+) -> Manifest:
+    """Write all shards, then the manifest; if that fails, remove all shards but those to be kept."""
+    total = manifest.table.num_rows
+    done = 0
+    shards: list[Shard] = []
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("images", done, total)
+
+    try:
+        for plan in plans:
+            with _temporary(stage, plan.name) as file:
+                _write_shard(file, plan, source, group_images, advance)
+                shards.append(_describe(file, plan, group_images))
+                put_file(file, out.join(plan.name))
+        packed = _packed_manifest(manifest, plans, shards, out)
+        with _temporary(stage, MANIFEST_NAME) as file:
+            pq.write_table(to_stored_table(packed), file)
+            put_file(file, out.join(MANIFEST_NAME))
+    except BaseException:
+        for shard in shards:
+            if shard.name not in keep:
+                remove_file(out.join(shard.name))
+        raise
+    return packed
+
+
+@contextlib.contextmanager
+def _temporary(stage: Path, name: str) -> Iterator[Path]:
+    file = stage / f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _find_earlier(target: Location, overwrite: bool) -> set[str]:
+    """The names of the shards that an earlier manifest names."""
+    if not exists(target):
+        return set()
+    if not overwrite:
+        raise DataError(f"{target}: exists; valid: a new folder, or --overwrite")
+    packing = read_manifest(str(target.path) if target.path else target.uri).packing
+    if packing is None:
+        raise DataError(f"{target}: is not of a packed dataset; valid: another folder")
+    return set(packing.shards)
+
+
+class _Source:
+    """The encoded images of any manifest, by row of its table."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._where = f"manifest {manifest.name!r}"
+        self._root = manifest.root or Path()
+        self.column = "bytes" if "bytes" in manifest.table.column_names else "image"
+        self._images = manifest.table[self.column]
+        self._shards = None if manifest.packing is None else ShardReader(manifest.packing)
+
+    def sizes(self) -> np.ndarray:
+        """Bytes of each image, as far as they can be known without reading it.
+
+        Raises:
+            FaultyTable: files are missing.
+        """
+        if self._shards is not None:
+            shards = self._shards.packing.shards.values()
+            mean = sum(shard.num_bytes for shard in shards) // max(1, sum(shard.num_images for shard in shards))
+            return np.full(len(self._images), mean)
+        if self.column == "bytes":
+            sizes: np.ndarray = pc.binary_length(self._images).to_numpy().astype(np.int64)
+            return sizes
+        faults, found = [], np.zeros(len(self._images), dtype=np.int64)
+        for row, image in enumerate(self._images.to_pylist()):
+            try:
+                found[row] = (self._root / image).stat().st_size
+            except (OSError, ValueError) as error:
+                faults.append(self._fault(row, error))
+        check_faults(self._where, faults)
+        return found
+
+    def read(self, row: int) -> bytes | Fault:
+        """One encoded image, or why there is none."""
+        stored = self._images[row].as_py()
+        try:
+            if self._shards is not None:
+                return self._shards.read(stored)
+            encoded: bytes = stored if isinstance(stored, bytes) else (self._root / stored).read_bytes()
+            return encoded or Fault(
+                "unreadable image", f"got {stored!r}: nothing in it; valid: an image", row, self.column
+            )
+        except (OSError, ValueError) as error:
+            return self._fault(row, error)
+
+    def check(self, images: list[bytes | Fault]) -> list[bytes]:
+        """
+        Raises:
+            FaultyTable: some could not be read.
+        """
+        check_faults(self._where, [image for image in images if isinstance(image, Fault)])
+        return [image for image in images if isinstance(image, bytes)]
+
+    def _fault(self, row: int, error: OSError | ValueError) -> Fault:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
+        path = self._root / self._images[row].as_py()
+        return Fault(
+            "unreadable image", f"got {str(path)!r}: cannot be read ({reason}); valid: an image", row, self.column
+        )
+
+
+def _plan(manifest: Manifest, sizes_N: np.ndarray, shard_bytes: int, group_images: int, seed: int) -> list[_Plan]:
+    """The shards of every split: which rows, in which order, under which names."""
+    splits_N = np.array(manifest.table["split"].to_pylist())
+    # The same images packed in the same way have the same names, others have others: shards of two packings never mix.
+    key = f"{manifest.content_hash} {shard_bytes} {group_images} {seed}".encode() + sizes_N.astype("<i8").tobytes()
+    suffix = hashlib.sha256(key).hexdigest()[:8]
+    plans = []
+    for number, split in enumerate(SPLITS):
+        rows = np.flatnonzero(splits_N == split)
+        rng = np.random.Generator(np.random.PCG64([seed, number]))
+        # Sorting random keys stands in for a shuffle, whose algorithm may change.
+        rows = rows[np.argsort(rng.integers(0, 2**62, len(rows)), kind="stable")]
+        shards: list[list[np.ndarray]] = []
+        room = 0
+        for start in range(0, len(rows), group_images):
+            group = rows[start : start + group_images]
+            size = int(sizes_N[group].sum())
+            if not shards or size > room:
+                shards.append([])
+                room = shard_bytes
+            shards[-1].append(group)
+            room -= size
+        plans += [
+            _Plan(f"{split}-{i:05d}-of-{len(shards):05d}-{suffix}.parquet", np.concatenate(groups))
+            for i, groups in enumerate(shards)
+        ]
+    return plans
+
+
+@contextlib.contextmanager
+def _stage(out: Location) -> Iterator[Path]:
+    """A folder for files that are not whole yet: `out` itself, where a rename is then enough, or a temporary one."""
+    if out.path is None:
+        with tempfile.TemporaryDirectory(prefix="kmcl-pack-") as folder:
+            yield Path(folder)
+        return
+    made = [parent for parent in (out.path, *out.path.parents) if not parent.exists()]
+    out.path.mkdir(parents=True, exist_ok=True)
+    try:
+        yield out.path
+    except BaseException:
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _write_shard(file: Path, plan: _Plan, source: _Source, group_images: int, advance: Callable[[int], None]) -> None:
+    schema = pa.schema([pa.field("bytes", pa.binary(), nullable=False)])
+    # JPEG and PNG do not compress, and no two images are alike. The checksums are what a reader in place holds on to.
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
+    with pq.ParquetWriter(file, schema, **options) as writer, ThreadPoolExecutor(_READING_THREADS) as pool:
+        for start in range(0, len(plan.rows), group_images):
+            rows = plan.rows[start : start + group_images].tolist()
+            images = source.check(list(pool.map(source.read, rows)))
+            writer.write_table(pa.table([pa.array(images, pa.binary())], schema=schema), row_group_size=len(images))
+            advance(len(images))
+
+
+def _describe(file: Path, plan: _Plan, group_images: int) -> Shard:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Shard(plan.name, len(plan.rows), group_images, file.stat().st_size, digest)
+
+
+def _packed_manifest(manifest: Manifest, plans: list[_Plan], shards: list[Shard], out: Location) -> Manifest:
+    rows = np.concatenate([plan.rows for plan in plans])
+    images = [f"{plan.name}#{row}" for plan in plans for row in range(len(plan.rows))]
+    table = manifest.table.select(["split", "targets"]).take(pa.array(rows)).append_column("image", pa.array(images))
+    return checked_manifest(
+        f"manifest {manifest.name!r}",
+        manifest.name,
+        manifest.version,
+        manifest.class_names,
+        table,
+        targets_to_numpy(table["targets"], len(manifest.class_names)),
+        out.path,
+        Packing(out, {shard.name: shard for shard in shards}),
+    )

@@ -1,0 +1,115 @@
+"""The co-occurrence matrix as SVG: colour is lift, small squares are of too few images, hovering tells counts."""
+
+from html import escape
+
+import numpy as np
+
+from kmcl_platform.data.report.cooccurrence import Cooccurrence, order_by_similarity
+from kmcl_platform.data.report.statistics import MIN_EXPECTED
+
+MAX_CLASSES = 100
+"""Of more classes, the most frequent are shown: squares would become too small, and the page too large."""
+
+_STEPS = ((0.25, "m3"), (0.5, "m2"), (0.8, "m1"), (1.25, "z"), (2.0, "p1"), (4.0, "p2"), (10.0, "p3"), (np.inf, "p4"))
+"""Below this lift, this colour."""
+_LEGEND = (
+    ("m3", "below ¼"),
+    ("m2", "¼ to ½"),
+    ("m1", "½ to 0.8"),
+    ("z", "0.8 to 1.25: as by chance"),
+    ("p1", "to 2"),
+    ("p2", "2 to 4"),
+    ("p3", "4 to 10"),
+    ("p4", "10 and more"),
+)
+_DARK = ("m3", "m2", "p3", "p4")
+"""Colours that light text stands out from."""
+_NUMBERED = 16
+"""Up to so many classes, the lift is written into the squares."""
+_MAX_NAME = 22
+
+
+def matrix_svg(counted: Cooccurrence, names: tuple[str, ...]) -> str:
+    """One square for each two classes, similar classes side by side.
+
+    Args:
+        counted: of K classes.
+        names: of the K classes, as they are; escaped here.
+    """
+    order = shown_classes(counted)
+    size = max(11.0, min(44.0, 860 / max(1, len(order))))
+    font = min(12.0, size * 0.92)
+    margin = 8 + font * 0.58 * max((len(_short(names[k])) for k in order), default=0)
+    lift_KK, enough_KK = counted.lift_KK(), counted.smallest_expected_KK() >= MIN_EXPECTED
+    expected_KK, deviation_KK = counted.expected_KK(), counted.deviation_KK()
+    safe = [escape(name) for name in names]
+    edge = margin + size * len(order) + 2
+    parts = [
+        f'<svg width="{edge:.0f}" height="{edge:.0f}" viewBox="0 0 {edge:.0f} {edge:.0f}" role="img" '
+        f'aria-label="Lift of each two classes" font-size="{font:.1f}">'
+    ]
+    for i, k in enumerate(order):
+        middle, label = margin + size * (i + 0.5), _label(names[k])
+        parts.append(f'<text x="{margin - 5:.1f}" y="{middle + font * 0.35:.1f}" text-anchor="end">{label}</text>')
+        parts.append(
+            f'<text transform="translate({middle + font * 0.35:.1f} {margin - 5:.1f}) rotate(-90)">{label}</text>'
+        )
+    for i, a in enumerate(order):
+        for j, b in enumerate(order):
+            x, y = margin + size * j, margin + size * i
+            if a == b:
+                positives, known = int(counted.both_KK[a, a]), int(counted.known_KK[a, a])
+                parts.append(_square(x, y, size, "self", f"{safe[a]}: {positives:,} of {known:,} images"))
+                continue
+            lift = float(lift_KK[a, b])
+            told = f"{safe[a]} + {safe[b]}: together on {counted.both_KK[a, b]:,} of {counted.known_KK[a, b]:,} images"
+            if np.isnan(lift):
+                parts.append(_square(x, y, size, "none", told, filled=0.2))
+                continue
+            told += f"; {expected_KK[a, b]:,.1f} by chance; lift {lift:.2f}; {deviation_KK[a, b]:+z.1f} SD"
+            colour = next(name for edge_of, name in _STEPS if lift < edge_of)
+            if not enough_KK[a, b]:
+                parts.append(_square(x, y, size, "none", f"{told}; too few images to tell", filled=0.4))
+                continue
+            parts.append(_square(x, y, size, colour, told))
+            if len(order) <= _NUMBERED:
+                kind = "on" if colour in _DARK else "in"
+                parts.append(
+                    f'<text class="{kind}" x="{x + size / 2:.1f}" y="{y + size / 2 + 4:.1f}" text-anchor="middle" '
+                    f'font-size="11">{lift:.2f}</text>'
+                )
+    return "".join([*parts, "</svg>"])
+
+
+def shown_classes(counted: Cooccurrence) -> list[int]:
+    """The classes of the matrix in their order: similar ones stand together."""
+    positives_K = counted.both_KK.diagonal()
+    chosen = np.sort(np.argsort(-positives_K, kind="stable")[:MAX_CLASSES])
+    # What too few images show would only shuffle the others.
+    told_KK = np.where(counted.smallest_expected_KK() >= MIN_EXPECTED, counted.correlation_KK(), 0.0)
+    similarity_KK = told_KK[np.ix_(chosen, chosen)]
+    return [int(chosen[place]) for place in order_by_similarity(similarity_KK)]
+
+
+def matrix_legend() -> str:
+    """What the colours and sizes mean."""
+    keys = "".join(f'<span class="key {colour}"></span>{text}' for colour, text in _LEGEND)
+    small = '<svg width="12" height="12"><rect x="3.5" y="3.5" width="5" height="5" class="none"/></svg>'
+    return f'<div class="legend">{keys}{small}too few images to tell</div>'
+
+
+def _square(x: float, y: float, size: float, colour: str, told: str, *, filled: float = 1.0) -> str:
+    side = (size - 1) * filled
+    shift = (size - 1 - side) / 2
+    return (
+        f'<rect x="{x + shift:.1f}" y="{y + shift:.1f}" width="{side:.1f}" height="{side:.1f}" class="{colour}">'
+        f"<title>{told}</title></rect>"
+    )
+
+
+def _label(name: str) -> str:
+    return f"{escape(_short(name))}<title>{escape(name)}</title>"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"

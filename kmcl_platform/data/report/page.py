@@ -1,0 +1,216 @@
+"""The page that describes a manifest: one HTML file that needs no network."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from html import escape
+from pathlib import Path
+
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.report.charts import imbalance_table, labels_svg, percent
+from kmcl_platform.data.report.matrix import MAX_CLASSES, matrix_legend, matrix_svg
+from kmcl_platform.data.report.statistics import MIN_EXPECTED, Description, Drift, Pair, describe
+from kmcl_platform.data.report.style import STYLE
+from kmcl_platform.errors import DataError
+
+_ROWS = 15
+"""Lines of the tables of pairs and of drift."""
+_NAMED = 6
+"""Classes that a sentence names."""
+
+
+def write_page(manifest: Manifest, path: Path) -> None:
+    """Write the page; a reader sees the old file or the new one, never half of one.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    path = path.absolute()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(to_html(manifest), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}; valid: a path in a writable folder") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def to_html(manifest: Manifest) -> str:
+    """The whole page of a manifest."""
+    found, names = describe(manifest), manifest.class_names
+    version = f"version {escape(manifest.version)} · " if manifest.version else ""
+    body = (
+        f"<h1>{escape(manifest.name)}</h1>"
+        f'<p class="soft">{version}content hash <code>{manifest.content_hash}</code></p>',
+        _tiles(found, names),
+        _beside(_section("Splits", "", _splits(found)), _section("Worth knowing", "", _findings(found, names))),
+        _section("Class imbalance", _IMBALANCE, imbalance_table(found, names)),
+        _beside(
+            _section("Labels per image", _LABELS, labels_svg(found)),
+            _section("Drift from train to val", _DRIFT, _drift(found.drifts, names)),
+        ),
+        _section("Which classes go together", _TOGETHER, _matrix(found, names)),
+        _section("Strongest dependencies", _dependencies_note(found), _dependencies(found, names)),
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(manifest.name)}: labels</title><style>{STYLE}</style></head>\n"
+        f"<body><main>{''.join(body)}</main></body></html>\n"
+    )
+
+
+_IMBALANCE = "Positive labels of each class and their share of the split's known labels, the most frequent first."
+_LABELS = "Share of a split's images by their number of positive labels."
+_TOGETHER = (
+    "Lift of each two classes: how many images show both, by how many would if they were independent, "
+    "over the images of train and val where both are known (test stays sealed). Similar classes stand side by side; "
+    "hovering over a square shows its counts."
+)
+_DRIFT = (
+    "Share of known labels that are positive. Deviations are in standard deviations (SD) of splits drawn alike; "
+    "those beyond what chance brings about among so many classes are marked."
+)
+
+
+def _section(title: str, note: str, content: str) -> str:
+    said = f'<p class="soft">{note}</p>' if note else ""
+    return f'<section><h2>{title}</h2>{said}<div class="wide">{content}</div></section>\n'
+
+
+def _beside(*sections: str) -> str:
+    return f'<div class="beside">{"".join(sections)}</div>'
+
+
+def _tiles(found: Description, names: tuple[str, ...]) -> str:
+    everything = found.summaries["all"]
+    labels = everything.images * len(names)
+    ratio = found.splits["train"].imbalance() if "train" in found.splits else None
+    tiles = (
+        (f"{everything.images:,}", "images"),
+        (f"{len(names):,}", "classes"),
+        (f"{everything.labels_per_image:.2f}", "labels per image"),
+        ("–" if ratio is None else f"{ratio:,.1f} : 1", "largest to smallest class in train"),
+        (percent(everything.unknown_labels / labels), "of labels unknown"),
+        (percent(everything.all_negative_images / everything.images), "of images all-negative"),
+    )
+    shown = (f'<div class="tile"><b>{figure}</b><span>{text}</span></div>' for figure, text in tiles)
+    return f'<div class="tiles">{"".join(shown)}</div>'
+
+
+def _splits(found: Description) -> str:
+    columns = found.summaries
+    ratios = {split: labels.imbalance() for split, labels in found.splits.items()}
+    rows = [
+        ("images", [f"{one.images:,}" for one in columns.values()]),
+        ("labels per image", [f"{one.labels_per_image:.2f}" for one in columns.values()]),
+        ("all-negative images", [f"{one.all_negative_images:,}" for one in columns.values()]),
+        ("unknown labels", [f"{one.unknown_labels:,}" for one in columns.values()]),
+        ("largest to smallest class", [_ratio(ratios.get(split)) for split in columns]),
+    ]
+    return _table(["", *columns], [[name, *cells] for name, cells in rows])
+
+
+def _findings(found: Description, names: tuple[str, ...]) -> str:
+    """What a reader should not miss, in sentences."""
+    said: list[str] = []
+    for split, labels in found.splits.items():
+        if missing := labels.missing():
+            said.append(f"No positive label in {split}: {_list([names[k] for k in missing])}.")
+    said += [f"No images in {split}." for split in ("train", "val", "test") if split not in found.splits]
+    if "train" in found.splits and (there := [(n, k) for k, n in enumerate(found.splits["train"].positives) if n]):
+        (most, most_k), (least, least_k) = max(there), min(there)
+        said.append(
+            f"In train, the largest class is {escape(names[most_k])} ({most:,} positive labels), the smallest "
+            f"{escape(names[least_k])} ({least:,}): {_ratio(most / least)}."
+        )
+    pairs = len(found.together) + len(found.apart)
+    said.append(
+        f"{pairs:,} of {len(names) * (len(names) - 1) // 2:,} pairs of classes depend on each other: "
+        f"{len(found.together):,} are seen together more often than by chance, {len(found.apart):,} less often."
+    )
+    if drifted := [names[drift.index] for drift in found.drifts if drift.significant]:
+        said.append(f"Another frequency in val than in train, beyond chance: {_list(drifted)}.")
+    elif found.drifts:
+        said.append("No class is more or less frequent in val than in train beyond chance.")
+    return f"<ul>{''.join(f'<li>{sentence}</li>' for sentence in said)}</ul>"
+
+
+def _matrix(found: Description, names: tuple[str, ...]) -> str:
+    left_out = f"<p>The {MAX_CLASSES} most frequent of {len(names)} classes.</p>" if len(names) > MAX_CLASSES else ""
+    return left_out + matrix_legend() + matrix_svg(found.cooccurrence, names)
+
+
+def _dependencies_note(found: Description) -> str:
+    return (
+        f"Pairs that are expected on at least {MIN_EXPECTED} images each way (both, one, the other, neither) and "
+        f"deviate by at least {found.threshold:.1f} standard deviations (SD) from independence. Among independent "
+        "classes, one data set in 20 would show a pair here."
+    )
+
+
+def _dependencies(found: Description, names: tuple[str, ...]) -> str:
+    sides = (("Together more often than by chance", found.together), ("Less often than by chance", found.apart))
+    tables = (f"<div><h3>{title}{_of(len(pairs))}</h3>{_pairs(pairs, names)}</div>" for title, pairs in sides)
+    return f'<div class="columns">{"".join(tables)}</div>'
+
+
+def _pairs(pairs: Sequence[Pair], names: tuple[str, ...]) -> str:
+    if not pairs:
+        return '<p class="soft">None.</p>'
+    rows = [
+        [
+            _hovered(f"{names[pair.first]} + {names[pair.second]}"),
+            f"{pair.both:,}",
+            f"{pair.expected:,.1f}",
+            f"{pair.lift:.2f}",
+            f"{pair.deviation:+z.1f}",
+        ]
+        for pair in pairs[:_ROWS]
+    ]
+    return _table(["pair", "images", "by chance", "lift", "SD"], rows)
+
+
+def _drift(drifts: Sequence[Drift], names: tuple[str, ...]) -> str:
+    if not drifts:
+        return '<p class="soft">Needs known labels in both train and val.</p>'
+    rows = [
+        [
+            _hovered(names[drift.index]),
+            percent(drift.train),
+            percent(drift.val),
+            f"{100 * (drift.val - drift.train):+z.2f}",
+            f"{drift.deviation:+z.1f}",
+            '<span class="flag">beyond chance</span>' if drift.significant else "",
+        ]
+        for drift in drifts[:_ROWS]
+    ]
+    return _table([f"class{_of(len(drifts))}", "train", "val", "points", "SD", ""], rows)
+
+
+def _of(total: int) -> str:
+    return f" (the first {_ROWS} of {total:,})" if total > _ROWS else ""
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{text}</th>" for text in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _hovered(text: str) -> str:
+    """Text that may be cut off: hovering shows it whole."""
+    return f'<span title="{escape(text)}">{escape(text)}</span>'
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(escape(name) for name in names[:_NAMED])
+    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+
+
+def _ratio(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:,.1f} : 1"

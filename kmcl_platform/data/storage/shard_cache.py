@@ -1,0 +1,180 @@
+"""A node's cache of shards that lie elsewhere: each fetched once, whatever the number of processes, within a bound."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kmcl_platform.data.storage.byte_sizes import parse_size
+from kmcl_platform.data.storage.object_store import Location, one_line, read_chunks
+from kmcl_platform.data.storage.shard_index import Shard
+from kmcl_platform.errors import DataError
+
+FOLDER_VARIABLE = "KMCL_CACHE"
+BOUND_VARIABLE = "KMCL_CACHE_BYTES"
+DEFAULT_BYTES = 32 * 2**30
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class ShardCache:
+    """A folder on a local disk, shared by the processes of a node.
+
+    A shard lies there under its sha256. Whoever fetches one holds the lock of that hash; files that a dead process left
+    have no such holder, and go when room is made. The shards used longest ago make room for others.
+    """
+
+    folder: Path
+    max_bytes: int
+
+    def fetch(self, shard: Shard, source: Location) -> Path:
+        """The path of a shard's copy, fetched if needed. Another process may remove it at any time: open it at once,
+        and fetch again if it is gone.
+
+        Raises:
+            DataError: the shard is missing, cut off or altered, or larger than the bound, or the cache cannot be
+                written.
+        """
+        target = self.folder / f"{shard.sha256}.parquet"
+        if _is_whole(target, shard):
+            return target
+        if shard.num_bytes > self.max_bytes:
+            raise DataError(
+                f"{source}: got a shard of {shard.num_bytes:,} bytes for a cache of {self.max_bytes:,}; "
+                f"valid: a higher {BOUND_VARIABLE}, or smaller shards (kmcl data pack --shard-size)"
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(self._lock_of(shard.sha256)):
+                if not _is_whole(target, shard):
+                    self._fetch(shard, source, target)
+        except OSError as error:
+            raise DataError(
+                f"{self.folder}: cannot be written: {one_line(error)}; "
+                f"valid: {FOLDER_VARIABLE}, a folder with room for {self.max_bytes:,} bytes ({BOUND_VARIABLE})"
+            ) from None
+        return target
+
+    def _fetch(self, shard: Shard, source: Location, target: Path) -> None:
+        temporary = self.folder / f"{shard.sha256}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        try:
+            self._make_room(shard, temporary)
+            digest, size = hashlib.sha256(), 0
+            with temporary.open("r+b") as file:
+                for chunk in read_chunks(source, "a shard as `kmcl data pack` wrote it"):
+                    size += len(chunk)
+                    if size > shard.num_bytes:
+                        break
+                    digest.update(chunk)
+                    file.write(chunk)
+                check_shard(source, shard, size, digest.hexdigest())
+                # Else a machine that stops at once could leave the name without the bytes.
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+    def _make_room(self, shard: Shard, temporary: Path) -> None:
+        """Remove what was used longest ago until the shard fits, and take its room."""
+        while True:
+            with _locked(self.folder / "room.lock"):
+                self._remove_leftovers(shard.sha256)
+                taken = sum(_size(path) for path in [*self.folder.glob("*.parquet"), *self.folder.glob("*.tmp")])
+                for path in sorted(self.folder.glob("*.parquet"), key=_last_used):
+                    if taken + shard.num_bytes <= self.max_bytes:
+                        break
+                    taken -= _size(path)
+                    path.unlink(missing_ok=True)
+                if taken + shard.num_bytes <= self.max_bytes:
+                    with temporary.open("wb") as file:
+                        file.truncate(shard.num_bytes)
+                    return
+            # What is left is being fetched by others: it ends, and can then go.
+            time.sleep(_POLL_SECONDS)
+
+    def _remove_leftovers(self, own: str) -> None:
+        """Remove the unfinished files of processes that are no more."""
+        for path in self.folder.glob("*.tmp"):
+            key = path.name.partition(".")[0]
+            if key == own:
+                path.unlink(missing_ok=True)
+                continue
+            with contextlib.suppress(BlockingIOError), _locked(self._lock_of(key), wait=False):
+                path.unlink(missing_ok=True)
+
+    def _lock_of(self, key: str) -> Path:
+        return self.folder / f"{key}.lock"
+
+
+def node_cache() -> ShardCache:
+    """The cache that this process's environment names: `KMCL_CACHE`, else a folder in the user's cache directory;
+    `KMCL_CACHE_BYTES`, else 32 GiB.
+
+    Raises:
+        DataError: the bound is no size.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get(FOLDER_VARIABLE) or Path(home) / "kmcl_platform" / "shards").expanduser().absolute()
+    bound = os.environ.get(BOUND_VARIABLE)
+    try:
+        return ShardCache(folder, parse_size(bound) if bound else DEFAULT_BYTES)
+    except ValueError as error:
+        raise DataError(f"{BOUND_VARIABLE}: {error}") from None
+
+
+def check_shard(source: Location, shard: Shard, num_bytes: int, sha256: str) -> None:
+    """
+    Raises:
+        DataError: size or hash are not those that the manifest names.
+    """
+    if num_bytes != shard.num_bytes:
+        raise DataError(
+            f"{source}: size: got {num_bytes:,} bytes; valid: {shard.num_bytes:,}, as packed: the file was changed"
+        )
+    if sha256 != shard.sha256:
+        raise DataError(
+            f"{source}: sha256: got {sha256[:12]}…; valid: {shard.sha256[:12]}…, as packed: the file was changed"
+        )
+
+
+def _is_whole(target: Path, shard: Shard) -> bool:
+    """Whether a copy is there; notes that it was used."""
+    try:
+        if target.stat().st_size != shard.num_bytes:
+            return False
+        os.utime(target)
+    except OSError:
+        return False
+    return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock that ends with its process.
+
+    Raises:
+        BlockingIOError: someone else holds it, and `wait` is false.
+    """
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield

@@ -1,0 +1,105 @@
+"""Files and folders that appear whole or not at all, whatever happens to the process, the disk or the machine.
+
+The new content is written beside its place under a hidden name, flushed to the disk, then renamed: a rename within a
+folder is atomic. The folder is flushed too, because on Linux a rename is only safe after a power loss when its folder
+is on the disk (see `man 2 fsync`).
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+DRAFT_PREFIX = ".writing-"
+"""How the name of an unfinished file or folder begins; it is followed by the process's number."""
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Write one file whole or not at all.
+
+    Args:
+        path: where the file will be. Its folder must exist. A file that is there already is replaced at the end.
+
+    Yields:
+        The path to write to. If the block raises, that file is removed and `path` is as it was.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full.
+    """
+    draft = draft_path(path)
+    try:
+        yield draft
+        sync_file(draft)
+        draft.replace(path)
+        sync_folder(path.parent)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Write one folder whole or not at all.
+
+    Args:
+        path: where the folder will be; it must not exist when the block ends, since a full folder cannot be replaced
+            in one step.
+
+    Yields:
+        An empty folder to write to. If the block raises, that folder is removed and `path` does not exist.
+
+    Raises:
+        OSError: a file cannot be written, or `path` exists.
+    """
+    draft = draft_path(path)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        for file in sorted(draft.rglob("*")):
+            if file.is_file():
+                sync_file(file)
+            else:
+                sync_folder(file)
+        sync_folder(draft)
+        draft.rename(path)
+        sync_folder(path.parent)
+    except BaseException:
+        # Frees the room at once: those who still have to write how it ended may need it.
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a text (as UTF-8) or bytes into a file, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with atomic_file(path) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def draft_path(path: Path) -> Path:
+    """A hidden name beside a path that no other writer uses."""
+    return path.with_name(f"{DRAFT_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's content is on the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

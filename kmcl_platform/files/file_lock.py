@@ -1,0 +1,100 @@
+"""A lock between processes that the operating system releases when its holder dies.
+
+Linux's open-file-description locks are used rather than `flock`: they can be asked for the holder without being taken,
+and on NFS they hold between machines (see `man 2 fcntl`, F_OFD_SETLK).
+"""
+
+import fcntl
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+_POLL_SECONDS = 0.05
+
+# struct flock: type, whence, start, length (0: the whole file), process (0, as these locks demand).
+_FLOCK = "hhqqi"
+
+
+class FileLock:
+    """One lock, by the path of its file; the file stays when the lock is released.
+
+    >>> import tempfile
+    >>> lock = FileLock(Path(tempfile.mkdtemp()) / "a.lock")
+    >>> lock.acquire(), FileLock(lock.path).acquire(), lock.owner() is not None
+    (True, False, True)
+    >>> lock.release()
+    >>> lock.owner() is None
+    True
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def acquire(self, *, seconds: float = 0) -> bool:
+        """Take the lock.
+
+        Args:
+            seconds: how long to wait for another holder; 0: not at all; `math.inf`: for ever.
+
+        Returns:
+            Whether this process holds the lock now.
+
+        Raises:
+            OSError: the lock's file cannot be made.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = self.path.open("ab+")
+        deadline = time.monotonic() + seconds
+        while not _try_lock(file):
+            if time.monotonic() >= deadline:
+                file.close()
+                return False
+            time.sleep(_POLL_SECONDS)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        file.flush()
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; without effect if this object does not hold it."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    @contextmanager
+    def hold(self, *, seconds: float = float("inf")) -> Iterator[bool]:
+        """Hold the lock for a block; yields whether it was to be had within `seconds`."""
+        try:
+            yield self.acquire(seconds=seconds)
+        finally:
+            self.release()
+
+    def owner(self) -> str | None:
+        """Who holds the lock, such as "process 17 on node-1"; None if nobody does. The lock is not taken for this."""
+        try:
+            with self.path.open("rb") as file:
+                answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK))
+                if struct.unpack(_FLOCK, answer)[0] == fcntl.F_UNLCK:
+                    return None
+                return file.read().decode(errors="replace").strip() or "an unknown process"
+        except FileNotFoundError:
+            return None
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
+    except (BlockingIOError, PermissionError):  # The standard allows both answers for a lock that is held.
+        return False
+    return True
+
+
+def _request(kind: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)

@@ -1,0 +1,61 @@
+"""The text of messages: values are shown in a bounded length, passwords are masked, commands are quoted."""
+
+import re
+import shlex
+from collections.abc import Iterable
+from os import PathLike
+
+MAX_VALUE_CHARACTERS = 200
+MAX_LINE_CHARACTERS = 1000
+
+# The password may hold any character but white space and quotes, "/" and ":" among them: SQLAlchemy allows it too.
+# `host:8080/path/a@b` has no password: what follows the colon there is a port.
+_URL_PASSWORD = re.compile(r"(?<=://)([^\s/?#@:'\"]*):(?!\d+(?:[/?#\s'\"]|$))[^\s'\"<>]*@")
+_QUERY_PASSWORD = re.compile(r"([?&](?:[\w-]*(?:password|passwd|pwd|secret|token)[\w-]*)=)[^&\s'\"#]+", re.IGNORECASE)
+
+
+def mask_passwords(text: str) -> str:
+    """Replace each password in the addresses of a text by `***`; everything else stays as it is.
+
+    This is the only function that does so. Every address that is printed, logged or recorded goes through it; the
+    errors of `errors.py` call it themselves.
+
+    >>> mask_passwords("postgresql://user:pa/ss@host/db?sslpassword=x")
+    'postgresql://user:***@host/db?sslpassword=***'
+    """
+    return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***@", text))
+
+
+def show_value(value: object, limit: int = MAX_VALUE_CHARACTERS) -> str:
+    """A value as an error message quotes it: its `repr`, cut in the middle if it is longer than `limit` characters.
+
+    >>> show_value("x" * 1000, limit=20)
+    "'xxxxxxx … xxxxxxx' (1,002 characters)"
+    """
+    return _cut(repr(value), limit)
+
+
+def bound_line(line: str) -> str:
+    """A line of a message, cut in the middle if it is longer than 1,000 characters."""
+    return _cut(line, MAX_LINE_CHARACTERS)
+
+
+def show_path(path: str | PathLike[str]) -> str:
+    """A path as text that any terminal and log accepts: bytes that are not UTF-8 are shown as `\\xNN`."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def shell_command(words: Iterable[object]) -> str:
+    """A command as a user can paste it into a shell: every word is quoted where that is necessary.
+
+    >>> shell_command(["kmcl", "search", "my file.yaml"])
+    "kmcl search 'my file.yaml'"
+    """
+    return shlex.join(str(word) for word in words)
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    part = (limit - len(" … ")) // 2
+    return f"{text[:part]} … {text[-part:]} ({len(text):,} characters)"

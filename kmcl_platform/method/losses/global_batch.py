@@ -1,0 +1,134 @@
+"""The batch over all workers: what one worker compares its samples with, and what it divides by.
+
+Shape suffixes: B batch of this worker, G batch of all workers (each share padded to the same length), K classes,
+C kernels per class, R values of one kernel's mean or variance.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from kmcl_platform.method.kernels.mixture_head import KernelMixture
+
+
+class GlobalBatch(NamedTuple):
+    """What the corrected formulation needs of all workers.
+
+    Attributes:
+        mixture: kernels of all samples; its logits are this worker's alone, which nothing else reads.
+        positive_GK: bool, known positive labels of all samples.
+        known_GK: bool, known labels of all samples; padding is unknown throughout, so that it takes part in nothing.
+        anchors: where this worker's own samples stand.
+        num_samples: 0-dimensional, samples of all workers divided by W, the number of workers: each worker's terms are
+            multiplied by W, because data parallelism averages gradients.
+        num_labelled: the same of the samples with a positive label, of which at least one is counted.
+    """
+
+    mixture: KernelMixture
+    positive_GK: Tensor
+    known_GK: Tensor
+    anchors: slice
+    num_samples: Tensor
+    num_labelled: Tensor
+
+
+def local_batch(mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor) -> GlobalBatch:
+    """The batch of a single worker."""
+    size = len(positive_BK)
+    return GlobalBatch(
+        mixture=mixture,
+        positive_GK=positive_BK,
+        known_GK=known_BK,
+        anchors=slice(0, size),
+        num_samples=mixture.logits_BK.new_full((), size),
+        num_labelled=positive_BK.any(1).sum(dtype=mixture.logits_BK.dtype).clamp_(min=1.0),
+    )
+
+
+class BatchGather:
+    """Gathers the kernels and targets of all workers, with a derivative.
+
+    Every worker has to call it equally often. One collective operation forward and one backward; the host waits for
+    neither, because each share is padded to a length known beforehand.
+
+    Args:
+        share: samples in a worker's full batch, at least 1; a smaller last batch is padded.
+        group: the workers; none: all processes of `torch.distributed`.
+    """
+
+    def __init__(self, share: int, group: dist.ProcessGroup | None = None) -> None:
+        if share < 1:
+            raise ValueError(f"share: got {share}; wanted at least 1")
+        self._share = share
+        self._group = group
+        self._rank = dist.get_rank(group)
+        self._num_workers = dist.get_world_size(group)
+
+    def __call__(
+        self, mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor, *, with_kernels: bool = True
+    ) -> GlobalBatch:
+        """Gather a batch.
+
+        Args:
+            mixture: kernels of this worker's samples.
+            positive_BK: bool, their known positive labels.
+            known_BK: bool, their known labels.
+            with_kernels: gather the kernels too; else the mixture returned is this worker's own.
+
+        Raises:
+            ValueError: the batch is larger than a share.
+        """
+        size, num_classes = positive_BK.shape
+        if size > self._share:
+            raise ValueError(f"positive_BK: got {size} samples; wanted at most {self._share}, a worker's share")
+        present_B1 = torch.ones_like(known_BK[:, :1])
+        parts = [torch.cat((positive_BK, known_BK, present_B1), 1).to(mixture.logits_BK.dtype)]
+        if with_kernels:
+            parts += [part.flatten(1) for part in mixture[1:]]
+        # One tensor, one message; padding is ones, so that kernels are finite, without labels.
+        rows = torch.cat(parts, 1)
+        if size < self._share:
+            padding = rows.new_ones((self._share - size, rows.shape[1]))
+            padding[:, : 2 * num_classes + 1] = 0.0
+            rows = torch.cat((rows, padding))
+        gathered: Tensor = _AllGather.apply(rows, self._group, self._rank, self._num_workers)
+        labels = gathered[:, : 2 * num_classes + 1].detach() > 0
+        positive_GK = labels[:, :num_classes]
+        return GlobalBatch(
+            mixture=self._unpack(mixture, gathered[:, 2 * num_classes + 1 :]) if with_kernels else mixture,
+            positive_GK=positive_GK,
+            known_GK=labels[:, num_classes : 2 * num_classes],
+            anchors=slice(self._rank * self._share, self._rank * self._share + size),
+            num_samples=labels[:, -1].sum(dtype=rows.dtype) / self._num_workers,
+            num_labelled=positive_GK.any(1).sum(dtype=rows.dtype).clamp_(min=1.0) / self._num_workers,
+        )
+
+    @staticmethod
+    def _unpack(mixture: KernelMixture, columns: Tensor) -> KernelMixture:
+        shapes = [part.shape[1:] for part in mixture[1:]]
+        parts = columns.split([shape.numel() for shape in shapes], 1)
+        return KernelMixture(
+            mixture.logits_BK, *(part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True))
+        )
+
+
+class _AllGather(Function):
+    """All workers' rows, one share after the other; backward, what all workers' losses say of this worker's rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, group: dist.ProcessGroup | None, rank: int, num_workers: int) -> Tensor:
+        ctx.group, ctx.own = group, slice(rank * len(rows), (rank + 1) * len(rows))
+        gathered = rows.new_empty((num_workers * len(rows), *rows.shape[1:]))
+        dist.all_gather_into_tensor(gathered, rows.contiguous(), group=group)
+        return gathered
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        total = grad.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total, group=ctx.group)
+        return total[ctx.own], None, None, None

@@ -1,0 +1,29 @@
+"""How far scores are from how often labels are true.
+
+Legend of shapes: N images, K classes.
+"""
+
+import numpy as np
+
+CALIBRATION_BINS = 15
+
+
+def expected_calibration_error(scores_NK: np.ndarray, targets_NK: np.ndarray) -> float | None:
+    """Mean distance between a label's score and how often such labels are positive; none where no label is known.
+
+    Over all known labels, in 15 bins of equal width: sum over bins of share · |mean score - share of positives|.
+
+    Args:
+        scores_NK: in [0, 1].
+        targets_NK: 1 positive, 0 negative, -1 unknown.
+
+    Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3, for each label by itself.
+    """
+    known_NK = targets_NK >= 0
+    scores, positives = scores_NK[known_NK].astype(np.float64), targets_NK[known_NK] == 1
+    if not len(scores):
+        return None
+    bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    score_sums = np.bincount(bins, weights=scores, minlength=CALIBRATION_BINS)
+    positive_sums = np.bincount(bins, weights=positives, minlength=CALIBRATION_BINS)
+    return float(np.abs(score_sums - positive_sums).sum() / len(scores))

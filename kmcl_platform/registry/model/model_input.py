@@ -1,0 +1,109 @@
+"""What the registered model is asked: encoded images, paths or arrays, from the one column that is given."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kmcl_platform.errors import DataError
+from kmcl_platform.registry.model.schema import ARRAY_COLUMN, IMAGE_COLUMN, INPUT_COLUMNS, PATH_COLUMN
+
+PATHS_FROM = "KMCL_PATHS_FROM"
+"""Environment variable of a server: the folder below which it may read the paths that it is sent."""
+
+_SERVED = "__pyfunc_model_path__"
+"""Environment variable that `mlflow models serve` and MLflow's containers give to the processes that answer."""
+
+
+def read_images(table: pd.DataFrame) -> list[bytes | np.ndarray]:
+    """The images of a request: encoded bytes, or pixels_HW3.
+
+    Args:
+        table: N rows; exactly one of the columns `image`, `path` and `array` holds anything.
+
+    Raises:
+        DataError: none or several of the columns are given, a row is empty, a file cannot be read, or paths are sent to
+            a server that may not read them.
+    """
+    known = [name for name in INPUT_COLUMNS if name in table.columns]
+    if known and not len(table):
+        return []
+    # A column without a single value may come from the schema.
+    given = [name for name in known if not table[name].isna().all()]
+    if len(given) != 1:
+        got = " and ".join(given) or "none of them"
+        raise DataError(f"columns: got {got}; valid: exactly one of {', '.join(INPUT_COLUMNS)}")
+    (column,) = given
+    values = list(table[column])
+    for row, value in enumerate(values):
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            raise DataError(f"row {row}: column {column!r} is empty; valid: an image in every row")
+    if column == PATH_COLUMN:
+        folder = _readable_folder()
+        return [_read(str(value), folder) for value in values]
+    if column == ARRAY_COLUMN:
+        return [_to_pixels(value, row) for row, value in enumerate(values)]
+    return [_to_bytes(value, row) for row, value in enumerate(values)]
+
+
+def _readable_folder() -> Path | None:
+    """Where a server may read; none: anywhere, because no server asks.
+
+    Raises:
+        DataError: it is a server, and may not.
+    """
+    if _SERVED not in os.environ:
+        return None
+    folder = os.environ.get(PATHS_FROM)
+    if not folder:
+        raise DataError(
+            f"column {PATH_COLUMN!r}: a server reads no files; valid: {IMAGE_COLUMN!r} or {ARRAY_COLUMN!r}, or a "
+            f"server that was started with {PATHS_FROM}=FOLDER"
+        )
+    return Path(folder).resolve()
+
+
+def _read(value: str, folder: Path | None) -> bytes:
+    path = Path(value)
+    if folder is not None:
+        # Links and .. are followed first: it is where the file lies that counts.
+        path = (folder / path).resolve()
+        if not path.is_relative_to(folder):
+            raise DataError(f"path {value!r}: lies outside the server's folder; valid: a path below it")
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(f"path {value!r}: cannot be read ({reason}); valid: an image file") from None
+
+
+def _to_bytes(value: object, row: int) -> bytes:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    raise DataError(
+        f"row {row}: column {IMAGE_COLUMN!r}: got {type(value).__name__}; valid: the encoded bytes of an image"
+    )
+
+
+def _to_pixels(value: object, row: int) -> np.ndarray:
+    """Pixels of an array, or of nested lists as JSON and Parquet have them."""
+    where, valid = f"row {row}: column {ARRAY_COLUMN!r}", "valid: whole numbers 0 to 255, height x width x 3"
+    try:
+        pixels_HW3 = np.array(_to_lists(value))
+    except ValueError:
+        raise DataError(f"{where}: got rows of different lengths; {valid}") from None
+    if pixels_HW3.ndim != 3 or pixels_HW3.shape[2] != 3 or not pixels_HW3.size:
+        raise DataError(f"{where}: got shape {pixels_HW3.shape}; {valid}")
+    if pixels_HW3.dtype.kind not in "iu":
+        raise DataError(f"{where}: got type {pixels_HW3.dtype}; {valid}")
+    if pixels_HW3.min() < 0 or pixels_HW3.max() > 255:
+        raise DataError(f"{where}: got values from {pixels_HW3.min()} to {pixels_HW3.max()}; {valid}")
+    return pixels_HW3.astype(np.uint8)
+
+
+def _to_lists(value: object) -> object:
+    """Arrays of arrays, as Parquet gives them, taken apart."""
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return [_to_lists(part) for part in value]
+    return value

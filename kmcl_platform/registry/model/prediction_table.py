@@ -1,0 +1,49 @@
+"""From scores to the columns that users see. Legend of shapes: N images, K classes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kmcl_platform.registry.model.decision_rule import DecisionRule
+from kmcl_platform.registry.model.schema import DECISION_PREFIX, LABELS_COLUMN, SCORE_PREFIX, UNCERTAINTY_PREFIX
+
+
+def to_columns(
+    class_names: Sequence[str],
+    rule: DecisionRule,
+    scores_NK: np.ndarray,
+    uncertainties_NK: np.ndarray | None,
+    *,
+    raw_scores: bool = False,
+) -> dict[str, Any]:
+    """The columns of a prediction, in the order of the signature (`column_names`).
+
+    Args:
+        class_names: K names.
+        rule: of the model.
+        scores_NK: raw, in [0, 1].
+        uncertainties_NK: in [0, 1); none where the model's kernels were not trained.
+        raw_scores: give these scores instead of calibrated ones; labels and decisions are the same.
+    """
+    calibrated_NK = rule.calibrate(scores_NK)
+    decided_NK = rule.decide(calibrated_NK)
+    labels = []
+    for scores_K, decided_K in zip(calibrated_NK, decided_NK, strict=True):
+        order = [k for k in np.argsort(-scores_K, kind="stable") if decided_K[k]]
+        labels.append("|".join(class_names[k] for k in order))
+    parts = [(SCORE_PREFIX, scores_NK.astype(np.float64) if raw_scores else calibrated_NK)]
+    if uncertainties_NK is not None:
+        parts.append((UNCERTAINTY_PREFIX, uncertainties_NK.astype(np.float64)))
+    parts.append((DECISION_PREFIX, decided_NK))
+    columns: dict[str, Any] = {LABELS_COLUMN: labels}
+    for prefix, values_NK in parts:
+        columns |= {f"{prefix}{name}": values_NK[:, k] for k, name in enumerate(class_names)}
+    return columns
+
+
+def column_names(class_names: Sequence[str], *, has_uncertainties: bool) -> tuple[list[str], list[str]]:
+    """The names of the columns that hold numbers, and of those that hold decisions, which come after them."""
+    prefixes = [SCORE_PREFIX, UNCERTAINTY_PREFIX] if has_uncertainties else [SCORE_PREFIX]
+    numbers = [f"{prefix}{name}" for prefix in prefixes for name in class_names]
+    return numbers, [f"{DECISION_PREFIX}{name}" for name in class_names]

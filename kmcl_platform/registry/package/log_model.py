@@ -1,0 +1,110 @@
+"""Package a trained model for MLflow: a pyfunc with signature, input example, requirements and its own code."""
+
+import importlib.metadata
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+import kmcl_platform
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.registry.model.prediction_table import column_names
+from kmcl_platform.registry.model.schema import ARRAY_COLUMN, IMAGE_COLUMN, LABELS_COLUMN, PATH_COLUMN, RAW_SCORES
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models.signature import ModelSignature
+
+REQUIREMENTS = (
+    "huggingface-hub",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+    "timm",
+    "torch",
+    "torchcodec",
+    "torchvision",
+)
+"""What the model needs where it is served: neither Ray nor Optuna."""
+
+
+def log_model(
+    client: "MlflowClient",
+    run_id: str,
+    name: str,
+    folder: Path,
+    manifest: Manifest,
+    step: int,
+    *,
+    has_uncertainties: bool,
+) -> str:
+    """Log a model beside the run that trained it.
+
+    Args:
+        client: connected to the store.
+        run_id: the trial's run.
+        name: the logged model's name.
+        folder: as `write_model` wrote it.
+        manifest: the data; gives class names and the input example.
+        step: the epoch whose weights these are.
+        has_uncertainties: whether the model gives uncertainties beside its scores.
+
+    Returns:
+        The logged model's id; `models:/ID` is its URI.
+    """
+    import mlflow.pyfunc
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    experiment_id = client.get_run(run_id).info.experiment_id
+    logged = client.create_logged_model(
+        experiment_id, name=name, source_run_id=run_id, model_type="multilabel-image-classifier"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        package = f"{scratch}/package"
+        # Saved and uploaded in two steps: pyfunc.log_model works on MLflow's global tracking URI and active run.
+        mlflow.pyfunc.save_model(
+            path=package,
+            mlflow_model=Model(model_id=logged.model_id),
+            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+            artifacts={"model": str(folder)},
+            code_paths=[str(Path(kmcl_platform.__file__).parent)],
+            signature=_signature(manifest.class_names, has_uncertainties),
+            input_example=pd.DataFrame({IMAGE_COLUMN: [manifest.encoded_image("train", 0)]}),
+            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
+        )
+        client.log_model_artifacts(logged.model_id, package)
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
+    return str(logged.model_id)
+
+
+def _signature(class_names: tuple[str, ...], has_uncertainties: bool) -> "ModelSignature":
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import AnyType
+
+    numbers, decisions = column_names(class_names, has_uncertainties=has_uncertainties)
+    return ModelSignature(
+        # Exactly one of them is given, which a schema cannot say; and none has a type for arrays of any size.
+        inputs=Schema(
+            [
+                ColSpec(DataType.binary, IMAGE_COLUMN, required=False),
+                ColSpec(DataType.string, PATH_COLUMN, required=False),
+                ColSpec(AnyType(), ARRAY_COLUMN, required=False),
+            ]
+        ),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, LABELS_COLUMN),
+                *(ColSpec(DataType.double, name) for name in numbers),
+                *(ColSpec(DataType.boolean, name) for name in decisions),
+            ]
+        ),
+        params=ParamSchema([ParamSpec(RAW_SCORES, DataType.boolean, False)]),
+    )

@@ -1,0 +1,132 @@
+"""Statistics that a promotion rests on; nothing here reads or writes.
+
+Legend of shapes: N images, K classes, R resamples, S steps of a precision-recall curve.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+_CHUNK = 64
+"""Draws at a time: a row of their counts is then a few cache lines."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference in mAP, and where chance in the choice of test images puts it.
+
+    Attributes:
+        value: candidate minus champion on all images.
+        low: lower end of the interval.
+        high: its upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap_difference(
+    candidate_NK: np.ndarray,
+    champion_NK: np.ndarray,
+    targets_NK: np.ndarray,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int = 0,
+) -> Difference:
+    """The paired bootstrap of the difference in mAP: both models are scored on the same draws of images.
+
+    An image that is drawn m times counts m times, so that no draw has to be sorted anew. A class without a positive
+    image in a draw is left out of both means, as it is of mAP.
+
+    Args:
+        candidate_NK: scores in [0, 1].
+        champion_NK: the other model's, of the same images.
+        targets_NK: 1 positive, 0 negative, -1 unknown.
+        resamples: R, 1 or more.
+        confidence: of the percentile interval, in (0, 1).
+        seed: of the draws, 0 or more.
+
+    Reference: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile interval).
+    """
+    num_images = len(targets_NK)
+    candidate, champion = _rank_all(candidate_NK, targets_NK), _rank_all(champion_NK, targets_NK)
+    value = float(_mean_difference(candidate, champion, np.ones((num_images, 1), dtype=np.float32))[0])
+    rng = np.random.Generator(np.random.PCG64(seed))
+    drawn: list[np.ndarray] = []
+    for start in range(0, resamples, _CHUNK):
+        size = min(_CHUNK, resamples - start)
+        counts_RN = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=size)
+        drawn.append(_mean_difference(candidate, champion, np.ascontiguousarray(counts_RN.T, dtype=np.float32)))
+    low, high = np.nanquantile(np.concatenate(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Difference(value, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class _Class:
+    """One class's images in the order of a model's scores, as far as its average precision needs them.
+
+    Attributes:
+        order: images with a known label, the highest score first.
+        begins: where the steps of the curve that have a positive image begin: each runs on to the next one's begin,
+            so that images without a positive belong to the step after them.
+        end: images in all those steps together.
+        positives: the positive images, in that order.
+        steps: the step of each.
+    """
+
+    order: np.ndarray
+    begins: np.ndarray
+    end: int
+    positives: np.ndarray
+    steps: np.ndarray
+
+
+def _rank_all(scores_NK: np.ndarray, targets_NK: np.ndarray) -> list[_Class | None]:
+    """A model's scores, sorted once for all draws; a class without any positive image is none."""
+    return [_rank(scores_NK[:, k], targets_NK[:, k]) for k in range(targets_NK.shape[1])]
+
+
+def _rank(scores_N: np.ndarray, targets_N: np.ndarray) -> _Class | None:
+    known = np.flatnonzero(targets_N >= 0)
+    order = known[np.argsort(-scores_N[known], kind="stable")]
+    positive = targets_N[order] == 1
+    if not positive.any():
+        return None
+    # Images of equal score are one step of the curve, as in scikit-learn.
+    ends = np.flatnonzero(np.append(scores_N[order][1:] != scores_N[order][:-1], True))
+    places = np.flatnonzero(positive)
+    # Steps without a positive image add nothing of their own: only their counts matter, to the steps after them.
+    kept, steps = np.unique(np.searchsorted(ends, places), return_inverse=True)
+    kept_ends = ends[kept]
+    return _Class(order, np.append(0, kept_ends[:-1] + 1), int(kept_ends[-1]) + 1, order[places], steps)
+
+
+def _mean_difference(one: list[_Class | None], other: list[_Class | None], counts_NR: np.ndarray) -> np.ndarray:
+    """mAP of one minus that of the other, for each column of counts: differences_R, NaN where no class is defined."""
+    total_R = np.zeros(counts_NR.shape[1])
+    classes_R = np.zeros(counts_NR.shape[1])
+    for own, others in zip(one, other, strict=True):
+        if own is None or others is None:
+            continue
+        difference_R = _average_precision(own, counts_NR) - _average_precision(others, counts_NR)
+        defined_R = ~np.isnan(difference_R)
+        total_R += np.where(defined_R, difference_R, 0)
+        classes_R += defined_R
+    return np.where(classes_R > 0, total_R / np.maximum(classes_R, 1), np.nan)
+
+
+def _average_precision(ranked: _Class, counts_NR: np.ndarray) -> np.ndarray:
+    """Average precision where each image counts as often as said: values_R, NaN without a positive image."""
+    above_SR = np.add.reduceat(counts_NR[ranked.order[: ranked.end]], ranked.begins, axis=0).cumsum(
+        axis=0, dtype=np.float64
+    )
+    # Steps come in order, so that those of the positives are whole stretches.
+    first = np.flatnonzero(np.diff(ranked.steps, prepend=-1))
+    gained_SR = np.add.reduceat(counts_NR[ranked.positives], first, axis=0)
+    hits_SR = gained_SR.cumsum(axis=0, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision_SR = np.where(above_SR > 0, hits_SR / above_SR, 0)
+        values_R: np.ndarray = (precision_SR * gained_SR).sum(axis=0) / hits_SR[-1]
+    return values_R

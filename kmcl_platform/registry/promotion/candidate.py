@@ -1,0 +1,178 @@
+"""A candidate for promotion: its scores on the sealed test split, and all that the gates ask of it."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from kmcl_platform.config.promotion import Promotion
+from kmcl_platform.config.store import Store
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.scores_file import SplitScores
+from kmcl_platform.errors import RegistryError
+from kmcl_platform.method.metrics import average_precision_per_class
+from kmcl_platform.registry.calibration.error import expected_calibration_error
+from kmcl_platform.registry.calibration.fit_decision_rule import FittedRule
+from kmcl_platform.registry.model.predictor import Predictor, has_uncertainties, read_predictor
+from kmcl_platform.registry.model.schema import WEIGHTS
+from kmcl_platform.registry.model.versions import PACKAGED_MODEL, RUN_TAG, download_package
+from kmcl_platform.registry.package.log_model import log_model
+from kmcl_platform.registry.promotion.bootstrap import bootstrap_difference
+from kmcl_platform.registry.promotion.gates import Measured
+from kmcl_platform.registry.promotion.reload_parity import NUM_IMAGES, measure_parity
+from kmcl_platform.registry.promotion.sealed_test_split import read_or_open
+from kmcl_platform.tracking.database.connect import as_default, write
+from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
+from kmcl_platform.tracking.runs.names import NUMBER_TAG
+from kmcl_platform.training.checkpoints.checkpoint import TrialState, read_state
+from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
+from kmcl_platform.training.evaluate import split_metrics
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_TIMED_IMAGES = 20
+_UNTIMED_IMAGES = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The trial that is to be promoted, with all that belongs to it.
+
+    Attributes:
+        client: connected to the store.
+        board: its search's leaderboard.
+        row: its line there.
+        state: what its checkpoint says of it.
+        manifest: its data.
+        folder: the model, as `write_model` wrote it.
+        fitted: its rule of decision, which stands in the folder too.
+    """
+
+    client: "MlflowClient"
+    board: Leaderboard
+    row: LeaderboardRow
+    state: TrialState
+    manifest: Manifest
+    folder: Path
+    fitted: FittedRule
+
+    def predictor(self) -> Predictor:
+        """The model, loaded."""
+        return read_predictor(self.folder)
+
+    def score(self, champion: "ModelVersion | None") -> tuple[SplitScores, SplitScores | None]:
+        """Its scores on the test split, and those of the champion."""
+        scores = self._read_or_open(self.row.run_id, str(self.row.number), self.predictor())
+        if champion is None:
+            return scores, None
+        package = download_package(self.client, champion)
+        rival = read_predictor(package / PACKAGED_MODEL)
+        return scores, self._read_or_open(champion.tags[RUN_TAG], champion.tags[NUMBER_TAG], rival)
+
+    def _read_or_open(self, run_id: str, number: str, predictor: Predictor) -> SplitScores:
+        return read_or_open(self.client, self.board.parent_id, run_id, number, predictor, self.manifest)
+
+    def log_test_metrics(self, metrics: dict[str, float]) -> None:
+        """Write its metrics on the test split to its run; what is there stays."""
+        held = self.client.get_run(self.row.run_id).data.metrics
+        new = {name: value for name, value in metrics.items() if name.startswith("test/") and name not in held}
+        write(self.client, self.row.run_id, metrics=new, step=self.state.epoch)
+
+    def log(self) -> str:
+        """Log the model beside its run; its id."""
+        return log_model(
+            self.client,
+            self.row.run_id,
+            f"trial-{self.row.number:04d}",
+            self.folder,
+            self.manifest,
+            self.state.epoch,
+            has_uncertainties=has_uncertainties(self.state.config.loss),
+        )
+
+    def package(self, model_id: str) -> Path:
+        """The logged model's files."""
+        from mlflow.artifacts import download_artifacts
+
+        with as_default(self.client):
+            return Path(download_artifacts(artifact_uri=f"models:/{model_id}", tracking_uri=self.client.tracking_uri))
+
+
+def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[TrialState, Path]:
+    """A trial's last checkpoint: what it says, and its folder.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    folder = store.trial_checkpoints(search, row.number)
+    checkpoint = find_checkpoint(folder)
+    if checkpoint is None:
+        raise RegistryError(f"search {search!r}: trial {row.number} has no checkpoint in {folder}; valid: one")
+    return read_state(checkpoint), checkpoint
+
+
+def sealed_metrics(scores: SplitScores) -> dict[str, float]:
+    """Every metric on the test split, as `test/NAME`."""
+    return split_metrics("test", torch.from_numpy(scores.scores_NK), torch.from_numpy(scores.targets_NK))
+
+
+def measure(
+    candidate: Candidate, scores: SplitScores, rival: SplitScores | None, bounds: Promotion, package: Path
+) -> Measured:
+    """What the gates ask for.
+
+    Args:
+        candidate: who is measured.
+        scores: its own on the test split.
+        rival: the champion's; none where there is no champion.
+        bounds: of the gates.
+        package: the logged model's files.
+
+    Raises:
+        RegistryError: the logged model cannot be loaded.
+    """
+    count = min(NUM_IMAGES, len(scores.scores_NK))
+    images = [candidate.manifest.encoded_image("test", place) for place in range(count)]
+    difference = None
+    if rival is not None:
+        difference = bootstrap_difference(
+            scores.scores_NK,
+            rival.scores_NK,
+            scores.targets_NK,
+            resamples=bounds.resamples,
+            confidence=bounds.confidence,
+        )
+    predictor = candidate.predictor()
+    return Measured(
+        difference=difference,
+        class_drops={} if rival is None else _class_drops(scores, rival, candidate.manifest.class_names, bounds),
+        calibration_error=expected_calibration_error(predictor.rule.calibrate(scores.scores_NK), scores.targets_NK),
+        latency_ms=_measure_latency(predictor, images),
+        size_mb=(candidate.folder / WEIGHTS).stat().st_size / 1e6,
+        parity=measure_parity(package, images, scores.scores_NK[:count], candidate.manifest.class_names),
+    )
+
+
+def _class_drops(
+    scores: SplitScores, rival: SplitScores, class_names: tuple[str, ...], bounds: Promotion
+) -> dict[str, float]:
+    targets_NK = torch.from_numpy(scores.targets_NK)
+    own_K, rival_K = (
+        average_precision_per_class(torch.from_numpy(found.scores_NK), targets_NK) for found in (scores, rival)
+    )
+    enough_K = (targets_NK == 1).sum(0) >= bounds.class_min_positives
+    return {name: float(rival_K[k] - own_K[k]) for k, name in enumerate(class_names) if enough_K[k]}
+
+
+def _measure_latency(predictor: Predictor, images: list[bytes]) -> float:
+    taken = []
+    for place in range(_UNTIMED_IMAGES + _TIMED_IMAGES):
+        started = time.perf_counter()
+        predictor.predict([images[place % len(images)]])
+        taken.append(1000 * (time.perf_counter() - started))
+    return statistics.median(taken[_UNTIMED_IMAGES:])

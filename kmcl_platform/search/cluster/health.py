@@ -1,0 +1,75 @@
+"""What is wrong with a Ray cluster that searches are sent to: another Ray than ours, reservations that nobody uses."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kmcl_platform.errors import ClusterError
+from kmcl_platform.search.cluster.doctor import Finding
+from kmcl_platform.search.cluster.jobs import Jobs
+from kmcl_platform.search.cluster.submit import copy_job_files
+
+REMOVE_SECONDS = 120
+_LIMIT = 10_000
+"""The most that Ray's state API lists at once."""
+
+HELD = ("CREATED", "PENDING", "RESCHEDULING", "PREPARED")
+"""States of a placement group that holds resources, or waits to."""
+
+
+def examine_cluster(address: str) -> list[Finding]:
+    """Look a cluster over; changes nothing.
+
+    Args:
+        address: Ray's job server, `http://HOST:8265`.
+
+    Raises:
+        ClusterError: it cannot be reached, or wants a token that it was not given.
+    """
+    cluster = Jobs(address)
+    return [*_check_version(cluster), *_check_reservations(cluster, address)]
+
+
+def _check_version(cluster: Jobs) -> Iterator[Finding]:
+    import ray
+
+    theirs = cluster.ray_version()
+    if theirs != ray.__version__:
+        yield Finding(
+            f"cluster: Ray {theirs}, here Ray {ray.__version__}",
+            "the same Ray on both sides: install requirements.lock on the cluster's nodes and start it again",
+        )
+
+
+def _check_reservations(cluster: Jobs, address: str) -> Iterator[Finding]:
+    from ray.util.state import list_jobs, list_placement_groups
+
+    # Both together would miss a job that begins between the two, so the groups are asked for first.
+    groups = [group for group in list_placement_groups(address=address, limit=_LIMIT) if group.state in HELD]
+    alive = {job.job_id for job in list_jobs(address=address, limit=_LIMIT) if job.status in ("PENDING", "RUNNING")}
+    orphans = [group for group in groups if group.creator_job_id not in alive]
+    if orphans:
+        yield Finding(
+            f"cluster: {len(orphans)} placement group{'s' if len(orphans) > 1 else ''} of ended jobs still hold "
+            f"resources ({', '.join(_name(group) for group in orphans[:4])}{', …' if len(orphans) > 4 else ''})",
+            "remove them",
+            lambda: _remove(cluster, [str(group.placement_group_id) for group in orphans]),
+        )
+
+
+def _name(group: Any) -> str:
+    return f"{group.name or group.placement_group_id} of job {group.creator_job_id}"
+
+
+def _remove(cluster: Jobs, group_ids: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        copy_job_files(folder)
+        done, printed = cluster.run(
+            entrypoint=f"python jobs/remove_placement_groups.py {' '.join(group_ids)}",
+            runtime_env={"working_dir": str(folder)},
+            seconds=REMOVE_SECONDS,
+        )
+    if not done:
+        raise ClusterError(f"placement groups: not removed: {' '.join(printed.split())[-300:]}")

@@ -1,0 +1,93 @@
+"""How many trials fit on a cluster at once, so that trials and their workers can never starve each other."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from kmcl_platform.config.reports.measurement import Measurement
+from kmcl_platform.config.search_file import Resources
+from kmcl_platform.errors import ResourceError
+
+TRIAL_ACTOR = {"CPU": 0.0, "memory": 1.0}
+"""What Tune reserves for the process that stands for a trial. It only waits, so that all CPUs are left to the workers;
+Ray refuses an empty reservation, so it is one byte of memory."""
+
+CLUSTER_NODES = "KMCL_CLUSTER_NODES"
+"""Set by the start commands of a cluster that grows: all the nodes it may have for trials, as COUNTxCPUS/GPUS, several
+kinds with commas between them (`8x8/1`). Ray does not tell a driver what its autoscaler may add."""
+
+_NODES = re.compile(r"(\d+)x(\d+)/(\d+)")
+
+
+def parse_nodes(text: str) -> list[dict[str, float]]:
+    """`CPU` and `GPU` of each node that `KMCL_CLUSTER_NODES` promises.
+
+    Raises:
+        ResourceError: the text is of another form.
+    """
+    nodes: list[dict[str, float]] = []
+    for part in text.split(","):
+        match = _NODES.fullmatch(part.strip())
+        if match is None:
+            raise ResourceError(f"{CLUSTER_NODES}: got {text!r}; valid: COUNTxCPUS/GPUS, as in 8x8/1 or 8x8/1,2x64/4")
+        count, cpus, gpus = map(int, match.groups())
+        nodes += [{"CPU": cpus, "GPU": gpus}] * count
+    return nodes
+
+
+def count_concurrent_trials(nodes: Iterable[Mapping[str, float]], resources: Resources) -> int:
+    """The number of trials whose workers fit on the nodes at the same time.
+
+    Args:
+        nodes: `CPU` and `GPU` of each node.
+        resources: what the search file asks for.
+
+    Raises:
+        ResourceError: not even one trial fits; the message shows the arithmetic.
+    """
+    nodes = list(nodes)
+    cpus, gpus, wanted = resources.cpus_per_worker, resources.gpus_per_worker, resources.workers_per_trial
+    slots = sum(_worker_slots(node, cpus, gpus) for node in nodes)
+    if slots < wanted:
+        shapes = " + ".join(f"{node.get('CPU', 0):g} CPU/{node.get('GPU', 0):g} GPU" for node in nodes) or "no node"
+        raise ResourceError(
+            f"resources: a trial needs {wanted} workers of {cpus:g} CPU and {gpus:g} GPU = {wanted * cpus:g} CPU and "
+            f"{wanted * gpus:g} GPU in whole workers per node; the cluster ({shapes}) holds {slots} such workers; "
+            "valid: fewer workers_per_trial, smaller workers, or a larger cluster"
+        )
+    fitting = slots // wanted
+    return min(fitting, resources.max_concurrent_trials or fitting)
+
+
+def count_trials_in_memory(nodes: Iterable[Mapping[str, float]], resources: Resources, measured: Measurement) -> int:
+    """The number of trials that fit at once if each of their workers takes the memory that was measured; at least 1.
+
+    Args:
+        nodes: `CPU`, `GPU` and `memory` (bytes) of each node.
+        resources: what the search file asks for.
+        measured: a trial's costs. On a GPU that several workers share its memory counts, else that of the node.
+    """
+    capped = [dict(node) for node in nodes]
+    if measured.device == "cuda":
+        share = measured.peak_bytes / max(measured.device_bytes, 1)
+        resources = resources.model_copy(update={"gpus_per_worker": max(resources.gpus_per_worker, share)})
+    else:
+        for node in capped:
+            if "memory" in node:
+                workers = node["memory"] // max(measured.peak_bytes, 1)
+                node["CPU"] = min(node.get("CPU", 0), workers * resources.cpus_per_worker)
+    try:
+        return count_concurrent_trials(capped, resources)
+    except ResourceError:
+        # The trial that was measured did fit.
+        return 1
+
+
+def _worker_slots(node: Mapping[str, float], cpus: float, gpus: float) -> int:
+    # Ray counts in ten-thousandths; the tolerance keeps 0.1 + 0.2 style rounding from losing a slot.
+    slots = node.get("CPU", 0) / cpus
+    if 0 < gpus < 1:
+        # A worker's part of a GPU is a part of one GPU: what is left over on two does not make a third part.
+        slots = min(slots, int(node.get("GPU", 0)) * int(1 / gpus + 1e-6))
+    elif gpus:
+        slots = min(slots, node.get("GPU", 0) / gpus)
+    return int(slots + 1e-6)

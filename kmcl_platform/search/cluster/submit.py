@@ -1,0 +1,109 @@
+"""Send a search to a Ray cluster as a job."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import kmcl_platform
+from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
+from kmcl_platform.config.store import Store
+from kmcl_platform.errors import ClusterError
+from kmcl_platform.search.cluster.job_secrets import read_secrets, refuse_password, write_secrets
+from kmcl_platform.search.cluster.jobs import SEARCH, Jobs
+from kmcl_platform.search.cluster.lock_check import LOCK, PROJECT
+
+STOP_SECONDS = 120
+"""How long a job that is to stop may take to close its runs before Ray kills it; Ray's own 3 seconds are too few."""
+
+CHECK_SECONDS = 300
+"""How long the cluster may take to say what is installed on it."""
+
+LOCKED_ENVIRONMENT = {
+    # Ray installs it once on each node that runs a part of the job, before anything of ours is imported there.
+    "packages": [f"-r ${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{LOCK}"],
+    "uv_pip_install_options": ["--require-hashes"],
+}
+
+
+def submit_search(
+    path: Path,
+    address: str,
+    store: Store,
+    tracking_uri: str | None,
+    *,
+    secret_names: Sequence[str] = (),
+    say: Callable[[str], None],
+) -> str:
+    """Check a search file and send it to a cluster, with the package's code, the locked environment and the secrets.
+
+    Args:
+        path: the search file.
+        address: Ray's job server, `http://HOST:8265`.
+        store: its folder must be on storage that the cluster's nodes see under the same path.
+        tracking_uri: MLflow's address as the cluster sees it; none: SQLite in the store.
+        secret_names: environment variables whose values the driver is to have.
+        say: takes a line about what takes time.
+
+    Returns:
+        The job's id.
+
+    Raises:
+        ConfigError: the file is invalid, or a secret is not set; nothing was sent.
+        ClusterError: the cluster cannot be reached, or wants a token that it was not given.
+    """
+    content = read_bytes(path)
+    file = parse_search_file(content, str(path))
+    refuse_password("--tracking-uri", tracking_uri)
+    values = read_secrets(secret_names)
+    environment = {"KMCL_STORE": str(store.root), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
+    if tracking_uri:
+        environment["KMCL_TRACKING_URI"] = tracking_uri
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    cluster = Jobs(address)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        copy_job_files(folder)
+        runtime_env: dict[str, Any] = {"working_dir": str(folder), "env_vars": environment}
+        if not _has_locked_environment(cluster, folder, say):
+            runtime_env["uv"] = LOCKED_ENVIRONMENT
+        (folder / "search.yaml").write_bytes(content)
+        if values:
+            write_secrets(folder, values)
+            # Ray unpacks equal packages once, and the job that reads its secrets removes them.
+            (folder / "nonce").write_text(secrets.token_hex(16))
+        return cluster.submit(
+            entrypoint="python jobs/run_search.py search.yaml", runtime_env=runtime_env, metadata={SEARCH: file.name}
+        )
+
+
+def _has_locked_environment(cluster: Jobs, folder: Path, say: Callable[[str], None]) -> bool:
+    """Ask the cluster's head; what it has need not be installed again for the job."""
+    equal, printed = cluster.run(
+        entrypoint="python jobs/check_environment.py", runtime_env={"working_dir": str(folder)}, seconds=CHECK_SECONDS
+    )
+    if not equal:
+        different = [line for line in printed.splitlines() if "(locked: " in line]
+        what = f"{len(different)} packages differ, first {different[0]}" if different else "it cannot tell"
+        say(f"environment: the cluster's is not the locked one ({what}); Ray installs {LOCK} on its nodes")
+    return equal
+
+
+def copy_job_files(folder: Path) -> None:
+    """Lay out what a job needs: our package, the jobs' scripts, the lock file; nothing else leaves the machine.
+
+    Raises:
+        ClusterError: this is not a checkout of the project.
+    """
+    package = Path(kmcl_platform.__file__).parent
+    for name in ("jobs", LOCK, PROJECT):
+        if not (package.parent / name).exists():
+            raise ClusterError(f"{package.parent / name}: not found; valid: submit from a checkout of the project")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, folder / "kmcl_platform", ignore=ignore)
+    shutil.copytree(package.parent / "jobs", folder / "jobs", ignore=ignore)
+    for name in (LOCK, PROJECT):
+        shutil.copy(package.parent / name, folder / name)

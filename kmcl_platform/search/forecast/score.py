@@ -1,0 +1,89 @@
+"""How good a forecast was: scored once, when its search has ended."""
+
+import json
+from pathlib import Path
+
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.store import Store
+from kmcl_platform.errors import SearchError
+from kmcl_platform.search.forecast.forecast import Forecast, Range, fingerprint, read_forecast, write_whole
+from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
+from kmcl_platform.search.study.study import DurableStudy
+from kmcl_platform.tracking.runs.search_run import SearchRuns
+
+
+def is_score_due(store: Store, search: str) -> bool:
+    """Whether there is a forecast of a search that has not been scored."""
+    return store.forecast(search).exists() and not _scored(store, search).exists()
+
+
+def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns) -> str | None:
+    """Hold the search's forecast, if there is one, against what happened, and write both into its record.
+
+    Hours are those of the study's ledger, over all starts of the search. May be repeated.
+
+    Returns:
+        What came out, in one line; none without a forecast.
+    """
+    try:
+        forecast = read_forecast(store.forecast(file.name))
+    except SearchError as error:
+        # The search is whole though its forecast is damaged.
+        return f"forecast of {file.name}: not scored: {error}"
+    if forecast is None:
+        return None
+    if forecast.fingerprint != fingerprint(file):
+        return f"forecast of {file.name}: not scored, since the search file has changed since it was made"
+    num_epochs, seconds = runs.trials.epochs_and_seconds()
+    happened = {
+        "hours": study.ledger.hours,
+        "gpu_hours": study.ledger.gpu_hours,
+        "disk_bytes": float(measure_checkpoints(store, file.name).bytes),
+        "trials": float(len(study.counted())),
+        "epochs": float(num_epochs),
+    }
+    if num_epochs:
+        happened["epoch_seconds"] = seconds / num_epochs
+    document = {"forecast": forecast.model_dump(), "happened": happened}
+    runs.log_forecast(to_metrics(forecast, happened), document)
+    # Last, so that a score that was not recorded to its end is made again.
+    write_whole(_scored(store, file.name), json.dumps(document, indent=1))
+    return describe(forecast, happened)
+
+
+def to_metrics(forecast: Forecast, happened: dict[str, float]) -> dict[str, float]:
+    """Each quantity's forecast, what happened divided by it (where it is not 0), and whether it lay in the range."""
+    metrics: dict[str, float] = {}
+    for name, value in happened.items():
+        predicted: Range = getattr(forecast, name)
+        metrics[f"forecast/{name}"] = predicted.expected
+        metrics[f"forecast/{name}_within_range"] = float(predicted.contains(value))
+        if predicted.expected:
+            metrics[f"forecast/{name}_ratio"] = value / predicted.expected
+    return metrics
+
+
+def describe(forecast: Forecast, happened: dict[str, float]) -> str:
+    """The score in one line."""
+    hours, spent = forecast.hours, happened["hours"]
+    within = "within" if hours.contains(spent) else "outside"
+    parts = [
+        f"took {_minutes(spent)}, {spent / hours.expected:.2f} of the {_minutes(hours.expected)} forecast "
+        f"({within} {_minutes(hours.low)} to {_minutes(hours.high)})"
+    ]
+    if forecast.gpu_hours.expected:
+        parts.append(f"GPU-hours {happened['gpu_hours'] / forecast.gpu_hours.expected:.2f} of the forecast")
+    parts.append(f"epochs {happened['epochs']:.0f} of {forecast.epochs.expected:.0f}")
+    if "epoch_seconds" in happened:
+        parts.append(f"seconds per epoch {happened['epoch_seconds']:.2f} of {forecast.epoch_seconds.expected:.2f}")
+    if forecast.disk_bytes.expected:
+        parts.append(f"disk {happened['disk_bytes'] / forecast.disk_bytes.expected:.2f} of the forecast")
+    return f"forecast of {forecast.search}: {'; '.join(parts)}"
+
+
+def _scored(store: Store, search: str) -> Path:
+    return store.forecast(search).with_suffix(".scored.json")
+
+
+def _minutes(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 2 else f"{hours * 60:.1f} min"

@@ -1,0 +1,203 @@
+"""Plan a search: try the corners of its space on the workers that would train it, and forecast what it will take."""
+
+import os
+import shutil
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from kmcl_platform.config.arms import expand_arms
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import read_search_file
+from kmcl_platform.config.store import Store
+from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray, trial_nodes
+from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory
+from kmcl_platform.search.forecast.forecast import Forecast, build_forecast, to_costs, write_whole
+from kmcl_platform.search.plan.probe_points import (
+    DRIVERS_OF_COST,
+    Corner,
+    TriedCorner,
+    choose_corners,
+    list_uncovered,
+    name_bound,
+    step_back,
+    to_config,
+)
+from kmcl_platform.search.run.pretrained_check import check_weights
+from kmcl_platform.search.run.run_search import check_data
+from kmcl_platform.search.study.lock import SearchLock
+from kmcl_platform.search.study.study import VALUES, load_study
+
+if TYPE_CHECKING:
+    from kmcl_platform.search.plan.probe_runner import Prober
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is known of a search before it begins.
+
+    Attributes:
+        file: the search.
+        tried: its corners, the costliest first.
+        concurrency: trials at once, by CPUs, GPUs and `resources.max_concurrent_trials`.
+        concurrency_in_memory: trials at once by the memory that was measured; none where no corner ran.
+        forecast: what it will take; none where no corner ran.
+        free_bytes: room on the store's disk.
+        refusal: why the search cannot be run as it stands and which bound to change; empty if it can.
+        notes: what else should be known.
+    """
+
+    file: SearchFile
+    tried: list[TriedCorner]
+    concurrency: int
+    concurrency_in_memory: int | None
+    forecast: Forecast | None
+    free_bytes: int
+    refusal: str
+    notes: list[str]
+
+
+def run_plan(
+    path: Path, store: Store, console: Console, *, num_steps: int, address: str | None = None
+) -> list[SearchPlan]:
+    """Plan the search that a file describes, or each of its arms; the forecasts are kept in the store.
+
+    Neither a study nor an MLflow run is made. A search is not planned while it runs: its times would be wrong beside
+    it, and what it will be scored against must not change.
+
+    Args:
+        path: the search file.
+        store: where the search will be run.
+        console: where progress is shown.
+        num_steps: timed optimizer steps of each corner.
+        address: as for `run_search`.
+
+    Returns:
+        A plan of each search, in the file's order; what is refused is said in it.
+
+    Raises:
+        ConfigError: the file is invalid.
+        DataError: the data cannot be used.
+        WeightsError: pretrained weights cannot be had.
+        ResourceError: a trial does not fit on the cluster, or the cluster is in use.
+        SearchError: the search is running.
+        ClusterError: the cluster cannot be reached.
+    """
+    file = read_search_file(path)
+    check_data(file, store)
+    check_weights(file)
+    store.root.mkdir(parents=True, exist_ok=True)
+    searches = expand_arms(file)
+    with ExitStack() as stack:
+        for search in searches:
+            stack.enter_context(SearchLock(store.root, search.name))
+        scratch = store.forecast(file.name).parent / f".{file.name}"
+        # What a killed plan has left.
+        shutil.rmtree(scratch, ignore_errors=True)
+        stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        console.print(f"plan {file.name}: starting Ray", highlight=False)
+        start_ray(address)
+        # Ray reads its settings when it is imported, so that nothing may import it before.
+        from kmcl_platform.search.plan.probe_runner import Prober, check_free
+
+        stack.callback(stop_ray)
+        nodes = trial_nodes()
+        concurrency = count_concurrent_trials(nodes, file.resources)
+        if address or os.environ.get("RAY_ADDRESS"):
+            check_free(file.resources)
+        prober = Prober(file.resources, store, scratch, num_steps)
+        plans = [_plan(search, store, prober, nodes, concurrency, console) for search in searches]
+        prober.close()
+    return plans
+
+
+def _plan(
+    file: SearchFile, store: Store, prober: "Prober", nodes: list[dict[str, float]], concurrency: int, console: Console
+) -> SearchPlan:
+    corners = choose_corners(file)
+    tried: list[TriedCorner] = []
+    for number, corner in enumerate(corners, start=1):
+        console.print(f"plan {file.name}: corner {number} of {len(corners)}", highlight=False)
+        tried.append(prober.try_corner(file, corner))
+    measured = [(one.corner.level, one.measured) for one in tried if one.measured]
+    in_memory = min((count_trials_in_memory(nodes, file.resources, found) for _, found in measured), default=None)
+    forecast = None
+    if measured:
+        costs = to_costs(measured, prober.start_seconds or 0.0)
+        forecast = build_forecast(file, costs, min(concurrency, in_memory or concurrency))
+    free_bytes = shutil.disk_usage(store.root).free
+    failed = next((one for one in tried if one.failure), None)
+    if failed:
+        console.print(f"plan {file.name}: looking for the bound that makes a corner fail", highlight=False)
+        refusal = _blame(file, failed, prober)
+    else:
+        refusal = refuse_room(file, forecast, concurrency, in_memory, free_bytes)
+    notes = _note(file, tried, corners)
+    if failed and forecast:
+        notes.append("the forecast is of trials like the corners that ran")
+    if _has_begun(store, file.name):
+        notes.append("the search has begun: this forecast is of the whole of it, and is not kept")
+    elif forecast and not refusal:
+        write_whole(store.forecast(file.name), forecast.model_dump_json(indent=1))
+    else:
+        # What an earlier plan said holds no longer.
+        store.forecast(file.name).unlink(missing_ok=True)
+    return SearchPlan(file, tried, concurrency, in_memory, forecast, free_bytes, refusal, notes)
+
+
+def _blame(file: SearchFile, failed: TriedCorner, prober: "Prober") -> str:
+    """Take back one bound of a failing corner at a time, until it runs; says which one that was."""
+    steps = step_back(file, failed.corner)
+    if failed.measured:
+        # A loss that is not finite hangs on rates and weights rather than on what drives the cost.
+        steps.sort(key=lambda step: step[0] in DRIVERS_OF_COST)
+    for path, value, corner in steps:
+        if not prober.try_corner(file, corner).failure:
+            bound = name_bound(file.space[path], failed.corner.values[path])
+            change = {"high": "a lower high", "low": "a higher low"}.get(bound.partition(" ")[0], "without it")
+            return f"space.{path}: {bound}: {failed.failure}; valid: {change} (with {value} the same trial runs)"
+    values = ", ".join(f"{path} {value}" for path, value in failed.corner.values.items())
+    return (
+        f"space: the trial {values}: {failed.failure}; no bound alone is to blame; valid: several bounds changed, or a "
+        "smaller base"
+    )
+
+
+def refuse_room(
+    file: SearchFile, forecast: Forecast | None, concurrency: int, in_memory: int | None, free_bytes: int
+) -> str:
+    """Why trials that run one by one cannot run, or lie on the disk, together; empty if they can."""
+    if in_memory is not None and in_memory < concurrency:
+        return (
+            f"resources.max_concurrent_trials: CPUs and GPUs hold {concurrency} trials at once, but memory only "
+            f"{in_memory} of the costliest corner; valid: at most {in_memory}"
+        )
+    if forecast is not None and forecast.peak_disk_bytes > free_bytes:
+        return (
+            f"budget.checkpoints: {file.budget.checkpoints} kept and {forecast.concurrency} trials at once take up to "
+            f"{forecast.peak_disk_bytes / 1e9:.3g} GB, and {free_bytes / 1e9:.3g} GB are free; valid: fewer kept, "
+            "a lower resources.max_concurrent_trials, or a store on a larger disk"
+        )
+    return ""
+
+
+def _note(file: SearchFile, tried: list[TriedCorner], corners: list[Corner]) -> list[str]:
+    notes = []
+    for number, one in enumerate(tried, start=1):
+        if one.measured and one.measured.nonfinite_peak_steps and not one.measured.nonfinite_first_steps:
+            lr = to_config(file, one.corner).optim.lr
+            notes.append(
+                f"corner {number}: at the peak learning rate {lr:g}, without its warm-up, the loss is not finite in "
+                f"{one.measured.nonfinite_peak_steps} of {one.measured.peak_steps} steps: such trials may diverge"
+            )
+    if uncovered := list_uncovered(file, corners):
+        notes.append(f"tried in no corner: {', '.join(uncovered)}")
+    return notes
+
+
+def _has_begun(store: Store, search: str) -> bool:
+    study = load_study(store.study_url, search)
+    return study is not None and any(VALUES in trial.user_attrs for trial in study.get_trials(deepcopy=False))

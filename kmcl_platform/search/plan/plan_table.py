@@ -1,0 +1,106 @@
+"""A plan, for a reader: a table of the corners and what the search will take, or JSON."""
+
+import json
+from typing import Any
+
+from rich import box
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from kmcl_platform.search.forecast.forecast import Range
+from kmcl_platform.search.plan.plan import SearchPlan
+from kmcl_platform.search.plan.probe_points import TriedCorner
+
+
+def to_json(plans: list[SearchPlan]) -> str:
+    """The plans of a file's searches as JSON; times in seconds and hours, sizes in bytes, shares in [0, 1]."""
+    return json.dumps([_document(plan) for plan in plans], indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def to_table(plan: SearchPlan) -> Group:
+    """A plan for a terminal of 100 columns; of the losses, the first steps and those at the peak learning rate."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("level")
+    for header in ("s per\nstep", "s per\nepoch", "memory of\na worker", "kernels\nthat are 0", "loss not\nfinite"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("values")
+    for number, one in enumerate(plan.tried, start=1):
+        table.add_row(str(number), one.corner.level, *_cells(one), style="bold red" if one.failure else None)
+    lines = [
+        f"search {plan.file.name}: {plan.file.budget.trials} trials of at most {plan.file.base.num_epochs} epochs, "
+        f"{_concurrency(plan)}"
+    ]
+    if forecast := plan.forecast:
+        lines += [
+            f"  time         {_hours(forecast.hours)}; {forecast.ends_by} ends it",
+            f"  GPU-hours    {_span(forecast.gpu_hours, '{:.3g}')}",
+            f"  checkpoints  {_span(forecast.disk_bytes, '{:.3g}', 1e6)} MB, {plan.free_bytes / 1e9:.0f} GB free",
+            f"  trials       {_span(forecast.trials, '{:.0f}')}, {_span(forecast.epochs, '{:.0f}')} epochs in all",
+        ]
+    lines += [f"  note         {note}" for note in plan.notes]
+    return Group(table, Text("\n".join(lines)))
+
+
+def _cells(one: TriedCorner) -> list[str]:
+    values = ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in one.corner.values.items())
+    if one.measured is None:
+        # The whole reason stands in the refusal, below the table.
+        reason = "out of memory" if one.failure.startswith("out of memory") else one.failure
+        return ["-", "-", "-", "-", "-", escape(f"{values}: {reason}")]
+    found = one.measured
+    return [
+        f"{found.seconds_per_step:.3g}",
+        f"{found.epoch_seconds:.3g}",
+        f"{found.peak_bytes / 1e9:.2f} GB",
+        "none" if found.underflow_share is None else f"{100 * found.underflow_share:.0f} %",
+        f"{found.nonfinite_first_steps}/{found.first_steps} {found.nonfinite_peak_steps}/{found.peak_steps}",
+        escape(values),
+    ]
+
+
+def _document(plan: SearchPlan) -> dict[str, Any]:
+    return {
+        "search": plan.file.name,
+        "corners": [
+            {
+                "level": one.corner.level,
+                "values": one.corner.values,
+                "measured": one.measured and one.measured.model_dump() | {"epoch_seconds": one.measured.epoch_seconds},
+                "failure": one.failure,
+            }
+            for one in plan.tried
+        ],
+        "concurrency": plan.concurrency,
+        "concurrency_in_memory": plan.concurrency_in_memory,
+        "forecast": plan.forecast and plan.forecast.model_dump(),
+        "free_bytes": plan.free_bytes,
+        "refusal": plan.refusal,
+        "notes": plan.notes,
+    }
+
+
+def _concurrency(plan: SearchPlan) -> str:
+    resources = plan.file.resources
+    gpus = f" and {resources.gpus_per_worker:g} GPU" if resources.gpus_per_worker else ""
+    in_memory = plan.concurrency_in_memory
+    memory = f" ({in_memory} in memory)" if in_memory is not None and in_memory < plan.concurrency else ""
+    return (
+        f"{plan.concurrency} at once{memory}, {resources.workers_per_trial} workers each of "
+        f"{resources.cpus_per_worker:g} CPU{gpus}"
+    )
+
+
+def _hours(hours: Range) -> str:
+    return f"{_span(hours, '{:.3g}')} hours" if hours.expected >= 2 else f"{_span(hours, '{:.1f}', 1 / 60)} minutes"
+
+
+def _span(value: Range, form: str, unit: float = 1.0) -> str:
+    low, expected, high = (form.format(number / unit) for number in (value.low, value.expected, value.high))
+    return expected if low == high else f"{expected} ({low} to {high})"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,170 @@
+"""The driver: Tune's Searcher and Stopper in one object, over the durable study and the MLflow record.
+
+Order matters, because the driver may be killed between any two lines: the recorder has an epoch or an end on the disk
+before the study hears of it. What the study knows is thus always in MLflow too, or will be; and what it does not know
+yet is said again after a restart (the workers repeat the reports of a trial that goes on), which MLflow's record takes
+without duplicates.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from kmcl_platform.config.reports.epoch_report import EpochReport
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.store import Store
+from kmcl_platform.errors import StoreError
+from kmcl_platform.search.run.progress_table import SearchView
+from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
+from kmcl_platform.search.study.study import DurableStudy, Point, Verdict
+from kmcl_platform.tracking.database.store_errors import find_trouble
+from kmcl_platform.tracking.runs.names import BEST_OBJECTIVE, RUNNING, TrialOutcome
+from kmcl_platform.tracking.writing.recorder import Recorder
+from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
+
+
+class SearchDriver(Searcher, Stopper):
+    """Hands out points, hears every epoch, decides when a trial ends and why."""
+
+    def __init__(
+        self, file: SearchFile, store: Store, study: DurableStudy, recorder: Recorder, view: SearchView
+    ) -> None:
+        # Tune is told of no metric: what a result is worth is the study's business, and a failure has none.
+        super().__init__(metric=None, mode=None)
+        self._file = file
+        self._store = store
+        self._study = study
+        self._recorder = recorder
+        self._view = view
+        self._open: dict[str, Point] = {}
+        self.trouble: StoreError | None = None
+        """Why the search cannot go on: the store cannot be written. Trials that run then stay open."""
+
+    # Searcher -----------------------------------------------------------------------------------------------------
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Tune's own says FINISHED
+        """The next trial, as the configuration of a `WarmTrial`; none where the store is in trouble."""
+        with self._watching():
+            return self._suggest(trial_id)
+        return None
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | str:
+        point = self._study.next_point()
+        if point is None:
+            return Searcher.FINISHED
+        self._open[trial_id] = point
+        self._recorder.begin_trial(point.number, point.config, baseline=point.baseline)
+        self._view.trial_started(point.number, point.reached)
+        return {
+            "assignment": {
+                "number": point.number,
+                "config": point.config.model_dump(),
+                "checkpoints": str(self._store.trial_checkpoints(self._file.name, point.number)),
+                "data_dir": str(self._store.data),
+                "working_dir": str(Path.cwd()),
+            },
+            "resources": self._file.resources.model_dump(),
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Only infrastructure failures are news: other ends were settled when their last result came.
+
+        A trial that Tune ends for a reason of its own (Ctrl-C) stays open in the study, to be continued.
+        """
+        point = self._open.get(trial_id)
+        if point is not None and error:
+            with self._watching():
+                self._settle(trial_id, point, "failed", "the process of the trial was lost repeatedly")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is durable by itself."""
+        Path(checkpoint_path).write_text("")
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a search is continued from its study."""
+
+    # Stopper ------------------------------------------------------------------------------------------------------
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Take one result; True ends the trial, or where the store is in trouble Tune's part in it."""
+        point = self._open.get(trial_id)
+        if point is None or self.trouble is not None:
+            return True
+        with self._watching():
+            return self._take(trial_id, point, result)
+        return True
+
+    def _take(self, trial_id: str, point: Point, result: dict[str, Any]) -> bool:
+        if "trouble" in result:
+            raise StoreError(result["trouble"])
+        if "failure" in result:
+            self._settle(trial_id, point, "failed", result["failure"])
+            return True
+        report = EpochReport.model_validate(result["report"])
+        self._recorder.log_epoch(point.number, report)
+        value = report.metrics.get(self._file.objective.metric)
+        if value is None:
+            reason = f"{self._file.objective.metric} is undefined: no class has a positive label in its split"
+            self._settle(trial_id, point, "failed", reason)
+            return True
+        self._study.report(point.number, report.epoch, value, seconds=report.seconds)
+        self._log_progress(urgent=False)
+        self._view.epoch_finished(point.number, report, value)
+        # A repeated report of an epoch that others have since overtaken is no occasion to decide anew.
+        pruned = report.epoch >= point.reached and self._study.should_prune(point.number)
+        if report.epoch == self._file.base.num_epochs:
+            self._settle(trial_id, point, "completed", "", value)
+        elif pruned:
+            self._settle(trial_id, point, "pruned", f"stopped early after epoch {report.epoch}", value)
+        else:
+            return False
+        return True
+
+    def stop_all(self) -> bool:
+        """Whether the search's time is spent, or its store in trouble; trials that run then stay open.
+
+        Else it ends when no point is left.
+        """
+        return self.trouble is not None or self._study.ledger.time_spent() is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its parts into snapshots that are never restored; database connections cannot go there.
+        return {}
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Keep trouble with the store for the end: raised inside Tune it would come out as an error of Tune's."""
+        try:
+            yield
+        except Exception as error:
+            self.trouble = find_trouble(error, self._store)
+            if self.trouble is None:
+                raise
+
+    def _settle(self, trial_id: str, point: Point, verdict: Verdict, reason: str, value: float | None = None) -> None:
+        self._open.pop(trial_id)
+        outcome = TrialOutcome(verdict)
+        checkpoint = find_checkpoint(self._store.trial_checkpoints(self._file.name, point.number))
+        self._recorder.keep_scores(point.number, checkpoint, outcome, baseline=point.baseline)
+        self._recorder.end_trial(point.number, outcome, reason, objective=value)
+        # Optuna keeps the last intermediate value of a pruned trial by itself.
+        self._study.tell(point.number, verdict, value if verdict == "completed" else None)
+        drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)
+        self._log_progress(urgent=True)
+        self._view.trial_ended(point.number, verdict, reason, value, self._study.best_value())
+
+    def _log_progress(self, *, urgent: bool) -> None:
+        if not urgent and not self._recorder.progress_is_due():
+            return
+        verdicts = Counter(self._study.verdicts().values())
+        metrics = {f"trials/{name}": float(verdicts[name]) for name in ("completed", "pruned", "failed")}
+        metrics[f"trials/{RUNNING}"] = float(len(self._open))
+        metrics |= {"hours": self._study.ledger.hours, "gpu_hours": self._study.ledger.gpu_hours}
+        if (best := self._study.best_value()) is not None:
+            metrics[BEST_OBJECTIVE] = best
+        self._recorder.log_progress(metrics, ended=verdicts.total())

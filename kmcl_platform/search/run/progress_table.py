@@ -1,0 +1,108 @@
+"""What the user sees while a search runs: a live table on a terminal, one line an event elsewhere."""
+
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kmcl_platform.config.reports.epoch_report import EpochReport
+from kmcl_platform.config.search_file import SearchFile
+
+
+@dataclass
+class _Running:
+    epoch: int
+    value: float | None = None
+    started: float = field(default_factory=time.monotonic)
+
+
+class SearchView:
+    """Counts and shows; decides nothing."""
+
+    def __init__(self, file: SearchFile, console: Console, verdicts: dict[int, str], best: float | None) -> None:
+        """Begin with what a continued search already knows: the verdicts of ended trials and the best value."""
+        self._file = file
+        self._console = console
+        self._verdicts = dict(verdicts)
+        self._best = best
+        self._running: dict[int, _Running] = {}
+        self._ended_now = 0
+        self._started = time.monotonic()
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "SearchView":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the live table."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def trial_started(self, number: int, reached: int) -> None:
+        """A trial was handed to the workers, anew or after `reached` epochs."""
+        self._running[number] = _Running(epoch=reached)
+        if reached:
+            self.say(f"trial {number}: goes on after epoch {reached}")
+        self._refresh()
+
+    def epoch_finished(self, number: int, report: EpochReport, value: float) -> None:
+        """An epoch's report arrived."""
+        running = self._running.setdefault(number, _Running(epoch=0))
+        running.epoch, running.value = report.epoch, value
+        self._refresh()
+
+    def trial_ended(self, number: int, verdict: str, reason: str, value: float | None, best: float | None) -> None:
+        """A trial ended."""
+        running = self._running.pop(number, None)
+        self._verdicts[number] = verdict
+        self._best = best
+        self._ended_now += 1
+        seconds = time.monotonic() - running.started if running else 0.0
+        score = "" if value is None else f" {self._file.objective.metric} {value:.4f}"
+        label = {"completed": "finished", "pruned": "stopped", "failed": "FAILED"}[verdict]
+        detail = f" ({reason})" if verdict == "failed" else ""
+        epochs = f" after {running.epoch} of {self._file.base.num_epochs} epochs" if running else ""
+        self.say(f"trial {number:>3} {label}{epochs},{score} in {seconds:.0f} s{detail}   {self._summary()}")
+        self._refresh()
+
+    def _summary(self) -> str:
+        ended = len(self._verdicts)
+        best = "-" if self._best is None else f"{self._best:.4f}"
+        left = self._file.budget.trials - ended
+        return f"[{ended}/{self._file.budget.trials} done, best {best}, {left} left, {self._time_left(left)}]"
+
+    def _time_left(self, trials_left: int) -> str:
+        if not self._ended_now:
+            return "time left unknown"
+        seconds = (time.monotonic() - self._started) / self._ended_now * max(trials_left, 0)
+        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+
+    def _refresh(self) -> None:
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+
+    def _table(self) -> Group:
+        counts = {
+            verdict: list(self._verdicts.values()).count(verdict) for verdict in ("completed", "pruned", "failed")
+        }
+        head = Text(
+            f"{self._file.name}: {counts['completed']} finished · {counts['pruned']} stopped · "
+            f"{counts['failed']} failed · {len(self._running)} running   {self._summary()}"
+        )
+        rows = Table(box=None, show_header=False, padding=(0, 1))
+        for number, running in sorted(self._running.items()):
+            value = "starting" if running.value is None else f"{self._file.objective.metric} {running.value:.4f}"
+            total = self._file.base.num_epochs
+            rows.add_row(
+                f"trial {number}", ProgressBar(total, running.epoch, width=24), f"{running.epoch}/{total}", value
+            )
+        return Group(head, rows)

@@ -1,0 +1,51 @@
+"""The Tune trainable: one `step()` is one epoch of a trial, trained by a worker group that outlives the trial."""
+
+from typing import Any
+
+from ray import tune
+
+from kmcl_platform.config.search_file import Resources
+from kmcl_platform.search.run.mailbox import Assignment
+from kmcl_platform.search.run.worker_group import WorkerGroup
+
+
+class WarmTrial(tune.Trainable):
+    """With `reuse_actors=True` Tune calls `setup` once an actor and `reset_config` for each later trial.
+
+    The configuration that Tune passes holds `assignment` (see `Assignment`) and `resources` (of the search file). A
+    result holds `report` (an EpochReport's fields), `failure` (why the trial cannot go on) or `trouble` (why no trial
+    can), and `done`. A failing trial is a result, not an exception: an exception would cost the actor and its warm
+    group.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start the worker group and give it its first trial."""
+        self._group = WorkerGroup(Resources.model_validate(config["resources"]))
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Give the group its next trial."""
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next epoch's report."""
+        message = self._group.next_message()
+        ended = "report" not in message or message["report"]["epoch"] == self._num_epochs
+        return {**message, "done": ended}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Nothing to keep: the workers write the trial's checkpoints themselves."""
+        return {}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing to load: the workers go on from the trial's own folder."""
+
+    def cleanup(self) -> None:
+        """End the worker group."""
+        self._group.close()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        assignment: Assignment = config["assignment"]
+        self._num_epochs = int(assignment["config"]["num_epochs"])
+        self._group.begin(assignment)

@@ -1,0 +1,190 @@
+"""One group of Ray Train workers that serves many trials.
+
+Starting a group takes half a minute, starting a trial in a running group takes milliseconds. So the group outlives the
+trial. Three pieces talk to each other:
+
+    Tune's trial actor                mailbox (an actor)              Ray Train's workers
+    ──────────────────                ──────────────────              ───────────────────
+    WorkerGroup.begin(trial)   ──►    assign                  ◄──     take      every worker, one trial after the other
+    WorkerGroup.next_message() ──►    next_message            ◄──     report    first worker, after each epoch
+                                      verdict to the report   ──►     go on, or stop
+"""
+
+import gc
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import ray
+
+from kmcl_platform.config.reports.epoch_report import EpochReport
+from kmcl_platform.config.search_file import Resources
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.errors import ConfigError, Diverged, KmclError, StoreError
+from kmcl_platform.search.cluster.placement_groups import SECONDS_BETWEEN_LOOKS, ReservationWatch
+from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assignment, Mailbox, Message
+
+JOIN_SECONDS = 30.0
+"""How long a closing group may take to end its workers in an orderly way."""
+
+
+class WorkerGroup:
+    """The trial actor's handle on its mailbox and its Ray Train workers."""
+
+    def __init__(self, resources: Resources, *, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
+        """Start the workers; returns at once, while they start."""
+        self._mailbox: Any = Mailbox.remote(max_starts)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(resources,), daemon=True)
+        self._thread.start()
+        self._awaiting_verdict: int | None = None
+        # Until the first message: what keeps the workers from starting.
+        self._watch: ReservationWatch | None = ReservationWatch()
+        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+
+    def begin(self, assignment: Assignment) -> None:
+        """Give the workers their next trial; a former one that is unfinished is stopped."""
+        self._awaiting_verdict = None
+        ray.get(self._mailbox.assign.remote(assignment))
+
+    def next_message(self) -> Message:
+        """Let the trial go on, and wait for what it says next.
+
+        Raises:
+            RuntimeError: the group has ended for good.
+        """
+        if self._awaiting_verdict is not None:
+            ray.get(self._mailbox.go_on.remote(self._awaiting_verdict))
+            self._awaiting_verdict = None
+        pending = self._mailbox.next_message.remote()
+        while True:
+            ready, _ = ray.wait([pending], timeout=1.0)
+            if ready:
+                message: Message = ray.get(pending)
+                self._watch = None
+                if "report" in message:
+                    self._awaiting_verdict = message["report"]["epoch"]
+                return message
+            if not self._thread.is_alive():
+                raise RuntimeError("the group of Ray Train workers has ended") from self._error
+            if self._watch is not None and time.monotonic() >= self._next_look:
+                self._watch.look()
+                self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+
+    def close(self) -> None:
+        """End the workers."""
+        ray.get(self._mailbox.close.remote())
+        self._thread.join(JOIN_SECONDS)
+
+    def _run(self, resources: Resources) -> None:
+        # Train wants a folder, in which it keeps nothing that is read again: the store is spared it.
+        with tempfile.TemporaryDirectory(prefix="kmcl-train-", ignore_cleanup_errors=True) as scratch:
+            self._serve(resources, scratch)
+
+    def _serve(self, resources: Resources, scratch: str) -> None:
+        # Imported here: this module is also loaded by the driver, which needs neither torch nor Ray Train.
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        from kmcl_platform.search.cluster.loopback import torch_config
+
+        per_worker = {"CPU": resources.cpus_per_worker}
+        if resources.gpus_per_worker:
+            per_worker["GPU"] = resources.gpus_per_worker
+        trainer = TorchTrainer(
+            serve_trials,
+            train_loop_config={"mailbox": self._mailbox, "threads": max(1, int(resources.cpus_per_worker))},
+            torch_config=torch_config(Path(scratch)),
+            scaling_config=ScalingConfig(
+                num_workers=resources.workers_per_trial,
+                use_gpu=resources.gpus_per_worker > 0,
+                resources_per_worker=per_worker,
+            ),
+            run_config=RunConfig(
+                name=f"workers-{time.time_ns()}",
+                storage_path=scratch,
+                # Lost workers are always replaced; the mailbox fails a trial that keeps losing them.
+                failure_config=FailureConfig(max_failures=-1),
+            ),
+        )
+        try:
+            trainer.fit()
+        except BaseException as error:
+            self._error = error
+            raise
+
+
+def serve_trials(loop_config: dict[str, Any]) -> None:
+    """What every Ray Train worker runs: trial after trial, until the mailbox closes."""
+    import torch
+    from ray.train.torch import get_device
+
+    from kmcl_platform.training.workers.distributed import Workers, join_workers
+
+    mailbox = loop_config["mailbox"]
+    # The same number of threads on every machine: it decides the order of floating-point sums.
+    torch.set_num_threads(loop_config["threads"])
+    joined = join_workers()
+    workers = Workers(joined.rank, joined.world_size, get_device())
+    place = workers.broadcast(ray.get(mailbox.first_place.remote()) if workers.is_first else 0)
+    while (assignment := ray.get(mailbox.take.remote(place))) is not None:
+        _train(mailbox, place, assignment, workers)
+        place += 1
+        gc.collect()
+        if workers.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> None:
+    from kmcl_platform.data.builtin.datasets import open_manifest
+    from kmcl_platform.training.fit import fit
+    from kmcl_platform.training.probe import probe
+    from kmcl_platform.training.workers.memory import is_out_of_memory
+
+    def report(result: EpochReport) -> bool:
+        return bool(ray.get(mailbox.report.remote(place, result.model_dump())))
+
+    def fail_and_leave(error: Exception) -> NoReturn:
+        # The trial's own fault, but perhaps on this worker alone: the others wait for it in a collective operation,
+        # so the group has to be replaced, which raising does.
+        reason = str(error) if isinstance(error, KmclError) else _one_line(error)
+        ray.get(mailbox.fail.remote(place, f"out of memory: {reason}" if is_out_of_memory(error) else reason))
+        raise error
+
+    config = TrialConfig.model_validate(assignment["config"])
+    # Relative paths of the search file are counted from where the search was started; Ray Train moves its workers to a
+    # folder of its own. On another node there may be no such folder, and absolute paths do not need it.
+    if Path(assignment["working_dir"]).is_dir():
+        os.chdir(assignment["working_dir"])
+    try:
+        manifest = open_manifest(config.data.source, Path(assignment["data_dir"]))
+        checkpoints = Path(assignment["checkpoints"])
+        if "probe_steps" not in assignment:
+            fit(config, manifest, checkpoints=checkpoints, report=report, workers=workers)
+            return
+        found = probe(config, manifest, num_steps=assignment["probe_steps"], scratch=checkpoints, workers=workers)
+        if workers.is_first:
+            ray.get(mailbox.measured.remote(place, found.model_dump()))
+    except (Diverged, ConfigError) as error:
+        # Raised on every worker alike: the group is whole and takes the next trial.
+        if workers.is_first:
+            ray.get(mailbox.fail.remote(place, str(error)))
+    except StoreError as error:
+        ray.get(mailbox.halt.remote(place, str(error)))
+        raise
+    except (RuntimeError, OSError, ray.exceptions.RayError) as error:
+        if is_out_of_memory(error):
+            fail_and_leave(error)
+        # Perhaps the echo of another worker's death, or a disk that was away: the trial is tried again from its last
+        # checkpoint, by the group that Ray Train starts in this one's place.
+        ray.get(mailbox.note_error.remote(_one_line(error)))
+        raise
+    except Exception as error:
+        fail_and_leave(error)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

@@ -1,0 +1,65 @@
+"""The study and MLflow's record of it brought to agree, where a driver died or the store was in trouble."""
+
+from collections.abc import Callable
+
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.store import Store
+from kmcl_platform.errors import StoreError
+from kmcl_platform.search.study.study import DurableStudy
+from kmcl_platform.tracking.database.connect import check_answers
+from kmcl_platform.tracking.database.store_errors import find_trouble
+from kmcl_platform.tracking.runs.search_run import SearchOutcome, SearchRuns, TrialOutcome
+from kmcl_platform.tracking.writing.recorder import Recorder
+
+
+def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
+    """Bring MLflow up to the study, where a former driver died between telling one and the other."""
+    recorded = runs.trials.outcomes()
+    for number, verdict in study.verdicts().items():
+        if recorded.get(number) != verdict:
+            runs.trials.begin(number, study.config(number), baseline=study.is_baseline(number))
+            runs.trials.end(number, TrialOutcome(verdict), objective=study.value(number))
+
+
+def close_record(store: Store, recorder: Recorder, outcome: SearchOutcome, trouble: StoreError | None) -> None:
+    """End the record of a search; where the store is in trouble, if it can be written to after all.
+
+    If it cannot, its runs say that they are running until the search goes on, or `kmcl doctor --fix` is called.
+
+    Raises:
+        StoreError: MLflow does not answer; what was to be written waits for the next start.
+    """
+    try:
+        if trouble is None:
+            if outcome == "finished":
+                recorder.finish_drawings()
+            recorder.flush()
+            recorder.runs.end(outcome)
+            return
+        try:
+            check_answers(store)
+            recorder.flush()
+            recorder.runs.end("interrupted")
+        except Exception as error:
+            if find_trouble(error, store) is None:
+                raise
+    finally:
+        recorder.close()
+
+
+def finish_record(store: Store, study: DurableStudy, file: SearchFile, say: Callable[[str], None]) -> None:
+    """Close the record of a search that has nothing left to run, if its driver did not live to do so.
+
+    Raises:
+        StoreError: MLflow does not answer, or the disk is full.
+    """
+    runs = SearchRuns.reopen(store, file.name)
+    recorder = Recorder(store, file, runs, say)
+    try:
+        recorder.finish_drawings()
+        recorder.flush()
+        if runs.open_runs():
+            reconcile(study, runs)
+            runs.end("finished")
+    finally:
+        recorder.close()

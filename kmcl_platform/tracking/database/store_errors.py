@@ -1,0 +1,66 @@
+"""Trouble with the store: a full disk, a server or a database that does not answer.
+
+It is the fault neither of a trial nor of this program, and it is mended from outside. A search that meets it ends, in
+one line, and the same command goes on with it.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+
+from kmcl_platform.config.store import NO_ROOM, Store, check_room, no_room
+from kmcl_platform.errors import NoAnswerError, StoreError
+from kmcl_platform.tracking.database.connect import store_name
+
+
+def find_trouble(error: BaseException, store: Store) -> StoreError | None:
+    """What the user is told if the store is at the root of an error; none if something else is.
+
+    MLflow, Optuna and SQLAlchemy wrap what they meet, so that the whole chain of causes is looked at.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DBAPIError
+
+    for cause in _chain(error):
+        match cause:
+            case StoreError():
+                return cause
+            case OSError(errno=number) if number in NO_ROOM:
+                return no_room(store.root)
+            # SQLite names a full disk in several ways, by what it was about to write.
+            case sqlite3.OperationalError() if trouble := _find_no_room(cause, store):
+                return trouble
+            # So begins all that MLflow says of a request that brought no answer, its own retries included.
+            case MlflowException(message=str(text)) if text.startswith("API request to "):
+                return _no_answer("the MLflow server", cause, store)
+            case DBAPIError(connection_invalidated=True):
+                return _no_answer("a database", cause, store)
+    return None
+
+
+def _no_answer(who: str, error: BaseException, store: Store) -> NoAnswerError:
+    *_, root = _chain(error)
+    reason = " ".join(str(root).split())[:300]
+    return NoAnswerError(
+        f"{store_name(store)}: {who} does not answer any more: {reason}; valid: start it, then the same command goes on"
+    )
+
+
+def _find_no_room(error: sqlite3.Error, store: Store) -> StoreError | None:
+    if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+        return no_room(store.root)
+    try:
+        check_room(store.root)
+    except StoreError as trouble:
+        return trouble
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        cause = waiting.pop(0)
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            waiting += [cause.__cause__, cause.__context__]

@@ -1,0 +1,89 @@
+"""The most confident mistakes of a trial, with their pictures."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.scores_file import SplitScores
+from kmcl_platform.errors import DataError
+
+MAX_MISTAKES = 16
+_COLUMNS = 4
+_SIDE = 224
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A label that the model is most wrong of on an image.
+
+    Attributes:
+        row: the image's place in the validation split.
+        class_index: the label's.
+        score: what the model gave it, in [0, 1].
+        positive: whether the image is said to show it.
+    """
+
+    row: int
+    class_index: int
+    score: float
+    positive: bool
+
+
+def find_mistakes(own: SplitScores) -> list[Mistake]:
+    """Of every image the known label whose score is furthest on the wrong side of 0.5; the worst images, in order."""
+    wrong_NK = np.where(own.targets_NK >= 0, np.abs(own.scores_NK - (own.targets_NK == 1)), -1.0)
+    if not wrong_NK.size:
+        return []
+    worst_N = wrong_NK.argmax(1)
+    by_image_N = wrong_NK[np.arange(len(wrong_NK)), worst_N]
+    rows = [int(row) for row in np.argsort(-by_image_N, kind="stable")[:MAX_MISTAKES] if by_image_N[row] > 0.5]
+    return [
+        Mistake(
+            row,
+            int(worst_N[row]),
+            float(own.scores_NK[row, worst_N[row]]),
+            bool(own.targets_NK[row, worst_N[row]] == 1),
+        )
+        for row in rows
+    ]
+
+
+def draw_mistakes(manifest: Manifest, mistakes: list[Mistake], title: str) -> Figure:
+    """Each mistake's picture, with what the model said and what the data says."""
+    rows = max(1, -(-len(mistakes) // _COLUMNS))
+    height = 2.9 * rows + 0.4
+    figure = Figure(figsize=(2.4 * _COLUMNS, height))
+    grid = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
+    # Laid out by hand: the automatic layouts take seconds for so many axes.
+    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.9 / height, wspace=0.05, hspace=0.25)
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, mistake in zip(grid, mistakes, strict=False):
+        try:
+            picture = read_thumbnail(manifest, mistake.row)
+        except (DataError, OSError) as error:
+            # Perhaps an object store that is away for a moment: the other pictures are worth having.
+            axes.text(0.5, 0.5, type(error).__name__, ha="center", transform=axes.transAxes)
+        else:
+            axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+        name = manifest.class_names[mistake.class_index]
+        said = "labelled" if mistake.positive else "not labelled"
+        axes.set_title(f"{name}: score {mistake.score:.3f},\n{said} (val {mistake.row})", fontsize=8)
+    what = "the most confident mistakes on validation" if mistakes else "no label on the wrong side of 0.5"
+    figure.suptitle(f"{title}: {what}", fontsize=10)
+    return figure
+
+
+def read_thumbnail(manifest: Manifest, row: int) -> np.ndarray:
+    """An image of the validation split, at most 224 pixels wide and high: pixels_HW3, or pixels_HW of a grey one.
+
+    Raises:
+        DataError, OSError: it cannot be read.
+    """
+    image = Image.open(io.BytesIO(manifest.encoded_image("val", row)))
+    image.thumbnail((_SIDE, _SIDE))
+    return np.asarray(image if image.mode == "L" else image.convert("RGB"))

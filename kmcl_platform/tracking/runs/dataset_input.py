@@ -1,0 +1,92 @@
+"""The manifest in MLflow: an input of every run, and a page about its labels on the search's."""
+
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kmcl_platform.data.manifest.manifest import SPLITS, Manifest
+from kmcl_platform.data.report.page import to_html
+from kmcl_platform.data.storage.object_store import Location
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+DIGEST_LENGTH = 12
+"""Digits of the content hash that are a dataset's digest (MLflow takes 36 at most); its profile has them all."""
+
+CONTEXT = "training, validation"
+"""What a trial does with the manifest. MLflow holds one context for each dataset and run."""
+
+PAGE_FOLDER = "dataset"
+
+
+def to_dataset_input(manifest: Manifest, location: Location) -> "DatasetInput":
+    """A manifest as MLflow describes datasets: name, digest, source, columns, rows of each split.
+
+    Args:
+        manifest: the dataset.
+        location: where its file lies.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+    encoded = "bytes" in manifest.table.column_names
+    columns = [("bytes", "binary") if encoded else ("image", "string"), ("split", "string")]
+    columns += [(name, "integer") for name in manifest.class_names]
+    schema = [{"type": kind, "name": name, "required": True} for name, kind in columns]
+    profile = {
+        "num_rows": manifest.table.num_rows,
+        "num_classes": len(manifest.class_names),
+        **{f"num_rows_{split}": manifest.split(split).num_rows for split in SPLITS},
+        "version": manifest.version,
+        "content_hash": manifest.content_hash,
+    }
+    dataset = Dataset(
+        name=manifest.name,
+        digest=manifest.content_hash[:DIGEST_LENGTH],
+        # MLflow knows `local`, `s3` and the like; the text of a location says nothing secret.
+        source_type="local" if location.path else urlsplit(location.uri).scheme,
+        source=json.dumps({"uri": str(location)}),
+        schema=json.dumps({"mlflow_colspec": schema}),
+        profile=json.dumps(profile),
+    )
+    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, CONTEXT)])
+
+
+def record_input(client: "MlflowClient", run: "Run", dataset: "DatasetInput") -> None:
+    """Give a run its manifest; nothing is asked of the store where the run holds it already.
+
+    Args:
+        run: as the store has just shown it.
+    """
+    if not _holds(run, dataset):
+        client.log_inputs(run.info.run_id, [dataset])
+
+
+def record_manifest(client: "MlflowClient", parent: "Run", manifest: Manifest, dataset: "DatasetInput") -> None:
+    """Give a search's run the page about its manifest, and the manifest.
+
+    The page comes first, so that a run that holds the manifest has its page, and neither is written twice. A search
+    that goes on with other images or labels gets a second page beside the first.
+    """
+    if _holds(parent, dataset):
+        return
+    # Where there is another input, the page without a digest in its name is about that one.
+    name = f"{manifest.name}_{dataset.dataset.digest}" if _inputs(parent) else manifest.name
+    client.log_text(parent.info.run_id, to_html(manifest), f"{PAGE_FOLDER}/{_file_name(name)}.html")
+    record_input(client, parent, dataset)
+
+
+def _inputs(run: "Run") -> "list[DatasetInput]":
+    return run.inputs.dataset_inputs if run.inputs else []
+
+
+def _holds(run: "Run", dataset: "DatasetInput") -> bool:
+    wanted = (dataset.dataset.name, dataset.dataset.digest)
+    return wanted in {(one.dataset.name, one.dataset.digest) for one in _inputs(run)}
+
+
+def _file_name(name: str) -> str:
+    """A manifest's name is any text; a file's is not."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".") or "manifest"

@@ -1,0 +1,85 @@
+"""What a search is, and which code and packages it ran with."""
+
+import platform
+import subprocess
+import tempfile
+from hashlib import file_digest, sha256
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kmcl_platform.config.distributions import Distribution
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.tracking.database.connect import write
+from kmcl_platform.tracking.runs.leaderboard import read_artifact
+from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, SEARCH_FILE
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+def record_search(client: "MlflowClient", run_id: str, file: SearchFile, content: bytes, origin: str) -> None:
+    """Write down what a search is: its file byte for byte, its settings as params, the environment, the commit."""
+    log_bytes(client, run_id, content, SEARCH_FILE)
+    client.log_text(run_id, environment_text(), "environment.txt")
+    parts = file.model_dump(include={"objective", "budget", "scheduler", "resources", "sampler"})
+    params = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+    params |= {f"space.{path}": _in_words(distribution) for path, distribution in file.space.items()}
+    write(client, run_id, params=params, tags={"kmcl.origin": origin, **git_tags(), **weights_tags(file)})
+
+
+def _in_words(distribution: Distribution) -> str:
+    words = distribution.model_dump(exclude={"kind"}, exclude_defaults=True)
+    return " ".join([distribution.kind, *(f"{name}={value}" for name, value in words.items())])
+
+
+def record_continuation(client: "MlflowClient", parent: "Run", content: bytes) -> None:
+    """Keep the file that a search goes on with beside the one it began with, and say which is the latest."""
+    run_id, name = parent.info.run_id, SEARCH_FILE
+    if read_artifact(client, run_id, SEARCH_FILE) != content:
+        name = f"continued_with/{sha256(content).hexdigest()[:12]}.yaml"
+        log_bytes(client, run_id, content, name)
+    if parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE) != name:
+        client.set_tag(run_id, LATEST_FILE_TAG, name)
+
+
+def log_bytes(client: "MlflowClient", run_id: str, content: bytes, name: str) -> None:
+    """Write an artifact; its name may have folders."""
+    folder, _, file_name = name.rpartition("/")
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / file_name
+        path.write_bytes(content)
+        client.log_artifact(run_id, str(path), folder or None)
+
+
+def environment_text() -> str:
+    """Python, platform and every installed distribution as `name==version`, one a line."""
+    packages = {f"{found.name}=={found.version}" for found in distributions()}
+    lines = [f"# python {platform.python_version()}", f"# {platform.platform()}", *sorted(packages, key=str.lower)]
+    return "\n".join(lines) + "\n"
+
+
+def git_tags() -> dict[str, str]:
+    """The commit of the current folder's repository and whether tracked files differ from it; empty without one."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {"kmcl.git_commit": commit, "kmcl.git_dirty": str(changes != "").lower()}
+
+
+def weights_tags(file: SearchFile) -> dict[str, str]:
+    """The SHA-256 of the base's file of pretrained weights, whose path alone says little later; empty without one."""
+    if file.base.model.pretrained_file is None:
+        return {}
+    with Path(file.base.model.pretrained_file).expanduser().open("rb") as content:
+        return {"kmcl.pretrained_sha256": file_digest(content, "sha256").hexdigest()}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(("git", *arguments), capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,97 @@
+"""Outbox: what is still to be written into MLflow, kept on the disk until it has been.
+
+A search must not wait for MLflow, and what it was told must not be lost with the driver or while a server is away. So
+every write is an entry of this file first, which takes a few milliseconds, and goes on to MLflow from there.
+"""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kmcl_platform.config.store import Store
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, time_ms INTEGER NOT NULL, content TEXT NOT NULL
+)
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One write.
+
+    Attributes:
+        place: its number; writes are made in the order of their numbers.
+        kind: which write it is (tracking/writing/writer.py).
+        time_ms: when it was asked for, in milliseconds since 1970.
+        content: its arguments, as they go into JSON.
+    """
+
+    place: int
+    kind: str
+    time_ms: int
+    content: dict[str, Any]
+
+
+class Outbox:
+    """The writes of one search that MLflow has not taken yet; one driver at a time has it open, with its threads."""
+
+    def __init__(self, store: Store, search: str) -> None:
+        """Open it, with what a former driver has left in it.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be made, or the disk is full.
+        """
+        path = outbox_path(store, search)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=20)
+        self._connection.execute(_TABLE)
+
+    def add(self, kind: str, content: dict[str, Any]) -> None:
+        """Keep a write; it is on the disk when this returns.
+
+        Raises:
+            sqlite3.Error: the disk is full.
+        """
+        with self._lock:
+            self._connection.execute(
+                "INSERT INTO entries (kind, time_ms, content) VALUES (?, ?, ?)",
+                (kind, int(time.time() * 1000), json.dumps(content)),
+            )
+
+    def peek(self, limit: int) -> list[Entry]:
+        """The oldest entries; they stay."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT id, kind, time_ms, content FROM entries ORDER BY id LIMIT ?", (limit,)
+            ).fetchall()
+        return [Entry(place, kind, time_ms, json.loads(content)) for place, kind, time_ms, content in rows]
+
+    def remove(self, entries: Sequence[Entry]) -> None:
+        """Drop entries that MLflow has taken."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("DELETE FROM entries WHERE id = ?", [(entry.place,) for entry in entries])
+            self._connection.execute("COMMIT")
+
+    def __len__(self) -> int:
+        """How many writes wait."""
+        with self._lock:
+            return int(self._connection.execute("SELECT count(*) FROM entries").fetchone()[0])
+
+    def close(self) -> None:
+        """Let go of the file; what is in it stays."""
+        with self._lock:
+            self._connection.close()
+
+
+def outbox_path(store: Store, search: str) -> Path:
+    """The file of a search's outbox."""
+    return store.root / "outbox" / f"{search}.db"

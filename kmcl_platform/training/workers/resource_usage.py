@@ -1,0 +1,78 @@
+"""What an epoch takes of the machine, over all workers, under the names that MLflow shows as system metrics."""
+
+import time
+
+import psutil
+import torch
+
+from kmcl_platform.training.workers.distributed import Workers
+
+MEGABYTE = 1e6
+
+
+class UsageMeter:
+    """Measures from one call of `start` to the next `usage`, this process and its loaders'."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._process = psutil.Process()
+        self.start()
+
+    def start(self) -> None:
+        """Begin an epoch."""
+        self._began = time.monotonic()
+        self._cpu_seconds = self._spent()
+        if self._workers.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._workers.device)
+
+    def usage(self, num_images: int) -> dict[str, float]:
+        """The epoch until now: called by all workers alike.
+
+        Args:
+            num_images: what this worker trained on.
+
+        Returns:
+            CPU time per wall time (percent of a core, mean over workers), resident memory (over all workers, with their
+            loaders), training images per second of the whole epoch (over all workers), and on GPUs the most memory that
+            tensors took (mean over workers).
+        """
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        family = self._family()
+        own = [
+            100 * max(0.0, self._spent() - self._cpu_seconds) / seconds,
+            sum(_memory(member) for member in family) / MEGABYTE,
+            num_images / seconds,
+        ]
+        on_gpu = self._workers.device.type == "cuda"
+        if on_gpu:
+            own.append(torch.cuda.max_memory_allocated(self._workers.device) / MEGABYTE)
+        mean = self._workers.mean(torch.tensor(own, device=self._workers.device)).tolist()
+        count = self._workers.world_size
+        usage = {
+            "system/cpu_utilization_percentage": mean[0],
+            "system/memory_usage_megabytes": mean[1] * count,
+            "system/images_per_second": mean[2] * count,
+        }
+        return usage | ({"system/gpu_memory_usage_megabytes": mean[3]} if on_gpu else {})
+
+    def _family(self) -> list[psutil.Process]:
+        return [self._process, *self._process.children(recursive=True)]
+
+    def _spent(self) -> float:
+        """CPU seconds of this process, the loaders that run, and those that have ended."""
+        times = self._process.cpu_times()
+        spent = times.user + times.system + times.children_user + times.children_system
+        for child in self._process.children(recursive=True):
+            try:
+                own = child.cpu_times()
+            except psutil.NoSuchProcess:
+                continue
+            spent += own.user + own.system
+        return float(spent)
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

@@ -1,0 +1,75 @@
+"""The command line: what it offers, and how it answers mistakes before anything is started."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kmcl_platform.cli.main import main
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_help_names_every_command() -> None:
+    shown = run("--help")
+    assert shown.exit_code == 0
+    for command in (
+        "plan", "search", "resume", "leaderboard", "promote", "predict", "export", "ui", "submit", "jobs", "logs", "stop", "data"
+    ):  # fmt: skip
+        assert f"  {command} " in shown.output
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from kmcl_platform.cli.main import main; main(['--help'], standalone_mode=False); "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'mlflow', 'optuna', 'pandas')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("low: 1, high: 3", "low: 3, high: 1", "space.model.kernels_per_class"),
+        ("loss.temperature: {kind", "loss.temprature: {kind", "loss.temprature"),
+        ("low: 0.05, high: 1", "low: 0, high: 1", "loss.temperature"),
+        ("trials: 3", "trials: many", "budget.trials: got 'many'"),
+        ("name: small", "name: [", "line 4: not valid YAML"),
+        ("name: small", "name: small\nobjective: {metric: val/mAPP, mode: maximize}", "val/mAPP"),
+    ],
+)
+def test_a_wrong_search_file_is_one_line(
+    old: str, new: str, message: str, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
+) -> None:
+    file = small_search(tmp_path, small_manifest)
+    content = file.read_text()
+    assert old in content
+    file.write_text(content.replace(old, new))
+    answer = run("search", file, "--store", tmp_path / "store")
+    assert answer.exit_code == 2
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert answer.stderr.startswith(f"kmcl: {file}: ")
+    assert message in answer.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_data_that_is_not_there_is_one_line(small_search: Callable[..., Path], tmp_path: Path) -> None:
+    file = small_search(tmp_path, tmp_path / "gone.parquet")
+    answer = run("search", file, "--store", tmp_path / "store")
+    assert answer.exit_code == 2
+    assert "gone.parquet" in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("resume", "digits"), ("leaderboard", "digits"), ("promote", "digits"), ("ui",)])
+def test_a_store_that_is_not_there_is_not_made(words: tuple[str, ...], tmp_path: Path) -> None:
+    answer = run(*words, "--store", tmp_path / "store")
+    assert answer.exit_code == 2
+    assert len(answer.stderr.strip().splitlines()) == 1
+    assert str(tmp_path / "store") in answer.stderr
+    assert not (tmp_path / "store").exists()

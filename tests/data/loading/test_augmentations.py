@@ -1,0 +1,46 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from kmcl_platform.data.loading.augmentations import AUGMENTATIONS, cutout
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_no_draw_fails(name: str) -> None:
+    """Rare draws too: timm's magnitudes are normally distributed, and Pillow refuses the utmost of some operations."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    augment = AUGMENTATIONS[name]()
+    images = np.random.default_rng(0).integers(0, 256, (16, 12, 12, 3)).astype(np.uint8)
+    for draw in range(3000):
+        augmented = augment(images[draw % 16].copy())
+        assert augmented.shape == (12, 12, 3)
+        assert augmented.dtype == np.uint8
+
+
+def test_cutout_fills_one_box_with_one_colour() -> None:
+    torch.manual_seed(0)
+    sizes = []
+    for _ in range(200):
+        # A level that no box has would be luck: -1 cannot be drawn, so the image is grey 7 and boxes that are, too.
+        cut = cutout(np.full((20, 20, 3), 7, dtype=np.uint8), 0.5)
+        inside = (cut != 7).any(axis=2)
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        assert inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert inside.sum() == len(rows) * len(columns)
+        assert len(np.unique(cut[inside], axis=0)) == 1
+        sizes.append((len(rows), len(columns)))
+    # Half of each side, less where the box passes the border: from 5 on, as its centre lies in the image.
+    assert {min(size) for size in zip(*sizes, strict=True)} == {5}
+    assert {max(size) for size in zip(*sizes, strict=True)} == {10}
+
+
+def test_cutout_leaves_a_read_only_image_as_it_is() -> None:
+    torch.manual_seed(0)
+    image = np.full((20, 20, 3), 7, dtype=np.uint8)
+    image.flags.writeable = False
+    assert (cutout(image, 0.5) != 7).any()
+    assert (image == 7).all()

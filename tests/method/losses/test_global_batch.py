@@ -1,0 +1,111 @@
+"""1, 2 and 4 workers compute the same loss and the same gradients: real processes, over gloo."""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from kmcl_platform.method.kernels.mixture_head import KernelMixture
+from kmcl_platform.method.losses.global_batch import BatchGather
+from tests.method.cases import build_loss, random_case
+
+NUM_SAMPLES = 13
+"""Shares of 7 and 6, or of 4, 4, 4 and 1: the last batch is not full."""
+
+
+def whole_case(kernel: str, kernels_per_class: int) -> tuple[Tensor, KernelMixture, Tensor]:
+    """The samples without a positive label lie together, so that workers hold different numbers of them."""
+    f, mixture, y = random_case(kernels_per_class, 3, kernel=kernel, sizes=(NUM_SAMPLES, 6, 4))
+    y[8:12] = y[8:12].clamp(max=0)
+    return f, mixture, y
+
+
+def compute(
+    f: Tensor, mixture: KernelMixture, y: Tensor, rows: slice, gather: BatchGather | None, changes: dict[str, Any]
+) -> tuple[list[Tensor], list[Tensor]]:
+    leaves = [part[rows].clone().requires_grad_() for part in (f, *mixture)]
+    parts = build_loss(gather=gather, **changes)(leaves[0], KernelMixture(*leaves[1:]), y[rows])
+    gradients = torch.autograd.grad(parts.total, leaves, allow_unused=True)
+    filled = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, gradients, strict=True)]
+    return [part.detach() for part in parts], filled
+
+
+def work(
+    rank: int, num_workers: int, port: int, folder: str, kernel: str, kernels_per_class: int, changes: Any
+) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    dist.init_process_group("gloo", rank=rank, world_size=num_workers)
+    share = -(-NUM_SAMPLES // num_workers)
+    rows = slice(rank * share, min((rank + 1) * share, NUM_SAMPLES))
+    result = compute(*whole_case(kernel, kernels_per_class), rows, BatchGather(share), changes)
+    torch.save(result, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def on_workers(num_workers: int, folder: Path, *case: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """The mean over workers of the terms, and the gradients put together and averaged as data parallelism does."""
+    mp.spawn(work, (num_workers, free_port(), str(folder), *case), nprocs=num_workers)
+    results = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(num_workers)]
+    parts = [torch.stack(terms).mean(0) for terms in zip(*(parts for parts, _ in results), strict=True)]
+    gradients = [torch.cat(shares) / num_workers for shares in zip(*(grads for _, grads in results), strict=True)]
+    return parts, gradients
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kernels_per_class", "changes"),
+    [
+        ("isotropic", 1, {}),
+        ("anisotropic", 2, {"similarity_per_dimension": True}),
+        ("mahalanobis", 1, {"asymmetric_weight": 0.5, "contrastive_weight": 3.0}),
+        ("isotropic", 1, {"objective": "bce"}),
+    ],
+    ids=["isotropic", "anisotropic, C = 2", "mahalanobis, weights", "bce"],
+)
+def test_workers_agree_with_one_process(
+    kernel: str, kernels_per_class: int, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    parts, gradients = compute(*whole_case(kernel, kernels_per_class), slice(None), None, changes)
+    assert all(part != 0 for part in parts[: 4 if "objective" not in changes else 2])
+    for num_workers in (2, 4):
+        some_parts, some_gradients = on_workers(num_workers, tmp_path, kernel, kernels_per_class, changes)
+        for one, several in zip(parts, some_parts, strict=True):
+            assert several.item() == pytest.approx(one.item(), rel=1e-5, abs=1e-12)
+        for one, several in zip(gradients, some_gradients, strict=True):
+            assert (one - several).norm() <= 1e-5 * one.norm()
+
+
+def test_released_keeps_pairs_within_a_worker(tmp_path: Path) -> None:
+    case = whole_case("isotropic", 1)
+    changes = {"formulation": "released"}
+    parts, gradients = on_workers(2, tmp_path, "isotropic", 1, changes)
+    alone = [compute(*case, rows, None, changes) for rows in (slice(0, 7), slice(7, NUM_SAMPLES))]
+    for i, several in enumerate(parts):
+        assert several.item() == pytest.approx(sum(local[0][i].item() for local in alone) / 2, rel=1e-12)
+    whole = compute(*case, slice(None), None, changes)
+    assert parts[3].item() != pytest.approx(whole[0][3].item(), rel=1e-3)
+    assert not torch.allclose(gradients[2], whole[1][2])
+
+
+def test_a_batch_larger_than_a_share_is_refused(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        _, mixture, y = random_case()
+        gather = BatchGather(4)
+        with pytest.raises(ValueError, match="positive_BK: got 7 samples; wanted at most 4, a worker's share"):
+            gather(mixture, y == 1, y >= 0)
+        with pytest.raises(ValueError, match="share: got 0; wanted at least 1"):
+            BatchGather(0)
+    finally:
+        dist.destroy_process_group()

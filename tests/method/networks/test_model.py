@@ -1,0 +1,53 @@
+"""Backbone and head together, from images to a gradient."""
+
+import pytest
+import torch
+
+from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
+from kmcl_platform.method.losses.kmcl import KmclLoss
+from kmcl_platform.method.networks.backbone import Backbone
+from kmcl_platform.method.networks.model import KmclModel
+
+
+def build_model(kernels_per_class: int = 1) -> KmclModel:
+    torch.manual_seed(0)
+    backbone = Backbone(name="test_resnet", pretrained=False)
+    head = KernelMixtureHead(num_features=backbone.num_features, num_classes=3, kernels_per_class=kernels_per_class)
+    return KmclModel(backbone, head)
+
+
+def test_head_runs_in_float32_under_autocast() -> None:
+    model = build_model(2).eval()
+    images = torch.randn(4, 3, 40, 40)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(images)
+    assert {part.dtype for part in (output.features_BD, *output.mixture)} == {torch.float32}
+    assert torch.equal(output.mixture.logits_BK, model.head(output.features_BD).logits_BK)
+
+
+@pytest.mark.parametrize("kernels_per_class", [1, 2])
+def test_every_parameter_learns(kernels_per_class: int) -> None:
+    model = build_model(kernels_per_class)
+    loss = KmclLoss(
+        objective="kmcl",
+        temperature=0.17,
+        asymmetric_weight=1.0,
+        reconstruction_weight=1.0,
+        contrastive_weight=1.0,
+        gamma_positive=0.0,
+        gamma_negative=4.0,
+        clip=0.05,
+        detach_focusing=True,
+    )
+    output = model(torch.randn(4, 3, 40, 40))
+    targets = torch.tensor([[1, 0, 0], [1, 1, 0], [0, 1, -1], [0, 0, 1]])
+    loss(output.features_BD, output.mixture, targets).total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and bool(parameter.grad.isfinite().all()), name
+
+
+def test_head_of_another_width_is_refused() -> None:
+    backbone = Backbone(name="test_resnet", pretrained=False)
+    head = KernelMixtureHead(num_features=8, num_classes=3, kernels_per_class=1)
+    with pytest.raises(ValueError, match="head: got num_features 8; wanted the backbone's 96"):
+        KmclModel(backbone, head)

@@ -1,0 +1,106 @@
+"""ONNX: the scores of onnxruntime are torch's, for any batch; a file whose scores are not is not kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+
+from kmcl_platform.cli.main import main
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.loading.decode import decode_pixels
+from kmcl_platform.data.loading.transforms import EvalTransform
+from kmcl_platform.data.manifest.parquet import read_manifest
+from kmcl_platform.errors import RegistryError
+from kmcl_platform.registry.model.decision_rule import DecisionRule
+from kmcl_platform.registry.model.load import RegisteredModel
+from kmcl_platform.registry.model.predictor import read_predictor, write_model
+from kmcl_platform.registry.package import onnx_export
+from kmcl_platform.registry.package.onnx_export import export_onnx
+from kmcl_platform.training.build import build_model
+from kmcl_platform.training.random_state import seed_everything
+
+RULE = DecisionRule(0.5, (0.4,) * 10, "f1", shift=-0.75)
+
+
+def build(folder: Path, kernel: str) -> RegisteredModel:
+    config = TrialConfig().with_values(
+        {"data.image_size": 32, "model.kernel": kernel, "model.kernels_per_class": 2, "model.reduced_dim": 8}
+    )
+    seed_everything(0)
+    save_file(build_model(config.model, 10).state_dict(), folder / "weights.safetensors")
+    write_model(folder / "model", folder / "weights.safetensors", config, [str(k) for k in range(10)], RULE)
+    return RegisteredModel("models:/m/3", read_predictor(folder / "model", torch.device("cpu")))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> RegisteredModel:
+    return build(tmp_path_factory.mktemp("model"), "isotropic")
+
+
+@pytest.mark.parametrize("kernel", ["isotropic", "mahalanobis"])
+def test_onnxruntime_gives_the_scores_that_users_see(kernel: str, small_manifest: Path, tmp_path: Path) -> None:
+    model = build(tmp_path, kernel)
+    out = tmp_path / "model.onnx"
+    assert export_onnx(model, out) < 1e-5
+    manifest = read_manifest(small_manifest)
+    encoded = [manifest.encoded_image("test", row) for row in range(7)]
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["kmcl"])
+    pixels_BHW3 = EvalTransform(image_size=facts["image_size"])([decode_pixels(data) for data in encoded])
+    mean, std = (np.array(facts[name], dtype=np.float32).reshape(1, 3, 1, 1) for name in ("mean", "std"))
+    images_B3HW = (pixels_BHW3.numpy().astype(np.float32) / 255 - mean) / std
+    raw_NK = model.predictor.predict(encoded).scores_NK
+    for count in (1, 3, 7):
+        logits_BK, scores_BK = session.run(["logits", "scores"], {"images": images_B3HW[:count]})
+        assert scores_BK == pytest.approx(RULE.calibrate(raw_NK[:count]), abs=1e-5)
+        assert 1 / (1 + np.exp(-logits_BK)) == pytest.approx(raw_NK[:count], abs=1e-5)
+    assert (facts["model"], facts["thresholds"], facts["class_names"][3]) == ("models:/m/3", [0.4] * 10, "3")
+    assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"]
+
+
+def test_a_file_with_other_scores_is_not_kept(
+    model: RegisteredModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = onnx_export._write
+
+    def write_wrongly(network: Any, path: Path, *others: Any) -> None:
+        write(network, path, *others)
+        proto = onnx.load(path)
+        bias = next(one for one in proto.graph.initializer if one.name.endswith("logit_layer.bias"))
+        bias.raw_data = (onnx.numpy_helper.to_array(bias) + np.float32(0.01)).tobytes()
+        onnx.save(proto, path)
+
+    monkeypatch.setattr(onnx_export, "_write", write_wrongly)
+    (tmp_path / "model.onnx").write_bytes(b"what was there before")
+    with pytest.raises(
+        RegistryError, match=r"model.onnx: scores of onnxruntime differ from torch's by \d\.\de-03, so no"
+    ):
+        export_onnx(model, tmp_path / "model.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_bytes() == b"what was there before"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["m.pt"], "m.pt: got a name that ends in '.pt'; valid: the path of a model (*.onnx)"),
+        (["there.onnx"], "there.onnx: exists; valid: a new file, or --overwrite"),
+        (["m.onnx"], "onnx: not installed; valid: pip install 'kmcl-platform[onnx]'"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = onnx_export.importlib.util.find_spec
+    monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.onnx").write_bytes(b"")
+    answer = CliRunner().invoke(main, ["export", "models:/m/1", *words])
+    assert answer.exit_code == 2
+    assert answer.stderr == f"kmcl: {message}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["there.onnx"]

@@ -1,0 +1,69 @@
+"""The arithmetic of concurrency."""
+
+import pytest
+
+from kmcl_platform.config.reports.measurement import Measurement
+from kmcl_platform.config.search_file import Resources
+from kmcl_platform.errors import ResourceError
+from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory, parse_nodes
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "expected"),
+    [
+        ([{"CPU": 2}], Resources(workers_per_trial=2), 1),
+        ([{"CPU": 8}], Resources(workers_per_trial=2), 4),
+        ([{"CPU": 8}], Resources(workers_per_trial=2, max_concurrent_trials=3), 3),
+        # A worker cannot be spread over nodes: 3 + 3 CPUs hold two workers of 2 CPUs, not three.
+        ([{"CPU": 3}, {"CPU": 3}], Resources(workers_per_trial=2, cpus_per_worker=2), 1),
+        ([{"CPU": 16, "GPU": 4}], Resources(workers_per_trial=2, gpus_per_worker=1), 2),
+        ([{"CPU": 1}], Resources(workers_per_trial=3, cpus_per_worker=0.1), 3),
+        ([{"CPU": 4}, {}], Resources(workers_per_trial=1), 4),
+        ([{"CPU": 9, "GPU": 2}], Resources(gpus_per_worker=0.4), 4),
+        ([{"CPU": 30, "GPU": 2}], Resources(gpus_per_worker=0.1), 20),
+    ],
+)
+def test_as_many_trials_as_whole_workers_fit(
+    nodes: list[dict[str, float]], resources: Resources, expected: int
+) -> None:
+    assert count_concurrent_trials(nodes, resources) == expected
+
+
+def test_an_impossible_demand_shows_the_arithmetic() -> None:
+    with pytest.raises(ResourceError, match=r"needs 4 workers of 1 CPU and 0 GPU = 4 CPU .* holds 2 such workers"):
+        count_concurrent_trials([{"CPU": 2}], Resources(workers_per_trial=4))
+
+
+def test_a_cluster_that_grows_says_which_nodes_it_may_have() -> None:
+    assert parse_nodes("2x8/1, 1x64/4") == [{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}, {"CPU": 64, "GPU": 4}]
+    assert count_concurrent_trials(parse_nodes("8x8/1"), Resources(cpus_per_worker=4, gpus_per_worker=1)) == 8
+
+
+@pytest.mark.parametrize("text", ["8", "8x8", "8x8/one", "8x8/1;2x4/0", ","])
+def test_a_promise_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ResourceError, match="KMCL_CLUSTER_NODES: got .* valid: COUNTxCPUS/GPUS"):
+        parse_nodes(text)
+
+
+@pytest.mark.parametrize(
+    ("node", "resources", "device", "peak", "expected"),
+    [
+        # 10 bytes hold five workers of 2 bytes: two trials of two, where CPUs hold four.
+        ({"CPU": 8, "memory": 10}, Resources(workers_per_trial=2), "cpu", 2, 2),
+        ({"CPU": 4, "memory": 100}, Resources(workers_per_trial=2), "cpu", 2, 2),
+        # What was measured did run.
+        ({"CPU": 8, "memory": 10}, Resources(workers_per_trial=2), "cpu", 9, 1),
+        # Quarters of a GPU, but each worker takes a third and more of its memory: two on each GPU.
+        ({"CPU": 8, "GPU": 2}, Resources(gpus_per_worker=0.25), "cuda", 35, 4),
+        ({"CPU": 8, "GPU": 2}, Resources(gpus_per_worker=0.25), "cuda", 20, 8),
+    ],
+)
+def test_memory_bounds_trials_at_once(
+    node: dict[str, float], resources: Resources, device: str, peak: int, expected: int
+) -> None:
+    measured = Measurement.model_validate(
+        {"device": device, "peak_bytes": peak, "device_bytes": 100, "setup_seconds": 1, "seconds_per_step": 1,
+         "steps_per_epoch": 1, "evaluation_seconds": 1, "checkpoint_seconds": 1, "checkpoint_bytes": 1, "average_bytes": 1,
+         "first_steps": 1, "total_seconds": 1}
+    )  # fmt: skip
+    assert count_trials_in_memory([node], resources, measured) == expected

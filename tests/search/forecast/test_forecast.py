@@ -1,0 +1,233 @@
+"""The arithmetic of a forecast, by hand and against Optuna's own pruners."""
+
+import random
+import statistics
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from kmcl_platform.config.reports.measurement import Measurement
+from kmcl_platform.config.search_file import Hyperband, NoStopping, Scheduler, SearchFile, SuccessiveHalving
+from kmcl_platform.errors import SearchError
+from kmcl_platform.search.forecast.expected_epochs import expected_epochs, expected_trials, fewest_epochs
+from kmcl_platform.search.forecast.forecast import (
+    Costs,
+    Range,
+    build_forecast,
+    fingerprint,
+    read_forecast,
+    to_costs,
+    write_whole,
+)
+from kmcl_platform.search.forecast.score import describe, to_metrics
+from kmcl_platform.search.plan.plan import refuse_room
+from kmcl_platform.search.study.samplers import build_pruner
+
+HALVING = SuccessiveHalving(min_epochs=1, reduction_factor=2)
+COSTS = Costs(
+    epoch_seconds=Range(low=9, expected=19, high=39),
+    epoch_overhead_seconds=Range(low=1, expected=1, high=1),
+    trial_seconds=Range(low=5, expected=5, high=5),
+    checkpoint_bytes=Range(low=10, expected=20, high=40),
+    average_bytes=Range(low=2, expected=4, high=8),
+    start_seconds=30,
+)
+
+
+def search(*, scheduler: str = "none", trials: int = 4, gpus: float = 0, **budget: Any) -> SearchFile:
+    return SearchFile.model_validate(
+        {
+            "name": "small",
+            "base": {"num_epochs": 4},
+            "space": {"loss.temperature": {"kind": "uniform", "low": 0.1, "high": 1}},
+            "budget": {"trials": trials, **budget},
+            "scheduler": {"kind": scheduler},
+            "resources": {"workers_per_trial": 2, "gpus_per_worker": gpus},
+        }
+    )
+
+
+def test_epochs_by_hand() -> None:
+    # At epoch 1 the first and the second trial go on with probability 1 and 1/2. At epoch 2 the second to come, half of
+    # a trial, is the 1.5th there, and of 1.5 trials one goes on.
+    assert expected_epochs(HALVING, 4, 2) == pytest.approx(2 * 1 + (1 + 1 / 2) * 1 + (1 + 1 / 2 / 1.5) * 2)
+    assert expected_epochs(NoStopping(kind="none"), 4, 3) == 12
+    assert expected_epochs(HALVING, 1, 3) == 3
+    assert fewest_epochs(HALVING, 4, 3) == 4 + 2 * 1
+    assert fewest_epochs(NoStopping(kind="none"), 4, 3) == 12
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "num_epochs", "num_trials"),
+    [
+        (SuccessiveHalving(min_epochs=1, reduction_factor=4), 6, 12),
+        (HALVING, 8, 20),
+        (Hyperband(kind="hyperband", min_epochs=1, reduction_factor=3), 9, 24),
+    ],
+)
+def test_as_many_epochs_as_optuna_trains(scheduler: Scheduler, num_epochs: int, num_trials: int) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def run(seed: int) -> int:
+        values = random.Random(seed)
+        pruner = build_pruner(scheduler, num_epochs)
+        study = optuna.create_study(study_name=str(seed), direction="maximize", pruner=pruner)
+        total = 0
+        for _ in range(num_trials):
+            trial = study.ask()
+            for epoch in range(1, num_epochs + 1):
+                trial.report(values.random(), epoch)
+                total += 1
+                if epoch < num_epochs and trial.should_prune():
+                    break
+            study.tell(trial, values.random())
+        return total
+
+    trained = [run(seed) for seed in range(60)]
+    error = statistics.stdev(trained) / len(trained) ** 0.5
+    assert expected_epochs(scheduler, num_epochs, num_trials) == pytest.approx(
+        statistics.mean(trained), abs=4 * error + 0.03 * statistics.mean(trained)
+    )
+    assert fewest_epochs(scheduler, num_epochs, num_trials) <= min(trained) + num_epochs
+
+
+@pytest.mark.parametrize(("num_trials", "patience"), [(1, 1), (3, 1), (10, 3), (10, 20)])
+def test_trials_under_patience_as_drawn(num_trials: int, patience: int) -> None:
+    rng = random.Random(0)
+
+    def run() -> int:
+        best, waited = -1.0, 0
+        for begun in range(1, num_trials + 1):
+            value = rng.random()
+            best, waited = (value, 0) if value > best else (best, waited + 1)
+            if waited == patience:
+                return begun
+        return num_trials
+
+    assert expected_trials(num_trials, patience) == pytest.approx(
+        statistics.mean(run() for _ in range(20_000)), rel=0.03
+    )
+
+
+def test_a_search_without_stopping_by_hand() -> None:
+    forecast = build_forecast(search(), COSTS, 1)
+    # 4 trials of 4 epochs: 30 + 4 (5 + 4 · 10), 30 + 4 (5 + 4 · 20), 30 + 4 (5 + 4 · 40) seconds.
+    assert [3600 * hours for hours in (forecast.hours.low, forecast.hours.expected, forecast.hours.high)] == [
+        pytest.approx(seconds) for seconds in (210, 370, 690)
+    ]
+    assert forecast.epochs == Range(low=16, expected=16, high=16)
+    # One full-length trial at least, the best three else; and two checkpoints of the one that runs.
+    assert forecast.disk_bytes == Range(low=2, expected=3 * 4, high=3 * 8)
+    assert forecast.peak_disk_bytes == 3 * 8 + 2 * 40
+    assert build_forecast(search(checkpoints=9), COSTS, 1).disk_bytes.high == 4 * 8
+    assert forecast.gpu_hours == Range(low=0, expected=0, high=0)
+    assert forecast.ends_by == "budget.trials"
+
+
+def test_trials_side_by_side_run_in_rounds() -> None:
+    assert 3600 * build_forecast(search(), COSTS, 2).hours.expected == pytest.approx(30 + 2 * 85)
+    assert 3600 * build_forecast(search(trials=5), COSTS, 2).hours.expected == pytest.approx(30 + 3 * 85)
+    # More places than trials: no quicker than one trial.
+    assert 3600 * build_forecast(search(), COSTS, 9).hours.expected == pytest.approx(30 + 85)
+
+
+def test_halving_by_hand() -> None:
+    forecast = build_forecast(search(scheduler="successive_halving", trials=2), COSTS, 1)
+    # Fewest: one trial of 4 epochs, one of 1. Expected: see test_epochs_by_hand. Most: two of 4.
+    epochs = 2 + 1.5 + 2 * (4 / 3)
+    assert (forecast.epochs.low, forecast.epochs.high) == (5, 8)
+    assert forecast.epochs.expected == pytest.approx(epochs)
+    assert 3600 * forecast.hours.low == pytest.approx(30 + 2 * 5 + 5 * 10)
+    assert 3600 * forecast.hours.expected == pytest.approx(30 + 2 * 5 + epochs * 20)
+    assert 3600 * forecast.hours.high == pytest.approx(30 + 2 * 5 + 8 * 40)
+    # With a place for each the search takes as long as the trial that is never stopped.
+    assert 3600 * build_forecast(search(scheduler="successive_halving", trials=2), COSTS, 2).hours.expected == (
+        pytest.approx(30 + 5 + 4 * 20)
+    )
+
+
+def test_gpu_hours_are_those_of_training_on_all_gpus_of_a_trial() -> None:
+    forecast = build_forecast(search(gpus=0.5), COSTS, 1)
+    assert 3600 * forecast.gpu_hours.expected == pytest.approx(16 * 19 * 2 * 0.5)
+    assert build_forecast(search(gpus=0.5), COSTS, 4).gpu_hours == forecast.gpu_hours
+
+
+def test_the_budget_that_is_spent_first_ends_the_search() -> None:
+    # Without a bound: 370 seconds and, on 2 GPUs, 608 GPU-seconds.
+    half = build_forecast(search(hours=185 / 3600), COSTS, 1)
+    assert (half.ends_by, half.hours.expected) == ("budget.hours", pytest.approx(185 / 3600))
+    assert (half.trials.expected, half.epochs.expected) == (pytest.approx(2), pytest.approx(8))
+    # The cheapest trials are the most.
+    assert half.trials.low < half.trials.expected < half.trials.high
+    quarter = build_forecast(search(gpus=1, hours=185 / 3600, gpu_hours=152 / 3600), COSTS, 1)
+    assert (quarter.ends_by, quarter.trials.expected) == ("budget.gpu_hours", pytest.approx(1))
+    ample = build_forecast(search(gpus=1, hours=10, gpu_hours=10), COSTS, 1)
+    assert (ample.ends_by, ample.trials.expected) == ("budget.trials", 4)
+
+
+def test_patience_ends_a_search_after_its_first_trials_at_the_earliest() -> None:
+    forecast = build_forecast(search(trials=10, patience=3), COSTS, 1)
+    assert forecast.ends_by == "budget.patience"
+    assert (forecast.trials.low, forecast.trials.high) == (4, 10)
+    assert forecast.trials.expected == pytest.approx(expected_trials(10, 3))
+
+
+def measurement(seconds_per_step: float, **values: Any) -> Measurement:
+    return Measurement(
+        device="cpu", setup_seconds=1, seconds_per_step=seconds_per_step, steps_per_epoch=10, evaluation_seconds=2,
+        checkpoint_seconds=0.5, checkpoint_bytes=100, average_bytes=30, peak_bytes=1, first_steps=3, total_seconds=5, **values,
+    )  # fmt: skip
+
+
+def test_what_trials_cost_lies_between_the_corners_and_is_expected_in_the_middle() -> None:
+    measured = [
+        ("high", measurement(4)),
+        ("middle", measurement(2)),
+        ("middle", measurement(3)),
+        ("low", measurement(1)),
+    ]
+    costs = to_costs(measured, 7)  # type: ignore[arg-type]
+    assert costs.epoch_seconds == Range(low=12, expected=27, high=42)
+    assert costs.start_seconds == 7
+    assert to_costs([("high", measurement(4))], 7).epoch_seconds == Range(low=42, expected=42, high=42)
+
+
+def test_a_forecast_is_kept_whole_and_holds_for_its_file_alone(tmp_path: Path) -> None:
+    forecast = build_forecast(search(), COSTS, 1)
+    path = tmp_path / "plans" / "small.json"
+    assert read_forecast(path) is None
+    write_whole(path, forecast.model_dump_json())
+    assert read_forecast(path) == forecast
+    assert [found.name for found in path.parent.iterdir()] == ["small.json"]
+    assert forecast.fingerprint == fingerprint(search()) != fingerprint(search(trials=5))
+    path.write_text("{}")
+    with pytest.raises(SearchError, match=r"small\.json: not a forecast"):
+        read_forecast(path)
+
+
+def test_a_score_divides_what_happened_by_what_was_expected() -> None:
+    forecast = build_forecast(search(), COSTS, 1)
+    happened = {"hours": 185 / 3600, "gpu_hours": 0.0, "disk_bytes": 12.0, "epochs": 16.0, "epoch_seconds": 38.0}
+    metrics = to_metrics(forecast, happened)
+    assert metrics["forecast/hours"] == pytest.approx(370 / 3600)
+    assert metrics["forecast/hours_ratio"] == pytest.approx(0.5)
+    assert metrics["forecast/hours_within_range"] == 0
+    assert metrics["forecast/epoch_seconds_ratio"] == pytest.approx(2)
+    assert metrics["forecast/epoch_seconds_within_range"] == 1
+    assert "forecast/gpu_hours_ratio" not in metrics
+    assert describe(forecast, happened) == (
+        "forecast of small: took 3.1 min, 0.50 of the 6.2 min forecast (outside 3.5 min to 11.5 min); epochs 16 of 16; "
+        "seconds per epoch 38.00 of 19.00; disk 1.00 of the forecast"
+    )
+
+
+def test_too_little_room_names_what_would_make_some() -> None:
+    file = search()
+    forecast = build_forecast(file, COSTS, 2)
+    needed = 3 * 8 + 2 * 2 * 40
+    assert refuse_room(file, forecast, 2, 2, free_bytes=needed) == ""
+    refusal = refuse_room(file, forecast, 2, 2, free_bytes=needed - 1)
+    assert refusal.startswith("budget.checkpoints: 3 kept and 2 trials at once take up to 1.84e-07 GB, and ")
+    assert refuse_room(file, forecast, 2, 1, free_bytes=needed).startswith("resources.max_concurrent_trials: CPUs and ")

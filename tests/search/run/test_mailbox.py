@@ -1,0 +1,120 @@
+"""The mailbox between a trial's actor and its workers: nothing is lost or heard twice when a worker dies."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assignment, MailboxState
+
+
+def assignment(number: int) -> Assignment:
+    return {"number": number, "config": {}, "checkpoints": "", "data_dir": "", "working_dir": ""}
+
+
+def play(scene: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(scene, 5))
+
+
+def test_a_worker_killed_while_it_waits_leaves_the_verdict_to_its_successor() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        await box.assign(assignment(0))
+        victim = asyncio.create_task(box.report(0, {"epoch": 1}))
+        assert (await box.next_message())["report"]["epoch"] == 1
+        # The victim's process is gone, but its call still waits in the mailbox.
+        assert await box.first_place() == 0
+        successor = asyncio.create_task(box.report(0, {"epoch": 1}))
+        await box.go_on(1)
+        assert await successor is True
+        assert await victim is True
+        # The second report of epoch 1 was not passed on: the next message is epoch 2's.
+        third = asyncio.create_task(box.report(0, {"epoch": 2}))
+        assert (await box.next_message())["report"]["epoch"] == 2
+        await box.assign(assignment(1))
+        assert await third is False
+
+    play(scene())
+
+
+def test_trials_are_taken_in_order_and_closing_sends_workers_home() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        waiting = asyncio.create_task(box.take(0))
+        await box.assign(assignment(7))
+        taken = await waiting
+        assert taken is not None
+        assert taken["number"] == 7
+        idle = asyncio.create_task(box.take(1))
+        await box.close()
+        assert await idle is None
+
+    play(scene())
+
+
+def test_trouble_is_heard_once_and_leaves_the_trial_open() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        await box.assign(assignment(0))
+        await box.halt(0, "no space left")
+        assert await box.next_message() == {"trouble": "no space left"}
+        # A group that starts while the search is ended finds the trial where it was.
+        assert await box.first_place() == 0
+        await box.assign(assignment(1))
+        await box.halt(0, "an echo")
+        await box.fail(1, "of its own")
+        assert await box.next_message() == {"failure": "of its own"}
+
+    play(scene())
+
+
+def test_a_group_that_starts_after_a_trial_ended_waits_for_the_next() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        assert await box.first_place() == 0
+        await box.assign(assignment(0))
+        await box.fail(0, "diverged")
+        assert await box.next_message() == {"failure": "diverged"}
+        assert await box.first_place() == 1
+
+    play(scene())
+
+
+def test_a_trial_that_keeps_killing_its_group_fails() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        await box.assign(assignment(0))
+        for _ in range(MAX_STARTS_WITHOUT_PROGRESS):
+            assert await box.first_place() == 0
+            await box.note_error("RuntimeError: peer is gone")
+        assert await box.first_place() == 1
+        message = await box.next_message()
+        assert "lost 3 times without progress: RuntimeError: peer is gone" in message["failure"]
+
+    play(scene())
+
+
+def test_a_probe_ends_with_what_it_measured_and_its_workers_take_the_next_one() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        await box.assign(assignment(0))
+        await box.measured(0, {"seconds": 2})
+        assert await box.next_message() == {"measurement": {"seconds": 2}}
+        assert await box.first_place() == 1
+        await box.assign(assignment(1))
+        # What a worker of the former probe says late is not heard.
+        await box.measured(0, {"seconds": 3})
+        await box.measured(1, {"seconds": 4})
+        assert await box.next_message() == {"measurement": {"seconds": 4}}
+
+    play(scene())
+
+
+def test_a_mailbox_may_give_up_lost_workers_at_once() -> None:
+    async def scene() -> None:
+        box = MailboxState(max_starts=1)
+        await box.assign(assignment(0))
+        assert await box.first_place() == 0
+        assert await box.first_place() == 1
+        assert "lost 1 times" in (await box.next_message())["failure"]
+
+    play(scene())

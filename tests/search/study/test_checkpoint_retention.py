@@ -1,0 +1,81 @@
+"""Which checkpoints are kept: the study alone decides."""
+
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.store import Store, open_store
+from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints, measure_checkpoints
+from kmcl_platform.search.study.study import DurableStudy
+
+FILE = """
+name: s
+base: {num_epochs: 1}
+space:
+  optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}
+objective: {metric: MODE}
+budget: {trials: 9}
+scheduler: {kind: none}
+"""
+WHOLE = ("average.safetensors", "model.safetensors", "optimizer.pt", "trial.json")
+AVERAGE = ("average.safetensors", "trial.json")
+
+
+def search(mode: str) -> SearchFile:
+    objective = {"maximize": "val/mAP", "minimize": "train/loss, mode: minimize"}[mode]
+    return parse_search_file(FILE.replace("MODE", objective).encode(), "s.yaml")
+
+
+def write_checkpoint(store: Store, number: int) -> None:
+    folder = store.trial_checkpoints("s", number) / "epoch-0001"
+    folder.mkdir(parents=True)
+    for name in WHOLE:
+        (folder / name).write_bytes(b"x" * 10)
+
+
+def held(store: Store) -> dict[int, tuple[str, ...]]:
+    folders = sorted((store.checkpoints / "s").glob("trial-*"))
+    return {
+        int(folder.name.removeprefix("trial-")): tuple(sorted(path.name for path in folder.glob("epoch-*/*")))
+        for folder in folders
+    }
+
+
+@pytest.mark.parametrize(("mode", "best"), [("maximize", [1, 3]), ("minimize", [0, 2])])
+def test_the_best_and_the_open_are_kept(mode: str, best: list[int], tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    study = DurableStudy(store.study_url, search(mode))
+    # Trials 1 and 3 are equal, and so are 0 and 2: of equals the earlier one is the better.
+    for value in (0.1, 0.9, 0.1, 0.9):
+        point = study.next_point()
+        assert point is not None
+        write_checkpoint(store, point.number)
+        study.report(point.number, 1, value)
+        study.tell(point.number, "completed", value)
+    for verdict in ("pruned", "failed", None):
+        point = study.next_point()
+        assert point is not None
+        write_checkpoint(store, point.number)
+        study.report(point.number, 1, 0.5)
+        if verdict:
+            study.tell(point.number, verdict)  # type: ignore[arg-type]
+    assert held(store) == dict.fromkeys(range(7), WHOLE)
+
+    drop_checkpoints(store, "s", study, keep=2)
+    assert held(store) == {**dict.fromkeys(best, AVERAGE), 6: WHOLE}
+    kept = measure_checkpoints(store, "s")
+    assert (kept.trials, kept.bytes) == (3, 2 * 20 + 40)
+
+    drop_checkpoints(store, "s", study, keep=2)
+    assert measure_checkpoints(store, "s") == kept
+    drop_checkpoints(store, "s", study, keep=1)
+    assert held(store) == {best[0]: AVERAGE, 6: WHOLE}
+
+
+def test_nothing_there_is_nothing_to_do(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    study = DurableStudy(store.study_url, search("maximize"))
+    drop_checkpoints(store, "s", study, keep=2)
+    assert measure_checkpoints(store, "s").bytes == 0

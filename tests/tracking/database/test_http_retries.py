@@ -1,0 +1,126 @@
+"""A server that dies in the middle of an answer: what it was asked is asked again, and done once."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.config.reports.epoch_report import EpochReport
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.store import Store, open_store
+from kmcl_platform.tracking.database.connect import find_runs
+from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+
+pytestmark = pytest.mark.slow
+
+
+class CuttingProxy:
+    """Passes requests on to a server, one a connection; can end an answer after its head."""
+
+    def __init__(self, port: int) -> None:
+        self._server = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.cut: dict[bytes, int] = {}
+        self.done: list[bytes] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+
+    def _pass_on(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._server)) as server:
+            request = self._read_message(client)
+            if not request:
+                return
+            head, _, rest = request.partition(b"\r\n")
+            server.sendall(head + b"\r\nConnection: close\r\n" + rest.replace(b"Connection: keep-alive\r\n", b""))
+            answer = b""
+            while data := server.recv(65536):
+                answer += data
+            for path, left in self.cut.items():
+                if path in head and left:
+                    self.cut[path] -= 1
+                    self.done.append(path)
+                    answer = answer[: answer.index(b"\r\n\r\n") + 4]
+            client.sendall(answer)
+
+    @staticmethod
+    def _read_message(client: socket.socket) -> bytes:
+        message = b""
+        while b"\r\n\r\n" not in message:
+            data = client.recv(65536)
+            if not data:
+                return b""
+            message += data
+        head, _, body = message.partition(b"\r\n\r\n")
+        length = next(
+            (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+        )
+        while len(body) < length:
+            body += client.recv(65536)
+        return head + b"\r\n\r\n" + body
+
+
+@pytest.fixture
+def proxy(store: Store, tmp_path: Path) -> Iterator[CuttingProxy]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.tracking_uri]
+    command += ["--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port), "--workers", "1"]
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (tmp_path / "server.txt").open("w") as output:
+        server = subprocess.Popen(command, env=os.environ | settings, stdout=output, stderr=output)
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.25)
+        yield CuttingProxy(port)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def test_what_was_cut_off_is_done_once(
+    proxy: CuttingProxy, tmp_path: Path, search_file: SearchFile, search_yaml: bytes
+) -> None:
+    place = open_store(tmp_path / "own", tracking_uri=f"http://127.0.0.1:{proxy.port}")
+    (tmp_path / "own").mkdir(exist_ok=True)
+    runs = SearchRuns.open(place, search_file, search_yaml, "tiny.yaml")
+    proxy.cut = {b"runs/create": 1, b"runs/log-batch": 1, b"runs/update": 1}
+    runs.trials.begin(0, search_file.base, baseline=True)
+    proxy.cut[b"runs/log-batch"] = 1
+    runs.trials.log_epochs(0, [(EpochReport(epoch=1, metrics={"val/mAP": 0.5}, seconds=2.0), None)])
+    runs.trials.end(0, TrialOutcome.PRUNED, objective=0.5)
+    runs.end("finished")
+    assert sorted(set(proxy.done)) == [b"runs/create", b"runs/log-batch", b"runs/update"]
+    client = runs._client
+    (run,) = find_runs(client, runs.experiment_id, role="trial", search="tiny")
+    assert (run.info.status, run.data.tags["kmcl.outcome"]) == ("FINISHED", "pruned")
+    assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "val/mAP")] == [(1, 0.5)]
+
+
+def test_a_server_that_is_always_cut_off_is_told(
+    proxy: CuttingProxy, tmp_path: Path, search_file: SearchFile, search_yaml: bytes
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    place = open_store(tmp_path / "own", tracking_uri=f"http://127.0.0.1:{proxy.port}")
+    (tmp_path / "own").mkdir(exist_ok=True)
+    runs = SearchRuns.open(place, search_file, search_yaml, "tiny.yaml")
+    proxy.cut = {b"runs/log-batch": 1000}
+    with pytest.raises(MlflowException, match="API request to "):
+        runs.trials.begin(0, search_file.base, baseline=True)
+    assert len(proxy.done) == 5

@@ -1,0 +1,82 @@
+"""`kmcl ui`: MLflow's own server on a store, reachable on loopback alone, ended in good order."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from kmcl_platform.config.store import Store
+from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_ui(store: Store, port: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "kmcl_platform.cli", "ui", "--store", str(store.root), "--port", str(port)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until_healthy(port: int, ui: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and ui.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                assert answer.read() == b"OK"
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the server did not come up")
+
+
+def test_ui_serves_on_loopback_until_it_is_ended(
+    store: Store, open_runs: Callable[[], SearchRuns], run_trial: Callable[..., None]
+) -> None:
+    runs = open_runs()
+    run_trial(runs, 0, [0.1, 0.2, 0.3, 0.4], TrialOutcome("completed"), objective=0.4)
+    runs.end("finished")
+    port = free_port()
+    ui = start_ui(store, port)
+    children: list[psutil.Process] = []
+    try:
+        wait_until_healthy(port, ui)
+        children = psutil.Process(ui.pid).children(recursive=True)
+        listening = {
+            connection.laddr.ip
+            for process in children
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+        assert listening == {"127.0.0.1"}
+        ui.send_signal(signal.SIGTERM)
+        output, _ = ui.communicate(timeout=60)
+    finally:
+        ui.kill()
+    assert ui.returncode == 0
+    assert f"search tiny: http://127.0.0.1:{port}/#/experiments/" in output
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+
+
+def test_a_taken_port_is_one_line(store: Store, open_runs: Callable[[], SearchRuns]) -> None:
+    open_runs().end("finished")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ui = start_ui(store, port)
+        _, error = ui.communicate(timeout=120)
+    assert ui.returncode == 2
+    assert error.strip() == f"kmcl: --port: {port} is taken on 127.0.0.1; valid: a free port, such as {port + 1}"

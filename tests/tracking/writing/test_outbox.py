@@ -1,0 +1,43 @@
+"""The outbox keeps writes in their order until they are taken, whatever becomes of its process."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from kmcl_platform.config.store import open_store
+from kmcl_platform.tracking.writing.outbox import Outbox
+
+ADDS_AND_DIES = """
+import os, signal, sys
+from pathlib import Path
+from kmcl_platform.config.store import open_store
+from kmcl_platform.tracking.writing.outbox import Outbox
+box = Outbox(open_store(Path(sys.argv[1])), "s")
+for number in range(20):
+    box.add("begin", {"number": number})
+box.remove(box.peek(5))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_added_outlives_the_process(tmp_path: Path) -> None:
+    dead = subprocess.run([sys.executable, "-c", ADDS_AND_DIES, str(tmp_path)], check=False, timeout=120)
+    assert dead.returncode == -signal.SIGKILL
+    box = Outbox(open_store(tmp_path), "s")
+    assert len(box) == 15
+    assert [entry.content["number"] for entry in box.peek(100)] == list(range(5, 20))
+    box.add("end", {"number": 20})
+    (*_, last) = box.peek(100)
+    assert (last.kind, last.content) == ("end", {"number": 20})
+    # A number is never given twice: an entry that was taken cannot be confused with a later one.
+    assert last.place == 21
+    box.close()
+
+
+def test_a_search_has_an_outbox_of_its_own(tmp_path: Path) -> None:
+    one, other = Outbox(open_store(tmp_path), "one"), Outbox(open_store(tmp_path), "other")
+    one.add("end", {})
+    assert (len(one), len(other)) == (1, 0)
+    assert sorted(os.listdir(tmp_path / "outbox")) == ["one.db", "other.db"]
