@@ -15,9 +15,17 @@
 Errors of our own making are ordinary exceptions: they keep their traceback.
 """
 
+from kmcl_platform.messages import bound_line, mask_passwords
+
 
 class KmclError(Exception):
-    """Base of all errors that a user can cause; its text is one line."""
+    """Base of all errors that a user can cause; its text is one line.
+
+    The text is safe to show: passwords in addresses are masked, and a line has 1,000 characters at most.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(bound_line, mask_passwords(super().__str__()).split("\n")))
 
 
 class ConfigError(KmclError):
