@@ -60,7 +60,7 @@ def promote(name: str, file: Path | None, force: str, folder: Path, tracking_uri
 def rollback(model: str, reason: str, folder: Path, tracking_uri: str | None) -> None:
     """Make the version of MODEL that was the champion before the champion again; a second rollback undoes the first."""
     from kmcl_platform.registry.promotion.alias_moves import rollback as roll_back
-    from kmcl_platform.tracking.database.connect import connect_to_read, locked
+    from kmcl_platform.tracking.database import connect_to_read, locked
 
     store = open_store(folder, tracking_uri)
     client = connect_to_read(store)
@@ -81,7 +81,7 @@ def history(model: str, as_json: bool, folder: Path, tracking_uri: str | None) -
     from rich.table import Table
 
     from kmcl_platform.registry.promotion.alias_moves import read_history
-    from kmcl_platform.tracking.database.connect import connect_to_read
+    from kmcl_platform.tracking.database import connect_to_read
 
     moves = read_history(connect_to_read(open_store(folder, tracking_uri)), model)
     if as_json:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.tracking.database.connect import connect_to_read
+from kmcl_platform.tracking.database import connect_to_read
 from kmcl_platform.tracking.database.ui_urls import model_url, run_table_url
 from kmcl_platform.tracking.runs.leaderboard import list_searches, read_leaderboard
 

@@ -19,7 +19,7 @@ import pytest
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import open_store
 from kmcl_platform.search.study.study import DurableStudy
-from kmcl_platform.tracking.database.connect import connect
+from kmcl_platform.tracking.database import connect
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "head_services.sh"

@@ -32,7 +32,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from kmcl_platform.config.store import open_store
-from kmcl_platform.tracking.database.connect import prepare_store
+from kmcl_platform.tracking.database import prepare_store
 print("ready", flush=True)
 sys.stdin.readline()
 prepare_store(open_store(Path(sys.argv[1])))

@@ -11,7 +11,7 @@ from kmcl_platform.errors import DataError
 from kmcl_platform.registry.model.prediction_table import to_columns
 from kmcl_platform.registry.model.predictor import Predictor, read_predictor
 from kmcl_platform.registry.model.versions import PACKAGED_MODEL, download_package, find_version
-from kmcl_platform.tracking.database.connect import connect_to_read
+from kmcl_platform.tracking.database import connect_to_read
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.registry.model.schema import WEIGHTS
-from kmcl_platform.tracking.database.connect import as_default
+from kmcl_platform.tracking.database import as_default
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

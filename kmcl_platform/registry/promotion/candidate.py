@@ -24,7 +24,7 @@ from kmcl_platform.registry.promotion.bootstrap import bootstrap_difference
 from kmcl_platform.registry.promotion.gates import Measured
 from kmcl_platform.registry.promotion.reload_parity import NUM_IMAGES, measure_parity
 from kmcl_platform.registry.promotion.sealed_test_split import read_or_open
-from kmcl_platform.tracking.database.connect import as_default, write
+from kmcl_platform.tracking.database import as_default, write
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
 from kmcl_platform.training.checkpoints.checkpoint import TrialState, read_state

@@ -20,7 +20,7 @@ from kmcl_platform.registry.promotion.gates import GateResult, check_gates
 from kmcl_platform.registry.promotion.model_card import write_card
 from kmcl_platform.registry.promotion.sealed_test_split import count_openings
 from kmcl_platform.registry.promotion.split_scores import read_or_score_validation
-from kmcl_platform.tracking.database.connect import as_default, connect, locked
+from kmcl_platform.tracking.database import as_default, connect, locked
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_latest_file, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE

@@ -17,7 +17,7 @@ from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.registry.model.predictor import Predictor
 from kmcl_platform.registry.promotion.split_scores import score_images
-from kmcl_platform.tracking.database.connect import find_runs
+from kmcl_platform.tracking.database import find_runs
 from kmcl_platform.tracking.runs.names import SEARCH_TAG
 
 if TYPE_CHECKING:

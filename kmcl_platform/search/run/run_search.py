@@ -29,7 +29,7 @@ from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints, ke
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.reconcile import close_record, finish_record, reconcile
 from kmcl_platform.search.study.study import DurableStudy
-from kmcl_platform.tracking.database.connect import locked
+from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.report.page import write_report
 from kmcl_platform.tracking.runs.arm_comparison import judge, record_verdict

@@ -6,7 +6,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.study.study import DurableStudy
-from kmcl_platform.tracking.database.connect import check_answers
+from kmcl_platform.tracking.database import check_answers
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.runs.search_run import SearchOutcome, SearchRuns, TrialOutcome
 from kmcl_platform.tracking.writing.recorder import Recorder

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from kmcl_platform.config.store import NO_ROOM, Store, check_room, no_room
 from kmcl_platform.errors import NoAnswerError, StoreError
-from kmcl_platform.tracking.database.connect import store_name
+from kmcl_platform.tracking.database.addresses import store_name
 
 
 def find_trouble(error: BaseException, store: Store) -> StoreError | None:

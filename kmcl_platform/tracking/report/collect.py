@@ -10,7 +10,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.tracking.database.connect import connect_to_read, find_runs
+from kmcl_platform.tracking.database import connect_to_read, find_runs
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_latest_file, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG, VERDICT_TAG
 

@@ -8,7 +8,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.data.report.style import STYLE
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.tracking.database.connect import connect
+from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import Pressure, find_pressures
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from kmcl_platform.config.store import Store
-from kmcl_platform.tracking.database.connect import connect
+from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_leaderboard
 from kmcl_platform.tracking.runs.names import VERDICT_FILE, VERDICT_TAG, TrialOutcome
 

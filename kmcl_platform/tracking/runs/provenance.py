@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kmcl_platform.config.distributions import Distribution
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.tracking.database.connect import write
+from kmcl_platform.tracking.database import write
 from kmcl_platform.tracking.runs.leaderboard import read_artifact
 from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, SEARCH_FILE
 

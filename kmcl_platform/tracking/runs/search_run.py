@@ -9,7 +9,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.data.builtin.datasets import manifest_location
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.errors import SearchError
-from kmcl_platform.tracking.database.connect import (
+from kmcl_platform.tracking.database import (
     artifact_location,
     connect,
     find_runs,

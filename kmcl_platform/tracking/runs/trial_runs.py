@@ -11,7 +11,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import SearchError
-from kmcl_platform.tracking.database.connect import find_runs, locked, write, write_steps
+from kmcl_platform.tracking.database import find_runs, locked, write, write_steps
 from kmcl_platform.tracking.database.http_retries import again_if_cut_off
 from kmcl_platform.tracking.runs.dataset_input import record_input
 from kmcl_platform.tracking.runs.names import (

@@ -12,7 +12,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import NoAnswerError
-from kmcl_platform.tracking.database.connect import check_answers
+from kmcl_platform.tracking.database import check_answers
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.runs.names import TrialOutcome
 from kmcl_platform.tracking.runs.search_run import SearchRuns

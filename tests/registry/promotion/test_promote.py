@@ -20,7 +20,7 @@ from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.registry.calibration.fit_decision_rule import fit_rule
 from kmcl_platform.registry.model.predictor import read_predictor
-from kmcl_platform.tracking.database.connect import connect
+from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.distributed import Workers

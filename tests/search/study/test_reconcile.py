@@ -10,7 +10,7 @@ from kmcl_platform.config.store import open_store
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.study.reconcile import close_record, finish_record
 from kmcl_platform.search.study.study import DurableStudy
-from kmcl_platform.tracking.database.connect import connect
+from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 

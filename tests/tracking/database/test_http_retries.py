@@ -15,7 +15,7 @@ import pytest
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store, open_store
-from kmcl_platform.tracking.database.connect import find_runs
+from kmcl_platform.tracking.database import find_runs
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,7 @@ import sqlalchemy
 
 from kmcl_platform.config.store import Store, check_room, open_store
 from kmcl_platform.errors import StoreError
-from kmcl_platform.tracking.database.connect import load_mlflow
+from kmcl_platform.tracking.database import load_mlflow
 from kmcl_platform.tracking.database.store_errors import find_trouble
 
 

@@ -12,7 +12,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.data.builtin.datasets import manifest_location, open_manifest
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.data.report.page import to_html
-from kmcl_platform.tracking.database.connect import connect, find_runs
+from kmcl_platform.tracking.database import connect, find_runs
 from kmcl_platform.tracking.runs.dataset_input import to_dataset_input
 from kmcl_platform.tracking.runs.leaderboard import read_artifact
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome

@@ -13,7 +13,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.tracking.database.connect import connect, find_runs
+from kmcl_platform.tracking.database import connect, find_runs
 from kmcl_platform.tracking.runs.leaderboard import read_artifact, read_latest_file
 from kmcl_platform.tracking.runs.names import FORECAST_FILE
 from kmcl_platform.tracking.runs.provenance import git_tags

@@ -7,7 +7,7 @@ import pytest
 from kmcl_platform.config.reports.epoch_report import VALIDATION_METRICS, EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
-from kmcl_platform.tracking.database.connect import connect, find_runs
+from kmcl_platform.tracking.database import connect, find_runs
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
 OpenRuns = Callable[[], SearchRuns]

@@ -18,7 +18,7 @@ from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.manifest.parquet import write_manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, scores_to_bytes
 from kmcl_platform.errors import NoAnswerError
-from kmcl_platform.tracking.database.connect import connect
+from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.figures.score_queue import Spool
 from kmcl_platform.tracking.runs.leaderboard import read_artifact
 from kmcl_platform.tracking.runs.names import TrialOutcome

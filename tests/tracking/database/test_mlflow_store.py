@@ -12,7 +12,7 @@ import pytest
 
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError, StoreError
-from kmcl_platform.tracking.database.connect import (
+from kmcl_platform.tracking.database import (
     artifact_location,
     connect,
     connect_to_read,

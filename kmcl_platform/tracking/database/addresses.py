@@ -1,0 +1,85 @@
+"""Addresses of MLflow's store: which ones can be used, how messages name them, whether a server answers."""
+
+import ssl
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from kmcl_platform.config.store import Store
+from kmcl_platform.errors import NoAnswerError, SearchError
+
+VALID_ADDRESSES = "sqlite:///PATH, http(s)://HOST:PORT of an MLflow server, postgresql://…, mysql://… or mssql://…"
+SERVER_SCHEMES = ("http", "https")
+DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+ANSWER_SECONDS = 10
+
+
+def is_server(store: Store) -> bool:
+    """Whether MLflow's store is reached through a server, rather than as a database."""
+    return urlsplit(store.tracking_uri).scheme in SERVER_SCHEMES
+
+
+def store_name(store: Store) -> str:
+    """The store as messages name it: the folder, or the address without user and password."""
+    if store.is_local:
+        return str(store.root)
+    return _without_user(store.tracking_uri)
+
+
+def artifact_location(store: Store, experiment: str) -> str | None:
+    """Where the artifacts of a new experiment go.
+
+    Returns:
+        The address of a folder of the store. None: the server decides.
+    """
+    if is_server(store):
+        return None
+    # Without a location, a client that has no server writes to ./mlruns of the current folder.
+    return (store.artifacts / experiment).as_uri()
+
+
+def sqlite_file(store: Store) -> Path | None:
+    """The file of an SQLite store; None for any other valid address.
+
+    Raises:
+        SearchError: the platform does not support this kind of address.
+    """
+    scheme, _, place = store.tracking_uri.partition("://")
+    kind = scheme.partition("+")[0]
+    path = place.removeprefix("/")
+    if kind == "sqlite" and path.startswith("file:"):
+        # SQLite's own form of an address, `sqlite:///file:/a%3Fb/x.db?uri=true`: it can name any path.
+        path = unquote(path.removeprefix("file:").partition("?")[0])
+    if kind == "sqlite" and place.startswith("/") and path not in ("", ":memory:"):
+        return Path(path).absolute()
+    if kind == "sqlite" or not place or (scheme not in SERVER_SCHEMES and kind not in DATABASE_SCHEMES):
+        raise SearchError(f"{store_name(store)}: not a usable MLflow address; valid: {VALID_ADDRESSES}")
+    return None
+
+
+def check_answers(store: Store) -> None:
+    """Refuse a server that is not there within seconds; MLflow's own retries need minutes for the same answer.
+
+    Raises:
+        NoAnswerError: the store is a server, and it does not answer.
+    """
+    if not is_server(store):
+        return
+    try:
+        urllib.request.urlopen(_without_user(store.tracking_uri), timeout=ANSWER_SECONDS).close()
+    except urllib.error.HTTPError:
+        return  # Any answer is enough here. MLflow's client interprets it later.
+    except (OSError, ValueError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return  # MLflow has settings of its own for certificates.
+        raise NoAnswerError(
+            f"{store_name(store)}: no MLflow server answers: {reason}; valid: the address of a running server"
+        ) from None
+
+
+def _without_user(address: str) -> str:
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else address
