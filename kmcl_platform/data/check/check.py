@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from kmcl_platform.data.check.images import Progress, check_images
+from kmcl_platform.data.check.images import check_images
 from kmcl_platform.data.check.rows import TableFindings, check_table
 from kmcl_platform.data.manifest.manifest import SPLITS, Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.manifest.split_counts import summarise
 from kmcl_platform.data.manifest.table_errors import Fault, group_faults
+from kmcl_platform.data.progress import Progress
 from kmcl_platform.data.storage.object_store import Location, parse_location
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +11,9 @@ import pyarrow as pa
 
 from kmcl_platform.data.loading.decode import UndecodableError, decode_image
 from kmcl_platform.data.manifest.table_errors import Fault
+from kmcl_platform.data.progress import Progress
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
-
-Progress = Callable[[str, int, int], None]
 
 
 class ImageFindings(NamedTuple):

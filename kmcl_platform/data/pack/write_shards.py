@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 from kmcl_platform.data.manifest.manifest import SPLITS, Manifest, checked_manifest, targets_to_numpy
 from kmcl_platform.data.manifest.parquet import read_manifest, to_stored_table
 from kmcl_platform.data.manifest.table_errors import Fault, check_faults
+from kmcl_platform.data.progress import Progress
 from kmcl_platform.data.storage.object_store import Location, exists, one_line, put_file, remove_file
 from kmcl_platform.data.storage.shard_index import Packing, Shard
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
 
-Progress = Callable[[str, int, int], None]
 MANIFEST_NAME = "manifest.parquet"
 SHARD_BYTES = 256 * 2**20
 GROUP_IMAGES = 64

@@ -10,8 +10,9 @@ import numpy as np
 
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.data.manifest.table_errors import Fault, check_faults
-from kmcl_platform.data.readers.columns import class_columns_to_targets, read_text_table
-from kmcl_platform.data.readers.files import Progress, check_distinct, check_present, find_folder, list_names, silent
+from kmcl_platform.data.progress import Progress, silent
+from kmcl_platform.data.readers.files import check_distinct, check_present, find_folder, list_names
+from kmcl_platform.data.tables.columns import class_columns_to_targets, read_text_table
 from kmcl_platform.errors import DataError
 
 ADP_TYPES = (

@@ -10,17 +10,10 @@ import numpy as np
 
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.data.manifest.table_errors import Fault, check_faults
-from kmcl_platform.data.readers.columns import joined_labels_to_targets, read_text_table
-from kmcl_platform.data.readers.files import (
-    Progress,
-    check_distinct,
-    check_present,
-    list_names,
-    read_lines,
-    shown,
-    silent,
-)
-from kmcl_platform.data.readers.stratified_split import carve_split
+from kmcl_platform.data.progress import Progress, silent
+from kmcl_platform.data.readers.files import check_distinct, check_present, list_names, read_lines, shown
+from kmcl_platform.data.splits.stratified_split import carve_split
+from kmcl_platform.data.tables.columns import joined_labels_to_targets, read_text_table
 from kmcl_platform.errors import DataError
 
 CHEST_CLASSES = (

@@ -7,16 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
-from kmcl_platform.data.readers.files import (
-    Progress,
-    check_distinct,
-    check_present,
-    find_folder,
-    list_names,
-    silent,
-)
+from kmcl_platform.data.progress import Progress, silent
+from kmcl_platform.data.readers.files import check_distinct, check_present, find_folder, list_names
 from kmcl_platform.data.readers.json_stream import read_objects
-from kmcl_platform.data.readers.stratified_split import carve_split
+from kmcl_platform.data.splits.stratified_split import carve_split
 from kmcl_platform.errors import DataError
 
 COCO_YEARS = ("2014", "2017")

@@ -1,19 +1,12 @@
 """What the readers of official layouts share: folders, lists of names, images that must be there, progress."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kmcl_platform.errors import DataError
 
-Progress = Callable[[str, int, int], None]
-"""Hears what is being read, how much of it is done, and how much there is (files, rows or bytes)."""
-
 _SHOWN = 3
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """A progress that says nothing."""
 
 
 def find_folder(root: Path, candidates: Sequence[str], marker: str) -> Path:

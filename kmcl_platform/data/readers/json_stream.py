@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kmcl_platform.data.readers.files import Progress
+from kmcl_platform.data.progress import Progress
 from kmcl_platform.errors import DataError
 
 _CHUNK = 1 << 20

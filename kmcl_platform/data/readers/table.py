@@ -8,14 +8,14 @@ import pandas as pd
 
 from kmcl_platform.data.manifest.manifest import SPLITS, Manifest, build_manifest
 from kmcl_platform.data.manifest.table_errors import Fault, check_faults
-from kmcl_platform.data.readers.columns import (
+from kmcl_platform.data.progress import Progress, silent
+from kmcl_platform.data.splits.stratified_split import carve_split
+from kmcl_platform.data.tables.columns import (
     class_columns_to_targets,
     joined_labels_to_targets,
     read_text_table,
     split_labels,
 )
-from kmcl_platform.data.readers.files import Progress, silent
-from kmcl_platform.data.readers.stratified_split import carve_split
 from kmcl_platform.errors import DataError
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
-from kmcl_platform.data.readers.files import Progress, check_distinct, check_present, find_folder, list_names, silent
+from kmcl_platform.data.progress import Progress, silent
+from kmcl_platform.data.readers.files import check_distinct, check_present, find_folder, list_names
 from kmcl_platform.data.readers.files import read_lines as read_text_lines
-from kmcl_platform.data.readers.stratified_split import carve_split
+from kmcl_platform.data.splits.stratified_split import carve_split
 from kmcl_platform.errors import DataError
 
 VOC_CLASSES = (

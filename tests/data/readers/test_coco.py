@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from kmcl_platform.data.progress import silent
 from kmcl_platform.data.readers import json_stream
 from kmcl_platform.data.readers.coco import read_coco
-from kmcl_platform.data.readers.files import silent
 from kmcl_platform.data.readers.json_stream import read_objects
 from kmcl_platform.errors import DataError
 from tests.data.fixtures import coco_document, write_coco, write_coco_json

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kmcl_platform.data.readers.stratified_split import carve, carve_split
+from kmcl_platform.data.splits.stratified_split import carve, carve_split
 from kmcl_platform.errors import DataError
 
 GOLDEN = [9, 13, 22, 24, 25, 28, 30, 36]

@@ -1,0 +1,1 @@
+"""Text files as tables: their encodings, delimiters, cells of labels, and columns of labels as targets."""
