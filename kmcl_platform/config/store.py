@@ -47,6 +47,11 @@ class Store:
         """Whether MLflow's store is the SQLite file in the folder, rather than a server elsewhere."""
         return self.tracking_uri == _sqlite_url(self.root / "mlflow.db")
 
+    @property
+    def has_own_study(self) -> bool:
+        """Whether the Optuna study is the SQLite file in the folder, rather than a database elsewhere."""
+        return self.study_url == _sqlite_url(self.root / "optuna.db")
+
     def forecast(self, search: str) -> Path:
         """The file of what `kmcl plan` says that a search will take."""
         return self.root / "plans" / f"{search}.json"

@@ -1,0 +1,78 @@
+"""The record of a store: one id for ever, one study, whatever processes do at the same time."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.config.store import open_store
+from kmcl_platform.config.store_record import check_study, claim_study, read_record, store_id, study_address
+from kmcl_platform.errors import SearchError, StoreError
+
+HEAD = "postgresql+psycopg://kmcl:pa#s/s@10.0.0.7:5432/studies"
+
+
+def test_a_store_keeps_its_id_and_gets_its_study_from_the_first_search(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    assert read_record(store) is None
+    first = store_id(store)  # for example a promotion: it knows no study
+    assert read_record(store) is not None
+    assert claim_study(store).study == "optuna.db"
+    assert store_id(store) == first
+    assert store_id(open_store(tmp_path / "other")) != first
+
+
+def test_reading_creates_nothing(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    check_study(store)
+    assert read_record(store) is None
+    assert not store.root.exists()
+
+
+def test_another_study_is_refused_in_one_line_without_its_password(tmp_path: Path) -> None:
+    claim_study(open_store(tmp_path, study_url=HEAD))
+    assert "pa#s" not in (tmp_path / "store.json").read_text()
+    check_study(open_store(tmp_path, study_url="postgresql://someone:else@10.0.0.7:5432/studies"))
+    for other in (None, "postgresql://kmcl:pa#s/s@10.0.0.8:5432/studies"):
+        for check in (check_study, claim_study):
+            with pytest.raises(SearchError, match="study: got .*; valid: that address in --study-url") as caught:
+                check(open_store(tmp_path, study_url=other))
+            assert "\n" not in str(caught.value)
+            assert "pa#s" not in str(caught.value)
+    assert study_address(open_store(tmp_path, study_url=HEAD)) == "postgresql://10.0.0.7:5432/studies"
+
+
+def test_a_store_that_was_moved_keeps_its_own_study(tmp_path: Path) -> None:
+    claim_study(open_store(tmp_path / "here"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    check_study(open_store(tmp_path / "there"))
+    with pytest.raises(SearchError, match="valid: no --study-url"):
+        check_study(open_store(tmp_path / "there", study_url=f"sqlite:///{tmp_path}/x.db"))
+
+
+def test_an_address_relative_to_the_working_folder_is_recorded_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    claim_study(open_store(tmp_path / "store", study_url="sqlite:///x.db"))
+    check_study(open_store(tmp_path / "store", study_url=f"sqlite:///{tmp_path}/x.db"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b'{"id": 3}', b'{"id": "a", "more": 1}'])
+def test_a_damaged_record_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_bytes(content)
+    with pytest.raises(StoreError, match="store.json: not the record of a store; valid: "):
+        store_id(open_store(tmp_path))
+
+
+def test_processes_that_start_together_agree_on_one_id(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from kmcl_platform.config.store import open_store;"
+        "from kmcl_platform.config.store_record import claim_study;"
+        "print(claim_study(open_store(Path(sys.argv[1]))).id)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "store")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    assert len({process.communicate()[0] for process in processes}) == 1
+    assert all(process.returncode == 0 for process in processes)
