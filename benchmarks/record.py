@@ -56,7 +56,7 @@ class Costs:
 
 def watch(costs: Costs) -> None:
     """Put clocks around what a search calls."""
-    for name in ("begin_trial", "keep_scores", "end_trial", "log_progress"):
+    for name in ("begin_trial", "queue_scores", "end_trial", "log_progress"):
         setattr(Recorder, name, costs.timed(getattr(Recorder, name), [costs.waiting]))
     Recorder.log_epoch = costs.timed(Recorder.log_epoch, [costs.waiting, costs.epochs])  # type: ignore[method-assign]
 
@@ -67,7 +67,7 @@ def watch(costs: Costs) -> None:
 
     recorder_module.Writer = Watched  # type: ignore[misc]
 
-    class Drawing(artist_module.Artist):
+    class Drawing(artist_module.FigureProcess):
         def finish(self) -> None:
             if self._process is None:
                 return
@@ -87,7 +87,7 @@ def watch(costs: Costs) -> None:
                     return
                 costs.drawing = max(costs.drawing, times.user + times.system)
 
-    recorder_module.Artist = Drawing  # type: ignore[misc]
+    recorder_module.FigureProcess = Drawing  # type: ignore[misc]
 
 
 def run(store: Store, costs: Costs) -> tuple[float, int, float]:

@@ -223,9 +223,9 @@ def _print_comparison(console: Console, store: Any, searches: list[str]) -> None
 def _print_verdict(store: Any, retrained: dict[str, str]) -> None:
     """What the best trials of the arms did on fresh seeds; nothing where there were none."""
     if retrained:
-        from kmcl_platform.tracking.runs.arm_comparison import judge
+        from kmcl_platform.tracking.runs.arm_comparison import compare_retrained
 
-        for comparison in judge(store, retrained):
+        for comparison in compare_retrained(store, retrained):
             click.echo(f"verdict: {comparison}")
 
 

@@ -150,7 +150,7 @@ class SearchDriver(Searcher, Stopper):
         self._open.pop(trial_id)
         outcome = TrialOutcome(verdict)
         checkpoint = find_checkpoint(self._store.trial_checkpoints(self._file.name, point.number))
-        self._recorder.keep_scores(point.number, checkpoint, outcome, baseline=point.baseline)
+        self._recorder.queue_scores(point.number, checkpoint, outcome, baseline=point.baseline)
         self._recorder.end_trial(point.number, outcome, reason, objective=value)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
         self._study.tell(point.number, verdict, value if verdict == "completed" else None)

@@ -32,7 +32,7 @@ from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.report.page import write_report
-from kmcl_platform.tracking.runs.arm_comparison import judge, record_verdict
+from kmcl_platform.tracking.runs.arm_comparison import compare_retrained, record_verdict
 from kmcl_platform.tracking.runs.leaderboard import read_latest_file
 from kmcl_platform.tracking.runs.search_run import SearchOutcome, SearchRuns
 from kmcl_platform.tracking.writing.recorder import Recorder
@@ -129,7 +129,7 @@ def _run_searches(
             if summary.interrupted:
                 return summaries
         if retraining:
-            comparisons = judge(store, {arm: search.name for arm, search in retraining.items()})
+            comparisons = compare_retrained(store, {arm: search.name for arm, search in retraining.items()})
             record_verdict(store, [search.name for search, _ in searches], comparisons)
             for search, _ in searches:
                 _report(store, search.name, console)

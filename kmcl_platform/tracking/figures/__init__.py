@@ -2,7 +2,7 @@
 
     driver                        disk                                   a process of lowest priority
     ──────                        ────                                   ────────────────────────────
-    Spool.keep  ──►   evidence/SEARCH/trial-0003.completed.safetensors
+    ScoreQueue.keep  ──►   evidence/SEARCH/trial-0003.completed.safetensors
     Artist.draw ──────────────────────────────────────────────────►     draw: table and pictures
                       evidence/SEARCH/trial-0003/                 ◄──
     TrialRuns.log_evidence (by the outbox) takes them into MLflow, and removes them

@@ -1,4 +1,4 @@
-"""Artist: a process of lowest priority that draws, so that neither the driver nor the training workers wait for it."""
+"""FigureProcess: draws at the lowest priority; neither the driver nor the training workers wait for it."""
 
 import json
 import queue
@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import IO, Any
 
 from kmcl_platform.config.store import Store
-from kmcl_platform.tracking.figures.score_queue import Kept
+from kmcl_platform.tracking.figures.score_queue import QueuedScores
 
 LOG = "artist.log"
 
 
-class Artist:
+class FigureProcess:
     """The process, which is started for the first drawing, and the drawings that were asked of it."""
 
     def __init__(
-        self, store: Store, search: str, source: str, *, done: Callable[[Kept], None], failed: Callable[[str], None]
+        self,
+        store: Store,
+        search: str,
+        source: str,
+        *,
+        done: Callable[[QueuedScores], None],
+        failed: Callable[[str], None],
     ) -> None:
         """
         Args:
@@ -35,10 +41,10 @@ class Artist:
         self._failed = failed
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
-        self._asked: queue.SimpleQueue[Kept] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[QueuedScores] = queue.SimpleQueue()
         self._stopping = False
 
-    def draw(self, kept: Kept, baseline: Path | None) -> None:
+    def draw(self, kept: QueuedScores, baseline: Path | None) -> None:
         """Ask for a trial's table and, if it is complete, its pictures; returns at once."""
         process = self._start()
         self._asked.put(kept)

@@ -1,4 +1,4 @@
-"""Spool: validation scores of trials that have ended, until their pictures are in MLflow."""
+"""ScoreQueue: validation scores of trials that have ended, until their pictures are in MLflow."""
 
 import re
 import shutil
@@ -12,7 +12,7 @@ _NAME = re.compile(r"trial-(\d+)\.(completed|pruned)\.safetensors")
 
 
 @dataclass(frozen=True)
-class Kept:
+class QueuedScores:
     """A trial's scores.
 
     Attributes:
@@ -32,7 +32,7 @@ class Kept:
         self.scores.unlink(missing_ok=True)
 
 
-class Spool:
+class ScoreQueue:
     """A search's folder of scores."""
 
     def __init__(self, store: Store, search: str) -> None:
@@ -44,7 +44,7 @@ class Spool:
         """Scores of the search's baseline trial, which all others are drawn against."""
         return self._folder / "baseline.safetensors"
 
-    def keep(self, number: int, checkpoint: Path | None, *, complete: bool, baseline: bool) -> Kept | None:
+    def keep(self, number: int, checkpoint: Path | None, *, complete: bool, baseline: bool) -> QueuedScores | None:
         """Copy the scores of a trial's last checkpoint; none where it has none.
 
         Raises:
@@ -60,7 +60,7 @@ class Spool:
             _copy(source, self.baseline)
         return kept
 
-    def waiting(self) -> list[Kept]:
+    def waiting(self) -> list[QueuedScores]:
         """What a former driver kept and did not live to draw, oldest trial first."""
         found = [_NAME.fullmatch(path.name) for path in self._folder.glob("trial-*.safetensors")]
         return sorted(
@@ -68,10 +68,10 @@ class Spool:
             key=lambda kept: kept.number,
         )
 
-    def _kept(self, number: int, complete: bool) -> Kept:
+    def _kept(self, number: int, complete: bool) -> QueuedScores:
         name = f"trial-{number:04d}"
         scores = self._folder / f"{name}.{'completed' if complete else 'pruned'}.safetensors"
-        return Kept(number, complete, scores, self._folder / name)
+        return QueuedScores(number, complete, scores, self._folder / name)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -87,7 +87,7 @@ def compare(
     return Comparison(arm, reference, metric, sign, count, mean, low, high)
 
 
-def judge(store: Store, retrained: Mapping[str, str]) -> list[Comparison]:
+def compare_retrained(store: Store, retrained: Mapping[str, str]) -> list[Comparison]:
     """Hold every arm against the first one.
 
     Args:

@@ -232,7 +232,7 @@ def _merit(row: LeaderboardRow, file: SearchFile) -> tuple[float, ...]:
     loss = float("inf") if row.objective is None else -file.objective.sign * row.objective
     if _is_full(row, file):
         return 0, loss, row.number
-    return 2 if row.outcome == TrialOutcome.FAILED else 1, -row.epochs, loss, row.number
+    return 2 if row.outcome in (TrialOutcome.FAILED, TrialOutcome.DIVERGED) else 1, -row.epochs, loss, row.number
 
 
 def _search_names(client: "MlflowClient") -> list[str]:

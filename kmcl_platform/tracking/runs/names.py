@@ -4,11 +4,15 @@ from enum import StrEnum
 
 
 class TrialOutcome(StrEnum):
-    """Why a trial ended. MLflow has no status for a pruned run, so the outcome is a tag (`kmcl.outcome`)."""
+    """Why a trial ended, as the tag `kmcl.outcome` of its run: MLflow has no status for a pruned run.
+
+    Runs of older versions say `failed` for a trial that diverged; their reason begins with "diverged".
+    """
 
     COMPLETED = "completed"
     PRUNED = "pruned"
     FAILED = "failed"
+    DIVERGED = "diverged"
     INTERRUPTED = "interrupted"
 
 
@@ -16,6 +20,7 @@ STATUS = {
     TrialOutcome.COMPLETED: "FINISHED",
     TrialOutcome.PRUNED: "FINISHED",
     TrialOutcome.FAILED: "FAILED",
+    TrialOutcome.DIVERGED: "FAILED",
     TrialOutcome.INTERRUPTED: "KILLED",
 }
 """The MLflow status of a run by its trial's outcome."""
@@ -45,7 +50,7 @@ SEARCH_FILE = "search_file.yaml"
 LATEST_FILE_TAG = "kmcl.latest_file"
 """On the parent run, once the search went on with another file than it began with: the artifact that holds it."""
 LEADERBOARD_FILE = "leaderboard.json"
-EVIDENCE_FOLDER = "evidence"
+FIGURES_FOLDER = "evidence"
 CLASS_TABLE_FILE = "evidence/classes.json"
 """Of a trial: every class's average precision, as MLflow's table."""
 FORECAST_FILE = "forecast.json"

@@ -174,7 +174,7 @@ class SearchRuns:
         metrics: dict[str, float] = {f"trials/{name}": counts.get(name, 0) for name in (*TrialOutcome, RUNNING)}
         if leaderboard.rows and leaderboard.rows[0].rank == 1:
             metrics[BEST_OBJECTIVE] = leaderboard.rows[0].objective or 0.0
-        ended = sum(counts.get(name, 0) for name in (TrialOutcome.COMPLETED, TrialOutcome.PRUNED, TrialOutcome.FAILED))
+        ended = sum(counts.get(name, 0) for name in TrialOutcome if name != TrialOutcome.INTERRUPTED)
         write(self._client, self.parent_id, metrics=metrics, step=ended)
 
 

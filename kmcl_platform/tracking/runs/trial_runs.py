@@ -19,7 +19,7 @@ from kmcl_platform.tracking.runs.names import (
     CLASS_TABLE_FILE,
     EPOCH_SECONDS,
     EPOCHS,
-    EVIDENCE_FOLDER,
+    FIGURES_FOLDER,
     NUMBER_TAG,
     OBJECTIVE,
     OUTCOME_TAG,
@@ -172,7 +172,7 @@ class TrialRuns:
         self._close(trial.run_id, outcome, time_ms)
 
     @again_if_cut_off
-    def log_evidence(self, number: int, folder: Path) -> None:
+    def log_figures(self, number: int, folder: Path) -> None:
         """Take a trial's tables and pictures (tracking/evidence) into its run, and remove them; none there, none taken.
 
         Raises:
@@ -181,7 +181,7 @@ class TrialRuns:
         if not folder.is_dir():
             return
         run_id = self._known(number).run_id
-        self._client.log_artifacts(run_id, str(folder), EVIDENCE_FOLDER)
+        self._client.log_artifacts(run_id, str(folder), FIGURES_FOLDER)
         mark_table(self._client, run_id, CLASS_TABLE_FILE)
         shutil.rmtree(folder)
 

@@ -13,8 +13,8 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.tracking.figures.figure_process import Artist
-from kmcl_platform.tracking.figures.score_queue import Kept, Spool
+from kmcl_platform.tracking.figures.figure_process import FigureProcess
+from kmcl_platform.tracking.figures.score_queue import QueuedScores, ScoreQueue
 from kmcl_platform.tracking.runs.names import TrialOutcome
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 from kmcl_platform.tracking.writing.outbox import Outbox
@@ -40,11 +40,11 @@ class Recorder:
         self.runs = runs
         self._file = file
         self._say = say
-        self._spool = Spool(store, file.name)
+        self._spool = ScoreQueue(store, file.name)
         self._outbox = Outbox(store, file.name)
         self._writer = Writer(store, self._outbox, runs, say)
-        self._artist = Artist(store, file.name, file.base.data.source, done=self._take_drawing, failed=say)
-        self._undrawn: list[Kept] = []
+        self._artist = FigureProcess(store, file.name, file.base.data.source, done=self._take_drawing, failed=say)
+        self._undrawn: list[QueuedScores] = []
         """Trials that wait for the baseline, which they are drawn against."""
         self._last_progress = 0.0
         for kept in self._spool.waiting():
@@ -58,7 +58,7 @@ class Recorder:
         """An epoch was heard of."""
         self._add("epoch", {"number": number, "report": report.model_dump()})
 
-    def keep_scores(self, number: int, checkpoint: Path | None, outcome: TrialOutcome, *, baseline: bool) -> None:
+    def queue_scores(self, number: int, checkpoint: Path | None, outcome: TrialOutcome, *, baseline: bool) -> None:
         """Take the scores of a trial that ends, before its checkpoint goes; its table and pictures are drawn later.
 
         Raises:
@@ -105,7 +105,7 @@ class Recorder:
         self._writer.close()
         self._outbox.close()
 
-    def _draw(self, kept: Kept) -> None:
+    def _draw(self, kept: QueuedScores) -> None:
         if not self._file.baseline:
             self._artist.draw(kept, None)
         elif self._spool.baseline.exists():
@@ -115,7 +115,7 @@ class Recorder:
         else:
             self._undrawn.append(kept)
 
-    def _take_drawing(self, kept: Kept) -> None:
+    def _take_drawing(self, kept: QueuedScores) -> None:
         try:
             self._outbox.add("evidence", {"number": kept.number, "folder": str(kept.folder)})
         except sqlite3.Error as error:

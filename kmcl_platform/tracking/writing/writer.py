@@ -158,7 +158,7 @@ def write_entries(runs: SearchRuns, entries: list[Entry]) -> None:
         case "progress":
             runs.log_progress(content["metrics"], step=content["step"], time_ms=first.time_ms)
         case "evidence":
-            runs.trials.log_evidence(content["number"], Path(content["folder"]))
+            runs.trials.log_figures(content["number"], Path(content["folder"]))
         case _:
             raise AssertionError(f"no such write: {first.kind}")
 

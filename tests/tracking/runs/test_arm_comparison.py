@@ -13,7 +13,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile, Verdict
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
-from kmcl_platform.tracking.runs.arm_comparison import Comparison, compare, judge, record_verdict
+from kmcl_platform.tracking.runs.arm_comparison import Comparison, compare, compare_retrained, record_verdict
 from kmcl_platform.tracking.runs.names import VERDICT_TAG
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
@@ -96,7 +96,7 @@ def test_judged_and_recorded_from_what_mlflow_holds(tmp_path: Path) -> None:
         names.append(search.name)
         again = retrain_best(search, 1, search.base, Verdict(seeds=4))
         retrained[arm] = write_retraining(store, again, scores[arm])
-    kmcl, asl = judge(store, retrained)
+    kmcl, asl = compare_retrained(store, retrained)
     assert (kmcl.arm, kmcl.reference, kmcl.num_seeds, kmcl.better) == ("kmcl", "bce", 4, "kmcl")
     assert (asl.arm, asl.num_seeds, asl.better) == ("asl", 3, None)
     for _ in range(2):

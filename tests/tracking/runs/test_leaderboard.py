@@ -27,6 +27,7 @@ def write_mixed_search(runs: SearchRuns, search_file: SearchFile, run_trial: Run
     run_trial(runs, 5, [0.1, 0.2, 0.3, 0.60], done, objective=0.60, loss__temperature=0.123456789)
     run_trial(runs, 6, [0.1, 0.2, 0.99], done, objective=0.99)  # not full length: no rank
     runs.trials.begin(7, search_file.base, baseline=False)
+    run_trial(runs, 8, [0.9, 0.9], TrialOutcome.DIVERGED)  # its numbers are worth nothing
 
 
 def test_order_ranks_and_values(
@@ -48,6 +49,7 @@ def test_order_ranks_and_values(
         (None, 2, "pruned", 2, 0.1),
         (None, 1, "pruned", 1, 0.95),
         (None, 7, "running", 0, None),
+        (None, 8, "diverged", 2, 0.9),
         (None, 4, "failed", 0, None),
     ]
     assert [row.number for row in board.rows if row.baseline] == [0]

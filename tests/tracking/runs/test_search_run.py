@@ -184,6 +184,7 @@ def test_the_leaderboard_is_one_mlflow_table_also_after_a_second_end(
         "trials/completed": 2,
         "trials/pruned": 1,
         "trials/failed": 0,
+        "trials/diverged": 0,
         "trials/interrupted": 0,
         "trials/running": 0,
     }

@@ -64,6 +64,7 @@ def test_metrics_are_written_with_their_epoch_as_the_step(
         (TrialOutcome.COMPLETED, "FINISHED"),
         (TrialOutcome.PRUNED, "FINISHED"),
         (TrialOutcome.FAILED, "FAILED"),
+        (TrialOutcome.DIVERGED, "FAILED"),
         (TrialOutcome.INTERRUPTED, "KILLED"),
     ],
 )

@@ -19,7 +19,7 @@ from kmcl_platform.data.manifest.parquet import write_manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, scores_to_bytes
 from kmcl_platform.errors import NoAnswerError
 from kmcl_platform.tracking.database import connect
-from kmcl_platform.tracking.figures.score_queue import Spool
+from kmcl_platform.tracking.figures.score_queue import ScoreQueue
 from kmcl_platform.tracking.runs.leaderboard import read_artifact
 from kmcl_platform.tracking.runs.names import TrialOutcome
 from kmcl_platform.tracking.runs.search_run import SearchRuns
@@ -174,16 +174,16 @@ def test_pictures_wait_for_the_baseline_and_are_drawn_by_the_next_start_if_need_
     recorder = Recorder(store, file, runs, print)
     for number in range(3):
         recorder.begin_trial(number, base, baseline=number == 2)
-    recorder.keep_scores(0, write_checkpoint(tmp_path / "0", 0), TrialOutcome.COMPLETED, baseline=False)
-    recorder.keep_scores(1, write_checkpoint(tmp_path / "1", 1), TrialOutcome.PRUNED, baseline=False)
-    recorder.keep_scores(3, None, TrialOutcome.FAILED, baseline=False)
+    recorder.queue_scores(0, write_checkpoint(tmp_path / "0", 0), TrialOutcome.COMPLETED, baseline=False)
+    recorder.queue_scores(1, write_checkpoint(tmp_path / "1", 1), TrialOutcome.PRUNED, baseline=False)
+    recorder.queue_scores(3, None, TrialOutcome.FAILED, baseline=False)
     recorder.flush()
     recorder.close()
-    assert [kept.number for kept in Spool(store, file.name).waiting()] == [0, 1]
+    assert [kept.number for kept in ScoreQueue(store, file.name).waiting()] == [0, 1]
 
     said: list[str] = []
     recorder = Recorder(store, file, runs, said.append)
-    recorder.keep_scores(2, write_checkpoint(tmp_path / "2", 2), TrialOutcome.COMPLETED, baseline=True)
+    recorder.queue_scores(2, write_checkpoint(tmp_path / "2", 2), TrialOutcome.COMPLETED, baseline=True)
     recorder.finish_drawings()
     recorder.flush()
     recorder.close()
@@ -212,13 +212,13 @@ def test_an_artist_that_dies_is_said(
     file = search_file.model_copy(update={"base": base, "baseline": False})
     said: list[str] = []
     recorder = Recorder(store, file, SearchRuns.open(store, file, search_yaml, "tiny.yaml"), said.append)
-    recorder.keep_scores(0, write_checkpoint(tmp_path / "0", 0), TrialOutcome.COMPLETED, baseline=False)
+    recorder.queue_scores(0, write_checkpoint(tmp_path / "0", 0), TrialOutcome.COMPLETED, baseline=False)
     recorder._artist._process.kill()  # as a machine without memory does
     recorder.finish_drawings()
     recorder.close()
     (line,) = said
     assert line.startswith("the process that draws has ended with code -9; why, says ")
-    assert len(Spool(store, file.name).waiting()) == 1
+    assert len(ScoreQueue(store, file.name).waiting()) == 1
 
 
 def test_a_drawing_that_fails_is_said_and_tried_again(
@@ -228,9 +228,9 @@ def test_a_drawing_that_fails_is_said_and_tried_again(
     file = search_file.model_copy(update={"base": base, "baseline": False})
     said: list[str] = []
     recorder = Recorder(store, file, SearchRuns.open(store, file, search_yaml, "tiny.yaml"), said.append)
-    recorder.keep_scores(0, write_checkpoint(tmp_path / "0", 0), TrialOutcome.PRUNED, baseline=False)
+    recorder.queue_scores(0, write_checkpoint(tmp_path / "0", 0), TrialOutcome.PRUNED, baseline=False)
     recorder.finish_drawings()
     recorder.close()
     (line,) = said
     assert line.startswith("no pictures of trial 0: DataError: ")
-    assert len(Spool(store, file.name).waiting()) == 1
+    assert len(ScoreQueue(store, file.name).waiting()) == 1
