@@ -1,9 +1,10 @@
 """Multilabel metrics of scores against targets, where some labels may be unknown.
 
-Everywhere: scores are probabilities; targets are 1 positive, 0 negative, -1 unknown, and unknown elements enter no
-metric, as if they were not in the data.
+Scores are probabilities. Targets are 1 positive, 0 negative, -1 unknown. Unknown elements are in no metric, as if they
+were not in the data.
 
-Shape suffixes: N dataset, K classes. Shape KN means that each row is one class, ranked by descending score.
+Shape suffixes: N dataset, K classes, T the highest scores of a sample. In shape KN each row is one class, with its
+samples in order of descending score.
 """
 
 import math
@@ -13,16 +14,17 @@ import torch
 from torch import Tensor
 
 THRESHOLD = 0.5
-"""A label is predicted where its score is above this (not at it: a logit of 0 decides nothing)."""
+"""A label is predicted if its score is above this value. A score of exactly 0.5 (logit 0) predicts nothing."""
 
 TOP = 3
 """Labels predicted per sample by the `top3/` metrics."""
 
 
 def average_precision_per_class(scores_NK: Tensor, targets_NK: Tensor) -> Tensor:
-    """Average precision of each class, as sklearn.metrics.average_precision_score: Σ (R_i - R_{i-1}) P_i.
+    """Average precision of each class, equal to sklearn.metrics.average_precision_score: Σ (R_i - R_{i-1}) P_i.
 
-    Samples of equal score enter together, so that the order of the data does not matter.
+    P_i and R_i are precision and recall over the samples down to the i-th different score. Samples of equal score count
+    together, so the order of the data does not matter.
 
     Args:
         scores_NK: finite numbers.
@@ -39,7 +41,9 @@ def average_precision_per_class(scores_NK: Tensor, targets_NK: Tensor) -> Tensor
 
 
 def area_under_roc_per_class(scores_NK: Tensor, targets_NK: Tensor) -> Tensor:
-    """Area under the ROC curve of each class, as sklearn.metrics.roc_auc_score (equal scores count one half).
+    """Area under the ROC curve of each class, equal to sklearn.metrics.roc_auc_score.
+
+    It is the probability that a positive has a higher score than a negative; equal scores count one half.
 
     Args:
         scores_NK: finite numbers.
@@ -56,14 +60,17 @@ def area_under_roc_per_class(scores_NK: Tensor, targets_NK: Tensor) -> Tensor:
 
 
 def evaluate_scores(scores_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
-    """All metrics of an evaluation, each in [0, 1] and larger is better; undefined ones are left out.
+    """All metrics of an evaluation: each in [0, 1], larger is better. Undefined metrics are left out.
 
-    mAP and macro_AUROC are means over the classes where average precision and area are defined. For predictions
-    above the threshold, and under `top3/` for the 3 highest known labels of each sample:
-    CP, CR: mean over classes of precision (classes with a known label; 0 where nothing is predicted) and of recall
-    (classes with a positive). OP, OR: precision (0 where nothing is predicted) and recall over all labels together.
-    CF1, OF1: harmonic mean of precision and recall, 0 where both are 0.
-    Without a known label nothing is defined, without a known positive only CP and OP are (0).
+    - mAP, macro_AUROC: means of average precision and area over the classes where they are defined.
+    - CP, CR: means over classes of precision (classes with a known label; 0 if nothing is predicted) and of recall
+      (classes with a positive).
+    - OP, OR: precision (0 if nothing is predicted) and recall over the labels of all classes together.
+    - CF1, OF1: harmonic means of precision and recall; 0 if both are 0.
+
+    The last three lines are computed twice: for scores above the threshold, and under `top3/` for the 3 known labels of
+    each sample with the highest scores. Without a known label no metric is defined. Without a known positive only CP
+    and OP are (0).
 
     Args:
         scores_NK: probabilities.
@@ -78,7 +85,7 @@ def evaluate_scores(scores_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
     _check(scores_NK, targets_NK)
     if bool(((scores_NK < 0) | (scores_NK > 1)).any()):
         low, high = scores_NK.min().item(), scores_NK.max().item()
-        raise ValueError(f"scores_NK: got values in [{low}, {high}]; wanted probabilities in [0, 1]")
+        raise ValueError(f"scores_NK: got values in [{low}, {high}]; valid: probabilities in [0, 1]")
     metrics: dict[str, float] = {}
     curves = _rank(scores_NK, targets_NK)
     for name, values_K in (("mAP", _average_precision(curves)), ("macro_AUROC", _area_under_roc(curves))):
@@ -93,9 +100,16 @@ def evaluate_scores(scores_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
 
 
 class _Curves(NamedTuple):
-    """Counts along the ranking: of elements at or above each position's score, and above it.
+    """Counts down the ranking of each class: samples with at least the score of a position, and with a higher one.
 
-    Only the last position of each group of equal scores counts: `ends_KN`; `above` is the end of the group before.
+    Only the last position of each group of equal scores is used.
+
+    Attributes:
+        ends_KN: bool, whether a position is the last one of its group.
+        positives_KN: positives down to the position.
+        positives_above_KN: positives down to the end of the group before.
+        negatives_KN: negatives down to the position.
+        negatives_above_KN: negatives down to the end of the group before.
     """
 
     ends_KN: Tensor
@@ -106,7 +120,7 @@ class _Curves(NamedTuple):
 
 
 def _rank(scores_NK: Tensor, targets_NK: Tensor) -> _Curves:
-    # Unknown elements sink to the end of their row, where they add nothing to either count.
+    # Unknown elements get the score -inf: they move to the end of their row and are in neither count.
     sunk_KN = torch.where(targets_NK >= 0, scores_NK, -torch.inf).T.contiguous()
     ranked_KN, order_KN = sunk_KN.sort(dim=1, descending=True)
     targets_KN = targets_NK.T.contiguous().gather(1, order_KN)
@@ -120,7 +134,7 @@ def _rank(scores_NK: Tensor, targets_NK: Tensor) -> _Curves:
 
 
 def _previous_end(counts_KN: Tensor, ends_KN: Tensor) -> Tensor:
-    """The count at the last group end before each position; counts never fall, so a running maximum finds it."""
+    """The count at the last group end before each position. Counts never fall, so a running maximum finds it."""
     latest_KN = (counts_KN * ends_KN).cummax(1).values if counts_KN.numel() else counts_KN
     previous_KN = torch.zeros_like(counts_KN)
     previous_KN[:, 1:] = latest_KN[:, :-1]
@@ -128,12 +142,14 @@ def _previous_end(counts_KN: Tensor, ends_KN: Tensor) -> Tensor:
 
 
 def _average_precision(curves: _Curves) -> Tensor:
+    """Σ precision · positives of each group, divided by all positives; 0/0 gives NaN without a positive."""
     precision_KN = curves.positives_KN.double() / (curves.positives_KN + curves.negatives_KN).clamp(min=1)
     gained_KN = (curves.positives_KN - curves.positives_above_KN) * curves.ends_KN
     return (precision_KN * gained_KN).sum(1) / gained_KN.sum(1)
 
 
 def _area_under_roc(curves: _Curves) -> Tensor:
+    """The area under straight lines between the group ends, divided by positives times negatives."""
     width_KN = (curves.negatives_KN - curves.negatives_above_KN) * curves.ends_KN
     height_KN = (curves.positives_KN + curves.positives_above_KN).double() / 2
     gained_KN = (curves.positives_KN - curves.positives_above_KN) * curves.ends_KN
@@ -147,7 +163,7 @@ def _highest_known(scores_NK: Tensor, known_NK: Tensor) -> Tensor:
 
 
 def _precision_and_recall(predicted_NK: Tensor, targets_NK: Tensor, known_NK: Tensor) -> dict[str, float]:
-    """CP, CR, CF1, OP, OR, OF1 of predictions, which are known labels only."""
+    """CP, CR, CF1, OP, OR, OF1. All predictions must be known labels."""
     positive_NK = targets_NK == 1
     known_K = known_NK.any(0)
     hits_K = (predicted_NK & positive_NK).sum(0).double()
@@ -174,10 +190,12 @@ def _harmonic_mean(a: float, b: float) -> float:
 def _check(scores_NK: Tensor, targets_NK: Tensor) -> None:
     if scores_NK.dim() != 2 or scores_NK.shape != targets_NK.shape:
         got = f"{tuple(scores_NK.shape)} and {tuple(targets_NK.shape)}"
-        raise ValueError(f"scores_NK, targets_NK: got shapes {got}; wanted two equal shapes (samples, classes)")
+        raise ValueError(f"scores_NK, targets_NK: got shapes {got}; valid: two equal shapes (samples, classes)")
     if not bool(scores_NK.isfinite().all()):
-        raise ValueError(f"scores_NK: got {int((~scores_NK.isfinite()).sum())} values that are not finite; wanted none")
+        raise ValueError(
+            f"scores_NK: got {int((~scores_NK.isfinite()).sum())} values that are not finite; valid: finite numbers"
+        )
     valid_NK = (targets_NK == 1) | (targets_NK == 0) | (targets_NK == -1)
     if not bool(valid_NK.all()):
         value = targets_NK[~valid_NK][0].item()
-        raise ValueError(f"targets_NK: got the value {value}; wanted 1 positive, 0 negative, -1 unknown")
+        raise ValueError(f"targets_NK: got the value {value}; valid: 1 positive, 0 negative, -1 unknown")

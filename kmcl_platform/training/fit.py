@@ -17,8 +17,7 @@ from kmcl_platform.data.loading.shard_shuffle import build_training_order
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import ConfigError, DataError
-from kmcl_platform.method.losses.global_batch import BatchGather
-from kmcl_platform.method.losses.kmcl import LossParts
+from kmcl_platform.method.losses import BatchGather, LossParts
 from kmcl_platform.training.build import build_dataset, build_loss, build_model
 from kmcl_platform.training.checkpoints.checkpoint import (
     TrialState,

@@ -16,7 +16,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.dataset import Batch
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.method.kernels.log_kernel import log_kernel
-from kmcl_platform.method.losses.kmcl import LossParts
+from kmcl_platform.method.losses import LossParts
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.evaluate import score_split, split_metrics
 from kmcl_platform.training.fit import Trial

@@ -7,7 +7,7 @@ from torch import nn
 
 from kmcl_platform.config.reports.epoch_report import TRAIN_LOSSES
 from kmcl_platform.errors import Diverged
-from kmcl_platform.method.losses.kmcl import KmclLoss, LossParts
+from kmcl_platform.method.losses import KmclLoss, LossParts
 from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.workers.distributed import Workers
 

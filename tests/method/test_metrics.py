@@ -147,7 +147,7 @@ def test_bad_inputs_are_refused() -> None:
         average_precision_per_class(broken, targets)
     with pytest.raises(ValueError, match="targets_NK: got the value 3.0"):
         area_under_roc_per_class(scores, targets + 3)
-    with pytest.raises(ValueError, match=r"wanted probabilities in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"valid: probabilities in \[0, 1\]"):
         evaluate_scores(scores + 1, targets)
 
 

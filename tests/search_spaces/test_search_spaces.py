@@ -43,7 +43,7 @@ RELEASED: dict[str, Scalar] = {
     "optim.mixed_precision": True,
     "num_epochs": 40,
 }
-"""METHOD.md, released training recipe, and the defaults of the authors' train.py."""
+"""docs/method.md, Released training recipe, and the defaults of the authors' train.py."""
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -55,10 +55,10 @@ def test_the_base_is_the_released_recipe_and_the_first_trial(name: str) -> None:
     assert file.resources.gpus_per_worker == 1
 
 
-def test_the_readme_has_the_commands_of_the_files() -> None:
-    readme = (FOLDER.parent / "README.md").read_text()
+def test_the_documentation_has_the_commands_of_the_files() -> None:
+    text = (FOLDER.parent / "docs" / "published_datasets.md").read_text()
     for name in LAYOUTS:
-        assert import_command(name) in readme
+        assert import_command(name) in text
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

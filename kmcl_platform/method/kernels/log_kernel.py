@@ -1,7 +1,7 @@
 """The kernel between features and a sample's mixture, in log space.
 
-The isotropic form carries its own derivative: written as a chain of small operations it would keep, and launch, many
-times what the formula needs.
+The isotropic form has an explicit derivative. Autograd would keep the intermediate tensors of several small operations
+and start one operation for each of them, which takes several times the memory and the time of the formula itself.
 
 Shape suffixes: B batch, D features, K classes, C kernels per class, R values of one kernel's mean or variance (1 or D),
 M = K·C kernels of a sample.
@@ -18,20 +18,20 @@ from kmcl_platform.method.kernels.mixture_head import KernelMixture
 
 
 def log_kernel(features_BD: Tensor, mixture: KernelMixture) -> Tensor:
-    """Log of g[n,k] = Σ_c α exp(-½ Σ_d (f_d - μ_d)² / v_d) (METHOD.md, Kernel).
+    """Log of the mixture's value at the features (docs/method.md, Kernel).
 
-    Isotropic kernels cost O(B(D + KC)) by Σ_d (f_d - μ)² = Σ_d (f_d - f̄)² + D(f̄ - μ)², whose terms cannot cancel;
-    anisotropic ones O(BDKC).
+    g[n,k] = Σ_c α exp(-½ Σ_d (f_d - μ_d)² / v_d). Isotropic kernels cost O(B(D + KC)), by the identity
+    Σ_d (f_d - μ)² = Σ_d (f_d - f̄)² + D(f̄ - μ)², in which nothing cancels; kernels with R = D cost O(BDKC).
 
     Args:
         features_BD: f.
         mixture: the kernels of the same samples.
 
     Returns:
-        log_g_BK, at most 0; finite where g itself underflows.
+        log_g_BK, at most 0; finite also where g itself underflows.
     """
     if mixture.means_BKCR.shape[3] == 1:
-        log_g_BK: Tensor = _IsotropicLogKernel.apply(features_BD, *mixture[1:])
+        log_g_BK: Tensor = _IsotropicLogKernel.apply(features_BD, *mixture[1:])  # means, variances, log weights
         return log_g_BK
     offset_BKCR = features_BD[:, None, None, :] - mixture.means_BKCR
     log_terms_BKC = -0.5 * (offset_BKCR.square() / mixture.variances_BKCR).sum(3)
@@ -41,20 +41,27 @@ def log_kernel(features_BD: Tensor, mixture: KernelMixture) -> Tensor:
 
 
 class _IsotropicLogKernel(Function):
-    """Log Σ_c α exp(-½ (spread + D (f̄ - μ)²) / v), spread = Σ_d (f_d - f̄)²."""
+    """log Σ_c α exp(-½ distance) with distance = (spread + D (f̄ - μ)²) / v and spread = Σ_d (f_d - f̄)².
+
+    With `share` the softmax of the terms over c (the part of each component in the sum), the partial derivatives of
+    log g are
+
+        ∂/∂log α_c = share_c        ∂/∂v_c = ½ share_c · distance_c / v_c
+        ∂/∂μ_c = share_c · D (f̄ - μ_c) / v_c        ∂/∂f_d = -Σ_c share_c · (f_d - μ_c) / v_c
+    """
 
     @staticmethod
     def forward(
         ctx: Any, features_BD: Tensor, means_BKC1: Tensor, variances_BKC1: Tensor, log_weights_BKC: Tensor
     ) -> Tensor:
         mean_B1 = features_BD.mean(1, keepdim=True)
-        # The norm runs over the features in one pass without a copy, several times faster than squares and their sum.
+        # The norm reads the features once and makes no copy: several times faster than squares and their sum.
         spread_B1 = torch.linalg.vector_norm(features_BD - mean_B1, dim=1, keepdim=True).square_()
         variances_BM = variances_BKC1.flatten(1)
         offset_BM = mean_B1 - means_BKC1.flatten(1)
         distance_BM = torch.addcmul(spread_B1, offset_BM, offset_BM, value=features_BD.shape[1]).div_(variances_BM)
         if log_weights_BKC.shape[2] == 1:
-            # The log weight of a single component is 0.
+            # The log weight of a single component is 0, and its share is 1.
             log_g_BK, share_BKC = distance_BM * -0.5, None
         else:
             log_terms_BKC = torch.add(log_weights_BKC, distance_BM.view_as(log_weights_BKC), alpha=-0.5)
@@ -70,7 +77,8 @@ class _IsotropicLogKernel(Function):
         features_BD, mean_B1, offset_BM, distance_BM, variances_BM, share_BKC = ctx.saved_tensors
         grad_BM = grad_BK if share_BKC is None else (grad_BK.unsqueeze(2) * share_BKC).flatten(1)
         pull_BM = grad_BM / variances_BM
-        # ∂/∂f_d = -Σ (f_d - μ) g/v, with f_d - μ = (f_d - f̄) + (f̄ - μ).
+        # The sum over kernels of (f_d - μ)·pull, without a B x D x M tensor: f_d - μ = (f_d - f̄) + (f̄ - μ), of which
+        # the first part is the same for all kernels and the second for all dimensions.
         grad_features_BD = (features_BD - mean_B1).mul_(pull_BM.sum(1, keepdim=True).neg_())
         shift_BM = pull_BM * offset_BM
         grad_features_BD -= shift_BM.sum(1, keepdim=True)

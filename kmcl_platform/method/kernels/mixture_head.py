@@ -1,7 +1,7 @@
-"""The head: features to one mixture of exponential kernels per class.
+"""The head: from features to one mixture of exponential kernels per class.
 
-Shape suffixes: B batch, D features, K classes, C kernels per class, R values of one kernel's mean or variance: 1, which
-stands for all D dimensions (isotropic), or D (anisotropic).
+Shape suffixes: B batch, D features, K classes, C kernels per class, R values of one kernel's mean or variance. R is 1,
+one value for all D dimensions (isotropic), or D (anisotropic).
 """
 
 from typing import NamedTuple
@@ -15,13 +15,13 @@ KERNELS = ("isotropic", "anisotropic", "mahalanobis", "rbf")
 
 
 class KernelMixture(NamedTuple):
-    """Each sample's mixture of exponential kernels, class by class (METHOD.md, Head).
+    """The mixtures of exponential kernels of a batch: one for each sample and class (docs/method.md, Head).
 
     Attributes:
-        logits_BK: z; the class weight π and classification score is sigmoid(z).
-        means_BKCR: μ; with R = 1 a scalar per kernel that stands for μ·1_D.
-        variances_BKCR: v > 1; with R = 1 a scalar per kernel.
-        log_weights_BKC: log α, the component weights, which sum to 1 over C; zeros for C = 1.
+        logits_BK: z. sigmoid(z) is the class weight π and the classification score.
+        means_BKCR: μ. With R = 1, one number per kernel, the same in all D dimensions.
+        variances_BKCR: v, above 1. With R = 1, one number per kernel.
+        log_weights_BKC: log α. The component weights α sum to 1 over C. Zeros for C = 1.
     """
 
     logits_BK: Tensor
@@ -31,19 +31,20 @@ class KernelMixture(NamedTuple):
 
 
 class KernelMixtureHead(nn.Module):
-    """Linear maps from features to the parameters of the kernel mixture (METHOD.md, Head; arXiv 2307.03967).
+    """The head: linear maps from features to the parameters of the kernel mixture.
 
-    Released initialisation: mean weights U(0, 0.1), variance weights 1, their biases 0; logits as torch's linear
-    layer. Component weights (C > 1 only) start uniform. Random numbers come from torch's global generator.
+    See docs/method.md, Head, and arXiv 2307.03967. The initialisation is the released one: mean weights U(0, 0.1),
+    variance weights 1, their biases 0, the logit layer as torch initialises it. The component weights (C > 1 only)
+    start equal. Random numbers come from torch's global generator.
 
     Args:
         num_features: D, at least 1.
         num_classes: K, at least 1.
         kernels_per_class: C, at least 1; 1 is plain KMCL.
-        kernel: which values a kernel has, and who shares its variance. With the first two the similarity of two
-            samples is the Bhattacharyya coefficient; the other two become the Mahalanobis and the RBF kernel where the
-            samples' variances agree.
-            `isotropic`: a scalar mean and a scalar variance for each kernel (R = 1);
+        kernel: the shape of a kernel, and which kernels share a variance. With the first two the similarity of two
+            samples is the Bhattacharyya coefficient. The other two become the Mahalanobis and the RBF kernel where the
+            variances of two samples are equal.
+            `isotropic`: one mean and one variance for each kernel (R = 1);
             `anisotropic`: D means and D variances for each kernel (R = D);
             `mahalanobis`: as anisotropic, but all kernels of a sample share their D variances;
             `rbf`: as isotropic, but all kernels of a sample share one variance.
@@ -59,9 +60,9 @@ class KernelMixtureHead(nn.Module):
         sizes = {"num_features": num_features, "num_classes": num_classes, "kernels_per_class": kernels_per_class}
         for name, size in sizes.items():
             if size < 1:
-                raise ValueError(f"{name}: got {size}; wanted at least 1")
+                raise ValueError(f"{name}: got {size}; valid: at least 1")
         if kernel not in KERNELS:
-            raise ValueError(f"kernel: got {kernel!r}; wanted one of {', '.join(KERNELS)}")
+            raise ValueError(f"kernel: got {kernel!r}; valid: {', '.join(KERNELS)}")
         self.num_features = num_features
         self.num_classes = num_classes
         self.kernels_per_class = kernels_per_class
@@ -83,13 +84,15 @@ class KernelMixtureHead(nn.Module):
             nn.init.zeros_(self.component_layer.bias)
 
     def forward(self, features_BD: Tensor) -> KernelMixture:
-        """Return the kernel mixture of each sample, in the dtype of the features."""
-        # Not len(), which would fix the batch size of an exported model.
+        """Return the kernel mixture of features_BD, in their dtype."""
+        # len(features_BD) would make the batch size a constant in an exported model.
         shape = (features_BD.shape[0], self.num_classes, self.kernels_per_class)
         means_BKCR = self.mean_layer(features_BD).view(*shape, self.kernel_size)
-        # 1e-7 is the released constant; with it v stays above 1 also in float32, where it rounds to one unit.
+        # 1e-7 is the released constant. ELU rounds to exactly -1 for large negative inputs; with the constant v stays
+        # above 1 also in float32, by one unit in the last place.
         variances = 2.0 + functional.elu(self.variance_layer(features_BD)) + 1e-7
         if self.kernel in ("mahalanobis", "rbf"):
+            # A view: the gradient of the shared variance is the sum over all kernels of the sample.
             variances_BKCR = variances.view(-1, 1, 1, self.kernel_size).expand_as(means_BKCR)
         else:
             variances_BKCR = variances.view_as(means_BKCR)

@@ -1,4 +1,6 @@
-"""The batch over all workers: what one worker compares its samples with, and what it divides by.
+"""The batch of all workers: the samples that one worker compares its own with, and the counts that it divides by.
+
+See docs/method.md, Several workers.
 
 Shape suffixes: B batch of this worker, G batch of all workers (each share padded to the same length), K classes,
 C kernels per class, R values of one kernel's mean or variance.
@@ -16,16 +18,16 @@ from kmcl_platform.method.kernels.mixture_head import KernelMixture
 
 
 class GlobalBatch(NamedTuple):
-    """What the corrected formulation needs of all workers.
+    """The samples of all workers, as the formulation `corrected` needs them.
 
     Attributes:
-        mixture: kernels of all samples; its logits are this worker's alone, which nothing else reads.
+        mixture: kernels of all samples. Its logits are those of this worker's samples only; no term needs the others.
         positive_GK: bool, known positive labels of all samples.
-        known_GK: bool, known labels of all samples; padding is unknown throughout, so that it takes part in nothing.
-        anchors: where this worker's own samples stand.
-        num_samples: 0-dimensional, samples of all workers divided by W, the number of workers: each worker's terms are
-            multiplied by W, because data parallelism averages gradients.
-        num_labelled: the same of the samples with a positive label, of which at least one is counted.
+        known_GK: bool, known labels of all samples. All labels of the padding are unknown, so it is in no term.
+        anchors: the positions of this worker's own samples.
+        num_samples: 0-dimensional: samples of all workers, divided by W, the number of workers. A division by it
+            multiplies a worker's term by W, because data parallelism averages gradients over workers.
+        num_labelled: the same for samples with a positive label, counted as at least 1.
     """
 
     mixture: KernelMixture
@@ -50,19 +52,22 @@ def local_batch(mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor) -
 
 
 class BatchGather:
-    """Gathers the kernels and targets of all workers, with a derivative.
+    """Gathers the kernels and targets of all workers, as a differentiable operation.
 
-    Every worker has to call it equally often. One collective operation forward and one backward; the host waits for
-    neither, because each share is padded to a length known beforehand.
+    All workers must call it the same number of times. It takes one collective operation forward and one backward. The
+    host waits for neither, because each share is padded to a length that is known in advance.
 
     Args:
-        share: samples in a worker's full batch, at least 1; a smaller last batch is padded.
-        group: the workers; none: all processes of `torch.distributed`.
+        share: samples in a worker's full batch, at least 1. A smaller last batch is padded.
+        group: the workers. None: all processes of `torch.distributed`.
+
+    Raises:
+        ValueError: share is below 1.
     """
 
     def __init__(self, share: int, group: dist.ProcessGroup | None = None) -> None:
         if share < 1:
-            raise ValueError(f"share: got {share}; wanted at least 1")
+            raise ValueError(f"share: got {share}; valid: at least 1")
         self._share = share
         self._group = group
         self._rank = dist.get_rank(group)
@@ -77,19 +82,20 @@ class BatchGather:
             mixture: kernels of this worker's samples.
             positive_BK: bool, their known positive labels.
             known_BK: bool, their known labels.
-            with_kernels: gather the kernels too; else the mixture returned is this worker's own.
+            with_kernels: gather the kernels too. False: the returned mixture is this worker's own.
 
         Raises:
             ValueError: the batch is larger than a share.
         """
         size, num_classes = positive_BK.shape
         if size > self._share:
-            raise ValueError(f"positive_BK: got {size} samples; wanted at most {self._share}, a worker's share")
+            raise ValueError(f"positive_BK: got {size} samples; valid: at most {self._share}, a worker's share")
         present_B1 = torch.ones_like(known_BK[:, :1])
         parts = [torch.cat((positive_BK, known_BK, present_B1), 1).to(mixture.logits_BK.dtype)]
         if with_kernels:
             parts += [part.flatten(1) for part in mixture[1:]]
-        # One tensor, one message; padding is ones, so that kernels are finite, without labels.
+        # One tensor makes one message. The padding has no label, and 1 everywhere else: its kernels are in no term, but
+        # a variance of 0 would give NaN, and NaN times a weight of 0 is NaN.
         rows = torch.cat(parts, 1)
         if size < self._share:
             padding = rows.new_ones((self._share - size, rows.shape[1]))
@@ -117,7 +123,10 @@ class BatchGather:
 
 
 class _AllGather(Function):
-    """All workers' rows, one share after the other; backward, what all workers' losses say of this worker's rows."""
+    """The rows of all workers, one share after the other.
+
+    Backward: every worker's loss depends on this worker's rows, so their gradients are summed over workers.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: dist.ProcessGroup | None, rank: int, num_workers: int) -> Tensor:
@@ -129,6 +138,7 @@ class _AllGather(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # all_reduce writes into its argument, which autograd may still use.
         total = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total, group=ctx.group)
         return total[ctx.own], None, None, None

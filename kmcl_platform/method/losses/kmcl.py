@@ -1,21 +1,20 @@
-"""The KMCL objective: its three terms together, and the baselines that run through the same code.
+"""The KMCL objective: the weighted sum of its three terms, and the baselines that run through the same code.
 
-Everywhere: targets are 1 positive, 0 negative; elements that are -1 (difficult, unlabelled) count as neither and enter
-no term.
+Targets are 1 positive, 0 negative, -1 unknown. An unknown label is in no term (docs/method.md, Symbols).
 
 Shape suffixes: B batch, D features, K classes, C kernels per class, R values of one kernel's mean or variance (1 or D).
 """
-
-import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from kmcl_platform.method.kernels.mixture_head import KernelMixture
-from kmcl_platform.method.losses.asymmetric import asymmetric_loss, binary_cross_entropy
+from kmcl_platform.method.losses.asymmetric import asymmetric_loss
+from kmcl_platform.method.losses.binary_cross_entropy import binary_cross_entropy
+from kmcl_platform.method.losses.check_inputs import check_choice, check_inputs, check_settings
 from kmcl_platform.method.losses.contrastive import contrastive_loss
 from kmcl_platform.method.losses.global_batch import BatchGather, GlobalBatch, local_batch
+from kmcl_platform.method.losses.loss_parts import LossParts
 from kmcl_platform.method.losses.reconstruction import reconstruction_loss, released_reconstruction_loss
 
 OBJECTIVES = ("kmcl", "asymmetric", "bce")
@@ -25,68 +24,51 @@ FORMULATIONS = ("corrected", "released")
 """Valid values of KmclLoss's `formulation`."""
 
 
-class LossParts(NamedTuple):
-    """What a step optimises and its unweighted terms, all 0-dimensional.
-
-    Attributes:
-        total: weighted sum, the only one with a gradient.
-        asymmetric: asymmetric loss; binary cross-entropy for objective `bce`.
-        reconstruction: reconstruction loss; 0 without kernels.
-        contrastive: contrastive loss; 0 without kernels.
-    """
-
-    total: Tensor
-    asymmetric: Tensor
-    reconstruction: Tensor
-    contrastive: Tensor
-
-
 class KmclLoss(nn.Module):
-    """The whole objective: λ_asymmetric·L1 + λ_reconstruction·L2 + λ_contrastive·L3 (METHOD.md, Losses).
+    """The objective of a trial: λ_asymmetric·L1 + λ_reconstruction·L2 + λ_contrastive·L3 (docs/method.md, Total).
 
-    `formulation` chooses between the method as it is meant and as the authors' code computes it:
+    `formulation` selects the method as it is meant (`corrected`) or as the authors' code computes it (`released`):
 
-    ======================  ===============================================  =======================================
-    point                   released                                         corrected
-    ======================  ===============================================  =======================================
-    classification loss     sum over samples and classes                     sum over classes, mean over samples
-    Jaccard weight          -log(J·ratio + 1e-7)                             -J·log(ratio)
-    anisotropic similarity  times D and summed over D                        summed over D
-    reconstruction          linear space, kernels floored at 1.17549e-38     log space, no floors
-                            and the ratio at 1e-7
-    unlabelled sample       adds -log 1e-7 to the reconstruction's mean      left out of the mean
-    several workers         pairs within a worker, means over its own batch  pairs and means over all samples
-    ======================  ===============================================  =======================================
+    ======================  =========================================  ========================================
+    point                   released                                   corrected
+    ======================  =========================================  ========================================
+    classification loss     sum over samples and classes               sum over classes, mean over samples
+    Jaccard weight          -log(J·ratio + 1e-7)                       -J·log(ratio)
+    similarity with R = D   D times the sum over D                     sum over D
+    reconstruction          floors: kernel 1.17549e-38, ratio 1e-7     log space, no floors
+    unlabelled sample       adds -log 1e-7 to the reconstruction mean  left out of the mean
+    several workers         pairs and means within one worker          pairs and means over all workers' samples
+    ======================  =========================================  ========================================
 
-    With several workers the corrected terms of a worker are its own samples' share of the global loss, times W: their
-    mean over the workers is the loss of the whole batch in one process, and so is the mean of their gradients, which is
-    what data parallelism takes.
+    With W workers, a `corrected` term of one worker is W times its own samples' part of the global loss. The mean over
+    workers is then the loss of the whole batch in one process. The same holds for the gradients, which data parallelism
+    averages.
 
     Args:
-        objective: `kmcl` all three terms; `asymmetric` the asymmetric loss alone; `bce` binary cross-entropy alone.
-            The last two are weighted by `asymmetric_weight`, so that the same weight means the same.
+        objective: `kmcl`: all three terms; `asymmetric`: the asymmetric loss alone; `bce`: binary cross-entropy alone.
+            The last two are multiplied by `asymmetric_weight`.
         formulation: `corrected` or `released`.
-        temperature: τ > 0 of the contrastive term.
-        asymmetric_weight: λ_asymmetric >= 0.
-        reconstruction_weight: λ_reconstruction >= 0.
-        contrastive_weight: λ_contrastive >= 0. A term of weight 0 is computed for the record but is no part of total.
-        gamma_positive: focusing exponent of positive elements, >= 0.
-        gamma_negative: focusing exponent of negative elements, >= 0.
-        clip: probability margin that discards easy negatives, in [0, 1).
-        detach_focusing: take the focusing weights without gradient, as released.
-        similarity_per_dimension: divide -log ρ by D: an extension, for features so wide that ρ vanishes.
-        gather: brings the samples of all workers together; none: this worker is the only one. Not used by `released`.
-        max_labels: an upper bound on positive labels per sample. With it no operation makes the host wait for the
-            device, which on a GPU is faster; the contrastive term is NaN where the bound is exceeded. None: the labels
-            are counted, which on a CPU is faster.
+        temperature: τ of the contrastive term, above 0.
+        asymmetric_weight: λ_asymmetric, at least 0.
+        reconstruction_weight: λ_reconstruction, at least 0.
+        contrastive_weight: λ_contrastive, at least 0. A term of weight 0 is computed for the record only.
+        gamma_positive: focusing exponent of positive elements, at least 0.
+        gamma_negative: focusing exponent of negative elements, at least 0.
+        clip: probability margin in [0, 1). A negative element with a probability below it adds nothing.
+        detach_focusing: the focusing weights receive no gradient, as released.
+        similarity_per_dimension: divide -log ρ by D. An extension, for features so wide that ρ is near 0.
+        gather: brings the samples of all workers together. None: one worker. `released` does not use it.
+        max_labels: an upper bound on positive labels per sample. With it the host never waits for the device, which is
+            faster on a GPU; the contrastive term is NaN if a batch exceeds the bound. None: the labels are counted,
+            which is faster on a CPU.
 
     Attributes:
         uses_kernels: whether the objective has kernel terms.
-        trains_all: whether all of the mixture's parts receive gradients: logits, and means, variances and component
-            weights.
+        trains_all: whether all parts of the mixture receive gradients: the logits, and the means, variances and
+            component weights.
 
     Raises:
-        ValueError: an argument is outside its range, or no term has a weight.
+        ValueError: an argument is outside its range, or every term has weight 0.
     """
 
     uses_kernels: bool
@@ -110,29 +92,23 @@ class KmclLoss(nn.Module):
         max_labels: int | None = None,
     ) -> None:
         super().__init__()
-        if objective not in OBJECTIVES:
-            raise ValueError(f"objective: got {objective!r}; wanted one of {', '.join(OBJECTIVES)}")
-        if formulation not in FORMULATIONS:
-            raise ValueError(f"formulation: got {formulation!r}; wanted one of {', '.join(FORMULATIONS)}")
-        if not 0.0 < temperature < math.inf:
-            raise ValueError(f"temperature: got {temperature}; wanted a finite number above 0")
-        if not 0.0 <= clip < 1.0:
-            raise ValueError(f"clip: got {clip}; wanted a number in [0, 1)")
-        if max_labels is not None and max_labels < 1:
-            raise ValueError(f"max_labels: got {max_labels}; wanted at least 1")
-        non_negative = {
-            "asymmetric_weight": asymmetric_weight,
-            "reconstruction_weight": reconstruction_weight,
-            "contrastive_weight": contrastive_weight,
-            "gamma_positive": gamma_positive,
-            "gamma_negative": gamma_negative,
-        }
-        for name, value in non_negative.items():
-            if not 0.0 <= value < math.inf:
-                raise ValueError(f"{name}: got {value}; wanted a finite number of at least 0")
+        check_choice("objective", objective, OBJECTIVES)
+        check_choice("formulation", formulation, FORMULATIONS)
+        check_settings(
+            temperature,
+            clip,
+            max_labels,
+            {
+                "asymmetric_weight": asymmetric_weight,
+                "reconstruction_weight": reconstruction_weight,
+                "contrastive_weight": contrastive_weight,
+                "gamma_positive": gamma_positive,
+                "gamma_negative": gamma_negative,
+            },
+        )
         self.uses_kernels = objective == "kmcl"
         if asymmetric_weight == 0 and not (self.uses_kernels and reconstruction_weight + contrastive_weight > 0):
-            raise ValueError(f"asymmetric_weight: got 0; wanted some term of objective {objective!r} above 0")
+            raise ValueError(f"asymmetric_weight: got 0; valid: a weight above 0 for a term of objective {objective!r}")
         self.trains_all = (
             self.uses_kernels
             and reconstruction_weight + contrastive_weight > 0
@@ -142,6 +118,7 @@ class KmclLoss(nn.Module):
         self.formulation = formulation
         self.temperature = temperature
         self.weights = (asymmetric_weight, reconstruction_weight, contrastive_weight)
+        # A buffer moves to the device with the module, so that no step copies the weights there.
         self._weights: Tensor
         self.register_buffer("_weights", torch.tensor(self.weights, dtype=torch.float64), persistent=False)
         self.gamma_positive = gamma_positive
@@ -154,7 +131,7 @@ class KmclLoss(nn.Module):
         self._inputs_checked = False
 
     def forward(self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor) -> LossParts:
-        """Return the loss and its terms, computed in float32 at least (float64 is kept), also under autocast.
+        """Return the loss and its terms, in float32 also under autocast (float64 inputs give float64).
 
         Args:
             features_BD: f, the features that the mixture was computed from.
@@ -162,14 +139,15 @@ class KmclLoss(nn.Module):
             targets_BK: 1 positive, 0 negative, -1 unknown; any integer or floating type.
 
         Raises:
-            ValueError: on the first call of the module, shapes do not agree or targets hold another value.
+            ValueError: shapes do not fit, or a target has another value. Only the first call checks this: the check
+                makes the host wait for the device.
         """
         return self._combine(*self._sums_and_counts(features_BD, mixture, targets_BK))
 
     def weighted_terms(self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor) -> list[Tensor | None]:
-        """The summands of `total`, each with a gradient of its own; None for a term that is no part of it.
+        """The summands of `total` in the order of `LossParts`, each with its own gradient.
 
-        Args and errors as for `forward`; the order is that of `LossParts`.
+        None: a term of weight 0, or one that the objective does not have. Arguments and errors are those of `forward`.
         """
         sums, counts = self._sums_and_counts(features_BD, mixture, targets_BK)
         terms: list[Tensor | None] = [
@@ -181,9 +159,9 @@ class KmclLoss(nn.Module):
     def _sums_and_counts(
         self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor
     ) -> tuple[list[Tensor], Tensor]:
-        """Each term's sum, and what it is divided by to be a mean: one or three values of each."""
+        """The sum of each term and the count that makes it a mean: one of each without kernels, else three."""
         if not self._inputs_checked:
-            _check_inputs(features_BD, mixture, targets_BK)
+            check_inputs(features_BD, mixture, targets_BK)
             self._inputs_checked = True
         with torch.autocast(features_BD.device.type, enabled=False):
             mixture = KernelMixture(*map(_at_least_float32, mixture))
@@ -192,6 +170,7 @@ class KmclLoss(nn.Module):
                 batch = local_batch(mixture, positive_BK, known_BK)
             else:
                 batch = self.gather(mixture, positive_BK, known_BK, with_kernels=self.uses_kernels)
+            # Functions, because a term of weight 0 runs without a gradient graph (below).
             terms = [lambda: self._classification(mixture.logits_BK, positive_BK, known_BK)]
             if self.uses_kernels:
                 features_BD = _at_least_float32(features_BD)
@@ -206,16 +185,16 @@ class KmclLoss(nn.Module):
             return sums, counts if len(sums) == 3 else counts[: len(sums)]
 
     def _counts(self, batch: GlobalBatch) -> Tensor:
-        """What each term's sum is divided by to be a mean."""
+        """The counts by which the terms' sums are divided."""
         num_samples, num_labelled = batch.num_samples, batch.num_labelled
         if self.formulation == "released":
             return torch.stack((torch.ones_like(num_samples), num_samples, num_samples))
         return torch.stack((num_samples, num_labelled, num_samples))
 
     def _combine(self, sums: list[Tensor], counts: Tensor) -> LossParts:
-        """Make the terms' sums means, and add them by their weights."""
+        """The means of the terms, and their weighted sum."""
         means = torch.stack(sums) / counts
-        # Terms of weight 0 are left out, not multiplied by it: 0 · NaN is NaN.
+        # A term of weight 0 is left out. Multiplied by 0, a NaN in it would still make the total NaN.
         used = [i for i, weight in enumerate(self.weights[: len(sums)]) if weight > 0]
         if len(used) == 3:
             total = torch.dot(means, self._weights.to(means.dtype))
@@ -246,7 +225,8 @@ class KmclLoss(nn.Module):
         return form(features_BD, mixture, positive_BK, known_BK)
 
     def _contrastive(self, num_features: int, batch: GlobalBatch) -> Tensor:
-        # Released: D times one term for isotropic kernels, as it should be, and D times a sum over D for others.
+        # R = 1: D times the one term, in both formulations. R = D: the sum over D has factor 1; the released code
+        # multiplies it by D again.
         factor = num_features if self.formulation == "released" else num_features / batch.mixture.means_BKCR.shape[3]
         return contrastive_loss(
             batch.mixture,
@@ -262,35 +242,3 @@ class KmclLoss(nn.Module):
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _check_inputs(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor) -> None:
-    if features_BD.dim() != 2:
-        raise ValueError(f"features_BD: got shape {tuple(features_BD.shape)}; wanted 2 dimensions")
-    if mixture.logits_BK.dim() != 2 or len(mixture.logits_BK) != len(features_BD):
-        shape = tuple(mixture.logits_BK.shape)
-        raise ValueError(f"logits_BK: got shape {shape}; wanted ({len(features_BD)}, classes)")
-    if targets_BK.shape != mixture.logits_BK.shape:
-        wanted = tuple(mixture.logits_BK.shape)
-        raise ValueError(f"targets_BK: got shape {tuple(targets_BK.shape)}; wanted {wanted}, as logits_BK")
-    num_classes, num_features = mixture.logits_BK.shape[1], features_BD.shape[1]
-    means_BKCR = mixture.means_BKCR
-    if means_BKCR.dim() != 4 or means_BKCR.shape[:2] != mixture.logits_BK.shape or means_BKCR.shape[2] < 1:
-        raise ValueError(
-            f"means_BKCR: got shape {tuple(means_BKCR.shape)}; wanted ({len(features_BD)}, {num_classes}, kernels per "
-            f"class, 1 or {num_features})"
-        )
-    if means_BKCR.shape[3] not in (1, num_features):
-        raise ValueError(
-            f"means_BKCR: got {means_BKCR.shape[3]} values for each kernel; wanted 1 or {num_features}, the features"
-        )
-    for name, part, shape in (
-        ("variances_BKCR", mixture.variances_BKCR, means_BKCR.shape),
-        ("log_weights_BKC", mixture.log_weights_BKC, means_BKCR.shape[:3]),
-    ):
-        if part.shape != shape:
-            raise ValueError(f"{name}: got shape {tuple(part.shape)}; wanted {tuple(shape)}")
-    valid_BK = (targets_BK == 1) | (targets_BK == 0) | (targets_BK == -1)
-    if not bool(valid_BK.all()):
-        value = targets_BK[~valid_BK][0].item()
-        raise ValueError(f"targets_BK: got the value {value}; wanted 1 positive, 0 negative, -1 unknown")

@@ -16,13 +16,19 @@ from kmcl_platform.method.kernels.log_kernel import log_kernel
 from kmcl_platform.method.kernels.mixture_head import KernelMixture
 
 _SMALLEST_KERNEL = 1.17549e-38
+"""The released floor of a kernel: the smallest normal number of float32."""
+
 _SMALLEST_RATIO = 1e-7
+"""The released floor of the ratio inside the logarithm."""
+
 _LEFT_OUT = -1e30
-"""The logarithm of what a sum leaves out; finite, so that times a share of 0 it is 0."""
+"""The logarithm of a summand that a sum leaves out. Finite, because -inf times a share of 0 would be NaN."""
 
 
 def reconstruction_loss(features_BD: Tensor, mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
-    """Sum of -log(Σ_{k: y=1} π g / Σ_k π g) over samples with a positive label (METHOD.md, loss 2; corrected).
+    """Sum of -log(Σ_{k: y=1} π g / Σ_k π g) over samples with a positive label, in log space.
+
+    This is the form `corrected` of docs/method.md, Reconstruction loss.
 
     Args:
         features_BD: f.
@@ -31,7 +37,7 @@ def reconstruction_loss(features_BD: Tensor, mixture: KernelMixture, positive_BK
         known_BK: bool, elements that count.
 
     Returns:
-        0-dimensional, at least 0; 0 with a gradient graph where no sample has a positive label.
+        0-dimensional, at least 0. 0, still part of the gradient graph, if no sample has a positive label.
     """
     log_terms_BK = functional.logsigmoid(mixture.logits_BK) + log_kernel(features_BD, mixture)
     values_B: Tensor = _LogShares.apply(log_terms_BK, positive_BK, known_BK)
@@ -41,11 +47,11 @@ def reconstruction_loss(features_BD: Tensor, mixture: KernelMixture, positive_BK
 def released_reconstruction_loss(
     features_BD: Tensor, mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor
 ) -> Tensor:
-    """The same over all samples with the released code's floors (METHOD.md, formulation).
+    """The same sum over all samples, with the released code's floors (docs/method.md, Corrected and released).
 
-    Kernels are floored at 1.17549e-38 and the ratio at 1e-7: where all kernels of a sample underflow float32, no
-    gradient reaches its means and variances; a sample without a positive label adds the constant -log 1e-7. The floors
-    are applied to logarithms, so that products which the released code rounds to zero do not become 0/0.
+    Kernels are floored at 1.17549e-38 and the ratio at 1e-7. If all kernels of a sample underflow float32, no gradient
+    reaches its means and variances. A sample without a positive label adds the constant -log 1e-7. The floors are
+    applied to logarithms: where the released code multiplies a floored kernel by a small π, it gets 0 and then 0/0.
 
     Args:
         features_BD: f.
@@ -64,19 +70,21 @@ def released_reconstruction_loss(
 
 
 class _LogShares(Function):
-    """-log(Σ_{positive} e^t / Σ_{known} e^t) of each sample; 0 for one without a positive element.
+    """-log(Σ_{positive} e^t / Σ_{known} e^t) of each sample; 0 for a sample without a positive element.
 
-    The derivative by t, the difference of two softmaxes, is a by-product of the value, so it is formed with it.
+    The derivative by t is softmax_{known}(t) - softmax_{positive}(t). Both softmaxes are needed for the value anyway,
+    so the forward pass forms the derivative too.
     """
 
     @staticmethod
     def forward(ctx: Any, log_terms_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
-        # A sample without a positive element takes all elements into both sums: it adds an exact 0 with a zero
-        # derivative, where an empty sum would make NaN.
+        # A sample without a positive element uses all elements in both sums. Then the value and the derivative are
+        # exactly 0; an empty sum would give NaN.
         labelled_B1 = positive_BK.any(1, keepdim=True)
         summed_2BK = torch.stack((positive_BK, known_BK)).logical_or_(labelled_B1.logical_not_())
         log_share_2BK = torch.where(summed_2BK, log_terms_BK, _LEFT_OUT).log_softmax(2)
-        # The two log-softmaxes differ by the value sought, the same for every positive element: their mean is taken.
+        # log softmax_{positive} - log softmax_{known} = log Σ_{known} - log Σ_{positive}: the value, the same for every
+        # positive element. The mean over the positive shares takes it from all of them.
         gap_BK = log_share_2BK[0] - log_share_2BK[1]
         positive_share_BK, known_share_BK = log_share_2BK.exp_().unbind()
         value_B = gap_BK.mul_(positive_share_BK).sum(1)

@@ -1,6 +1,6 @@
-"""The network: backbone, reduction of its features if the kernels want one, kernel-mixture head.
+"""The network: a backbone, an optional reduction of its features, and the kernel-mixture head.
 
-Shape suffixes: B batch, D features that the head sees, 3HW colour channels, height and width of an image.
+Shape suffixes: B batch, D features that the head receives, 3HW colour channels, height and width of an image.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from kmcl_platform.method.networks.backbone import Backbone
 
 
 class ModelOutput(NamedTuple):
-    """What the loss needs: the features that the kernels live among, and the mixture.
+    """The inputs of the loss: the features that the head received, and the mixture that it made of them.
 
     The scores of a prediction are sigmoid(mixture.logits_BK).
     """
@@ -23,15 +23,15 @@ class ModelOutput(NamedTuple):
 
 
 class KmclModel(nn.Module):
-    """Images to features and kernel mixture (METHOD.md, Head).
+    """The whole network: from images to features and kernel mixture (docs/method.md, Head).
 
     Args:
-        backbone: images to features.
-        head: features to kernel mixture. Anisotropic kernels may want fewer features than the backbone gives: then a
-            linear map, learned with the rest, reduces them, and all that follows sees the reduced features.
+        backbone: from images to features.
+        head: from features to the kernel mixture. For kernels with R = D a learned linear map first reduces the
+            features to the number that the head takes. The loss then uses the reduced features.
 
     Raises:
-        ValueError: the head does not take as many features as the backbone gives, and its kernels want no reduction.
+        ValueError: the kernels have R = 1, and the head takes another number of features than the backbone gives.
     """
 
     def __init__(self, backbone: Backbone, head: KernelMixtureHead) -> None:
@@ -42,12 +42,16 @@ class KmclModel(nn.Module):
             self.reduction = nn.Linear(backbone.num_features, head.num_features)
         elif head.num_features != backbone.num_features:
             raise ValueError(
-                f"head: got num_features {head.num_features}; wanted the backbone's {backbone.num_features}"
+                f"head: got num_features {head.num_features}; valid: the backbone's {backbone.num_features}"
             )
         self.head = head
 
     def forward(self, images_B3HW: Tensor) -> ModelOutput:
-        """Run the backbone as the caller's autocast says, and the head in float32 (float64 is kept)."""
+        """Run the backbone under the caller's autocast, and the head in float32 (float64 inputs keep float64).
+
+        Args:
+            images_B3HW: as for `Backbone.forward`.
+        """
         features_BD: Tensor = self.backbone(images_B3HW)
         with torch.autocast(features_BD.device.type, enabled=False):
             if self.reduction is not None:

@@ -1,4 +1,4 @@
-"""Pretrained weights of timm's networks: from a local file, from the hub's cache, from the hub."""
+"""Pretrained weights of timm's networks, from a local file, the hub's cache or the hub itself."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -10,10 +10,10 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, load_state_dict
 from torch import Tensor, nn
 
 HUB_SECONDS = 10.0
-"""How long the hub may take to answer at all; its client would try again for most of a minute."""
+"""The time limit of the first request. The hub's own client retries for most of a minute before it fails."""
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-"""What timm looks for on the hub, in this order."""
+"""The files of a repository that hold weights, in the order in which timm tries them."""
 
 
 class WeightsFileError(ValueError):
@@ -21,29 +21,29 @@ class WeightsFileError(ValueError):
 
 
 class HubError(ValueError):
-    """The hub has no weights of the network, or does not give them."""
+    """The hub has no weights of the network, or cannot be reached."""
 
 
 def load_network(name: str, file: Path) -> nn.Module:
     """A network without its classifier, with the weights of a local file.
 
-    The file is taken as timm takes those that it publishes: names of the original authors' code are translated, and the
-    training state around the weights (`state_dict`, `model`, an average of them) is looked through. The classifier may
-    be of any number of classes, or missing. Nothing else may be missing or left over.
+    The file is read in the way in which timm reads the files that it publishes. Tensor names of the original authors'
+    code are translated. The weights may be inside a training state (`state_dict`, `model`, or an average of them). The
+    classifier may have any number of classes, or be missing. All other names must match exactly.
 
     Args:
         name: a timm model name.
-        file: `*.safetensors`, or a PyTorch file of tensors alone; reading it runs no code.
+        file: `*.safetensors`, or a PyTorch file of tensors alone. Reading it runs no code from the file.
 
     Raises:
-        WeightsFileError: there is no such file, it cannot be read, or it is not of this network.
+        WeightsFileError: the file does not exist, cannot be read, or holds another network's weights.
     """
     valid = f"a local file of {name}'s weights: *.safetensors, or a PyTorch file of tensors alone"
     if not file.is_file():
         raise WeightsFileError(f"got {file}: no such file; valid: {valid}")
     try:
         tensors = load_state_dict(str(file))
-    except Exception as error:  # as many kinds as there are ways to be no such file
+    except Exception as error:  # unpickling and safetensors raise many kinds of errors
         raise WeightsFileError(
             f"got {file}: cannot be read as tensors alone ({_short(error)}); valid: {valid}"
         ) from None
@@ -51,16 +51,17 @@ def load_network(name: str, file: Path) -> nn.Module:
         raise WeightsFileError(f"got {file}: does not hold a network's tensors; valid: {valid}")
     published = _published(name)
     refusal: Exception | None = None
-    # With as many classes as the file has, timm insists that all names fit; it would be silent about others. Where its
-    # classifier has another name, which timm translates, the file is taken for a published one.
+    # timm compares names strictly only if the network has the file's number of classes; otherwise it ignores names that
+    # do not match, and the network keeps random weights. If the file's classifier has a name that timm must translate
+    # first, its number of classes is unknown: then no classifier is tried, and after it the published number.
     for num_classes in [found] if (found := _count_classes(published, tensors)) else [0, published.num_classes]:
         overlay = {"state_dict": tensors, "num_classes": num_classes, "label_offset": 0}
         try:
             network = timm.create_model(name, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=overlay)
-        except Exception as error:  # timm's translations of names meet files that they do not expect
+        except Exception as error:  # timm's name translations fail in many ways on other files
             refusal = refusal or error
             continue
-        # It would be copied with every copy of the network.
+        # The configuration keeps a reference to all tensors, which every copy of the network would copy too.
         cast(dict[str, Any], network.pretrained_cfg).pop("state_dict")
         if num_classes:
             cast(Any, network).reset_classifier(0)
@@ -70,10 +71,10 @@ def load_network(name: str, file: Path) -> nn.Module:
 
 
 def fetch_network(name: str) -> nn.Module:
-    """A network without its classifier, with the weights that timm publishes; the hub is asked for what is not here.
+    """A network without its classifier, with the weights that timm publishes, from the local cache or the hub.
 
     Raises:
-        HubError: there are no such weights, or the hub cannot be reached.
+        HubError: timm publishes no such weights, or the hub cannot be reached.
     """
     published = _published(name)
     if not published.has_weights:
@@ -81,18 +82,18 @@ def fetch_network(name: str) -> nn.Module:
     repository = published.hf_hub_id
     try:
         if repository:
-            # The hub's client asks the hub even for a file that lies here, and waits for it.
+            # The hub's client sends a request even for a cached file, and fails without a network.
             if cached := _find_cached(published, repository):
-                with suppress(WeightsFileError):  # of a form that timm alone knows
+                with suppress(WeightsFileError):  # some cached files have a form that only timm's own path can read
                     return load_network(name, cached)
             HfApi().model_info(repository, timeout=HUB_SECONDS)
         return timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # the client has raised errors of three HTTP libraries so far
+    except Exception as error:  # the client raises errors of several HTTP libraries
         raise HubError(f"the weights of {name} cannot be fetched from the hub ({_short(error)})") from None
 
 
 def _published(name: str) -> PretrainedCfg:
-    """What timm knows of the weights that it publishes under a name."""
+    """The configuration of the weights that timm publishes under a name; an empty one if there are none."""
     return get_pretrained_cfg(name) or PretrainedCfg()
 
 
@@ -104,7 +105,7 @@ def _find_cached(published: PretrainedCfg, repository: str) -> Path | None:
 
 
 def _count_classes(published: PretrainedCfg, tensors: dict[str, Tensor]) -> int:
-    """The classes of the classifier in the file; 0 without one."""
+    """The number of classes of the classifier in the file; 0 without a classifier of the published name."""
     named = published.classifier or ()
     for classifier in (named,) if isinstance(named, str) else named:
         if (weight := tensors.get(f"{classifier}.weight")) is not None and weight.ndim:

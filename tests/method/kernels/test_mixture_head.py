@@ -68,10 +68,10 @@ def test_learned_component_weights_are_normalised() -> None:
 @pytest.mark.parametrize("name", ["num_features", "num_classes", "kernels_per_class"])
 def test_sizes_below_one_are_refused(name: str) -> None:
     sizes = {"num_features": 2, "num_classes": 2, "kernels_per_class": 2} | {name: 0}
-    with pytest.raises(ValueError, match=f"{name}: got 0; wanted at least 1"):
+    with pytest.raises(ValueError, match=f"{name}: got 0; valid: at least 1"):
         KernelMixtureHead(**sizes)
 
 
 def test_unknown_kernel_is_refused() -> None:
-    with pytest.raises(ValueError, match="kernel: got 'round'; wanted one of isotropic, anisotropic, mahalanobis, rbf"):
+    with pytest.raises(ValueError, match="kernel: got 'round'; valid: isotropic, anisotropic, mahalanobis, rbf"):
         KernelMixtureHead(num_features=2, num_classes=2, kernels_per_class=1, kernel="round")

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from kmcl_platform.method.kernels import MixtureSimilarity, Rows, log_norms
 from kmcl_platform.method.kernels.mixture_head import KernelMixture, KernelMixtureHead
-from kmcl_platform.method.kernels.similarity import MixtureSimilarity, Rows, log_norms
 from tests.method import oracles
 from tests.method.cases import KERNELS, random_case
 

@@ -43,7 +43,10 @@ def test_gradcheck(kernel: str, kernels_per_class: int, released: bool, max_labe
         return loss(perturbed, y, weight_inside_log=released, max_labels=max_labels)
 
     assert compute(*mixture[1:]).item() != 0
-    assert torch.autograd.gradcheck(compute, [part.clone().requires_grad_() for part in mixture[1:]])
+    # Fast mode compares the whole Jacobian along random directions instead of entry by entry. A wrong entry shows there
+    # too; the complete comparison, for one case of each kernel, would also name it.
+    fast = (kernels_per_class, released, max_labels) != (2, False, None)
+    assert torch.autograd.gradcheck(compute, [part.clone().requires_grad_() for part in mixture[1:]], fast_mode=fast)
 
 
 def test_anchors_sum_to_the_whole() -> None:

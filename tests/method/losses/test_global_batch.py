@@ -1,7 +1,9 @@
 """1, 2 and 4 workers compute the same loss and the same gradients: real processes, over gloo."""
 
+import multiprocessing
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,21 @@ from tests.method.cases import build_loss, random_case
 NUM_SAMPLES = 13
 """Shares of 7 and 6, or of 4, 4, 4 and 1: the last batch is not full."""
 
+GROUPS = (2, 4)
+"""Numbers of workers."""
+
+CASES: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "isotropic": ("isotropic", 1, {}),
+    "anisotropic, C = 2": ("anisotropic", 2, {"similarity_per_dimension": True}),
+    "mahalanobis, weights": ("mahalanobis", 1, {"asymmetric_weight": 0.5, "contrastive_weight": 3.0}),
+    "bce": ("isotropic", 1, {"objective": "bce"}),
+    "released": ("isotropic", 1, {"formulation": "released"}),
+}
+"""The kernel, the kernels per class, and what differs from the default loss."""
+
 
 def whole_case(kernel: str, kernels_per_class: int) -> tuple[Tensor, KernelMixture, Tensor]:
-    """The samples without a positive label lie together, so that workers hold different numbers of them."""
+    """Samples without a positive label are neighbours, so that workers have different numbers of them."""
     f, mixture, y = random_case(kernels_per_class, 3, kernel=kernel, sizes=(NUM_SAMPLES, 6, 4))
     y[8:12] = y[8:12].clamp(max=0)
     return f, mixture, y
@@ -36,15 +50,24 @@ def compute(
     return [part.detach() for part in parts], filled
 
 
-def work(
-    rank: int, num_workers: int, port: int, folder: str, kernel: str, kernels_per_class: int, changes: Any
-) -> None:
+def work(rank: int, port: int, folder: str) -> None:
+    """All cases, in groups of 2 and of 4 workers; the result of this worker for each."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=num_workers)
-    share = -(-NUM_SAMPLES // num_workers)
-    rows = slice(rank * share, min((rank + 1) * share, NUM_SAMPLES))
-    result = compute(*whole_case(kernel, kernels_per_class), rows, BatchGather(share), changes)
-    torch.save(result, Path(folder) / f"{rank}.pt")
+    dist.init_process_group("gloo", rank=rank, world_size=max(GROUPS))
+    results = {}
+    for num_workers in GROUPS:
+        # Every process must take part in making a group, also those that are not in it.
+        group = dist.new_group(list(range(num_workers)))
+        if rank >= num_workers:
+            continue
+        share = -(-NUM_SAMPLES // num_workers)
+        rows = slice(rank * share, min((rank + 1) * share, NUM_SAMPLES))
+        for name, (kernel, kernels_per_class, changes) in CASES.items():
+            case = whole_case(kernel, kernels_per_class)
+            results[name, num_workers] = compute(*case, rows, BatchGather(share, group), changes)
+    # What the method must not load, in a process that loaded nothing else (only pytest, for this file).
+    loaded = [name for name in ("ray", "mlflow", "pydantic", "kmcl_platform.config") if name in sys.modules]
+    torch.save({"results": results, "loaded": loaded}, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -54,42 +77,40 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def on_workers(num_workers: int, folder: Path, *case: Any) -> tuple[list[Tensor], list[Tensor]]:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of four processes saved. The fork server imports torch once instead of once for each process."""
+    folder = tmp_path_factory.mktemp("workers")
+    multiprocessing.set_forkserver_preload(["torch", "torch.distributed"])
+    mp.start_processes(work, (free_port(), str(folder)), nprocs=max(GROUPS), start_method="forkserver")
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(max(GROUPS))]
+
+
+def on_workers(saved: list[dict[str, Any]], case: str, num_workers: int) -> tuple[list[Tensor], list[Tensor]]:
     """The mean over workers of the terms, and the gradients put together and averaged as data parallelism does."""
-    mp.spawn(work, (num_workers, free_port(), str(folder), *case), nprocs=num_workers)
-    results = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(num_workers)]
+    results = [saved[rank]["results"][case, num_workers] for rank in range(num_workers)]
     parts = [torch.stack(terms).mean(0) for terms in zip(*(parts for parts, _ in results), strict=True)]
     gradients = [torch.cat(shares) / num_workers for shares in zip(*(grads for _, grads in results), strict=True)]
     return parts, gradients
 
 
-@pytest.mark.parametrize(
-    ("kernel", "kernels_per_class", "changes"),
-    [
-        ("isotropic", 1, {}),
-        ("anisotropic", 2, {"similarity_per_dimension": True}),
-        ("mahalanobis", 1, {"asymmetric_weight": 0.5, "contrastive_weight": 3.0}),
-        ("isotropic", 1, {"objective": "bce"}),
-    ],
-    ids=["isotropic", "anisotropic, C = 2", "mahalanobis, weights", "bce"],
-)
-def test_workers_agree_with_one_process(
-    kernel: str, kernels_per_class: int, changes: dict[str, Any], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("num_workers", GROUPS)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "released"])
+def test_workers_agree_with_one_process(name: str, num_workers: int, saved: list[dict[str, Any]]) -> None:
+    kernel, kernels_per_class, changes = CASES[name]
     parts, gradients = compute(*whole_case(kernel, kernels_per_class), slice(None), None, changes)
     assert all(part != 0 for part in parts[: 4 if "objective" not in changes else 2])
-    for num_workers in (2, 4):
-        some_parts, some_gradients = on_workers(num_workers, tmp_path, kernel, kernels_per_class, changes)
-        for one, several in zip(parts, some_parts, strict=True):
-            assert several.item() == pytest.approx(one.item(), rel=1e-5, abs=1e-12)
-        for one, several in zip(gradients, some_gradients, strict=True):
-            assert (one - several).norm() <= 1e-5 * one.norm()
+    some_parts, some_gradients = on_workers(saved, name, num_workers)
+    for one, several in zip(parts, some_parts, strict=True):
+        assert several.item() == pytest.approx(one.item(), rel=1e-5, abs=1e-12)
+    for one, several in zip(gradients, some_gradients, strict=True):
+        assert (one - several).norm() <= 1e-5 * one.norm()
 
 
-def test_released_keeps_pairs_within_a_worker(tmp_path: Path) -> None:
-    case = whole_case("isotropic", 1)
-    changes = {"formulation": "released"}
-    parts, gradients = on_workers(2, tmp_path, "isotropic", 1, changes)
+def test_released_keeps_pairs_within_a_worker(saved: list[dict[str, Any]]) -> None:
+    kernel, kernels_per_class, changes = CASES["released"]
+    case = whole_case(kernel, kernels_per_class)
+    parts, gradients = on_workers(saved, "released", 2)
     alone = [compute(*case, rows, None, changes) for rows in (slice(0, 7), slice(7, NUM_SAMPLES))]
     for i, several in enumerate(parts):
         assert several.item() == pytest.approx(sum(local[0][i].item() for local in alone) / 2, rel=1e-12)
@@ -98,14 +119,18 @@ def test_released_keeps_pairs_within_a_worker(tmp_path: Path) -> None:
     assert not torch.allclose(gradients[2], whole[1][2])
 
 
+def test_the_losses_load_neither_ray_nor_mlflow_nor_pydantic(saved: list[dict[str, Any]]) -> None:
+    assert [worker["loaded"] for worker in saved] == [[]] * max(GROUPS)
+
+
 def test_a_batch_larger_than_a_share_is_refused(tmp_path: Path) -> None:
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         _, mixture, y = random_case()
         gather = BatchGather(4)
-        with pytest.raises(ValueError, match="positive_BK: got 7 samples; wanted at most 4, a worker's share"):
+        with pytest.raises(ValueError, match="positive_BK: got 7 samples; valid: at most 4, a worker's share"):
             gather(mixture, y == 1, y >= 0)
-        with pytest.raises(ValueError, match="share: got 0; wanted at least 1"):
+        with pytest.raises(ValueError, match="share: got 0; valid: at least 1"):
             BatchGather(0)
     finally:
         dist.destroy_process_group()

@@ -31,12 +31,12 @@ def test_features_are_float32_under_autocast() -> None:
 
 
 def test_unknown_name_lists_close_ones() -> None:
-    with pytest.raises(ValueError, match=r"name: got 'resnt18'; wanted a timm model \(close names: .*resnet18"):
+    with pytest.raises(ValueError, match=r"name: got 'resnt18'; valid: a timm model \(close names: .*resnet18"):
         Backbone(name="resnt18", pretrained=False)
 
 
 def test_unknown_tag_lists_the_tags() -> None:
-    with pytest.raises(ValueError, match=r"name: got 'resnet18.typo'; wanted one of its pretrained tags: .*a1_in1k"):
+    with pytest.raises(ValueError, match=r"name: got 'resnet18.typo'; valid: one of the pretrained tags .*a1_in1k"):
         Backbone(name="resnet18.typo", pretrained=False)
 
 

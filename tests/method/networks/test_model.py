@@ -49,5 +49,5 @@ def test_every_parameter_learns(kernels_per_class: int) -> None:
 def test_head_of_another_width_is_refused() -> None:
     backbone = Backbone(name="test_resnet", pretrained=False)
     head = KernelMixtureHead(num_features=8, num_classes=3, kernels_per_class=1)
-    with pytest.raises(ValueError, match="head: got num_features 8; wanted the backbone's 96"):
+    with pytest.raises(ValueError, match="head: got num_features 8; valid: the backbone's 96"):
         KmclModel(backbone, head)
