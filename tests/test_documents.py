@@ -113,7 +113,7 @@ def is_module(name: str) -> bool:
 
 def headings(text: str) -> list[tuple[str, str]]:
     """Title and anchor of each heading, as GitHub makes them."""
-    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", without_code(text), re.MULTILINE)
     return [(title, re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")) for title in titles]
 
 
@@ -131,16 +131,19 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
             assert anchor in {mark for _, mark in headings(aim.read_text())}, target
 
 
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
 def commands(text: str) -> Iterator[tuple[list[str], bool]]:
     """The words of each kmcl command after `kmcl`, and whether it stands in a code block, where it is complete."""
     blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for line in "".join(blocks).replace("\\\n", " ").splitlines():
         # Also after a prompt, another command or the path of a virtual environment.
-        if match := re.search(r"(?:^|[;&|] ?|-- |bin/)kmcl (?!:)(.*)", line):
+        if match := re.search(r"(?:^|[;&|] ?|-- |bin/)kmcl ([a-z].*)", line):
             yield shlex.split(match[1], comments=True), True
-    outside = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    for code in re.findall(r"`([^`]+)`", outside):
-        if match := re.search(r"^(?:.* )?kmcl ((?!\+)[a-z].*)", " ".join(code.split())):
+    for code in re.findall(r"`([^`]+)`", without_code(text)):
+        if match := re.search(r"^(?:.* )?kmcl ([a-z].*)", " ".join(code.split())):
             yield shlex.split(match[1], comments=True), False
 
 
@@ -148,6 +151,8 @@ def check_command(words: list[str], *, complete: bool) -> None:
     """Parse a command line without running it; click raises UsageError where it is wrong."""
     command: click.Command = main
     while isinstance(command, click.Group):
+        if words[0].isupper() and not complete:  # `kmcl data import KIND ROOT OUT`
+            return
         name, found, words = command.resolve_command(click.Context(command), words)
         assert found is not None, name
         command = found
