@@ -1,10 +1,17 @@
-"""What every test may use."""
+"""Fixtures of all tests, and the order of test files."""
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.finished_search import FinishedSearch
+    from tests.support.mlflow_server import MlflowServer
 
 # Before torch is imported: two spinning threads on a busy machine of two cores are many times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,20 +33,34 @@ sampler: {{kind: tpe, seed: 3}}
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first: then no process of pytest-xdist works alone at the end.
+
+    A file's length is the number of seconds in its marker `takes`, 0 without one. Files of one length keep their order.
+    """
+    seconds: dict[Path, float] = defaultdict(float)
+    for item in items:
+        if marker := item.get_closest_marker("takes"):
+            seconds[item.path] = max(seconds[item.path], marker.args[0])
+    items.sort(key=lambda item: -seconds[item.path])
+
+
 @pytest.fixture(scope="session")
 def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few hundred real digit mosaics, as a manifest file."""
     from kmcl_platform.data.builtin.digits import build_digits
     from kmcl_platform.data.manifest.parquet import write_manifest
+    from tests.support.session import make_once
 
-    path = tmp_path_factory.mktemp("data") / "few_digits.parquet"
-    write_manifest(build_digits(num_train=192, num_val=97, num_test=64), path)
-    return path
+    def make(folder: Path) -> None:
+        write_manifest(build_digits(num_train=192, num_val=97, num_test=64), folder / "few_digits.parquet")
+
+    return make_once(tmp_path_factory, "few_digits", make) / "few_digits.parquet"
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Environment variables of the person who runs the tests must not decide where they write."""
+    """The environment variables of the person who runs the tests do not decide where they write."""
     for name in ("KMCL_STORE", "KMCL_TRACKING_URI", "KMCL_STUDY_URL", "KMCL_CLUSTER_NODES"):
         monkeypatch.delenv(name, raising=False)
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
@@ -58,3 +79,68 @@ def write_small_search(folder: Path, manifest: Path, *, epochs: int = 3, trials:
 def small_search():  # type: ignore[no-untyped-def]
     """The function that writes a small search file."""
     return write_small_search
+
+
+@pytest.fixture(scope="session")
+def finished(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> "FinishedSearch":
+    """A finished search, made once for the session. Its store must not be changed; see `finished_copy`."""
+    from tests.support.finished_search import NUM_EPOCHS, NUM_TRIALS, make_finished_search, read_finished_search
+    from tests.support.session import make_once
+
+    def make(folder: Path) -> None:
+        file = write_small_search(folder, small_manifest, epochs=NUM_EPOCHS, trials=NUM_TRIALS)
+        file.write_bytes(file.read_bytes() + b"# byte for byte\r\n")
+        make_finished_search(folder, file)
+
+    return read_finished_search(make_once(tmp_path_factory, "finished_search", make))
+
+
+@pytest.fixture
+def finished_copy(finished: "FinishedSearch", tmp_path: Path) -> Path:
+    """A copy of the finished search's store, which the test may change."""
+    from tests.support.store_copy import copy_store
+
+    copy_store(finished.store, tmp_path / "finished_copy")
+    return tmp_path / "finished_copy"
+
+
+@pytest.fixture(scope="session")
+def initialised_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without experiments, to be copied: MLflow takes seconds to make its tables."""
+    from tests.support.fresh_start import read_fresh_start
+
+    return read_fresh_start(tmp_path_factory).root / "mlflow.db"
+
+
+@pytest.fixture
+def prepared_store(initialised_database: Path, tmp_path: Path) -> Path:
+    """The folder of a store without searches, whose MLflow database has its tables already."""
+    root = tmp_path / "store"
+    root.mkdir()
+    shutil.copy(initialised_database, root / "mlflow.db")
+    return root
+
+
+@pytest.fixture(scope="session")
+def new_mlflow_server(
+    initialised_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[Callable[..., MlflowServer]]":
+    """Starts an MLflow server of the test's own, which the test may kill. See `mlflow_server` for one to share."""
+    from tests.support.mlflow_server import MlflowServer
+
+    servers: list[MlflowServer] = []
+
+    def start(*, workers: int = 1) -> MlflowServer:
+        servers.append(MlflowServer(tmp_path_factory.mktemp("server"), initialised_database, workers=workers))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(new_mlflow_server: "Callable[..., MlflowServer]") -> "MlflowServer":
+    """An MLflow server that the session's tests share; each uses names of its own for its searches."""
+    return new_mlflow_server()

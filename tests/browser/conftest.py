@@ -2,20 +2,17 @@
 
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.conftest import write_small_search
+from tests.support.command_line import kmcl, start_kmcl
+from tests.support.finished_search import FinishedSearch
+from tests.support.store_copy import copy_store
+from tests.support.waiting import answers, free_port, wait_until
 
 SECONDS = 60
 expect.set_options(timeout=SECONDS * 1000)
@@ -24,7 +21,7 @@ WIDTH, HEIGHT = 1500, 950
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--store", type=Path, help="look at this store, of `make demo`, instead of a small one")
-    parser.addoption("--screenshots", type=Path, help="write what is seen into this folder, for the README")
+    parser.addoption("--screenshots", type=Path, help="write screenshots into this folder, for the README")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,22 +30,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-def kmcl(*words: str | Path) -> str:
-    command = [sys.executable, "-m", "kmcl_platform.cli", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="session")
-def store(request: pytest.FixtureRequest, small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a finished search and its champion."""
     if given := request.config.getoption("--store", None):
         return Path(given)
-    folder = tmp_path_factory.mktemp("browser")
-    kmcl("search", write_small_search(folder, small_manifest, epochs=2, trials=3), "--store", folder / "store")
-    kmcl("promote", "small", "--store", folder / "store")
-    return folder / "store"
+    finished: FinishedSearch = request.getfixturevalue("finished")
+    folder = tmp_path_factory.mktemp("browser") / "store"
+    copy_store(finished.store, folder)
+    promoted = kmcl("promote", "small", store=folder)
+    assert promoted.exit_code == 0, promoted.output
+    return folder
 
 
 @dataclass(frozen=True)
@@ -69,32 +61,17 @@ class Ui:
 @pytest.fixture(scope="session")
 def ui(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     """`kmcl ui` on the store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     base = f"http://127.0.0.1:{port}"
     output = tmp_path_factory.mktemp("ui") / "output.txt"
-    command = [sys.executable, "-m", "kmcl_platform.cli", "ui", "--port", str(port), "--store", str(store)]
-    with output.open("w") as file:
-        server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    server = start_kmcl("ui", "--port", port, log=output, store=store)
     try:
-        deadline = time.monotonic() + SECONDS
-        while not answers(f"{base}/health"):
-            assert time.monotonic() < deadline and server.poll() is None, output.read_text()
-            time.sleep(0.3)
+        wait_until(lambda: answers(f"{base}/health"), seconds=SECONDS, process=server, log=output)
         links = dict(re.findall(r"^  (search|model) \S+: (\S+)$", output.read_text(), re.MULTILINE))
         yield Ui(base, links["search"], links["model"])
     finally:
         server.terminate()
         server.wait(30)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=5):
-            return True
-    except (URLError, OSError):
-        return False
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +82,7 @@ def chromium() -> str:
 
 
 class Looker:
-    """A page of the browser, which hears every error of the scripts in it."""
+    """A page of the browser, and the errors of the scripts in it."""
 
     def __init__(self, page: Page, screenshots: Path | None) -> None:
         self.page = page
@@ -114,7 +91,7 @@ class Looker:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def picture(self, name: str, part: str = "") -> None:
-        """Keep what is seen, without MLflow's assistant beside it, where the README's pictures are wanted."""
+        """Write a screenshot for the README, without MLflow's assistant, if the option --screenshots was given."""
         if self._screenshots:
             if (close := self.page.get_by_role("button", name="Close", exact=True)).count():
                 close.first.click()

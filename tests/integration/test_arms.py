@@ -1,8 +1,7 @@
-"""A search file with arms, as a user runs it: each arm is a search of its own, and is found again."""
+"""A search file with arms, as a user runs it: each arm is a search of its own, which a second start finds."""
 
 import json
-import subprocess
-import sys
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import pytest
 
 from kmcl_platform.config.store import open_store
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_leaderboard
+from tests.support.command_line import kmcl, kmcl_process
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.takes(130)]
 
 ARMS = """
 name: race
@@ -33,83 +33,82 @@ verdict: {{seeds: 2}}
 """
 
 
-@dataclass
-class Finished:
+@dataclass(frozen=True)
+class Race:
+    """A file with two arms that was run to its end, and the output of the run."""
+
     store: Path
     file: Path
     output: str
 
 
-def kmcl(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kmcl_platform.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-
-
 @pytest.fixture(scope="module")
-def finished(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def raced(small_manifest: Path, initialised_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Race:
     folder = tmp_path_factory.mktemp("arms")
     file = folder / "race.yaml"
     file.write_text(ARMS.format(source=small_manifest))
-    done = kmcl("search", file, "--store", folder / "store")
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Finished(folder / "store", file, done.stdout)
+    (folder / "store").mkdir()
+    shutil.copy(initialised_database, folder / "store" / "mlflow.db")
+    done = kmcl_process("search", file, store=folder / "store")
+    assert done.exit_code == 0, done.output
+    return Race(folder / "store", file, done.stdout)
 
 
-def rows(finished: Finished, arm: str) -> list[LeaderboardRow]:
-    return read_leaderboard(open_store(finished.store), f"race-{arm}").rows
+def rows(raced: Race, arm: str) -> list[LeaderboardRow]:
+    return read_leaderboard(open_store(raced.store), f"race-{arm}").rows
 
 
-def test_every_arm_has_its_own_trials(finished: Finished) -> None:
+def test_every_arm_has_its_own_trials(raced: Race) -> None:
     for arm, paths in (("bce", {"optim.lr"}), ("kmcl", {"optim.lr", "loss.temperature"})):
-        trials = rows(finished, arm)
+        trials = rows(raced, arm)
         assert sorted(trial.number for trial in trials) == [0, 1]
         assert {trial.outcome for trial in trials} == {"completed"}
         assert {path for trial in trials for path in trial.values} == paths
         for trial in trials:
-            folder = finished.store / "checkpoints" / f"race-{arm}" / f"trial-{trial.number:04d}"
+            folder = raced.store / "checkpoints" / f"race-{arm}" / f"trial-{trial.number:04d}"
             trained = json.loads((folder / "epoch-0001" / "trial.json").read_text())["config"]
             assert trained["loss"]["objective"] == arm
             assert trained["optim"]["lr"] == float(trial.values["optim.lr"])
 
 
-def test_arms_with_one_seed_try_the_same_points(finished: Finished) -> None:
-    rates = [{row.number: row.values["optim.lr"] for row in rows(finished, arm)} for arm in ("bce", "kmcl")]
+def test_arms_with_one_seed_try_the_same_points(raced: Race) -> None:
+    rates = [{row.number: row.values["optim.lr"] for row in rows(raced, arm)} for arm in ("bce", "kmcl")]
     assert rates[0][0] == rates[1][0] == "0.005"
     assert rates[0] == rates[1]
 
 
-def test_the_arms_are_compared_and_the_next_commands_named(finished: Finished) -> None:
+def test_the_arms_are_compared_and_the_next_commands_named(raced: Race) -> None:
     for arm in ("bce", "kmcl"):
-        best = rows(finished, arm)[0].objective
-        summary = [line.split() for line in finished.output.splitlines() if line.split()[:1] == [f"race-{arm}"]]
+        best = rows(raced, arm)[0].objective
+        summary = [line.split() for line in raced.output.splitlines() if line.split()[:1] == [f"race-{arm}"]]
         assert summary == [[f"race-{arm}", f"{best:.4f}", "2"]]
-        assert f"next: kmcl promote race-{arm} --store" in finished.output
+        assert f"next: kmcl promote race-{arm} --store" in raced.output
 
 
-def test_the_best_of_each_arm_is_trained_again_and_a_verdict_given(finished: Finished) -> None:
+def test_the_best_of_each_arm_is_trained_again_and_a_verdict_given(raced: Race) -> None:
     seeds = []
     for arm in ("bce", "kmcl"):
-        best = rows(finished, arm)[0]
-        again = rows(finished, f"{arm}-best{best.number}")
+        best = rows(raced, arm)[0]
+        again = rows(raced, f"{arm}-best{best.number}")
         assert [row.outcome for row in again] == ["completed"] * 2
         seeds.append({row.values["seed"] for row in again})
-        folder = finished.store / "checkpoints" / f"race-{arm}-best{best.number}"
+        folder = raced.store / "checkpoints" / f"race-{arm}-best{best.number}"
         for path in folder.rglob("trial.json"):
             trained = json.loads(path.read_text())["config"]
             assert trained["optim"]["lr"] == float(best.values["optim.lr"])
             assert str(trained["seed"]) in seeds[-1]
     assert seeds[0] == seeds[1]
-    (line,) = [line for line in finished.output.splitlines() if line.startswith("verdict: kmcl ")]
+    (line,) = [line for line in raced.output.splitlines() if line.startswith("verdict: kmcl ")]
     assert "against bce" in line and "95 % interval [" in line and line.endswith(", 2 seeds)")
-    assert "kmcl promote race-bce-best" not in finished.output
+    assert "kmcl promote race-bce-best" not in raced.output
 
 
-def test_a_second_start_runs_nothing(finished: Finished) -> None:
-    before = sorted((path, path.stat().st_mtime) for path in (finished.store / "checkpoints").rglob("trial.json"))
-    again = kmcl("search", finished.file, "--store", finished.store)
-    assert again.returncode == 0, again.stderr
+def test_a_second_start_runs_nothing(raced: Race) -> None:
+    before = sorted((path, path.stat().st_mtime) for path in (raced.store / "checkpoints").rglob("trial.json"))
+    again = kmcl("search", raced.file, store=raced.store)
+    assert again.exit_code == 0, again.output
     assert again.stdout.count("already finished") == 4
     assert "verdict: kmcl " in again.stdout
     assert "starting Ray" not in again.stdout
-    assert sorted((p, p.stat().st_mtime) for p in (finished.store / "checkpoints").rglob("trial.json")) == before
-    assert [len(rows(finished, arm)) for arm in ("bce", "kmcl")] == [2, 2]
+    assert sorted((p, p.stat().st_mtime) for p in (raced.store / "checkpoints").rglob("trial.json")) == before
+    assert [len(rows(raced, arm)) for arm in ("bce", "kmcl")] == [2, 2]

@@ -1,4 +1,4 @@
-"""A search whose time is spent ends by itself, keeps what runs, and goes on when the budget is raised."""
+"""A search whose hours are spent ends by itself, keeps its running trial, and continues when the budget is raised."""
 
 import re
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from kmcl_platform.config.store import open_store
 from kmcl_platform.search.run.run_search import run_search
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.takes(60)]
 
 
-def test_hours(small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path) -> None:
+def test_hours(small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path, prepared_store: Path) -> None:
     file = small_search(tmp_path, small_manifest, epochs=400, trials=1)
     text = file.read_text()
     file.write_text(text.replace("trials: 1", "trials: 1, hours: 0.002"))
-    store = open_store(tmp_path / "store")
+    store = open_store(prepared_store)
     quiet = Console(quiet=True)
     (ended,) = run_search(file, store, quiet)
     assert not ended.interrupted

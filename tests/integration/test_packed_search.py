@@ -1,49 +1,48 @@
-"""A search on images that no disk holds: packed into an object store, read by workers through the node's cache."""
+"""A search on images in an object store: they are packed into shards, and workers read them through the node's cache."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-import mlflow
 import pytest
 
 from tests.conftest import write_small_search
 from tests.data.s3_server import serve_s3
+from tests.support.command_line import Word, kmcl, kmcl_process
+from tests.support.finished_search import read_runs
 
-pytestmark = pytest.mark.long
-
-
-def kmcl(*words: str | Path) -> str:
-    """What a command prints on stdout; it ends well."""
-    command = [sys.executable, "-m", "kmcl_platform.cli", *[str(word) for word in words]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+pytestmark = [pytest.mark.long, pytest.mark.takes(60)]
 
 
-def test_from_packing_to_the_champion(tmp_path: Path, small_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def run(*words: Word, store: Path | None = None) -> str:
+    """The output of a command that succeeds, in this process."""
+    answer = kmcl(*words, store=store)
+    assert answer.exit_code == 0, answer.output
+    return answer.stdout
+
+
+def test_from_packing_to_the_champion(
+    tmp_path: Path, small_manifest: Path, prepared_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache = tmp_path / "cache"
     monkeypatch.setenv("KMCL_CACHE", str(cache))
     with serve_s3(monkeypatch) as server:
-        kmcl("data", "pack", small_manifest, server.uri("set"), "--shard-size", "100kB", "--row-group-images", 8)
+        run("data", "pack", small_manifest, server.uri("set"), "--shard-size", "100kB", "--row-group-images", 8)
         source = server.uri("set/manifest.parquet")
         search = write_small_search(tmp_path, Path("unused"), epochs=2, trials=2)
         search.write_text(search.read_text().replace("unused", f"'{source}'"))
-        store = tmp_path / "store"
-        kmcl("search", search, "--store", store)
-        # The test split is sealed: none of its shards was asked for yet.
+        store = prepared_store
+        searched = kmcl_process("search", search, store=store)
+        assert searched.exit_code == 0, searched.output
+        # The test split is sealed: none of its shards has been read yet.
         names = server.names("set")
         num_test = sum(name.startswith("test") for name in names)
         assert num_test > 0
         assert len(list(cache.glob("*.parquet"))) == len(names) - 1 - num_test
-        board = json.loads(kmcl("leaderboard", "small", "--store", store, "--json"))
+        board = json.loads(run("leaderboard", "small", "--json", store=store))
         assert board["rows"][0]["epochs"] == 2
-        kmcl("promote", "small", "--store", store)
+        run("promote", "small", store=store)
         assert len(list(cache.glob("*.parquet"))) == len(names) - 1
-    client = mlflow.MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
-    (experiment,) = [found for found in client.search_experiments() if found.name == "small"]
-    runs = client.search_runs([experiment.experiment_id])
+    runs = read_runs(store)
     sources = {input.dataset.source for run in runs for input in run.inputs.dataset_inputs}
     assert len(runs) == 3
     assert sources and all("s3://bucket/set/manifest.parquet" in source for source in sources)

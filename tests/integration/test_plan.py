@@ -1,75 +1,32 @@
-"""`kmcl plan`, as a user runs it: what it says, what it leaves, and how its forecast is scored after the search."""
+"""`kmcl plan`, as a user runs it: its output, the files it leaves, and the score of its forecast after the search."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import optuna
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from kmcl_platform.config.store import open_store
 from kmcl_platform.search.study.lock import SearchLock
+from tests.support.command_line import Answer, kmcl, kmcl_process
+from tests.support.finished_search import NUM_EPOCHS, NUM_TRIALS, FinishedSearch, read_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.takes(20)]
 
-NUM_EPOCHS = 2
-NUM_TRIALS = 2
-
-
-def kmcl(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kmcl_platform.cli", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+FEWEST_EPOCHS = NUM_EPOCHS + NUM_TRIALS - 1
+"""Of the search, if every trial but the first is stopped after one epoch."""
 
 
-@dataclass
-class Planned:
-    """A search that was planned, run to its end, and started and planned once more."""
-
-    store: Path
-    document: dict[str, Any]
-    left_by_plan: list[str]
-    forecast: bytes
-    search: subprocess.CompletedProcess[str]
-    again: subprocess.CompletedProcess[str]
-    late: subprocess.CompletedProcess[str]
+def read_search_run(finished: FinishedSearch) -> tuple[MlflowClient, Run]:
+    (run,) = read_runs(finished.store, role="search")
+    return MlflowClient(f"sqlite:///{finished.store}/mlflow.db"), run
 
 
-@pytest.fixture(scope="module")
-def planned(
-    small_search: Callable[..., Path], small_manifest: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Planned:
-    folder = tmp_path_factory.mktemp("plan")
-    store = folder / "store"
-    file = small_search(folder, small_manifest, epochs=NUM_EPOCHS, trials=NUM_TRIALS)
-    plan = kmcl("plan", file, "--json", "--steps", "4", "--store", store)
-    assert plan.returncode == 0, plan.stderr
-    left = sorted(str(path.relative_to(store)) for path in store.rglob("*") if path.is_file())
-    forecast = (store / "plans" / "small.json").read_bytes()
-    search = kmcl("search", file, "--store", store)
-    assert search.returncode == 0, search.stdout + search.stderr
-    # As after a driver that was killed between its last trial and the score.
-    (store / "plans" / "small.scored.json").unlink()
-    again = kmcl("search", file, "--store", store)
-    late = kmcl("plan", file, "--steps", "1", "--store", store)
-    (document,) = json.loads(plan.stdout)
-    return Planned(store, document, left, forecast, search, again, late)
-
-
-def parent_run(planned: Planned) -> Any:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{planned.store}/mlflow.db")
-    experiment = client.get_experiment_by_name("small")
-    assert experiment is not None
-    (run,) = client.search_runs([experiment.experiment_id], filter_string="tags.`kmcl.role` = 'search'")
-    return client, run
-
-
-def test_it_measures_each_corner(planned: Planned) -> None:
-    corners = planned.document["corners"]
+def test_it_measures_each_corner(finished: FinishedSearch) -> None:
+    corners = finished.plan["corners"]
     assert [corner["level"] for corner in corners] == ["high", "middle", "low"]
     assert corners[0]["values"] == {"model.kernels_per_class": 3, "loss.temperature": 1}
     for corner in corners:
@@ -82,25 +39,25 @@ def test_it_measures_each_corner(planned: Planned) -> None:
         assert 0 <= measured["underflow_share"] <= 1
 
 
-def test_it_forecasts_the_whole_search(planned: Planned) -> None:
-    document = planned.document
+def test_it_forecasts_the_whole_search(finished: FinishedSearch) -> None:
+    document = finished.plan
     forecast = document["forecast"]
     assert (document["search"], document["concurrency"], document["refusal"]) == ("small", 1, "")
-    assert (forecast["epochs"]["low"], forecast["epochs"]["high"]) == (NUM_EPOCHS + 1, NUM_EPOCHS * NUM_TRIALS)
+    assert (forecast["epochs"]["low"], forecast["epochs"]["high"]) == (FEWEST_EPOCHS, NUM_EPOCHS * NUM_TRIALS)
     assert 0 < forecast["hours"]["low"] <= forecast["hours"]["expected"] <= forecast["hours"]["high"] < 0.5
     assert forecast["gpu_hours"]["high"] == 0
     assert forecast["ends_by"] == "budget.trials"
 
 
-def test_it_leaves_the_forecast_and_nothing_else(planned: Planned) -> None:
-    assert planned.left_by_plan == ["locks/small.lock", "plans/small.json"]
+def test_it_leaves_the_forecast_and_nothing_else(finished: FinishedSearch) -> None:
+    assert finished.left_by_plan == ["locks/small.lock", "plans/small.json"]
 
 
-def test_the_search_scores_it(planned: Planned) -> None:
-    assert planned.search.stdout.count("forecast of small: took ") == 1
-    client, run = parent_run(planned)
+def test_the_search_scores_it(finished: FinishedSearch) -> None:
+    assert finished.continued.stdout.count("forecast of small: took ") == 1
+    client, run = read_search_run(finished)
     metrics = run.data.metrics
-    assert metrics["forecast/hours"] == pytest.approx(planned.document["forecast"]["hours"]["expected"])
+    assert metrics["forecast/hours"] == pytest.approx(finished.plan["forecast"]["hours"]["expected"])
     assert 0.2 < metrics["forecast/hours_ratio"] < 5
     assert 0.2 < metrics["forecast/epoch_seconds_ratio"] < 5
     assert metrics["forecast/disk_bytes_within_range"] == 1
@@ -108,35 +65,33 @@ def test_the_search_scores_it(planned: Planned) -> None:
     assert metrics["forecast/epochs_within_range"] == 1
     assert "forecast/gpu_hours_ratio" not in metrics
     document = json.loads(Path(client.download_artifacts(run.info.run_id, "forecast.json")).read_text())
-    assert document["forecast"] == json.loads(planned.forecast)
-    import optuna
+    assert document["forecast"] == json.loads(finished.forecast)
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{finished.store}/optuna.db")
+    assert document["happened"]["hours"] == pytest.approx(study.user_attrs["spent"]["seconds"] / 3600)
+    epochs = sum(len(trial.intermediate_values) for trial in study.get_trials())
+    assert document["happened"]["epochs"] == epochs
+    assert FEWEST_EPOCHS <= epochs <= NUM_EPOCHS * NUM_TRIALS
 
-    spent = optuna.load_study(study_name="small", storage=f"sqlite:///{planned.store}/optuna.db").user_attrs["spent"]
-    assert document["happened"]["hours"] == pytest.approx(spent["seconds"] / 3600)
-    assert document["happened"]["epochs"] in (NUM_EPOCHS + 1, NUM_EPOCHS * NUM_TRIALS)
 
-
-def test_a_score_that_is_due_is_made_up_for_and_changes_no_number(planned: Planned) -> None:
-    assert "already finished" in planned.again.stdout
-    (line,) = [line for line in planned.search.stdout.splitlines() if line.startswith("forecast of small")]
-    assert line in planned.again.stdout.splitlines()
-    client, run = parent_run(planned)
+def test_a_missing_score_is_made_at_the_next_start_and_changes_no_number(finished: FinishedSearch) -> None:
+    assert "already finished" in finished.again.stdout
+    (line,) = [line for line in finished.continued.stdout.splitlines() if line.startswith("forecast of small")]
+    assert line in finished.again.stdout.splitlines()
+    client, run = read_search_run(finished)
     assert len(client.get_metric_history(run.info.run_id, "forecast/hours_ratio")) == 1
     assert run.info.status == "FINISHED"
 
 
-def test_the_forecast_of_a_search_that_has_begun_stays_as_it_was(planned: Planned) -> None:
-    assert planned.late.returncode == 0, planned.late.stderr
-    assert "the search has begun" in " ".join(planned.late.stdout.split())
-    assert (planned.store / "plans" / "small.json").read_bytes() == planned.forecast
+def test_the_forecast_of_a_search_that_has_begun_stays_as_it_was(finished: FinishedSearch) -> None:
+    assert finished.late_plan.exit_code == 0, finished.late_plan.output
+    assert "the search has begun" in " ".join(finished.late_plan.stdout.split())
+    assert (finished.store / "plans" / "small.json").read_bytes() == finished.forecast
 
 
-def refused(file: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    done = kmcl("plan", file, "--steps", "2", "--store", folder / "store")
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (folder / "store" / "plans" / "small.json").exists()
-    return done
+def check_refused(answer: Answer, store: Path) -> None:
+    assert answer.exit_code == 2, answer.output
+    assert "Traceback" not in answer.stderr
+    assert not (store / "plans" / "small.json").exists()
 
 
 @pytest.mark.long
@@ -175,7 +130,8 @@ def test_a_corner_that_cannot_be_run_is_refused_and_its_bound_named(
     file = small_search(tmp_path, small_manifest)
     kernel = "model: {backbone: test_byobnet, kernel: anisotropic, reduced_dim: 16}"
     file.write_text(file.read_text().replace(old, new).replace("model: {backbone: test_byobnet}", kernel))
-    done = refused(file, tmp_path)
+    done = kmcl_process("plan", file, "--steps", 2, store=tmp_path / "store")
+    check_refused(done, tmp_path / "store")
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"kmcl: {file}: {bound}: ")
     assert reason in last
@@ -187,7 +143,9 @@ def test_what_the_cluster_cannot_hold_is_refused(
 ) -> None:
     file = small_search(tmp_path, small_manifest)
     file.write_text(file.read_text().replace("cpus_per_worker: 1", "cpus_per_worker: 1000"))
-    assert "resources: a trial needs 2 workers of 1000 CPU" in refused(file, tmp_path).stderr
+    done = kmcl_process("plan", file, "--steps", 2, store=tmp_path / "store")
+    check_refused(done, tmp_path / "store")
+    assert "resources: a trial needs 2 workers of 1000 CPU" in done.stderr
 
 
 def test_a_search_is_not_planned_while_it_runs(
@@ -195,6 +153,7 @@ def test_a_search_is_not_planned_while_it_runs(
 ) -> None:
     file = small_search(tmp_path, small_manifest)
     with SearchLock(open_store(tmp_path / "store").root, "small"):
-        done = refused(file, tmp_path)
+        done = kmcl("plan", file, "--steps", 2, store=tmp_path / "store")
+    check_refused(done, tmp_path / "store")
     assert "already running" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -15,7 +15,7 @@ from kmcl_platform.search.cluster.placement_groups import ReservationWatch
 from kmcl_platform.search.cluster.ray_session import WORKER_ENVIRONMENT
 from kmcl_platform.search.run.worker_group import WorkerGroup
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.takes(40)]
 
 
 @ray.remote(num_cpus=0)

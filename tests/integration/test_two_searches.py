@@ -1,8 +1,6 @@
-"""Two searches at once on one store, and a second start of one that runs."""
+"""Two searches that run at the same time on one store, and a second start of one of them."""
 
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,16 +8,17 @@ from typing import Any
 import optuna
 import psutil
 import pytest
+from mlflow import MlflowClient
 
-pytestmark = pytest.mark.long
+from tests.support.command_line import kmcl, start_kmcl
+from tests.support.finished_search import end_group, read_runs
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.long, pytest.mark.takes(90)]
 
 SECONDS = 600
 
 Story = dict[int, tuple[str, dict[str, Any], dict[int, float]]]
-
-
-def command(file: Path, store: Path) -> list[str]:
-    return [sys.executable, "-m", "kmcl_platform.cli", "search", str(file), "--store", str(store)]
 
 
 def story(store: Path, search: str) -> Story:
@@ -28,12 +27,8 @@ def story(store: Path, search: str) -> Story:
 
 
 def check_record(store: Path, search: str, expected: Story) -> None:
-    from mlflow import MlflowClient
-
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")
-    experiment = client.get_experiment_by_name(search)
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    runs = read_runs(store, search)
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {run.data.tags["kmcl.search"] for run in runs} == {search}
     trials = {int(run.data.tags["kmcl.number"]): run for run in runs if run.data.tags["kmcl.role"] == "trial"}
@@ -45,7 +40,7 @@ def check_record(store: Path, search: str, expected: Story) -> None:
 
 
 def check_on_loopback(pid: int) -> None:
-    """Whoever is on the same network finds no port of a search."""
+    """No port of a search can be reached from another machine."""
     search = psutil.Process(pid)
     listening = {
         (process.name(), connection.laddr.ip.removeprefix("::ffff:"))
@@ -62,38 +57,28 @@ def test_two_searches_on_one_store_do_not_disturb_each_other(
 ) -> None:
     store = tmp_path / "store"
     processes: dict[str, subprocess.Popen[bytes]] = {}
+    logs = {name: tmp_path / f"{name}.txt" for name in ("one", "other")}
     try:
-        for name in ("one", "other"):
+        for name, log in logs.items():
             (tmp_path / name).mkdir()
             file = small_search(tmp_path / name, small_manifest, epochs=12, trials=3)
             file.write_text(file.read_text().replace("name: small", f"name: {name}"))
-            with (tmp_path / f"{name}.txt").open("w") as log:
-                processes[name] = subprocess.Popen(
-                    command(file, store), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-                )
-        deadline = time.monotonic() + SECONDS
-        while not list(store.glob("checkpoints/one/*/epoch-*")):
-            assert time.monotonic() < deadline and processes["one"].poll() is None, (tmp_path / "one.txt").read_text()
-            time.sleep(0.2)
+            processes[name] = start_kmcl("search", file, log=log, store=store)
+        wait_until(
+            lambda: list(store.glob("checkpoints/one/*/epoch-*")),
+            seconds=SECONDS, process=processes["one"], log=logs["one"],
+        )  # fmt: skip
         check_on_loopback(processes["one"].pid)
-        again = subprocess.run(
-            command(tmp_path / "one" / "small.yaml", store),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert again.returncode == 2
+        again = kmcl("search", tmp_path / "one" / "small.yaml", store=store)
+        assert again.exit_code == 2
         assert again.stderr.startswith(f"kmcl: search 'one' is already running (process {processes['one'].pid} on ")
         assert "; valid: wait for it, or stop it first" in again.stderr
         for name, process in processes.items():
-            assert process.wait(SECONDS) == 0, (tmp_path / f"{name}.txt").read_text()
+            assert process.wait(SECONDS) == 0, logs[name].read_text()
     finally:
         for process in processes.values():
-            if process.poll() is None:
-                process.terminate()
-                process.wait(120)
-    # The same definition and seeds under two names: two searches undisturbed by each other are one story told twice.
+            end_group(process)
+    # They have the same definition and seeds: if neither disturbed the other, their trials are equal.
     assert len(story(store, "one")) == 3
     assert story(store, "one") == story(store, "other")
     check_record(store, "one", story(store, "one"))

@@ -7,29 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.search.cluster.ray_session import WORKER_ENVIRONMENT
+from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray
 from kmcl_platform.search.run.mailbox import Message
 from kmcl_platform.search.run.worker_group import WorkerGroup
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.takes(60)]
 
 NUM_EPOCHS = 3
 
 
 @pytest.fixture(scope="module")
 def group() -> Iterator[WorkerGroup]:
-    ray.init(
-        address="local", num_cpus=2, log_to_driver=False,
-        runtime_env={"env_vars": WORKER_ENVIRONMENT},
-    )  # fmt: skip
+    before = dict(os.environ)
+    # As a search does: only a Ray that knows its own dashboard replaces killed workers while another Ray runs.
+    start_ray(None)
     group = WorkerGroup(Resources(workers_per_trial=2))
     yield group
     group.close()
-    ray.shutdown()
+    stop_ray()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """A real MLflow SQLite store for each test: initialised once, then copied, which saves seconds a test."""
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+from tests.support.fresh_start import FreshStart, read_fresh_start
 
 SEARCH_YAML = b"""\
 # this comment is part of the record
@@ -28,43 +26,9 @@ scheduler: {kind: successive_halving, min_epochs: 1, reduction_factor: 2}
 """
 
 
-PREPARE = """
-import sys
-from pathlib import Path
-from kmcl_platform.config.store import open_store
-from kmcl_platform.tracking.database import prepare_store
-print("ready", flush=True)
-sys.stdin.readline()
-prepare_store(open_store(Path(sys.argv[1])))
-"""
-
-
-@dataclass
-class FreshStart:
-    """What became of a store that two processes prepared at the same moment, before anything was there."""
-
-    root: Path
-    exit_codes: list[int]
-    errors: list[str]
-
-
 @pytest.fixture(scope="session")
 def fresh_start(tmp_path_factory: pytest.TempPathFactory) -> FreshStart:
-    root = tmp_path_factory.mktemp("fresh") / "store"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    processes = [subprocess.Popen((sys.executable, "-c", PREPARE, str(root)), text=True, **pipes) for _ in range(2)]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    errors = [process.communicate(timeout=300)[1] for process in processes]
-    return FreshStart(root, [process.returncode for process in processes], errors)
-
-
-@pytest.fixture(scope="session")
-def initialised_database(fresh_start: FreshStart) -> Path:
-    return fresh_start.root / "mlflow.db"
+    return read_fresh_start(tmp_path_factory)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Rounds of chaos in random order, and a table of how they went."""
 
 import random
-import socket
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -9,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.chaos.disasters import NUM_EPOCHS, NUM_TRIALS, Search, Server, Story, finish
+from tests.integration.chaos.disasters import NUM_EPOCHS, NUM_TRIALS, Search, Story, finish
+from tests.support.mlflow_server import MlflowServer
 
 _outcomes: dict[str, list[tuple[str, float]]] = defaultdict(list)
 
@@ -75,12 +75,8 @@ def undisturbed(
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    server = Server(tmp_path, port)
-    server.start()
+def server(new_mlflow_server: Callable[[], MlflowServer]) -> Iterator[MlflowServer]:
+    server = new_mlflow_server()
     try:
         yield server
     finally:

@@ -1,23 +1,25 @@
 """A search in a process of its own, what can be done to it, and what must be true of it afterwards."""
 
-import json
-import os
 import re
-import signal
-import socket
 import subprocess
-import sys
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
-import psutil
+from mlflow import MlflowClient
+
+from tests.support.command_line import start_kmcl
+from tests.support.finished_search import read_reports
+from tests.support.processes import kill_family
+from tests.support.waiting import wait_until
 
 NUM_TRIALS = 3
 NUM_EPOCHS = 8
 SECONDS = 900
+
+Found = TypeVar("Found")
 
 Story = dict[int, tuple[str, dict[str, Any], dict[int, float]]]
 """Of each trial: its state, its parameters, its values after each epoch."""
@@ -60,41 +62,33 @@ class Search:
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """`kmcl search FILE`, or other words."""
-        options = ["--tracking-uri", self.tracking_uri] if self.tracking_uri else []
-        command = [sys.executable, "-m", "kmcl_platform.cli", *(words or ("search", str(self.file)))]
+        tracking = ["--tracking-uri", self.tracking_uri] if self.tracking_uri else []
         self.output.append(self.folder / f"output-{len(self.output)}.txt")
-        with self.output[-1].open("w") as log:
-            return subprocess.Popen(
-                [*command, "--store", str(self.store), *options, *self.options],
-                env=os.environ | self.environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+        return start_kmcl(
+            *(words or ("search", self.file)), *tracking, *self.options,
+            store=self.store, log=self.output[-1], environment=self.environment,
+        )  # fmt: skip
 
     def said(self) -> str:
         return "\n".join(path.read_text() for path in self.output)
 
-    def wait_for_line(self, process: subprocess.Popen[bytes], text: str) -> None:
-        """Wait until the search has said something."""
-        deadline = time.monotonic() + SECONDS
-        while text not in self.said():
-            assert time.monotonic() < deadline and process.poll() is None, self.said()
-            time.sleep(0.05)
+    def wait_for_line(self, process: "subprocess.Popen[bytes]", text: str) -> None:
+        """Wait until the search has printed a text."""
+        self._wait(process, lambda: text in self.said())
 
-    def wait_for_epoch(self, process: subprocess.Popen[bytes], trial: int = 0, epoch: int = 1) -> int:
-        """Wait until a trial's checkpoint stands; the process that wrote it."""
-        deadline = time.monotonic() + SECONDS
-        while len(reports := self._reports(trial)) < epoch:
-            assert time.monotonic() < deadline and process.poll() is None, f"no such checkpoint: {self.said()}"
-            time.sleep(0.05)
+    def wait_for_epoch(self, process: "subprocess.Popen[bytes]", trial: int = 0, epoch: int = 1) -> int:
+        """Wait for a trial's checkpoint after an epoch; returns the id of the process that wrote it."""
+        reports = self._wait(process, lambda: (found := self._reports(trial))[epoch - 1 :] and found)
         return int(reports[-1]["process_id"])
 
-    def wait_for_trial(self, process: subprocess.Popen[bytes], trial: int) -> None:
-        """Wait until a trial was handed out, so that those before it have ended."""
-        # Not before the study is there: who looks for it first makes its tables.
+    def wait_for_trial(self, process: "subprocess.Popen[bytes]", trial: int) -> None:
+        """Wait until a trial has begun, so that those before it have ended."""
+        # Not before the study exists: the first process that looks for it makes its tables.
         self.wait_for_line(process, "at once")
-        deadline = time.monotonic() + SECONDS
-        while trial not in self.story():
-            assert time.monotonic() < deadline and process.poll() is None, f"no trial {trial}: {self.said()}"
-            time.sleep(0.05)
+        self._wait(process, lambda: trial in self.story())
+
+    def _wait(self, process: "subprocess.Popen[bytes]", condition: Callable[[], Found]) -> Found:
+        return wait_until(condition, seconds=SECONDS, process=process, log=self.output[-1])
 
     def story(self) -> Story:
         return {t.number: (t.state.name, t.params, t.intermediate_values) for t in self._study().get_trials()}
@@ -110,7 +104,10 @@ class Search:
             starts=len(self.output),
             seconds=self._study().user_attrs.get("spent", {"seconds": 0.0})["seconds"],
             reports={trial.number: self._reports(trial.number) for trial in trials},
-            written={number: [path.stat().st_mtime_ns for path in self._states(number)] for number in ended},
+            written={
+                number: [path.stat().st_mtime_ns for path in self._folder(number).glob("epoch-*/trial.json")]
+                for number in ended
+            },
         )
 
     def check(self, undisturbed: Story, before: Seen) -> None:
@@ -177,83 +174,14 @@ class Search:
         history = self._client().get_metric_history(run.info.run_id, metric)
         return [(point.step, point.value) for point in history]
 
-    def _client(self) -> Any:
-        from mlflow import MlflowClient
-
+    def _client(self) -> MlflowClient:
         return MlflowClient(self.tracking_uri or f"sqlite:///{self.store}/mlflow.db")
 
-    def _states(self, trial: int) -> Any:
-        return self.store.glob(f"checkpoints/small/trial-{trial:04d}/epoch-*/trial.json")
+    def _reports(self, trial: int) -> list[dict[str, Any]]:
+        return read_reports(self._folder(trial))
 
-    def _reports(self, trial: int) -> list[Any]:
-        for _ in range(10):
-            try:
-                return max(
-                    (json.loads(path.read_text())["reports"] for path in self._states(trial)), key=len, default=[]
-                )
-            except FileNotFoundError:  # the next epoch's took its place
-                time.sleep(0.01)
-        raise AssertionError(f"the checkpoints of trial {trial} cannot be read")
-
-
-@dataclass
-class Server:
-    """An MLflow server on loopback that can be killed and started again."""
-
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        command = [
-            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
-            "--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1",
-            "--port", str(self.port), "--workers", "1",
-        ]  # fmt: skip
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self.folder / "server.txt").open("a") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=self.folder
-            )
-        deadline = time.monotonic() + 180
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.5)
-        raise AssertionError((self.folder / "server.txt").read_text())
-
-    def kill(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(30)
-            self.process = None
-
-
-def kill_all(process: subprocess.Popen[bytes]) -> None:
-    """What a machine does when it loses its power."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for member in family:
-        if member.is_running():
-            member.kill()
-    process.wait(60)
-    psutil.wait_procs(family, timeout=60)
-
-
-def find(process: subprocess.Popen[bytes], *names: str) -> psutil.Process:
-    seen = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            seen.append(" ".join(child.cmdline()[:2]))
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            continue
-        if any(name in seen[-1] for name in names):
-            return child
-    raise AssertionError(f"no process {names}: {seen}")
+    def _folder(self, trial: int) -> Path:
+        return self.store / "checkpoints" / "small" / f"trial-{trial:04d}"
 
 
 def wait_for_end(search: Search, process: subprocess.Popen[bytes], seconds: float = SECONDS) -> int:
@@ -264,7 +192,7 @@ def wait_for_end(search: Search, process: subprocess.Popen[bytes], seconds: floa
         raise AssertionError(f"no end after {seconds} s: {search.said()}") from None
     finally:
         if process.poll() is None:
-            kill_all(process)
+            kill_family(process)
 
 
 def finish(search: Search, process: subprocess.Popen[bytes]) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.integration.chaos.disasters import Search, Story, find, finish, kill_all, wait_for_end
-from tests.integration.test_growing_cluster import ray_process
-from tests.integration.test_submit import free_port, short_folder, wait_for_port
+from tests.integration.chaos.disasters import Search, Story, finish, wait_for_end
+from tests.support.processes import find_descendant, kill_family
+from tests.support.ray_cluster import ray_head
 
 pytestmark = pytest.mark.chaos
 
@@ -27,14 +27,8 @@ def test_a_training_worker_dies(search: Search, undisturbed: Story) -> None:
 
 @pytest.fixture(scope="session")
 def another_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A second Ray on the machine, as where two searches run side by side: Ray Train must not take it for its own."""
-    gcs, dashboard = free_port(), free_port()
-    words = [
-        "--head", "--num-cpus=1", f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-        "--dashboard-agent-listen-port=0", f"--temp-dir={short_folder()}",
-    ]  # fmt: skip
-    with ray_process(tmp_path_factory.mktemp("another") / "ray.txt", dict(os.environ), *words) as head:
-        wait_for_port(dashboard, head)
+    """A second Ray on the machine, as when two searches run: Ray Train must not confuse it with its own."""
+    with ray_head(tmp_path_factory.mktemp("another") / "ray.txt", dict(os.environ), cpus=1):
         yield
 
 
@@ -48,7 +42,7 @@ def another_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def test_an_actor_dies(names: tuple[str, ...], search: Search, undisturbed: Story) -> None:
     process = search.start()
     search.wait_for_epoch(process, epoch=3)
-    find(process, *names).kill()
+    find_descendant(process, *names).kill()
     before = search.look()
     finish(search, process)
     search.check(undisturbed, before)
@@ -57,7 +51,7 @@ def test_an_actor_dies(names: tuple[str, ...], search: Search, undisturbed: Stor
 def test_the_machine_dies(search: Search, undisturbed: Story) -> None:
     process = search.start()
     search.wait_for_epoch(process, epoch=3)
-    kill_all(process)
+    kill_family(process)
     before = search.look()
     finish(search, search.start())
     search.check(undisturbed, before)
@@ -71,7 +65,8 @@ def test_the_driver_alone_dies(search: Search, undisturbed: Story) -> None:
     process.wait(60)
     before = search.look()
     assert list(before.written) == [0]
-    # At once: what the driver has left is still ending while its successor starts. And without the search file.
+    # Without waiting: the processes that the driver left are still ending while the next driver starts.
+    # And without the search file.
     search.file.unlink()
     finish(search, search.start("resume", "small"))
     search.check(undisturbed, before)
@@ -83,7 +78,7 @@ def test_the_driver_alone_dies(search: Search, undisturbed: Story) -> None:
 def test_the_ray_head_dies(search: Search, undisturbed: Story) -> None:
     process = search.start()
     search.wait_for_epoch(process, epoch=3)
-    find(process, "gcs_server").kill()
+    find_descendant(process, "gcs_server").kill()
     wait_for_end(search, process, 300)
     before = search.look()
     finish(search, search.start())

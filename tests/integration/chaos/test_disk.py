@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.chaos.disasters import Search, Story, check_one_line, finish, kill_all, wait_for_end
+from tests.integration.chaos.disasters import Search, Story, check_one_line, finish, wait_for_end
+from tests.support.processes import kill_family
+from tests.support.waiting import POLL_SECONDS
 
 pytestmark = pytest.mark.chaos
 
@@ -48,7 +50,7 @@ def keep_full(disk: Path, room: int, process: "subprocess.Popen[bytes]") -> None
                     ballast.write(BLOCK)
             except OSError as error:
                 assert error.errno == errno.ENOSPC
-            time.sleep(0.02)
+            time.sleep(POLL_SECONDS)
 
 
 # After an epoch its checkpoint is written first; on another disk checkpoints leave the full one to the databases.
@@ -66,7 +68,7 @@ def test_the_disk_is_full(first: str, search: Search, disk: Path, tmp_path: Path
         code = wait_for_end(search, process, 1)
     finally:
         if process.poll() is None:
-            kill_all(process)
+            kill_family(process)
     line = rf"kmcl: no space left in {search.store}\S*; valid: make room, then the same command goes on"
     check_one_line(search, code, line)
     # While it is full there is nothing to be begun.

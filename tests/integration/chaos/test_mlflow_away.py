@@ -4,12 +4,14 @@ import time
 
 import pytest
 
-from tests.integration.chaos.disasters import Search, Server, Story, check_one_line, finish, kill_all, wait_for_end
+from tests.integration.chaos.disasters import Search, Story, check_one_line, finish, wait_for_end
+from tests.support.mlflow_server import MlflowServer
+from tests.support.processes import kill_family
 
 pytestmark = pytest.mark.chaos
 
 
-def test_the_mlflow_server_is_away_for_a_minute(search: Search, server: Server, undisturbed: Story) -> None:
+def test_the_mlflow_server_is_away_for_a_minute(search: Search, server: MlflowServer, undisturbed: Story) -> None:
     search.tracking_uri = server.address
     process = search.start()
     search.wait_for_epoch(process, epoch=3)
@@ -22,7 +24,7 @@ def test_the_mlflow_server_is_away_for_a_minute(search: Search, server: Server, 
 
 
 def test_the_mlflow_server_is_away_until_the_search_is_started_again(
-    search: Search, server: Server, undisturbed: Story
+    search: Search, server: MlflowServer, undisturbed: Story
 ) -> None:
     search.tracking_uri = server.address
     # MLflow tries for a minute instead of four.
@@ -42,13 +44,15 @@ def test_the_mlflow_server_is_away_until_the_search_is_started_again(
     search.check(undisturbed, before)
 
 
-def test_the_machine_dies_while_the_mlflow_server_is_away(search: Search, server: Server, undisturbed: Story) -> None:
+def test_the_machine_dies_while_the_mlflow_server_is_away(
+    search: Search, server: MlflowServer, undisturbed: Story
+) -> None:
     search.tracking_uri = server.address
     process = search.start()
     search.wait_for_epoch(process, epoch=3)
     server.kill()
     search.wait_for_trial(process, 1)
-    kill_all(process)
+    kill_family(process)
     before = search.look()
     assert list(before.written) == [0]
     server.start()
