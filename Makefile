@@ -5,17 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 STORE ?= kmcl_store
+# Tests run in this many processes; each process takes one test file after another, the longest files first.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test check long browser screenshots chaos gpu lock
 
 help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
-	@echo "make test    set up, then run every test but those of the next targets"
+	@echo "make test    set up, then run all tests except those of long, browser, chaos and gpu"
 	@echo "make check   ruff, mypy, import contracts and the fast tests (before each commit)"
-	@echo "make long    the tests that take longest: installed environments, PostgreSQL, growing clusters, arms, packed data, two searches or promotions at once"
-	@echo "make browser look at what MLflow shows of a search, in headless Chromium (Debian's package chromium)"
-	@echo "make screenshots  make the README's pictures anew, from the store of make demo"
-	@echo "make chaos   kill what a search runs on, in many ways, and see that nothing is lost"
+	@echo "make long    the tests that take longest: installed environments, PostgreSQL, growing clusters, arms, packed data, two searches at the same time"
+	@echo "make browser the tests of MLflow's pages about a search, in headless Chromium (Debian's package chromium)"
+	@echo "make screenshots  write the README's pictures again, from the store of make demo"
+	@echo "make chaos   kill processes and servers of a search in many ways, and test that nothing is lost"
 	@echo "make gpu     the tests that need CUDA"
 	@echo "make lock    pin all dependencies again"
 
@@ -39,32 +43,32 @@ demo: $(READY)
 	@echo "== next: $(BIN)/kmcl ui --store $(STORE)   (the search and the champion in MLflow)"
 
 test: $(READY)
-	@echo "== the tests, the slow ones with real Ray and MLflow processes included"
-	@$(BIN)/python -m pytest tests -m "not chaos and not long and not browser" --durations=10
+	@echo "== the tests, with real Ray and MLflow processes, in $(WORKERS) processes"
+	@$(PYTEST) tests $(PARALLEL) -m "not chaos and not long and not browser" --durations=10
 
 check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest tests -m "not slow and not long and not chaos and not browser"
+	@$(PYTEST) tests $(PARALLEL) -m "not slow and not long and not chaos and not browser" --durations=10
 
 long: $(READY)
-	@$(BIN)/python -m pytest tests -m long --durations=10
+	@$(PYTEST) tests $(PARALLEL) -m long --durations=10
 
 browser: $(READY)
-	@echo "== a small search and its champion, in MLflow's UI"
-	@$(BIN)/python -m pytest tests/browser
+	@echo "== MLflow's pages about a small search and its champion"
+	@$(PYTEST) tests/browser
 
 screenshots: demo
-	@$(BIN)/python -m pytest tests/browser --store $(STORE) --screenshots docs/images
+	@$(PYTEST) tests/browser --store $(STORE) --screenshots docs/images
 
 chaos: $(READY)
 	@echo "== every disaster three times, in random order (about an hour)"
-	@$(BIN)/python -m pytest tests/integration/chaos --rounds 3
+	@$(PYTEST) tests/integration/chaos --rounds 3
 
 gpu: $(READY)
-	@$(BIN)/python -m pytest tests/gpu
+	@$(PYTEST) tests/gpu
 
 # Written without the index's address, so that any index can serve it.
 lock:

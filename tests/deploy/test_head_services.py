@@ -4,12 +4,10 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import open_store
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database import connect
+from tests.support.waiting import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "head_services.sh"
@@ -28,6 +27,7 @@ SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.long,
+    pytest.mark.takes(60),
     pytest.mark.skipif(not SERVERS, reason="needs PostgreSQL's server programs (Debian: postgresql)"),
 ]
 
@@ -36,7 +36,7 @@ class Postgres:
     """A server of its own, in a folder of its own; PostgreSQL refuses to run as root."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._user = None if os.getuid() else pwd.getpwnam("nobody")
         if self._user:
             os.chown(folder, self._user.pw_uid, self._user.pw_gid)
@@ -49,10 +49,11 @@ class Postgres:
             + ["-p", str(self.port)],
             **self._identity(),
         )
-        deadline = time.monotonic() + 60
-        while subprocess.run([SERVERS[-1] / "pg_isready", "-h", folder, "-p", str(self.port)], stdout=-3).returncode:
-            assert time.monotonic() < deadline and self._server.poll() is None, "PostgreSQL does not start"
-            time.sleep(0.1)
+        ready = [SERVERS[-1] / "pg_isready", "-h", folder, "-p", str(self.port)]
+        wait_until(
+            lambda: subprocess.run(ready, stdout=subprocess.DEVNULL, check=False).returncode == 0,
+            seconds=60, process=self._server,
+        )  # fmt: skip
 
     @property
     def admin(self) -> str:
@@ -80,7 +81,7 @@ class Head:
         self.home = folder / "home"
         self.home.mkdir()
         self.store = store
-        self.mlflow_port = _free_port()
+        self.mlflow_port = free_port()
         # Not pytest's folder: the server's user may not enter it.
         self._disk = Path(tempfile.mkdtemp(prefix="kmcl-pg-"))
         self.postgres = Postgres(self._disk)
@@ -182,9 +183,3 @@ def _check_closed(head: Head) -> None:
     listening = [c.laddr for p in family for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert {(address.ip, address.port) for address in listening} == {("127.0.0.1", head.mlflow_port)}
     assert secret not in (head.home / ".kmcl" / "mlflow.log").read_text()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -3,9 +3,6 @@
 import signal
 import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable
 
 import psutil
@@ -13,32 +10,15 @@ import pytest
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+from tests.support.command_line import kmcl_command
+from tests.support.waiting import answers, free_port, wait_until
 
 pytestmark = pytest.mark.slow
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def start_ui(store: Store, port: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "kmcl_platform.cli", "ui", "--store", str(store.root), "--port", str(port)]
+    command = kmcl_command("ui", "--port", port, store=store.root)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_until_healthy(port: int, ui: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and ui.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-                assert answer.read() == b"OK"
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("the server did not come up")
 
 
 def test_ui_serves_on_loopback_until_it_is_ended(
@@ -51,7 +31,7 @@ def test_ui_serves_on_loopback_until_it_is_ended(
     ui = start_ui(store, port)
     children: list[psutil.Process] = []
     try:
-        wait_until_healthy(port, ui)
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), process=ui)
         children = psutil.Process(ui.pid).children(recursive=True)
         listening = {
             connection.laddr.ip

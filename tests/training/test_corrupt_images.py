@@ -16,7 +16,8 @@ from kmcl_platform.data.manifest.manifest import Manifest, build_manifest, targe
 from kmcl_platform.errors import DataError
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.distributed import join_workers
-from tests.training.test_workers_agree import free_port, join
+from tests.support.waiting import free_port
+from tests.training.test_workers_agree import join
 from tests.training.trials import run
 
 CONFIG = TrialConfig().with_values(

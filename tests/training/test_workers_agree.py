@@ -1,7 +1,6 @@
 """A trial on two workers computes what it computes on one: loss, gradients and batch statistics over the global batch."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.batch_norm import synchronise_batch_norm
 from kmcl_platform.training.workers.distributed import join_workers
+from tests.support.waiting import free_port
 
 CONFIG = TrialConfig().with_values(
     {
@@ -27,12 +27,6 @@ CONFIG = TrialConfig().with_values(
         "model.sync_batch_norm": True,
     }
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def join(rank: int, num_workers: int, port: int) -> None:

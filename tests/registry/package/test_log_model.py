@@ -8,10 +8,8 @@ import base64
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -34,6 +32,7 @@ from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.predictor import has_uncertainties, read_predictor, write_model
 from kmcl_platform.registry.package.log_model import REQUIREMENTS, log_model
 from kmcl_platform.training.build import build_model
+from tests.support.waiting import answers, free_port, wait_until
 
 CONFIG = TrialConfig().with_values({"data.image_size": 32, "model.backbone": "test_byobnet", "num_epochs": 1})
 RULE = DecisionRule(2.0, (0.0, 1.0) * 5, "precision", 0.9, shift=-1.0)
@@ -226,8 +225,7 @@ def test_mlflow_predicts_with_its_requirements_alone(package: Path, bare_python:
 @contextmanager
 def serving(python: Path, package: Path, folder: Path, **settings: str) -> Iterator[str]:
     """`mlflow models serve` on loopback; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     command = [python, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-m", package]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with (folder / "server.txt").open("w") as output:
@@ -235,14 +233,8 @@ def serving(python: Path, package: Path, folder: Path, **settings: str) -> Itera
             command, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env=offline(python) | settings
         )
     try:
-        deadline = time.monotonic() + 180
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline and server.poll() is None, (folder / "server.txt").read_text()
-                time.sleep(0.5)
+        log = folder / "server.txt"
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/ping"), seconds=180, process=server, log=log)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

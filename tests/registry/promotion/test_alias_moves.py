@@ -3,13 +3,7 @@
 import multiprocessing
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,37 +22,13 @@ from kmcl_platform.registry.promotion.alias_moves import (
     rollback,
     settle_claim,
 )
-
-
-@contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
-    """A real server with two workers; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/served.db"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
-    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "server.txt").open("w") as output:
-        server = subprocess.Popen(command, env=os.environ | settings, stdout=output, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=2).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline and server.poll() is None, (folder / "server.txt").read_text()
-                time.sleep(0.2)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(30)
+from tests.support.mlflow_server import MlflowServer
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> MlflowClient:
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db", f"sqlite:///{tmp_path}/mlflow.db")
+def client(prepared_store: Path) -> MlflowClient:
+    address = f"sqlite:///{prepared_store}/mlflow.db"
+    client = MlflowClient(address, address)
     client.create_registered_model("m")
     return client
 
@@ -167,9 +137,9 @@ def promote_and_die(address: str, against: str, calls: int) -> None:
 
 @pytest.mark.long
 def test_a_promotion_that_is_killed_anywhere_leaves_a_champion_and_a_way_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = f"sqlite:///{tmp_path}/mlflow.db"
+    address = f"sqlite:///{prepared_store}/mlflow.db"
     client = MlflowClient(address, address)
     client.create_registered_model("m")
     first = promote(client, NO_CHAMPION)
@@ -211,25 +181,29 @@ def race(address: str, against: str, start: object, outcome: object) -> None:
 
 
 @pytest.mark.long
-def test_of_many_promotions_at_once_one_wins_and_all_others_are_told(tmp_path: Path) -> None:
+def test_of_many_promotions_at_once_one_wins_and_all_others_are_told(
+    new_mlflow_server: Callable[..., MlflowServer],
+) -> None:
     context = multiprocessing.get_context("spawn")
-    with mlflow_server(tmp_path) as address:
-        client = MlflowClient(address, address)
-        client.create_registered_model("m")
-        champion = promote(client, NO_CHAMPION)
-        for _ in range(3):
-            start, outcome = context.Barrier(4), context.Queue()
-            racers = [context.Process(target=race, args=(address, champion, start, outcome)) for _ in range(4)]
-            for racer in racers:
-                racer.start()
-            answers = [outcome.get(timeout=120) for _ in racers]
-            for racer in racers:
-                racer.join(60)
-            winners = [text for word, text in answers if word == "won"]
-            assert len(winners) == 1, answers
-            told = [text for word, text in answers if word == "told"]
-            assert all("nothing was moved" in text for text in told)
-            assert aliases(client) == {CHAMPION: winners[0], PREVIOUS: champion}
-            assert read_history(client, "m")[-1].after == winners[0]
-            champion = winners[0]
-        assert len(client.search_model_versions("name = 'm'")) == 4
+    server = new_mlflow_server(workers=2)
+    address = server.address
+    client = MlflowClient(address, address)
+    client.create_registered_model("m")
+    champion = promote(client, NO_CHAMPION)
+    for _ in range(3):
+        start, outcome = context.Barrier(4), context.Queue()
+        racers = [context.Process(target=race, args=(address, champion, start, outcome)) for _ in range(4)]
+        for racer in racers:
+            racer.start()
+        answers = [outcome.get(timeout=120) for _ in racers]
+        for racer in racers:
+            racer.join(60)
+        winners = [text for word, text in answers if word == "won"]
+        assert len(winners) == 1, answers
+        told = [text for word, text in answers if word == "told"]
+        assert all("nothing was moved" in text for text in told)
+        assert aliases(client) == {CHAMPION: winners[0], PREVIOUS: champion}
+        assert read_history(client, "m")[-1].after == winners[0]
+        champion = winners[0]
+    assert len(client.search_model_versions("name = 'm'")) == 4
+    server.kill()

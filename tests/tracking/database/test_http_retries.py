@@ -1,22 +1,17 @@
 """A server that dies in the middle of an answer: what it was asked is asked again, and done once."""
 
-import os
 import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.store import Store, open_store
+from kmcl_platform.config.store import open_store
 from kmcl_platform.tracking.database import find_runs
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+from tests.support.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.slow
 
@@ -72,25 +67,14 @@ class CuttingProxy:
 
 
 @pytest.fixture
-def proxy(store: Store, tmp_path: Path) -> Iterator[CuttingProxy]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.tracking_uri]
-    command += ["--artifacts-destination", str(tmp_path / "artifacts"), "--port", str(port), "--workers", "1"]
-    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (tmp_path / "server.txt").open("w") as output:
-        server = subprocess.Popen(command, env=os.environ | settings, stdout=output, stderr=output)
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.25)
-        yield CuttingProxy(port)
-    finally:
-        server.terminate()
-        server.wait(30)
+def proxy(mlflow_server: MlflowServer) -> CuttingProxy:
+    return CuttingProxy(mlflow_server.port)
+
+
+@pytest.fixture
+def search_yaml(search_yaml: bytes, request: pytest.FixtureRequest) -> bytes:
+    """The search under a name of the test's own, since the session's tests share the server."""
+    return search_yaml.replace(b"name: tiny", f"name: {request.node.name[:40]}".encode())
 
 
 def test_what_was_cut_off_is_done_once(
@@ -107,7 +91,7 @@ def test_what_was_cut_off_is_done_once(
     runs.end("finished")
     assert sorted(set(proxy.done)) == [b"runs/create", b"runs/log-batch", b"runs/update"]
     client = runs._client
-    (run,) = find_runs(client, runs.experiment_id, role="trial", search="tiny")
+    (run,) = find_runs(client, runs.experiment_id, role="trial", search=search_file.name)
     assert (run.info.status, run.data.tags["kmcl.outcome"]) == ("FINISHED", "pruned")
     assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "val/mAP")] == [(1, 0.5)]
 

@@ -1,20 +1,16 @@
 """The report: one page of its own, true to the record, whatever became of the trials."""
 
 import json
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
-from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
-from kmcl_platform.cli.main import main
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
@@ -23,6 +19,8 @@ from kmcl_platform.tracking.report.collect import collect
 from kmcl_platform.tracking.report.figures import best_so_far, build_figures
 from kmcl_platform.tracking.report.page import REPORT_FILE, to_page, write_report
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+from tests.support.command_line import kmcl
+from tests.support.waiting import answers, free_port, wait_until
 
 RunTrial = Callable[..., None]
 CURVES = {
@@ -55,10 +53,6 @@ def searched(
     runs = open_runs()
     write_search(store, runs, search_file, run_trial, CURVES)
     return runs
-
-
-def kmcl(store: Store, *words: str) -> Result:
-    return CliRunner().invoke(main, [*words, "--store", str(store.root)], catch_exceptions=False)
 
 
 def test_the_page_needs_nothing_and_tells_the_trials(store: Store, searched: SearchRuns) -> None:
@@ -105,7 +99,7 @@ def test_without_a_finished_trial_there_is_none(
     write_search(store, open_runs(), search_file, run_trial, {0: [0.1]})
     with pytest.raises(SearchError, match="has no finished trial"):
         write_report(store, "tiny")
-    answer = kmcl(store, "report", "tiny", "--out", str(tmp_path / "r.html"))
+    answer = kmcl("report", "tiny", "--out", str(tmp_path / "r.html"), store=store.root)
     assert (answer.exit_code, (tmp_path / "r.html").exists()) == (2, False)
     assert len(answer.stderr.splitlines()) == 1
 
@@ -113,7 +107,7 @@ def test_without_a_finished_trial_there_is_none(
 def test_the_command_writes_the_page_and_keeps_it_once(store: Store, searched: SearchRuns, tmp_path: Path) -> None:
     out = tmp_path / "r.html"
     for options in ((), ("--overwrite",)):
-        answer = kmcl(store, "report", "tiny", "--out", str(out), *options)
+        answer = kmcl("report", "tiny", "--out", str(out), *options, store=store.root)
         assert answer.exit_code == 0, answer.output
     client = MlflowClient(store.tracking_uri)
     files = [file.path for file in client.list_artifacts(searched.parent_id, "report")]
@@ -126,7 +120,7 @@ def test_the_command_writes_the_page_and_keeps_it_once(store: Store, searched: S
         (("other", "--out", str(tmp_path / "o.html")), "no search 'other'; valid: tiny"),
         (("tiny", "--out", str(tmp_path / "no" / "r.html")), "cannot be written: No such file or directory"),
     ):
-        answer = kmcl(store, "report", *words)
+        answer = kmcl("report", *words, store=store.root)
         assert answer.exit_code == 2
         assert message in answer.stderr
 
@@ -151,20 +145,14 @@ def test_two_objectives_have_a_front(store: Store, searched: SearchRuns) -> None
 
 @pytest.mark.slow
 def test_optunas_dashboard_opens_the_study(store: Store, searched: SearchRuns) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     program = str(Path(sys.executable).with_name("optuna-dashboard"))
     server = subprocess.Popen([program, store.study_url, "--host", "127.0.0.1", "--port", str(port)])
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=5) as answer:
-                    studies = json.loads(answer.read())
-                break
-            except OSError:
-                assert time.monotonic() < deadline and server.poll() is None
-                time.sleep(0.3)
+        address = f"http://127.0.0.1:{port}/api/studies"
+        wait_until(lambda: answers(address), seconds=60, process=server)
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            studies = json.loads(answer.read())
         assert [study["study_name"] for study in studies["study_summaries"]] == ["tiny"]
     finally:
         server.terminate()
