@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES, EpochReport
 from kmcl_platform.config.seeds import derive_seed
@@ -17,6 +16,7 @@ from kmcl_platform.errors import DataError
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.distributed import join_workers
 from tests.support.waiting import free_port
+from tests.support.worker_processes import run_workers
 from tests.training.test_workers_agree import join
 from tests.training.trials import run
 
@@ -89,5 +89,5 @@ def train(rank: int, port: int, folder: str) -> None:
 
 
 def test_two_workers_count_together(tmp_path: Path) -> None:
-    mp.spawn(train, (free_port(), str(tmp_path)), nprocs=2)
+    run_workers(train, 2, free_port(), str(tmp_path))
     assert torch.load(tmp_path / "counts.pt", weights_only=True) == [3, 3]

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
@@ -15,6 +14,7 @@ from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.batch_norm import synchronise_batch_norm
 from kmcl_platform.training.workers.distributed import join_workers
 from tests.support.waiting import free_port
+from tests.support.worker_processes import run_workers
 
 CONFIG = TrialConfig().with_values(
     {
@@ -53,7 +53,7 @@ def train(rank: int, num_workers: int, port: int, folder: str, manifest: str, sy
 
 def run(num_workers: int, folder: Path, manifest: Path, *, sync: bool) -> list[dict[str, float]]:
     arguments = (num_workers, free_port(), str(folder), str(manifest), sync)
-    mp.spawn(train, arguments, nprocs=num_workers)
+    run_workers(train, num_workers, *arguments)
     metrics: list[dict[str, float]] = torch.load(folder / f"{num_workers}-{sync}.pt", weights_only=True)
     return metrics
 
@@ -83,7 +83,7 @@ def normalise(rank: int, num_workers: int, port: int, folder: str) -> None:
 
 
 def test_synchronised_batch_norm_is_batch_norm_over_all_workers(tmp_path: Path) -> None:
-    mp.spawn(normalise, (2, free_port(), str(tmp_path)), nprocs=2)
+    run_workers(normalise, 2, 2, free_port(), str(tmp_path))
     first, second = (torch.load(tmp_path / f"norm-{rank}.pt", weights_only=True) for rank in (0, 1))
     layer = torch.nn.Sequential(torch.nn.BatchNorm2d(3)).double()
     images = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()

@@ -22,8 +22,8 @@ budget: {trials: 1}
 """
 
 
-def test_a_search_that_has_ended_is_closed_by_the_next_start(tmp_path: Path) -> None:
-    store, file = open_store(tmp_path), parse_search_file(FILE, "s.yaml")
+def test_a_search_that_has_ended_is_closed_by_the_next_start(prepared_store: Path) -> None:
+    store, file = open_store(prepared_store), parse_search_file(FILE, "s.yaml")
     runs = SearchRuns.open(store, file, FILE, "s.yaml")
     study = DurableStudy(store.study_url, file)
     point = study.next_point()

@@ -12,7 +12,7 @@ from kmcl_platform.config.arms import expand_arms, retrain_best, to_yaml
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile, Verdict
 from kmcl_platform.config.search_file_reader import parse_search_file
-from kmcl_platform.config.store import Store, open_store
+from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.runs.arm_comparison import Comparison, compare, compare_retrained, record_verdict
 from kmcl_platform.tracking.runs.names import VERDICT_TAG
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
@@ -84,8 +84,7 @@ def write_retraining(store: Store, search: SearchFile, scores: list[float | None
     return search.name
 
 
-def test_judged_and_recorded_from_what_mlflow_holds(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "store")
+def test_judged_and_recorded_from_what_mlflow_holds(store: Store) -> None:
     file = parse_search_file(ARMS, "race.yaml")
     scores: dict[str, list[float | None]] = {
         "bce": [0.70, 0.71, 0.70, 0.72], "kmcl": [0.75, 0.77, 0.75, 0.76], "asl": [0.71, None, 0.69, 0.72]
