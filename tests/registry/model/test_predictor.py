@@ -1,16 +1,15 @@
 """Prediction: scores, and uncertainties of the models whose kernels were trained, from the weights to the command."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
-from kmcl_platform.cli.main import main
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.loading.decode import decode_pixels
@@ -33,6 +32,7 @@ from kmcl_platform.registry.package.log_model import log_model
 from kmcl_platform.tracking.database import artifact_location, as_default, connect
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
+from tests.support.command_line import kmcl
 
 CONFIG = TrialConfig().with_values({"data.image_size": 32, "model.kernels_per_class": 2})
 CLASSES = [str(digit) for digit in range(10)]
@@ -137,15 +137,15 @@ class Registered:
         self.image = image
 
     def predict(self, objective: str, *options: str) -> str:
-        command = ["predict", f"models:/{objective}/1", str(self.image), "--store", str(self.store.root), *options]
-        return CliRunner().invoke(main, command, catch_exceptions=False).stdout
+        return kmcl("predict", f"models:/{objective}/1", self.image, *options, store=self.store.root).stdout
 
 
 @pytest.fixture(scope="module")
-def registered(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Registered:
+def registered(manifest: Manifest, initialised_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Registered:
     folder = tmp_path_factory.mktemp("registered")
     store = open_store(folder / "store")
     store.root.mkdir()
+    shutil.copy(initialised_database, store.root / "mlflow.db")
     client = connect(store)
     run = client.create_run(client.create_experiment("any", artifact_location(store, "any")))
     for objective in OBJECTIVES:
@@ -203,23 +203,28 @@ def test_batch_prediction_and_export_from_the_registry(
     registered: Registered, manifest: Manifest, small_manifest: Path, tmp_path: Path
 ) -> None:
     out, onnx = tmp_path / "out.parquet", tmp_path / "model.onnx"
-    place = ["--store", str(registered.store.root)]
-
-    def kmcl(*words: str) -> Result:
-        return CliRunner().invoke(main, [*words, *place], catch_exceptions=False)
-
-    answer = kmcl("predict", "models:/kmcl/1", "--manifest", str(small_manifest), "--out", str(out))
+    store = registered.store.root
+    answer = kmcl("predict", "models:/kmcl/1", "--manifest", str(small_manifest), "--out", str(out), store=store)
     assert answer.output == f"predicted: 64 images with models:/kmcl/1\nwritten: {out}\n"
     table = pd.read_parquet(out)
     assert len(table) == 64
     assert json.loads(registered.predict("kmcl", "--json"))["scores"]["3"] == pytest.approx(
         table["score: 3"][0], abs=1e-5
     )
-    again = kmcl("predict", "models:/kmcl/1", "--folder", str(registered.image.parent), "--out", str(out))
+    again = kmcl("predict", "models:/kmcl/1", "--folder", str(registered.image.parent), "--out", str(out), store=store)
     assert (again.exit_code, again.stderr) == (2, f"kmcl: {out}: exists; valid: a new file, or --overwrite\n")
-    kmcl("predict", "models:/kmcl/1", "--folder", str(registered.image.parent), "--out", str(out), "--overwrite")
+    kmcl(
+        "predict",
+        "models:/kmcl/1",
+        "--folder",
+        str(registered.image.parent),
+        "--out",
+        str(out),
+        "--overwrite",
+        store=store,
+    )
     assert pd.read_parquet(out)["image"].tolist() == [str(registered.image)]
-    exported = kmcl("export", "models:/kmcl/1", str(onnx))
+    exported = kmcl("export", "models:/kmcl/1", str(onnx), store=store)
     assert exported.output.startswith(f"written: {onnx}, ")
     assert "scores differ from torch's by " in exported.output
     assert onnx.exists()

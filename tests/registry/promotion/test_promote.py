@@ -2,15 +2,14 @@
 
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from kmcl_platform.cli.main import main
 from kmcl_platform.config.decision import Decision
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
@@ -24,6 +23,7 @@ from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.distributed import Workers
+from tests.support.command_line import Answer, kmcl
 
 pytestmark = pytest.mark.slow
 
@@ -46,14 +46,14 @@ class Story:
     """The answers of `kmcl promote` after each trial, and what they left."""
 
     store: Store
-    first: Result
-    again: Result
-    looked_better: Result
-    is_better: Result
+    first: Answer
+    again: Answer
+    looked_better: Answer
+    is_better: Answer
     logged_when_refused: int
-    refused_again: Result
-    forced: Result
-    back: Result
+    refused_again: Answer
+    forced: Answer
+    back: Answer
     folder: Path
 
 
@@ -66,9 +66,10 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def story(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(manifest: Path, initialised_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
     store = open_store(tmp_path_factory.mktemp("registry") / "store")
     store.root.mkdir()
+    shutil.copy(initialised_database, store.root / "mlflow.db")
     content = SEARCH.format(source=manifest).encode()
     file = parse_search_file(content, "small.yaml")
     runs = SearchRuns.open(store, file, content, "small.yaml")
@@ -90,18 +91,14 @@ def story(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
             patch.setattr("kmcl_platform.registry.promotion.sealed_test_split.score_images", None)
             refused_again = promote(store)
             forced = promote(store, "--force", "the others are worse on our own images")
-        back = kmcl(store, "rollback", "small", "--reason", "it was not")
+        back = kmcl("rollback", "small", "--reason", "it was not", store=store.root)
     finally:
         os.chdir(before)
     return Story(store, first, again, looked_better, is_better, logged, refused_again, forced, back, folder)
 
 
-def kmcl(store: Store, *words: str) -> Result:
-    return CliRunner(env={"COLUMNS": "200"}).invoke(main, [*words, "--store", str(store.root)], catch_exceptions=False)
-
-
-def promote(store: Store, *options: str) -> Result:
-    return kmcl(store, "promote", "small", *options)
+def promote(store: Store, *options: str) -> Answer:
+    return kmcl("promote", "small", *options, store=store.root)
 
 
 def train(
@@ -195,13 +192,13 @@ def test_rollback_restores_the_former_champion(story: Story) -> None:
 
 
 def test_history_tells_every_move(story: Story) -> None:
-    moves = json.loads(kmcl(story.store, "history", "small", "--json").output)
+    moves = json.loads(kmcl("history", "small", "--json", store=story.store.root).output)
     assert [(one["kind"], one["before"], one["after"]) for one in moves] == [
         ("promote", "", "1"), ("promote", "1", "2"), ("force", "2", "3"), ("rollback", "3", "2")
     ]  # fmt: skip
     assert moves[2]["reason"].endswith(": the others are worse on our own images")
     assert moves[3]["reason"] == "it was not"
-    shown = kmcl(story.store, "history", "small").output
+    shown = kmcl("history", "small", store=story.store.root).output
     assert len(shown.splitlines()) == 5
     assert "trial 2, test/mAP 0." in shown
 
@@ -260,7 +257,10 @@ def test_weights_that_were_changed_are_refused(story: Story, tmp_path: Path) -> 
     try:
         image = tmp_path / "image.png"
         Image.new("RGB", (40, 40)).save(image)
-        for answer in (kmcl(story.store, "predict", "models:/small@champion", str(image)), promote(story.store)):
+        for answer in (
+            kmcl("predict", "models:/small@champion", str(image), store=story.store.root),
+            promote(story.store),
+        ):
             assert answer.exit_code == 2
             assert answer.stderr.startswith(f"kmcl: {weights}: got SHA-256 ")
             assert len(answer.stderr.splitlines()) == 1
