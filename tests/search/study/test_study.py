@@ -1,7 +1,7 @@
 """DurableStudy: what a killed driver leaves behind, and what a new one does with it."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.study.study import DEFINITION, VALUES, DurableStudy
+
+Asked = tuple[list[TrialConfig], list[TrialState]]
+"""The trials of a search in their order, and how each ended."""
 
 FILE = """
 name: s
@@ -160,29 +163,41 @@ def test_what_is_no_grid_is_refused(change: tuple[str, str], message: str) -> No
         file(GRID.replace(*change))
 
 
-@pytest.mark.parametrize("text", [FILE, FILE.replace("kind: tpe", "kind: random"), GRID], ids=["tpe", "random", "grid"])
+def run_to_the_end(url: str, text: str, kill: Callable[[], AbstractContextManager[object]] | None = None) -> Asked:
+    """Ask for all trials and complete each, by one driver; or by two for each trial, of which `kill` ends the first."""
+    study, asked = DurableStudy(url, file(text)), []
+    while True:
+        if kill:
+            with kill():
+                study.next_point()
+            study = DurableStudy(url, file(text))
+        if (point := study.next_point()) is None:
+            return asked, states_of(url)
+        asked.append(point.config)
+        finish(study, point.number)
+
+
+@pytest.fixture(
+    scope="module", params=[FILE, FILE.replace("kind: tpe", "kind: random"), GRID], ids=["tpe", "random", "grid"]
+)
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Asked]:
+    """A search file, and its search without an accident."""
+    return request.param, run_to_the_end(f"sqlite:///{tmp_path_factory.mktemp('study')}/undisturbed.db", request.param)
+
+
 @pytest.mark.parametrize("num_written", [0, 1, 2, 3, 4])
 def test_a_driver_may_die_at_any_write_of_asking(
-    text: str, num_written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: tuple[str, Asked], num_written: int, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    @contextmanager
+    def kill() -> Iterator[None]:
+        with monkeypatch.context() as patch, suppress(KilledError):
+            kill_after(num_written, patch)
+            yield
 
-    def run(name: str) -> tuple[list[TrialConfig], list[TrialState]]:
-        url = f"sqlite:///{tmp_path}/{name}.db"
-        study, asked = DurableStudy(url, file(text)), []
-        while True:
-            if name == "killed":
-                with monkeypatch.context() as patch, suppress(KilledError):
-                    kill_after(num_written, patch)
-                    study.next_point()
-                study = DurableStudy(url, file(text))
-            if (point := study.next_point()) is None:
-                return asked, states_of(url)
-            asked.append(point.config)
-            finish(study, point.number)
-
-    undisturbed = run("undisturbed")
-    assert undisturbed[1] == [TrialState.COMPLETE] * 6
-    assert run("killed") == undisturbed
+    text, expected = undisturbed
+    assert expected[1] == [TrialState.COMPLETE] * 6
+    assert run_to_the_end(url, text, kill) == expected
 
 
 class KilledError(BaseException):
