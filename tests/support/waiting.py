@@ -10,7 +10,7 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 
 
 def free_port() -> int:
@@ -29,7 +29,7 @@ def wait_until(
     """Wait until `condition` returns a true value, and return it.
 
     Args:
-        condition: is called every few hundredths of a second.
+        condition: is called every two hundredths of a second.
         seconds: the longest time to wait.
         process: the process that makes the condition true. The wait ends when it has ended.
         log: output of the process, for the message.
@@ -62,3 +62,21 @@ def listens(port: int) -> bool:
     """Whether a process of this machine listens on a port of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for_next_timestamp(path: Path) -> None:
+    """Wait until a file that is written now gets a later time than one that was written before the call.
+
+    The clock of file systems moves in steps of some milliseconds.
+
+    Args:
+        path: a file that may be written.
+    """
+    path.touch()
+    before = path.stat().st_mtime_ns
+
+    def is_later() -> bool:
+        path.touch()
+        return path.stat().st_mtime_ns > before
+
+    wait_until(is_later, seconds=10)

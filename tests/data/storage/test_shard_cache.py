@@ -1,10 +1,10 @@
 """The node's cache: fetched once, within its bound, never half."""
 
 import hashlib
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ from kmcl_platform.data.storage.object_store import Location
 from kmcl_platform.data.storage.shard_cache import ShardCache, node_cache
 from kmcl_platform.data.storage.shard_index import Shard
 from kmcl_platform.errors import DataError
+from tests.support.waiting import wait_for_next_timestamp
+from tests.support.worker_processes import fast_context
 
-SPAWN = multiprocessing.get_context("spawn")
+PROCESSES = fast_context("kmcl_platform.data.storage.shard_cache")
 
 
 def make_shard(folder: Path, name: str, num_bytes: int = 1000) -> tuple[Shard, Location]:
@@ -59,7 +61,7 @@ def test_the_least_recently_used_makes_room(tmp_path: Path, fetches: list[str]) 
     shards = {name: make_shard(tmp_path, name) for name in "abcd"}
     for name in "abcabad":
         cache.fetch(*shards[name])
-        time.sleep(0.01)
+        wait_for_next_timestamp(tmp_path / "clock")
         assert kept(cache) <= 3000
     assert fetches == ["a", "b", "c", "d"]
     for name in "abd":
@@ -118,8 +120,8 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ShardCache(tmp_path / "file" / "cache", 5000).fetch(shard, source)
 
 
-def _fetch_all(cache: ShardCache, shards: list[tuple[Shard, Location]], log: Path, start: float, rounds: int) -> None:
-    """In a process of its own: fetch in turn, and note what was read from the source."""
+def _fetch_all(cache: ShardCache, shards: list[tuple[Shard, Location]], log: Path, rounds: int, start: Barrier) -> None:
+    """In a process of its own: fetch the shards in turn, and log what was read from the slow source."""
     read = shard_cache.read_chunks
 
     def slowly(location: Location, valid: str) -> Iterator[bytes]:
@@ -129,7 +131,7 @@ def _fetch_all(cache: ShardCache, shards: list[tuple[Shard, Location]], log: Pat
         yield from read(location, valid)
 
     shard_cache.read_chunks = slowly  # type: ignore[assignment]
-    time.sleep(max(0.0, start - time.time()))
+    start.wait(60)
     for _ in range(rounds):
         for shard, source in shards:
             data = b""
@@ -142,7 +144,8 @@ def _fetch_all(cache: ShardCache, shards: list[tuple[Shard, Location]], log: Pat
 
 
 def run_together(jobs: list[tuple[object, ...]]) -> None:
-    processes = [SPAWN.Process(target=_fetch_all, args=job) for job in jobs]
+    start = PROCESSES.Barrier(len(jobs))
+    processes = [PROCESSES.Process(target=_fetch_all, args=(*job, start)) for job in jobs]
     for process in processes:
         process.start()
     for process in processes:
@@ -153,14 +156,14 @@ def run_together(jobs: list[tuple[object, ...]]) -> None:
 def test_processes_fetch_a_shard_once(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache", 10_000)
     shards = [make_shard(tmp_path, name) for name in "abc"]
-    run_together([(cache, shards, tmp_path / "log", time.time() + 4, 1)] * 3)
+    run_together([(cache, shards, tmp_path / "log", 1)] * 3)
     assert sorted((tmp_path / "log").read_text().split()) == ["a", "b", "c"]
 
 
 def test_processes_stay_within_a_bound_of_one_shard(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache", 1000)
     shards = [make_shard(tmp_path, name) for name in "ab"]
-    run_together([(cache, order, tmp_path / "log", time.time() + 3, 3) for order in (shards, shards[::-1])])
+    run_together([(cache, order, tmp_path / "log", 3) for order in (shards, shards[::-1])])
     assert kept(cache) <= 1000
 
 
@@ -177,7 +180,7 @@ def _die_in_the_middle(cache: ShardCache, shard: Shard, source: Location) -> Non
 def test_a_crash_in_the_middle(same: bool, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache", 1000)
     dying, other = make_shard(tmp_path, "a"), make_shard(tmp_path, "b")
-    process = SPAWN.Process(target=_die_in_the_middle, args=(cache, *dying))
+    process = PROCESSES.Process(target=_die_in_the_middle, args=(cache, *dying))
     process.start()
     process.join(60)
     assert process.exitcode == 9
