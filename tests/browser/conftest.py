@@ -1,4 +1,4 @@
-"""A search and its champion in MLflow's UI, and a headless Chromium that looks at it."""
+"""A search and its champion in MLflow's UI, and a headless Chromium that opens its pages."""
 
 import re
 import shutil
@@ -45,7 +45,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @dataclass(frozen=True)
 class Ui:
-    """Where MLflow's UI is, and the links that `kmcl ui` prints.
+    """The address of MLflow's UI, and the links that `kmcl ui` prints.
 
     Attributes:
         base: its address.

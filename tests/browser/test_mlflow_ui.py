@@ -1,4 +1,4 @@
-"""What MLflow's UI shows of a search and its champion, by the links that `kmcl ui` prints."""
+"""MLflow's pages about a search and its champion, at the links that `kmcl ui` prints."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ QUERY = "workflowType=machine_learning"
 
 @pytest.fixture(scope="session")
 def runs(store: Path) -> dict[str, list[Run]]:
-    """The search's runs: `search` the parent's, `trial` its children's, the best first."""
+    """The MLflow runs by role: `search` has the parent run, `trial` the trials' runs with the best first."""
     client = MlflowClient(f"sqlite:///{store.absolute()}/mlflow.db")
     (experiment,) = [e for e in client.search_experiments() if "kmcl.search" in e.tags][:1]
     found = client.search_runs([experiment.experiment_id])
@@ -47,7 +47,7 @@ def test_a_comparison_of_the_best_trials(looker: Looker, ui: Ui, runs: dict[str,
     assert not looker.errors
 
 
-def test_a_trial_tells_its_data_and_what_came_of_it(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
+def test_a_trial_shows_its_data_and_its_outcome(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
     best = runs["trial"][0]
     looker.page.goto(f"{ui.base}/#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}?{QUERY}")
     expect(looker.page.get_by_text("kmcl.outcome").first).to_be_visible()

@@ -1,4 +1,4 @@
-"""The files for Ray's cluster launcher: valid for the installed Ray, and closed to the outside."""
+"""The files for Ray's cluster launcher are valid for the installed Ray, and open no port to other networks."""
 
 import copy
 import importlib
@@ -113,7 +113,7 @@ def test_the_store_is_mounted_on_every_node_before_anything_else(config: dict[st
 
 
 @pytest.mark.parametrize("path", DEPLOYED, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_secret_stands_in_a_file(path: Path) -> None:
+def test_no_file_holds_a_secret(path: Path) -> None:
     text = path.read_text()
     assert not re.search(r"\b[0-9a-fA-F]{32,}\b", text), "a token or a digest"
     assert not re.search(r"AKIA[0-9A-Z]{16}|-----BEGIN", text), "a key"
@@ -121,7 +121,7 @@ def test_no_secret_stands_in_a_file(path: Path) -> None:
     assert not re.search(r"(?i)\b(RAY_AUTH_TOKEN|PGPASSWORD|\w*password)\s*[=:]\s*['\"]?\w", text), "a password"
 
 
-def test_workers_differ_in_their_market_alone_and_spot_comes_first() -> None:
+def test_workers_differ_only_in_their_market_and_spot_is_first() -> None:
     types = _read("cluster.yaml")["available_node_types"]
     spot, on_demand = copy.deepcopy(types["gpu_worker"]), copy.deepcopy(types["gpu_worker_on_demand"])
     assert spot["node_config"].pop("InstanceMarketOptions") == {"MarketType": "spot"}
@@ -146,7 +146,7 @@ def test_the_provider_is_ours() -> None:
 
 
 class _Ray:
-    """Ray's scheduler for one trial's demand, after an instance of type gpu_worker came to an end."""
+    """Ray's scheduler for one trial's demand, after an instance of type gpu_worker has ended."""
 
     def __init__(self, ended_as: str | None) -> None:
         from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig

@@ -1,4 +1,4 @@
-"""What the head runs beside Ray, against a real PostgreSQL on loopback: MLflow's server and the studies."""
+"""The services of a head, with a real PostgreSQL server on loopback: MLflow's server and the database of the studies."""
 
 import os
 import pwd
@@ -33,7 +33,7 @@ pytestmark = [
 
 
 class Postgres:
-    """A server of its own, in a folder of its own; PostgreSQL refuses to run as root."""
+    """A PostgreSQL server in a folder of its own. PostgreSQL refuses to run as root, so root starts it as `nobody`."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -57,11 +57,11 @@ class Postgres:
 
     @property
     def admin(self) -> str:
-        """The psql of somebody who may create roles: over the socket in the folder, without a password."""
+        """The psql command of a user who may create roles. It connects by the socket in the folder, without a password."""
         return f"psql -h {self._folder} -p {self.port} -U postgres"
 
     def stop(self) -> None:
-        self._server.send_signal(signal.SIGINT)  # ends at once, without waiting for clients
+        self._server.send_signal(signal.SIGINT)  # PostgreSQL ends without waiting for its clients
         self._server.wait(60)
 
     def _run(self, program: str, *words: str) -> None:
@@ -75,7 +75,7 @@ class Postgres:
 
 
 class Head:
-    """A head with an empty disk, and a store that outlives it."""
+    """A head with an empty disk. Its store is on another disk and stays when the head ends."""
 
     def __init__(self, folder: Path, store: Path) -> None:
         self.home = folder / "home"
@@ -123,7 +123,7 @@ class Head:
 
 @pytest.fixture
 def heads(tmp_path: Path) -> Iterator[list[Head]]:
-    """Two heads, one after the other, with one store."""
+    """Two heads with one store, of which the tests use one after the other."""
     made: list[Head] = []
 
     def head(name: str) -> Head:
@@ -139,7 +139,7 @@ def heads(tmp_path: Path) -> Iterator[list[Head]]:
             one.die()
 
 
-def test_records_and_studies_outlive_a_head_whose_databases_were_dumped(
+def test_a_new_head_restores_the_dumped_records_and_studies(
     heads: list[Head], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     first, second = heads
@@ -171,7 +171,7 @@ def test_records_and_studies_outlive_a_head_whose_databases_were_dumped(
 
 
 def _check_closed(head: Head) -> None:
-    """The password stands in one file, for its owner alone; MLflow listens on loopback."""
+    """The password is in one file that only its owner can read, and MLflow listens on loopback only."""
     secret_file = head.home / ".pgpass"
     assert stat.S_IMODE(secret_file.stat().st_mode) == 0o600
     secret = secret_file.read_text().strip().rpartition(":")[2]

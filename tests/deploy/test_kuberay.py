@@ -1,4 +1,4 @@
-"""The manifests for KubeRay: their fields are published ones, and they say what the launcher's files say."""
+"""The manifests for KubeRay use published fields, and describe the same cluster as the launcher's files."""
 
 import copy
 import shlex

@@ -1,4 +1,7 @@
-"""The losses on a real GPU: the CPU's numbers, no waiting, fit for capture and compilation. Skipped without CUDA."""
+"""The losses on a real GPU: equal to the CPU's, without synchronisation, and fit for CUDA graphs and torch.compile.
+
+Skipped without CUDA.
+"""
 
 from typing import Any
 
@@ -37,10 +40,10 @@ def test_gpu_agrees_with_cpu(kernels_per_class: int, kernel: str, formulation: s
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_nothing_waits_for_the_device(kernel: str) -> None:
+def test_the_loss_does_not_synchronise_with_the_device(kernel: str) -> None:
     f, mixture, y = on("cuda", kernel, 2)
     loss = build_loss(max_labels=4).cuda()
-    loss(f, mixture, y)  # the first call checks the inputs
+    loss(f, mixture, y)  # The first call checks the inputs, which synchronises.
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -1,4 +1,4 @@
-"""Training on a real GPU: mixed precision learns, the loss is finite, a resumed trial goes on. Skipped without CUDA."""
+"""Training on a real GPU: the loss is finite and falls, and a resumed trial continues. Skipped without CUDA."""
 
 import math
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_training_lowers_the_loss(mixed_precision: bool, manifest: Manifest, tmp
     assert losses[-1] < losses[0]
 
 
-def test_a_resumed_trial_goes_on_after_its_checkpoint(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_resumed_trial_continues_after_its_checkpoint(manifest: Manifest, tmp_path: Path) -> None:
     run(CONFIG, manifest, tmp_path, stop_after=2)
     reports = run(CONFIG, manifest, tmp_path)
     assert [report.epoch for report in reports] == [1, 2, 3, 4]

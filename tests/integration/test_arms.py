@@ -71,7 +71,7 @@ def test_every_arm_has_its_own_trials(raced: Race) -> None:
             assert trained["optim"]["lr"] == float(trial.values["optim.lr"])
 
 
-def test_arms_with_one_seed_try_the_same_points(raced: Race) -> None:
+def test_arms_with_the_same_seed_try_the_same_points(raced: Race) -> None:
     rates = [{row.number: row.values["optim.lr"] for row in rows(raced, arm)} for arm in ("bce", "kmcl")]
     assert rates[0][0] == rates[1][0] == "0.005"
     assert rates[0] == rates[1]
@@ -85,7 +85,7 @@ def test_the_arms_are_compared_and_the_next_commands_named(raced: Race) -> None:
         assert f"next: kmcl promote race-{arm} --store" in raced.output
 
 
-def test_the_best_of_each_arm_is_trained_again_and_a_verdict_given(raced: Race) -> None:
+def test_the_best_trial_of_each_arm_is_trained_again_and_compared(raced: Race) -> None:
     seeds = []
     for arm in ("bce", "kmcl"):
         best = rows(raced, arm)[0]

@@ -35,7 +35,7 @@ def kill_in_mid_trial(file: Path, store: Path, log: Path) -> None:
         end_group(search)
 
 
-def test_a_dead_search_is_found_and_put_right(
+def test_a_dead_search_is_found_and_repaired(
     small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path, prepared_store: Path
 ) -> None:
     store = prepared_store
@@ -51,7 +51,7 @@ def test_a_dead_search_is_found_and_put_right(
     assert "2 runs are still running (small, trial-0000-baseline), but no process owns the search" in said.stdout
     assert "would: close them as KILLED" in said.stdout
     assert "1 trial is open with no process that trains them (trial 0 after epoch" in said.stdout
-    # The kill may have met a checkpoint that was being written.
+    # The kill may have come while a checkpoint was being written.
     assert re.search(r"(1 checkpoint folder is|2 checkpoint folders are) of no trial in the study", said.stdout)
     assert "(trial-0007" in said.stdout
     assert "next: kmcl doctor --fix" in said.stdout

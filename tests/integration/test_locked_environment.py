@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.long, pytest.mark.takes(180)]
 OTHER_LOCK = """six==1.16.0 \\
     --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254
 """
-"""Another version of a small package than the project's lock file has."""
+"""A lock file with another version of a small package than the project's."""
 
 
 def copy_checkout(folder: Path, lock: str) -> Path:

@@ -1,4 +1,4 @@
-"""A placement group that a dead controller has left does not keep a trial waiting for ever."""
+"""A placement group that a dead controller has left is removed, so that the next trial gets its CPUs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.long, pytest.mark.takes(40)]
 
 @ray.remote(num_cpus=0)
 class Creator:
-    """Reserves what is there, as a controller of Ray Train does."""
+    """Reserves CPUs, as a controller of Ray Train does."""
 
     def reserve(self, name: str, cpus: int) -> str:
         group = placement_group([{"CPU": cpus}], name=name)
@@ -42,7 +42,7 @@ def held() -> set[str]:
     return {name for name, group in placement_group_table().items() if group["state"] == "CREATED"}
 
 
-def test_a_dead_controllers_reservation_is_taken_back(cluster: None, small_manifest: Path, tmp_path: Path) -> None:
+def test_a_dead_controllers_reservation_is_removed(cluster: None, small_manifest: Path, tmp_path: Path) -> None:
     creator: Any = Creator.remote()
     left = ray.get(creator.reserve.remote("", 2))
     named = ray.get(creator.reserve.remote("of Tune", 1))

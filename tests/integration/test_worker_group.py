@@ -1,4 +1,4 @@
-"""A real group of Ray Train workers: what a trial computes depends on neither the group nor its history."""
+"""A real group of Ray Train workers: a trial's numbers depend neither on the group nor on its earlier trials."""
 
 import os
 import signal
@@ -77,7 +77,7 @@ def test_first_and_third_trial_of_a_group_agree_to_the_last_digit(train: Callabl
     assert numbers(first) != numbers(between)
 
 
-def test_a_killed_worker_costs_no_number(train: Callable[..., list[Message]]) -> None:
+def test_a_killed_worker_changes_no_number(train: Callable[..., list[Message]]) -> None:
     undisturbed = train("undisturbed")
     killed = []
 
@@ -92,6 +92,6 @@ def test_a_killed_worker_costs_no_number(train: Callable[..., list[Message]]) ->
     assert disturbed[-1]["report"]["process_id"] != killed[0]
 
 
-def test_a_failing_trial_says_why_and_the_next_one_runs(train: Callable[..., list[Message]]) -> None:
+def test_a_failing_trial_gives_its_reason_and_the_next_one_runs(train: Callable[..., list[Message]]) -> None:
     assert train("unknown", model__backbone="resnet_50")[0]["failure"].startswith("model.backbone: ")
     assert len(train("after")) == NUM_EPOCHS

@@ -1,4 +1,4 @@
-"""The search files of the published datasets, with small data in the layouts that they are made from."""
+"""The search files of the published datasets, and small data in the datasets' official layouts."""
 
 import shlex
 from collections.abc import Callable
@@ -19,7 +19,7 @@ LAYOUTS: dict[str, Callable[[Path], object]] = {
     "adp": write_adp,
     "chestxray14": lambda data: write_chest(data / "ChestX-ray14"),
 }
-"""Writes the official layout into the folder `data` that the commands in the files name."""
+"""Functions that write the official layout into the folder `data`, which the commands in the files name."""
 
 SMALL = {
     "data.image_size": 32,
@@ -29,7 +29,7 @@ SMALL = {
     "model.pretrained": False,
     "num_epochs": 2,
 }
-"""What makes a trial small enough for a test; all else is as in the file."""
+"""Values that make a trial small enough for a test; all others are those of the file."""
 
 
 def read_shipped(name: str) -> SearchFile:
@@ -37,7 +37,7 @@ def read_shipped(name: str) -> SearchFile:
 
 
 def import_command(name: str) -> str:
-    """The one command in the file's comments."""
+    """The import command in the file's comments."""
     lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
     (command,) = [line.removeprefix("#").strip() for line in lines if line.startswith("#   kmcl data import ")]
     return command

@@ -1,4 +1,4 @@
-"""Rounds of chaos in random order, and a table of how they went."""
+"""Rounds of the chaos tests in random order, and a table of their outcomes."""
 
 import random
 import statistics

@@ -1,4 +1,4 @@
-"""A search in a process of its own, what can be done to it, and what must be true of it afterwards."""
+"""A search in a process of its own, and the checks of it after an accident."""
 
 import re
 import subprocess
@@ -22,18 +22,18 @@ SECONDS = 900
 Found = TypeVar("Found")
 
 Story = dict[int, tuple[str, dict[str, Any], dict[int, float]]]
-"""Of each trial: its state, its parameters, its values after each epoch."""
+"""The state, the parameters and the value after each epoch of every trial, by its number."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a search had done at a moment.
+    """The work that a search had done at a moment.
 
     Attributes:
-        starts: how often it had been started.
-        seconds: wall time that its study had been charged with.
-        reports: of each trial, the reports in its checkpoint: what an epoch measured, how long it took, in which process.
-        written: of each ended trial, when its checkpoint was written.
+        starts: number of its starts.
+        seconds: wall time that was charged to its study.
+        reports: the reports in each trial's checkpoint: metrics, duration and process id of every epoch.
+        written: time at which the checkpoint of each ended trial was written.
     """
 
     starts: int
@@ -47,9 +47,9 @@ class Search:
     """A search that is started by the same command each time.
 
     Attributes:
-        folder: where its file and its output lie.
-        options: of the command, beside the store.
-        environment: what its processes see beside this process's own.
+        folder: holds its file and its output.
+        options: of the command, in addition to the store.
+        environment: variables that are added to those of this process.
     """
 
     folder: Path
@@ -94,10 +94,11 @@ class Search:
         return {t.number: (t.state.name, t.params, t.intermediate_values) for t in self._study().get_trials()}
 
     def statuses(self) -> set[str]:
-        """What MLflow says of the search and its trials."""
+        """The statuses of the MLflow runs of the search and its trials."""
         return {run.info.status for run in self._runs()}
 
     def look(self) -> Seen:
+        """The work that the search has done by now."""
         trials = self._study().get_trials()
         ended = [trial.number for trial in trials if trial.state.is_finished()]
         return Seen(
@@ -111,14 +112,14 @@ class Search:
         )
 
     def check(self, undisturbed: Story, before: Seen) -> None:
-        """The search has ended as if nothing had happened after `before`, and did nothing twice."""
+        """Check that the search ended as if there had been no accident after `before`, and that no work was done twice."""
         assert self.story() == undisturbed
         self._check_record(undisturbed)
         self._check_work(before)
         self._check_budget(before)
 
     def _check_record(self, expected: Story) -> None:
-        """MLflow tells the same as the study, with every epoch once, and nothing is left running."""
+        """MLflow has the same content as the study, every epoch once, and no run is left RUNNING."""
         assert self.statuses() == {"FINISHED"}
         runs = self._runs()
         assert len([run for run in runs if run.data.tags["kmcl.role"] == "search"]) == 1
@@ -131,9 +132,9 @@ class Search:
             assert run.data.tags["kmcl.outcome"] == outcomes[expected[int(run.data.tags["kmcl.number"])][0]]
 
     def _check_work(self, before: Seen) -> None:
-        """No epoch whose checkpoint stood was trained again, and no ended trial was so much as written again.
+        """No epoch that had a checkpoint was trained again, and no checkpoint of an ended trial was written again.
 
-        The epoch that was being trained when the disaster came is trained once more, and costs its time once more.
+        The epoch that was being trained at the time of the accident is trained again, and its time is charged again.
         """
         after = self.look()
         for number, reports in before.reports.items():
@@ -145,10 +146,10 @@ class Search:
         assert not list(self.store.glob("checkpoints/small/*/.writing-*"))
 
     def _check_budget(self, before: Seen) -> None:
-        """The time charged since the last start is no longer than the trials of that start took by the clock.
+        """The time charged since the last start is between two bounds.
 
-        Nor is it shorter than the epochs that were first heard of: none was free. GPU time is charged where wall time
-        is, once an epoch; that is tested without processes, since there are no GPUs here.
+        The upper bound is the wall time of the trials of that start. The lower bound is the sum of the epochs that it
+        reported first. GPU time is charged at the same place; that is tested without processes and without GPUs.
         """
         again = len(self.output) > before.starts
         charged = self.look().seconds - (before.seconds if again else 0.0)
@@ -157,10 +158,10 @@ class Search:
             assert again and charged == 0
             return
         (phase,) = phases
-        kept = {number: reports for number, reports in self.look().reports.items() if reports}
-        heard = sum(report["seconds"] for reports in kept.values() for report in reports)
-        known = sum(report["seconds"] for number in kept for report in before.reports.get(number, ())) if again else 0.0
-        assert kept and heard - known <= charged <= int(phase) + 1
+        left = {number: reports for number, reports in self.look().reports.items() if reports}
+        reported = sum(report["seconds"] for reports in left.values() for report in reports)
+        known = sum(report["seconds"] for number in left for report in before.reports.get(number, ())) if again else 0.0
+        assert left and reported - known <= charged <= int(phase) + 1
 
     def _study(self) -> optuna.Study:
         return optuna.load_study(study_name="small", storage=f"sqlite:///{self.store}/optuna.db")
@@ -185,7 +186,7 @@ class Search:
 
 
 def wait_for_end(search: Search, process: subprocess.Popen[bytes], seconds: float = SECONDS) -> int:
-    """The exit code of a search; one that does not end in time is killed."""
+    """The exit code of a search. A search that does not end in time is killed."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -200,7 +201,7 @@ def finish(search: Search, process: subprocess.Popen[bytes]) -> None:
 
 
 def check_one_line(search: Search, code: int, line: str) -> None:
-    """A search has ended with one line for the user, who can mend what it says."""
+    """Check that a search ended with exit code 2 and one line for the user."""
     said = search.output[-1].read_text()
     assert (code, "Traceback" in said) == (2, False), said
     (last,) = [words for words in said.splitlines() if words.startswith("kmcl: ")]

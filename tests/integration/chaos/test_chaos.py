@@ -1,4 +1,4 @@
-"""Processes die in mid-search; the search ends, perhaps after the same command was given again, as if nothing had happened.
+"""Processes of a search are killed; the search ends as if nothing had happened, if need be after a second start.
 
 make chaos     # three times, in random order, with a table at the end
 """

@@ -1,4 +1,4 @@
-"""The disk that the store lies on becomes full in mid-search."""
+"""The disk of the store becomes full during a search."""
 
 import errno
 import shutil
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.chaos
 SIZE = "48m"
 BLOCK = bytes(4096)
 ROOM = {"checkpoints": 2**18, "databases": 0}
-"""What is left of the disk: room for what the databases take, but for no checkpoint, or for nothing."""
+"""Free bytes of the full disk: enough for the databases but for no checkpoint, or for nothing."""
 SECONDS_TO_END = 180
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own."""
+    """A small file system for one test."""
     folder = tmp_path / "disk"
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
@@ -41,7 +41,13 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def keep_full(disk: Path, room: int, process: "subprocess.Popen[bytes]") -> None:
-    """Take all room but a little, and whatever becomes free, until the search has ended."""
+    """Keep the disk full until the search has ended, also when files are deleted.
+
+    Args:
+        disk: the file system.
+        room: free bytes to leave.
+        process: the search.
+    """
     deadline = time.monotonic() + SECONDS_TO_END
     with (disk / "ballast").open("wb", buffering=0) as ballast:
         while process.poll() is None and time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The MLflow server is away: for a minute, or for good; the search goes on, and its record is completed later."""
+"""The MLflow server is away for a minute, or for good: the search continues, and its record is completed later."""
 
 import time
 

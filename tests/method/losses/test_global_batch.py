@@ -1,8 +1,6 @@
 """1, 2 and 4 workers compute the same loss and the same gradients: real processes, over gloo."""
 
-import multiprocessing
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from kmcl_platform.method.kernels.mixture_head import KernelMixture
 from kmcl_platform.method.losses.global_batch import BatchGather
 from tests.method.cases import build_loss, random_case
+from tests.support.waiting import free_port
+from tests.support.worker_processes import run_workers
 
 NUM_SAMPLES = 13
 """Shares of 7 and 6, or of 4, 4, 4 and 1: the last batch is not full."""
@@ -71,18 +70,11 @@ def work(rank: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of four processes saved. The fork server imports torch once instead of once for each process."""
+    """What each of four processes saved."""
     folder = tmp_path_factory.mktemp("workers")
-    multiprocessing.set_forkserver_preload(["torch", "torch.distributed"])
-    mp.start_processes(work, (free_port(), str(folder)), nprocs=max(GROUPS), start_method="forkserver")
+    run_workers(work, max(GROUPS), free_port(), str(folder))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(max(GROUPS))]
 
 
