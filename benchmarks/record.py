@@ -1,10 +1,10 @@
-"""What the record of a search costs its trials: time that they wait for it, and CPU time that is taken from them.
+"""The cost of recording a search: how long its trials wait for it, and how much CPU time it takes from them.
 
     python -m benchmarks.record [--write]
 
-Runs the demo's search and counts, within it:
+Runs the demo's search and measures in it:
 
-- waiting: wall time within the recorder's methods, which is all that a trial can wait for;
+- waiting: wall time in the recorder's methods; a trial waits for nothing else;
 - writing: CPU time of the thread that writes to MLflow;
 - drawing: CPU time of the process that draws, which has the lowest priority.
 """
@@ -22,7 +22,7 @@ import psutil
 from rich.console import Console
 
 from kmcl_platform.config.store import Store, open_store
-from kmcl_platform.tracking.figures import figure_process as artist_module
+from kmcl_platform.tracking.figures import figure_process as figures_module
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.tracking.writing import recorder as recorder_module
 from kmcl_platform.tracking.writing.recorder import Recorder
@@ -34,7 +34,7 @@ MINUTE = 60.0
 
 
 class Costs:
-    """Seconds, by what they were spent on."""
+    """Seconds by purpose."""
 
     def __init__(self) -> None:
         self.waiting: list[float] = []
@@ -55,7 +55,7 @@ class Costs:
 
 
 def watch(costs: Costs) -> None:
-    """Put clocks around what a search calls."""
+    """Measure the time of the methods that a search calls."""
     for name in ("begin_trial", "queue_scores", "end_trial", "log_progress"):
         setattr(Recorder, name, costs.timed(getattr(Recorder, name), [costs.waiting]))
     Recorder.log_epoch = costs.timed(Recorder.log_epoch, [costs.waiting, costs.epochs])  # type: ignore[method-assign]
@@ -67,9 +67,10 @@ def watch(costs: Costs) -> None:
 
     recorder_module.Writer = Watched  # type: ignore[misc]
 
-    class Drawing(artist_module.FigureProcess):
+    class Drawing(figures_module.FigureProcess):
         def finish(self) -> None:
-            if self._process is None:
+            if self._process is None:  # No drawing, or `close` after `finish`.
+                super().finish()
                 return
             stop = threading.Event()
             thread = threading.Thread(target=self._follow, args=(psutil.Process(self._process.pid), stop))
@@ -110,7 +111,7 @@ def main() -> None:
     waiting, per_epoch = sum(costs.waiting), sum(costs.epochs) / len(costs.epochs)
     cores = psutil.cpu_count() or 1
     lines = [
-        "# What the record costs",
+        "# The cost of the record",
         "",
         f"Written by `python -m benchmarks.record --write`: the demo's search, {epochs} epochs in {trained:.0f} s of "
         f"training ({seconds:.0f} s with the start of the workers), on {cores} CPU cores.",

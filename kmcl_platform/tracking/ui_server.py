@@ -5,60 +5,95 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.tracking.database import connect_to_read
+from kmcl_platform.messages import mask_passwords
+from kmcl_platform.tracking.database import connect_to_read, is_server
 from kmcl_platform.tracking.database.ui_urls import model_url, run_table_url
 from kmcl_platform.tracking.runs.leaderboard import list_searches, read_leaderboard
 
 HOST = "127.0.0.1"
+_LAST_LINES_SECONDS = 5
 
 
 def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
-    """Print links to the store's searches and models, then serve until interrupted.
+    """Print links to the store's searches and models, then serve until SIGINT or SIGTERM.
 
     Args:
-        store: what is shown.
+        store: the store to show.
         port: TCP port on loopback, 1 to 65535.
         say: prints one line.
 
     Raises:
-        SearchError: the store does not exist, is served by a server of its own, or the port is taken.
+        SearchError: the store does not exist, a server of its own serves it, or the port is taken.
     """
+    if is_server(store):
+        raise SearchError(
+            f"--tracking-uri: got {store.tracking_uri}, a server that has its own UI; valid: open that address in a "
+            "browser, or give the address of a database"
+        )
     client = connect_to_read(store)
-    if store.tracking_uri.startswith(("http://", "https://")):
-        raise SearchError(f"{store.tracking_uri} is a server with a UI of its own: open it in a browser")
     _check_port(port)
     base = f"http://{HOST}:{port}"
-    say(f"MLflow is starting on {base} (Ctrl-C ends it)")
+    say(f"MLflow starts on {base} (Ctrl-C ends it)")
     for search in list_searches(store):
         board = read_leaderboard(store, search)
         say(f"  search {search}: {run_table_url(base, board.experiment_id, board.metric, board.mode)}")
     for model in client.search_registered_models():
         say(f"  model {model.name}: {model_url(base, model.name)}")
-    command = [
-        sys.executable, "-m", "mlflow", "server",
-        "--backend-store-uri", store.tracking_uri,
-        "--artifacts-destination", str(store.artifacts),
-        "--host", HOST, "--port", str(port), "--workers", "1",
-    ]  # fmt: skip
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    server = subprocess.Popen(command, env=environment)
-
-    def stop(*_: object) -> None:
-        server.terminate()
-
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the server as Ctrl-C does.
+    server = start_server(store, port)
+    assert server.stdout is not None
+    copier = threading.Thread(target=copy_masked, args=(server.stdout, sys.stderr.write), daemon=True)
+    copier.start()
     try:
         code = server.wait()
     except KeyboardInterrupt:
+        code = 0
+    finally:
         server.terminate()
         server.wait()
-        return
+        copier.join(_LAST_LINES_SECONDS)
     if code > 0:
-        raise SearchError(f"MLflow's server ended with exit code {code}; its message stands above")
+        raise SearchError(
+            f"MLflow's server ended with exit code {code}; valid: repair what its message above says, then start again"
+        )
+
+
+def start_server(store: Store, port: int) -> "subprocess.Popen[str]":
+    """Start MLflow's server on a store; its output can be read from `stdout`.
+
+    The database's address goes through the environment: it may hold a password, and every user of the machine can read
+    the command line of a process.
+    """
+    command = [
+        sys.executable, "-m", "mlflow", "server",
+        "--artifacts-destination", str(store.artifacts),
+        "--host", HOST, "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+    settings = {
+        "MLFLOW_BACKEND_STORE_URI": store.tracking_uri,
+        "MLFLOW_REGISTRY_STORE_URI": store.tracking_uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # Its job runner starts seven processes of 240 MB each.
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    return subprocess.Popen(
+        command,
+        env=os.environ | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
+def copy_masked(lines: Iterable[str], write: Callable[[str], object]) -> None:
+    """Pass lines on, with the passwords of all addresses in them masked."""
+    for line in lines:
+        write(mask_passwords(line))
 
 
 def _check_port(port: int) -> None:

@@ -61,7 +61,7 @@ def test_a_trial_shows_its_data_and_its_outcome(looker: Looker, ui: Ui, runs: di
 def test_a_trials_pictures_are_seen(looker: Looker, ui: Ui, runs: dict[str, list[Run]], name: str) -> None:
     best = runs["trial"][0]
     run = f"{ui.base}/#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
-    looker.page.goto(f"{run}/artifacts/evidence/{name}.png?{QUERY}")
+    looker.page.goto(f"{run}/artifacts/figures/{name}.png?{QUERY}")
     picture = looker.page.locator("img[src^='blob:']").first
     expect(picture).to_be_visible()
     # Drawn, rather than a sign that it could not be loaded.
@@ -74,7 +74,7 @@ def test_a_trials_pictures_are_seen(looker: Looker, ui: Ui, runs: dict[str, list
 def test_a_trials_classes_are_a_table(looker: Looker, ui: Ui, runs: dict[str, list[Run]]) -> None:
     best = runs["trial"][0]
     run = f"{ui.base}/#/experiments/{best.info.experiment_id}/runs/{best.info.run_id}"
-    looker.page.goto(f"{run}/artifacts/evidence/classes.json?{QUERY}")
+    looker.page.goto(f"{run}/artifacts/figures/classes.json?{QUERY}")
     for header in ("class", "positives", "AP", "AP of the baseline"):
         expect(looker.page.get_by_text(header, exact=True).first).to_be_visible()
     assert not looker.errors

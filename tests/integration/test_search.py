@@ -51,12 +51,12 @@ def test_every_trial_is_in_mlflow_with_its_outcome(finished: FinishedSearch, sma
 
 def test_every_trial_has_its_pictures_and_the_search_its_progress(finished: FinishedSearch) -> None:
     client = MlflowClient(f"sqlite:///{finished.store}/mlflow.db")
-    pictures = {f"evidence/{name}.png" for name in PICTURES}
+    pictures = {f"figures/{name}.png" for name in PICTURES}
     runs = read_runs(finished.store, role="trial")
     for run in runs:
-        found = {one.path for one in client.list_artifacts(run.info.run_id, "evidence")}
+        found = {one.path for one in client.list_artifacts(run.info.run_id, "figures")}
         completed = run.data.tags["kmcl.outcome"] == "completed"
-        assert found == {"evidence/classes.json"} | (pictures if completed else set())
+        assert found == {"figures/classes.json"} | (pictures if completed else set())
         shares = [value for name, value in run.data.metrics.items() if name.startswith("train/gradient_share/")]
         assert sum(shares) == pytest.approx(1)
         assert run.data.metrics["system/images_per_second"] > 0

@@ -1,4 +1,4 @@
-"""`kmcl ui`: MLflow's own server on a store, reachable on loopback alone, ended in good order."""
+"""`kmcl ui`: MLflow's own server on a store, reachable on loopback alone, ended completely, without passwords."""
 
 import signal
 import socket
@@ -10,10 +10,9 @@ import pytest
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+from kmcl_platform.tracking.ui_server import copy_masked
 from tests.support.command_line import kmcl_command
 from tests.support.waiting import answers, free_port, wait_until
-
-pytestmark = pytest.mark.slow
 
 
 def start_ui(store: Store, port: int) -> subprocess.Popen[str]:
@@ -21,6 +20,7 @@ def start_ui(store: Store, port: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_ui_serves_on_loopback_until_it_is_ended(
     store: Store, open_runs: Callable[[], SearchRuns], run_trial: Callable[..., None]
 ) -> None:
@@ -40,6 +40,9 @@ def test_ui_serves_on_loopback_until_it_is_ended(
             if connection.status == psutil.CONN_LISTEN
         }
         assert listening == {"127.0.0.1"}
+        # Every user of the machine can read command lines: the address of the database may hold a password.
+        words = [word for process in (psutil.Process(ui.pid), *children) for word in process.cmdline()]
+        assert "server" in words and not any("mlflow.db" in word for word in words)
         ui.send_signal(signal.SIGTERM)
         output, _ = ui.communicate(timeout=60)
     finally:
@@ -50,6 +53,7 @@ def test_ui_serves_on_loopback_until_it_is_ended(
     assert alive == []
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_one_line(store: Store, open_runs: Callable[[], SearchRuns]) -> None:
     open_runs().end("finished")
     with socket.socket() as other:
@@ -60,3 +64,9 @@ def test_a_taken_port_is_one_line(store: Store, open_runs: Callable[[], SearchRu
         _, error = ui.communicate(timeout=120)
     assert ui.returncode == 2
     assert error.strip() == f"kmcl: --port: {port} is taken on 127.0.0.1; valid: a free port, such as {port + 1}"
+
+
+def test_the_servers_output_has_no_password() -> None:
+    written: list[str] = []
+    copy_masked(["INFO: up\n", "backend-store-uri postgresql://me:s3cr3t@host/db failed\n"], written.append)
+    assert written == ["INFO: up\n", "backend-store-uri postgresql://me:***@host/db failed\n"]

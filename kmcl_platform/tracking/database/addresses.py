@@ -25,7 +25,7 @@ def store_name(store: Store) -> str:
     """The store as messages name it: the folder, or the address without user and password."""
     if store.is_local:
         return str(store.root)
-    return _without_user(store.tracking_uri)
+    return split_user(store.tracking_uri)[0]
 
 
 def artifact_location(store: Store, experiment: str) -> str | None:
@@ -68,7 +68,7 @@ def check_answers(store: Store) -> None:
     if not is_server(store):
         return
     try:
-        urllib.request.urlopen(_without_user(store.tracking_uri), timeout=ANSWER_SECONDS).close()
+        urllib.request.urlopen(split_user(store.tracking_uri)[0], timeout=ANSWER_SECONDS).close()
     except urllib.error.HTTPError:
         return  # Any answer is enough here. MLflow's client interprets it later.
     except (OSError, ValueError, HTTPException) as error:
@@ -80,6 +80,9 @@ def check_answers(store: Store) -> None:
         ) from None
 
 
-def _without_user(address: str) -> str:
+def split_user(address: str) -> tuple[str, str, str]:
+    """An address without its user and password, then both; they are empty where the address has none."""
     parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else address
+    named, _, place = parts.netloc.rpartition("@")
+    user, _, password = named.partition(":")
+    return parts._replace(netloc=place).geturl() if named else address, unquote(user), unquote(password)

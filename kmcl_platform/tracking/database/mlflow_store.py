@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.files.file_lock import FileLock
-from kmcl_platform.tracking.database.addresses import check_answers, sqlite_file, store_name
+from kmcl_platform.tracking.database.addresses import check_answers, is_server, split_user, sqlite_file, store_name
 from kmcl_platform.tracking.database.sqlite_database import initialise, is_initialised
 
 if TYPE_CHECKING:
@@ -109,8 +109,12 @@ def _open(store: Store) -> "MlflowClient":
     from sqlalchemy.exc import SQLAlchemyError
 
     check_answers(store)
+    address, user, password = split_user(store.tracking_uri) if is_server(store) else (store.tracking_uri, "", "")
+    if user:
+        # MLflow repeats its address in errors, logs and links. A password that is not in it cannot be shown by them.
+        os.environ.update(MLFLOW_TRACKING_USERNAME=user, MLFLOW_TRACKING_PASSWORD=password)
     try:
-        client = MlflowClient(tracking_uri=store.tracking_uri, registry_uri=store.tracking_uri)
+        client = MlflowClient(tracking_uri=address, registry_uri=address)
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]

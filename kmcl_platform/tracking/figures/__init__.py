@@ -1,11 +1,12 @@
-"""What a trial's run shows beside its metrics: a table of its classes, curves, co-occurrence, mistakes.
+"""Figures of a trial, on its run: a table of its classes, curves, co-occurrence, mistakes.
 
-    driver                        disk                                   a process of lowest priority
-    ──────                        ────                                   ────────────────────────────
-    ScoreQueue.keep  ──►   evidence/SEARCH/trial-0003.completed.safetensors
-    Artist.draw ──────────────────────────────────────────────────►     draw: table and pictures
-                      evidence/SEARCH/trial-0003/                 ◄──
-    TrialRuns.log_evidence (by the outbox) takes them into MLflow, and removes them
+    driver                          disk                                  process of lowest priority
+    ──────                          ────                                  ──────────────────────────
+    ScoreQueue.add     ──►   figures/SEARCH/trial-0003.completed.safetensors
+    FigureProcess.draw ─────────────────────────────────────────────►     draw: table and pictures
+                             figures/SEARCH/trial-0003/             ◄──
+    TrialRuns.log_figures (from the outbox) moves them into MLflow
 
-Scores lie there until their pictures are in MLflow, so that a driver's successor draws what is missing.
+The scores stay on disk until the outbox has the entry of their figures, and the figures until MLflow has them. So the
+next start of a search finds what a killed one had not drawn or not logged.
 """

@@ -1,4 +1,4 @@
-"""How well a trial does on each class, and how the baseline did.
+"""Measures of a trial for each class, with the baseline trial's for comparison.
 
 Legend of shapes: N images, K classes.
 """
@@ -13,7 +13,7 @@ from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.tracking.runs.ui_tables import to_mlflow_table
 
 THRESHOLD = 0.5
-"""A label is predicted above it, as in method/metrics.py, which would bring torch into the process that draws."""
+"""A score above it predicts the label, as in method/metrics.py. That module is not imported here: it imports torch."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class ClassResult:
     """One class on the validation split.
 
     Attributes:
-        positives: images that are known to show it.
-        known: images of which it is known whether they do.
-        average_precision: in [0, 1]; none without a positive.
-        baseline: the baseline trial's; none where there is none.
-        precision: of what is predicted above 0.5; none where nothing is.
-        recall: share of the positives that is predicted; none without a positive.
+        positives: images that are known to show the class.
+        known: images that are known to show it or not to show it.
+        average_precision: in [0, 1]. None: no positive image.
+        baseline: average precision of the baseline trial. None: there is no baseline, or it saw other images.
+        precision: share of the predictions that are right. None: no image is predicted to show the class.
+        recall: share of the positive images that are predicted. None: no positive image.
     """
 
     positives: int
@@ -38,21 +38,28 @@ class ClassResult:
 
 
 def measure_classes(own: SplitScores, baseline: SplitScores | None) -> list[ClassResult]:
-    """K results, in the order of the classes."""
+    """Measure each class.
+
+    Args:
+        own: the trial's scores.
+        baseline: the baseline trial's scores on the same images. None: no comparison.
+
+    Returns:
+        K results, in the order of the classes.
+    """
     return [_measure(own, baseline, k) for k in range(own.scores_NK.shape[1])]
 
 
 def class_table(names: Sequence[str], results: Sequence[ClassResult]) -> str:
-    """MLflow's table of the classes."""
-    columns = ["class", "positives", "known", "AP", "AP of the baseline", "AP gained", "precision", "recall"]
+    """MLflow's table of the classes, in their order; `number` is a class's place in the dataset, from 0."""
+    columns = ["class", "number", "positives", "known", "AP", "AP of the baseline", "AP gained", "precision", "recall"]
     rows = []
-    for name, one in zip(names, results, strict=True):
+    for number, (name, one) in enumerate(zip(names, results, strict=True)):
         gained = None
         if one.average_precision is not None and one.baseline is not None:
             gained = one.average_precision - one.baseline
-        rows.append(
-            [name, one.positives, one.known, one.average_precision, one.baseline, gained, one.precision, one.recall]
-        )
+        precisions = [one.average_precision, one.baseline, gained, one.precision, one.recall]
+        rows.append([name, number, one.positives, one.known, *precisions])
     return to_mlflow_table(columns, rows)
 
 
@@ -65,7 +72,7 @@ def _measure(own: SplitScores, baseline: SplitScores | None, k: int) -> ClassRes
         positives=int(positive.sum()),
         known=int(known.sum()),
         average_precision=_average_precision(positive, scores),
-        # Of a continued search with other images the baseline's scores say nothing.
+        # A search may be continued with other images. The baseline's scores are then of no use.
         baseline=None
         if baseline is None or len(baseline.scores_NK) != len(own.scores_NK)
         else _average_precision(positive, baseline.scores_NK[known, k]),

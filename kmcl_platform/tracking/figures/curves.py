@@ -15,14 +15,21 @@ from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.tracking.figures.classes import THRESHOLD, ClassResult
 
 MAX_CURVES = 10
-"""Of more classes, as many of the best and of the worst are drawn, which together are so many."""
+"""Classes in one picture: with more classes, the best half of this number and the worst half of it."""
 MAX_CLASSES = 60
-"""Of more classes, the most frequent are shown: names would become too small to read."""
+"""Classes in one picture: with more, only the most frequent ones, since names would be too small to read."""
 _OWN, _BASELINE = "#3566a8", "#c0392b"
 
 
 def draw_precision_recall(own: SplitScores, names: Sequence[str], results: Sequence[ClassResult], title: str) -> Figure:
-    """Precision against recall of single classes, the best and the worst where there are many."""
+    """Precision over recall of each class; the best and the worst classes if there are many.
+
+    Args:
+        own: the trial's scores.
+        names: K names, as `to_picture_names` makes them.
+        results: K results of `measure_classes`.
+        title: the trial's name.
+    """
     figure = Figure(figsize=(8.5, 5), layout="constrained")
     axes = figure.subplots()
     ranked = sorted(
@@ -33,9 +40,9 @@ def draw_precision_recall(own: SplitScores, names: Sequence[str], results: Seque
     for k in shown:
         known = own.targets_NK[:, k] >= 0
         precision, recall, _ = precision_recall_curve(own.targets_NK[known, k] == 1, own.scores_NK[known, k])
-        axes.step(
-            recall, precision, where="post", linewidth=1.2, label=f"{names[k]} {results[k].average_precision:.2f}"
-        )
+        # The number first: matplotlib leaves out of a legend what begins with an underscore.
+        label = f"{results[k].average_precision:.2f} {names[k]}"
+        axes.step(recall, precision, where="post", linewidth=1.2, label=label)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall", ylabel="precision")
     some = "" if len(shown) == len(ranked) else f", the best and the worst {MAX_CURVES // 2} of {len(ranked)} classes"
     axes.set_title(f"{title}: precision and recall on validation{some}", fontsize=10)
@@ -46,15 +53,15 @@ def draw_precision_recall(own: SplitScores, names: Sequence[str], results: Seque
 
 
 def draw_classes(names: Sequence[str], results: Sequence[ClassResult], title: str) -> Figure:
-    """Average precision of each class as a bar, with the baseline trial's as a mark."""
+    """Average precision of each class as a bar, and the baseline trial's as a mark."""
     shown = [k for k in _frequent([one.positives for one in results]) if results[k].average_precision is not None]
     shown.sort(key=lambda k: results[k].average_precision or 0.0)
     figure = Figure(figsize=(8.5, max(2.0, 0.8 + 0.22 * len(shown))), layout="constrained")
     axes = figure.subplots()
     axes.barh(range(len(shown)), [results[k].average_precision or 0.0 for k in shown], color=_OWN, label="this trial")
-    against = [(place, results[k].baseline) for place, k in enumerate(shown) if results[k].baseline is not None]
-    if against:
-        places, values = zip(*against, strict=True)
+    marks = [(place, results[k].baseline) for place, k in enumerate(shown) if results[k].baseline is not None]
+    if marks:
+        places, values = zip(*marks, strict=True)
         axes.scatter(values, places, marker="|", s=90, color=_BASELINE, zorder=3, label="baseline trial")
     labels = [f"{names[k]} ({results[k].positives})" for k in shown]
     axes.set_yticks(range(len(shown)), labels, fontsize=8)
@@ -65,9 +72,9 @@ def draw_classes(names: Sequence[str], results: Sequence[ClassResult], title: st
 
 
 def draw_cooccurrence(own: SplitScores, names: Sequence[str], title: str) -> Figure:
-    """How often the class of the column is on images that show the row's: in truth, and as predicted.
+    """Two matrices, of the true and of the predicted labels: the share of the row's images that show the column.
 
-    Only where it is known of both classes whether an image shows them.
+    Only images count for which both labels are known.
     """
     known_NK = own.targets_NK >= 0
     predicted_NK = np.where(known_NK, own.scores_NK > THRESHOLD, -1).astype(np.int8)

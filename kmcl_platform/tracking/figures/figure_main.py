@@ -1,6 +1,6 @@
-"""The artist's process: reads what is to be drawn, a JSON object a line, and answers each with one.
+"""Main module of the process that draws: reads requests, one JSON object a line, and answers each with one line.
 
-It ends with its input, and so with the driver, however that ends.
+It ends when its input ends, and so with the driver, whatever ends that.
 """
 
 import json
@@ -11,60 +11,64 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from kmcl_platform.messages import mask_passwords
+
 NICENESS = 19
 
 
 def main() -> None:
     """Draw until the input ends."""
     os.nice(NICENESS)
-    # Before NumPy is loaded: its threads would take what the training workers leave each other.
+    # Before NumPy is loaded: threads of its own would take CPU time from the training workers.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MPLBACKEND="agg")
     from kmcl_platform.data.builtin.datasets import open_manifest
 
     manifests: dict[str, Any] = {}
     for line in sys.stdin:
-        words = json.loads(line)
+        request = json.loads(line)
         try:
-            if words["source"] not in manifests:
-                manifests[words["source"]] = open_manifest(words["source"], Path(words["data_dir"]))
-            draw(words, manifests[words["source"]])
+            if request["source"] not in manifests:
+                manifests[request["source"]] = open_manifest(request["source"], Path(request["data_dir"]))
+            draw(request, manifests[request["source"]])
         except Exception as error:
-            traceback.print_exc()
+            sys.stderr.write(mask_passwords(traceback.format_exc()))
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
         else:
             answer = {}
-        print(json.dumps(answer), flush=True)  # noqa: T201  # what the driver waits for
+        print(json.dumps(answer), flush=True)  # noqa: T201  # The driver reads it.
 
 
-def draw(words: dict[str, Any], manifest: Any) -> None:
-    """Make one trial's folder, whole or not at all."""
+def draw(request: dict[str, Any], manifest: Any) -> None:
+    """Make the folder of one trial's table and pictures, whole or not at all."""
+    import matplotlib
+
     from kmcl_platform.data.scores_file import read_scores
+    from kmcl_platform.files.atomic_write import atomic_folder
     from kmcl_platform.tracking.figures.classes import class_table, measure_classes
     from kmcl_platform.tracking.figures.curves import draw_classes, draw_cooccurrence, draw_precision_recall
     from kmcl_platform.tracking.figures.mistakes import draw_mistakes, find_mistakes
+    from kmcl_platform.tracking.figures.picture_names import find_fonts, to_picture_names
     from kmcl_platform.tracking.runs.names import CLASS_TABLE_FILE
 
-    own = read_scores(Path(words["scores"]))
-    baseline = read_scores(Path(words["baseline"])) if words["baseline"] else None
-    names = manifest.class_names
-    folder = Path(words["folder"])
-    draft = folder.with_name(f".{folder.name}.drawing")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    own = read_scores(Path(request["scores"]))
+    baseline = read_scores(Path(request["baseline"])) if request["baseline"] else None
+    folder = Path(request["folder"])
     results = measure_classes(own, baseline)
-    (draft / Path(CLASS_TABLE_FILE).name).write_text(class_table(names, results))
-    if words["complete"]:
-        title = words["title"]
-        pictures = {
-            "precision_recall": draw_precision_recall(own, names, results, title),
-            "average_precision": draw_classes(names, results, title),
-            "cooccurrence": draw_cooccurrence(own, names, title),
-            "mistakes": draw_mistakes(manifest, find_mistakes(own), title),
-        }
-        for name, figure in pictures.items():
-            figure.savefig(draft / f"{name}.png")
+    # A folder that is there already is of an earlier process, which ended before the outbox knew of its figures.
     shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    with atomic_folder(folder) as draft:
+        (draft / Path(CLASS_TABLE_FILE).name).write_text(class_table(manifest.class_names, results))
+        if request["complete"]:
+            title, names = request["title"], to_picture_names(manifest.class_names)
+            matplotlib.rcParams["font.family"] = find_fonts(names)
+            pictures = {
+                "precision_recall": draw_precision_recall(own, names, results, title),
+                "average_precision": draw_classes(names, results, title),
+                "cooccurrence": draw_cooccurrence(own, names, title),
+                "mistakes": draw_mistakes(manifest, find_mistakes(own), names, title),
+            }
+            for name, figure in pictures.items():
+                figure.savefig(draft / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,28 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from kmcl_platform.config.store import Store
-from kmcl_platform.tracking.figures.score_queue import QueuedScores
+from kmcl_platform.messages import bound_line, mask_passwords
+from kmcl_platform.tracking.figures.score_queue import QueuedScores, ScoreQueue
 
-LOG = "artist.log"
+LOG = "figures.log"
+MAX_TRIES = 2
+"""Processes that may end during one drawing before it is left to the next start of the search."""
+MAX_ENDED = 4
+"""Processes that may end one after another, without a drawing between them, before no other is started."""
+DRAWING_SECONDS = 600.0
+"""A process that needs longer for one drawing is stuck, and is killed. The pictures of mistakes may come from an object
+store, and training workers may leave this process little time of the CPU."""
 
 
 class FigureProcess:
-    """The process, which is started for the first drawing, and the drawings that were asked of it."""
+    """A process that draws, and the queue of drawings that it was given.
+
+    The queue is in this process's memory, and a thread gives the other process one drawing at a time. A pipe would not
+    do as the queue: it holds 64 KiB, and whoever writes more waits until the other side reads.
+    """
 
     def __init__(
         self,
@@ -31,82 +43,137 @@ class FigureProcess:
         Args:
             store: where everything is kept.
             search: the search's name.
-            source: its `data.source`: mistakes are shown with their pictures.
-            done: told of each drawing, in a thread of its own.
-            failed: told why a drawing, or all of them, cannot be made.
+            source: its `data.source`, for the pictures of mistakes.
+            done: called after each drawing, in a thread of its own.
+            failed: called in that thread with the reason why a drawing, or all of them, cannot be made.
         """
-        self._log = store.root / "evidence" / search / LOG
+        self._log = ScoreQueue(store, search).folder / LOG
         self._common = {"source": source, "data_dir": str(store.data)}
         self._done = done
         self._failed = failed
+        self._drawings: queue.SimpleQueue[tuple[QueuedScores, Path | None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[str] | None = None
-        self._reader: threading.Thread | None = None
-        self._asked: queue.SimpleQueue[QueuedScores] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        """Held while a process is started or killed: none may start after `stop`."""
         self._stopping = False
+        self._ended = 0
+        """Processes that have ended since the last drawing."""
 
-    def draw(self, kept: QueuedScores, baseline: Path | None) -> None:
-        """Ask for a trial's table and, if it is complete, its pictures; returns at once."""
-        process = self._start()
-        self._asked.put(kept)
-        words: dict[str, Any] = self._common | {
-            "scores": str(kept.scores),
-            "baseline": str(baseline) if baseline else None,
-            "complete": kept.complete,
-            "title": f"trial {kept.number}",
-            "folder": str(kept.folder),
-        }
-        try:
-            _stdin(process).write(json.dumps(words) + "\n")
-            _stdin(process).flush()
-        except BrokenPipeError:
-            return  # the reader says so
+    def draw(self, queued: QueuedScores, baseline: Path | None) -> None:
+        """Queue a trial's table and, if the trial is complete, its pictures; never waits."""
+        self._drawings.put((queued, baseline))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
+            self._thread.start()
 
     def finish(self) -> None:
-        """Wait until all that was asked for is drawn, and end the process."""
-        if self._process is None or self._reader is None:
-            return
-        _stdin(self._process).close()
-        self._reader.join()
-        self._process.wait()
+        """Wait until everything in the queue is drawn, or cannot be drawn, and end the process."""
+        if self._thread is not None:
+            self._drawings.put(None)
+            self._thread.join()
+            self._thread = None
 
     def stop(self) -> None:
-        """End the process; what it has not drawn stays in the spool."""
-        self._stopping = True
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        """End the process now. Scores that are not drawn stay in the score queue."""
+        with self._lock:
+            self._stopping = True
+            if self._process is not None:
+                self._process.kill()
+        self.finish()
 
-    def _start(self) -> "subprocess.Popen[str]":
-        if self._process is None:
-            command = [sys.executable, "-m", "kmcl_platform.tracking.figures.figure_main"]
-            with self._log.open("a") as log:
-                # In a session of its own: Ctrl-C is the driver's to answer.
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
-                    start_new_session=True,
-                )
-            self._reader = threading.Thread(target=self._read, args=(self._process,), name="artist", daemon=True)
-            self._reader.start()
-        return self._process
+    def _run(self) -> None:
+        while (drawing := self._drawings.get()) is not None:
+            if not self._stopping and self._ended < MAX_ENDED:
+                self._draw(*drawing)
+        process = self._process
+        if process is not None:
+            try:
+                process.communicate(timeout=DRAWING_SECONDS)  # Closes its input, at which it ends.
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            self._process = None
 
-    def _read(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            kept = self._asked.get()
-            answer = json.loads(line)
-            if "error" in answer:
-                self._failed(f"no pictures of trial {kept.number}: {answer['error']}")
-            else:
-                self._done(kept)
-        process.wait()
-        if not self._stopping and not self._asked.empty():
-            self._failed(f"the process that draws has ended with code {process.returncode}; why, says {self._log}")
+    def _draw(self, queued: QueuedScores, baseline: Path | None) -> None:
+        for _ in range(MAX_TRIES):
+            answer, why = self._ask(queued, baseline)
+            if self._stopping:
+                return
+            if answer is not None:
+                self._ended = 0
+                if "error" in answer:
+                    self._failed(self._problem(queued, answer["error"]))
+                else:
+                    self._done(queued)
+                return
+            self._ended += 1
+        self._failed(self._problem(queued, f"{why}; its log is {self._log}"))
+        if self._ended >= MAX_ENDED:
+            self._failed(f"no more figures are drawn after {MAX_ENDED} such ends; a later start tries again")
 
+    def _ask(self, queued: QueuedScores, baseline: Path | None) -> tuple[dict[str, Any] | None, str]:
+        """The process's answer. None: it has ended, for the reason in the second value."""
+        request = self._common | {
+            "scores": str(queued.scores),
+            "baseline": str(baseline) if baseline else None,
+            "complete": queued.complete,
+            "title": f"trial {queued.number}",
+            "folder": str(queued.folder),
+        }
+        try:
+            process = self._start()
+        except OSError as error:
+            return None, f"the process that draws cannot be started: {error}"
+        if process is None:
+            return None, "stopped"
+        assert process.stdin is not None and process.stdout is not None
+        stuck = threading.Event()
 
-def _stdin(process: "subprocess.Popen[str]") -> IO[str]:
-    assert process.stdin is not None
-    return process.stdin
+        def give_up() -> None:
+            stuck.set()
+            process.kill()
+
+        timer = threading.Timer(DRAWING_SECONDS, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            timer.cancel()
+        if answer:
+            return json.loads(answer), ""
+        with self._lock:
+            self._process = None
+        process.kill()
+        code = process.wait()
+        if stuck.is_set():
+            return None, f"the process that draws needed more than {DRAWING_SECONDS:.0f} s for it and was killed"
+        return None, f"the process that draws ended with exit code {code}"
+
+    def _start(self) -> "subprocess.Popen[str] | None":
+        """The process that is there, or a new one; None: `stop` was called."""
+        with self._lock:
+            if self._stopping:
+                return None
+            if self._process is None:
+                command = [sys.executable, "-m", "kmcl_platform.tracking.figures.figure_main"]
+                with self._log.open("a") as log:
+                    # In a session of its own, so that Ctrl-C in the terminal reaches the driver alone.
+                    self._process = subprocess.Popen(
+                        command,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=log,
+                        text=True,
+                        start_new_session=True,
+                    )
+            return self._process
+
+    @staticmethod
+    def _problem(queued: QueuedScores, reason: str) -> str:
+        return bound_line(mask_passwords(f"no figures of trial {queued.number}: {reason}"))

@@ -1,6 +1,7 @@
-"""The most confident mistakes of a trial, with their pictures."""
+"""The most confident mistakes of a trial, with their images."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +19,13 @@ _SIDE = 224
 
 @dataclass(frozen=True)
 class Mistake:
-    """A label that the model is most wrong of on an image.
+    """The label of an image on which the model is furthest from the truth.
 
     Attributes:
-        row: the image's place in the validation split.
-        class_index: the label's.
-        score: what the model gave it, in [0, 1].
-        positive: whether the image is said to show it.
+        row: the image's place in the validation split, from 0.
+        class_index: the label's place among the classes, from 0.
+        score: the model's score of the label, in [0, 1].
+        positive: whether the data says that the image shows it.
     """
 
     row: int
@@ -34,7 +35,7 @@ class Mistake:
 
 
 def find_mistakes(own: SplitScores) -> list[Mistake]:
-    """Of every image the known label whose score is furthest on the wrong side of 0.5; the worst images, in order."""
+    """The worst images, the worst first: at most `MAX_MISTAKES` whose worst known label is on the wrong side of 0.5."""
     wrong_NK = np.where(own.targets_NK >= 0, np.abs(own.scores_NK - (own.targets_NK == 1)), -1.0)
     if not wrong_NK.size:
         return []
@@ -52,13 +53,20 @@ def find_mistakes(own: SplitScores) -> list[Mistake]:
     ]
 
 
-def draw_mistakes(manifest: Manifest, mistakes: list[Mistake], title: str) -> Figure:
-    """Each mistake's picture, with what the model said and what the data says."""
+def draw_mistakes(manifest: Manifest, mistakes: list[Mistake], names: Sequence[str], title: str) -> Figure:
+    """The image of each mistake, with the model's score and the label of the data.
+
+    Args:
+        manifest: the dataset, for the images.
+        mistakes: at most `MAX_MISTAKES` are shown well.
+        names: of the classes, as `to_picture_names` makes them.
+        title: the trial's name.
+    """
     rows = max(1, -(-len(mistakes) // _COLUMNS))
     height = 2.9 * rows + 0.4
     figure = Figure(figsize=(2.4 * _COLUMNS, height))
     grid = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
-    # Laid out by hand: the automatic layouts take seconds for so many axes.
+    # Fixed margins: matplotlib's automatic layouts take seconds for so many axes.
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.9 / height, wspace=0.05, hspace=0.25)
     for axes in grid:
         axes.set_axis_off()
@@ -66,23 +74,23 @@ def draw_mistakes(manifest: Manifest, mistakes: list[Mistake], title: str) -> Fi
         try:
             picture = read_thumbnail(manifest, mistake.row)
         except (DataError, OSError) as error:
-            # Perhaps an object store that is away for a moment: the other pictures are worth having.
+            # An object store may be away for a moment. The other images are worth having without this one.
             axes.text(0.5, 0.5, type(error).__name__, ha="center", transform=axes.transAxes)
         else:
             axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
-        name = manifest.class_names[mistake.class_index]
-        said = "labelled" if mistake.positive else "not labelled"
-        axes.set_title(f"{name}: score {mistake.score:.3f},\n{said} (val {mistake.row})", fontsize=8)
+        label = "labelled" if mistake.positive else "not labelled"
+        name = names[mistake.class_index]
+        axes.set_title(f"{name}: score {mistake.score:.3f},\n{label} (val {mistake.row})", fontsize=8)
     what = "the most confident mistakes on validation" if mistakes else "no label on the wrong side of 0.5"
     figure.suptitle(f"{title}: {what}", fontsize=10)
     return figure
 
 
 def read_thumbnail(manifest: Manifest, row: int) -> np.ndarray:
-    """An image of the validation split, at most 224 pixels wide and high: pixels_HW3, or pixels_HW of a grey one.
+    """An image of the validation split, at most 224 pixels wide and high, as uint8: pixels_HW3, or pixels_HW if grey.
 
     Raises:
-        DataError, OSError: it cannot be read.
+        DataError, OSError: the image cannot be read.
     """
     image = Image.open(io.BytesIO(manifest.encoded_image("val", row)))
     image.thumbnail((_SIDE, _SIDE))

@@ -1,4 +1,4 @@
-"""ScoreQueue: validation scores of trials that have ended, until their pictures are in MLflow."""
+"""ScoreQueue: validation scores of trials that have ended, on disk until their figures are drawn."""
 
 import re
 import shutil
@@ -7,19 +7,20 @@ from pathlib import Path
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.scores_file import VALIDATION_SCORES
+from kmcl_platform.files.atomic_write import DRAFT_PREFIX, atomic_file
 
 _NAME = re.compile(r"trial-(\d+)\.(completed|pruned)\.safetensors")
 
 
 @dataclass(frozen=True)
 class QueuedScores:
-    """A trial's scores.
+    """The scores of one trial.
 
     Attributes:
-        number: the trial's.
-        complete: whether it trained to its last epoch; of others only the table is made.
-        scores: the file.
-        folder: where its tables and pictures go.
+        number: the trial's number.
+        complete: whether it trained to its last epoch. Only its table is made if not, and no picture.
+        scores: the file of the scores.
+        folder: where its table and pictures will be.
     """
 
     number: int
@@ -27,57 +28,70 @@ class QueuedScores:
     scores: Path
     folder: Path
 
-    def drop(self) -> None:
-        """Remove the scores, once they are no longer needed."""
+    def remove(self) -> None:
+        """Delete the scores, when they are no longer needed."""
         self.scores.unlink(missing_ok=True)
 
 
 class ScoreQueue:
-    """A search's folder of scores."""
+    """A folder with the scores of a search's trials.
+
+    Two kinds of files are deleted in it, each by its own name: the scores of one trial when its figures are drawn and
+    the outbox knows of them, and unfinished drafts. Nothing is deleted because it is missing from a list.
+    """
 
     def __init__(self, store: Store, search: str) -> None:
-        """Name the folder; nothing is created."""
-        self._folder = store.root / "evidence" / search
+        """Name the folder; nothing is created. The folder of an older version, if there is one, gets the new name."""
+        self.folder = store.root / "figures" / search
+        older = store.root / "evidence" / search
+        if older.is_dir() and not self.folder.exists():
+            self.folder.parent.mkdir(exist_ok=True)
+            older.rename(self.folder)
 
     @property
     def baseline(self) -> Path:
-        """Scores of the search's baseline trial, which all others are drawn against."""
-        return self._folder / "baseline.safetensors"
+        """Scores of the search's baseline trial, which the figures of all other trials show for comparison."""
+        return self.folder / "baseline.safetensors"
 
-    def keep(self, number: int, checkpoint: Path | None, *, complete: bool, baseline: bool) -> QueuedScores | None:
-        """Copy the scores of a trial's last checkpoint; none where it has none.
+    def add(self, number: int, checkpoint: Path | None, *, complete: bool, baseline: bool) -> QueuedScores | None:
+        """Copy the scores of a trial's last checkpoint.
+
+        Returns:
+            The copy. None: there is no checkpoint, or it has no scores.
 
         Raises:
-            OSError: they cannot be copied, such as on a full disk.
+            OSError: the scores cannot be copied, for example because the disk is full.
         """
         source = checkpoint / VALIDATION_SCORES if checkpoint else None
         if source is None or not source.exists():
             return None
-        kept = self._kept(number, complete)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        _copy(source, kept.scores)
-        if baseline:
-            _copy(source, self.baseline)
-        return kept
+        queued = self._queued(number, complete)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for target in (queued.scores, self.baseline) if baseline else (queued.scores,):
+            with atomic_file(target) as draft:
+                shutil.copyfile(source, draft)
+        return queued
 
     def waiting(self) -> list[QueuedScores]:
-        """What a former driver kept and did not live to draw, oldest trial first."""
-        found = [_NAME.fullmatch(path.name) for path in self._folder.glob("trial-*.safetensors")]
+        """Scores whose figures are not drawn yet, oldest trial first."""
+        found = [_NAME.fullmatch(path.name) for path in self.folder.glob("trial-*.safetensors")]
         return sorted(
-            (self._kept(int(match[1]), match[2] == "completed") for match in found if match),
-            key=lambda kept: kept.number,
+            (self._queued(int(match[1]), match[2] == "completed") for match in found if match),
+            key=lambda queued: queued.number,
         )
 
-    def _kept(self, number: int, complete: bool) -> QueuedScores:
-        name = f"trial-{number:04d}"
-        scores = self._folder / f"{name}.{'completed' if complete else 'pruned'}.safetensors"
-        return QueuedScores(number, complete, scores, self._folder / name)
+    def figures(self, number: int) -> Path:
+        """The folder of a trial's table and pictures."""
+        return self.folder / f"trial-{number:04d}"
 
+    def remove_drafts(self) -> None:
+        """Delete what killed processes left half-written. Only the driver that holds the search's lock may call it."""
+        for path in self.folder.glob(f"{DRAFT_PREFIX}*"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
-def _copy(source: Path, target: Path) -> None:
-    draft = target.with_name(f".{target.name}.writing")
-    try:
-        shutil.copyfile(source, draft)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
+    def _queued(self, number: int, complete: bool) -> QueuedScores:
+        scores = self.folder / f"trial-{number:04d}.{'completed' if complete else 'pruned'}.safetensors"
+        return QueuedScores(number, complete, scores, self.figures(number))

@@ -11,6 +11,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import SearchError
+from kmcl_platform.messages import bound_line, mask_passwords
 from kmcl_platform.tracking.database import find_runs, locked, write, write_steps
 from kmcl_platform.tracking.database.http_retries import again_if_cut_off
 from kmcl_platform.tracking.runs.dataset_input import record_input
@@ -167,13 +168,17 @@ class TrialRuns:
         if objective is not None:
             values[OBJECTIVE] = objective
         metrics = {name: value for name, value in values.items() if data.metrics.get(name) != value}
-        tags = {OUTCOME_TAG: str(outcome), REASON_TAG: reason}
+        tags = {OUTCOME_TAG: str(outcome), REASON_TAG: bound_line(mask_passwords(reason))}
         write(self._client, trial.run_id, metrics=metrics, tags=tags, step=max(trial.seconds, default=0))
         self._close(trial.run_id, outcome, time_ms)
 
     @again_if_cut_off
     def log_figures(self, number: int, folder: Path) -> None:
-        """Take a trial's tables and pictures (tracking/evidence) into its run, and remove them; none there, none taken.
+        """Copy a trial's table and pictures (tracking/figures) into its run, then delete their folder.
+
+        Args:
+            number: the trial's number.
+            folder: where they are. If it does not exist, an earlier call has logged them.
 
         Raises:
             SearchError: the trial was never begun.

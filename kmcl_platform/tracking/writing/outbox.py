@@ -1,7 +1,7 @@
-"""Outbox: what is still to be written into MLflow, kept on the disk until it has been.
+"""Outbox: writes to MLflow, on disk until MLflow has them.
 
-A search must not wait for MLflow, and what it was told must not be lost with the driver or while a server is away. So
-every write is an entry of this file first, which takes a few milliseconds, and goes on to MLflow from there.
+A search must not wait for MLflow, and no write may be lost when the driver dies or a server is away. So every write is
+first an entry of this file, which takes a few milliseconds, and goes from there to MLflow.
 """
 
 import json
@@ -27,10 +27,10 @@ class Entry:
     """One write.
 
     Attributes:
-        place: its number; writes are made in the order of their numbers.
+        place: its number. Writes are made in the order of these numbers.
         kind: which write it is (tracking/writing/writer.py).
-        time_ms: when it was asked for, in milliseconds since 1970.
-        content: its arguments, as they go into JSON.
+        time_ms: when it was added, in milliseconds since 1970.
+        content: its arguments, as JSON has them.
     """
 
     place: int
@@ -40,13 +40,13 @@ class Entry:
 
 
 class Outbox:
-    """The writes of one search that MLflow has not taken yet; one driver at a time has it open, with its threads."""
+    """The writes of one search that MLflow does not have yet. One driver at a time has it open, with its threads."""
 
     def __init__(self, store: Store, search: str) -> None:
-        """Open it, with what a former driver has left in it.
+        """Open the file, with the entries that an earlier driver left in it.
 
         Raises:
-            OSError, sqlite3.Error: it cannot be made, or the disk is full.
+            OSError, sqlite3.Error: the file cannot be made, or the disk is full.
         """
         path = outbox_path(store, search)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class Outbox:
         self._connection.execute(_TABLE)
 
     def add(self, kind: str, content: dict[str, Any]) -> None:
-        """Keep a write; it is on the disk when this returns.
+        """Add a write; it is on disk when this returns.
 
         Raises:
             sqlite3.Error: the disk is full.
@@ -67,7 +67,7 @@ class Outbox:
             )
 
     def peek(self, limit: int) -> list[Entry]:
-        """The oldest entries; they stay."""
+        """The oldest entries, at most `limit`; they stay in the file."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT id, kind, time_ms, content FROM entries ORDER BY id LIMIT ?", (limit,)
@@ -75,19 +75,19 @@ class Outbox:
         return [Entry(place, kind, time_ms, json.loads(content)) for place, kind, time_ms, content in rows]
 
     def remove(self, entries: Sequence[Entry]) -> None:
-        """Drop entries that MLflow has taken."""
+        """Delete entries that MLflow has."""
         with self._lock:
             self._connection.execute("BEGIN")
             self._connection.executemany("DELETE FROM entries WHERE id = ?", [(entry.place,) for entry in entries])
             self._connection.execute("COMMIT")
 
     def __len__(self) -> int:
-        """How many writes wait."""
+        """Number of waiting writes."""
         with self._lock:
             return int(self._connection.execute("SELECT count(*) FROM entries").fetchone()[0])
 
     def close(self) -> None:
-        """Let go of the file; what is in it stays."""
+        """Close the file; its entries stay."""
         with self._lock:
             self._connection.close()
 

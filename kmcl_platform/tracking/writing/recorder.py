@@ -1,7 +1,7 @@
-"""Recorder: what the driver of a search tells MLflow, none of which it waits for.
+"""Recorder: writes the driver's record of a search; the driver never waits for MLflow or for a figure.
 
-A write is on the disk when its method returns (`writing/outbox.py`) and in MLflow a moment later (`writing/writer.py`);
-pictures are drawn by a process of their own (`tracking/figures`).
+A write is on disk when its method returns (`writing/outbox.py`), and in MLflow soon after (`writing/writer.py`).
+Figures are drawn by a process of their own (`tracking/figures`).
 """
 
 import sqlite3
@@ -18,21 +18,27 @@ from kmcl_platform.tracking.figures.score_queue import QueuedScores, ScoreQueue
 from kmcl_platform.tracking.runs.names import TrialOutcome
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 from kmcl_platform.tracking.writing.outbox import Outbox
-from kmcl_platform.tracking.writing.writer import Writer
+from kmcl_platform.tracking.writing.writer import FIGURES, Writer, is_figures
 
 PROGRESS_SECONDS = 60.0
-"""Between two writes of the search's progress where no trial ends."""
+"""Time between two writes of the search's progress while no trial ends."""
 
 
 class Recorder:
-    """The writing side of a search's record; from one thread, the driver's.
+    """Writes the record of a search, from one thread, the driver's.
 
     Attributes:
-        runs: MLflow's record itself, for what is asked of it once `flush` has returned.
+        runs: MLflow's record itself. Use it only after `flush` has returned.
     """
 
     def __init__(self, store: Store, file: SearchFile, runs: SearchRuns, say: Callable[[str], None]) -> None:
-        """Go on with what a former driver left unwritten and undrawn.
+        """Begin with what an earlier driver did not write or draw.
+
+        Args:
+            store: where everything is kept.
+            file: the search.
+            runs: MLflow's record of the search.
+            say: shows one line to the user.
 
         Raises:
             OSError, sqlite3.Error: the outbox cannot be opened, or the disk is full.
@@ -40,47 +46,51 @@ class Recorder:
         self.runs = runs
         self._file = file
         self._say = say
-        self._spool = ScoreQueue(store, file.name)
+        self._scores = ScoreQueue(store, file.name)
+        self._scores.remove_drafts()
         self._outbox = Outbox(store, file.name)
-        self._writer = Writer(store, self._outbox, runs, say)
-        self._artist = FigureProcess(store, file.name, file.base.data.source, done=self._take_drawing, failed=say)
-        self._undrawn: list[QueuedScores] = []
-        """Trials that wait for the baseline, which they are drawn against."""
+        self._remove_drawn_scores()  # Before the writer takes the entries that show what is drawn.
+        self._writer = Writer(store, self._outbox, self._scores, runs, say)
+        self._figures = FigureProcess(store, file.name, file.base.data.source, done=self._log_figures, failed=say)
+        self._waiting: list[QueuedScores] = []
+        """Scores of trials that wait for the baseline trial, whose scores their figures show too."""
         self._last_progress = 0.0
-        for kept in self._spool.waiting():
-            self._draw(kept)
+        for queued in self._scores.waiting():
+            self._draw(queued)
 
     def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool) -> None:
-        """A trial was handed out."""
+        """Record that a trial began."""
         self._add("begin", {"number": number, "config": config.model_dump(), "baseline": baseline})
 
     def log_epoch(self, number: int, report: EpochReport) -> None:
-        """An epoch was heard of."""
+        """Record the report of an epoch."""
         self._add("epoch", {"number": number, "report": report.model_dump()})
 
     def queue_scores(self, number: int, checkpoint: Path | None, outcome: TrialOutcome, *, baseline: bool) -> None:
-        """Take the scores of a trial that ends, before its checkpoint goes; its table and pictures are drawn later.
+        """Copy the scores of a trial that ends; its table and pictures are drawn later.
+
+        Call it before the trial's checkpoint is deleted.
 
         Raises:
             OSError: the disk is full.
         """
-        complete = outcome == TrialOutcome.COMPLETED
         if outcome not in (TrialOutcome.COMPLETED, TrialOutcome.PRUNED):
             return
-        kept = self._spool.keep(number, checkpoint, complete=complete, baseline=baseline)
-        if kept is not None:
-            self._draw(kept)
+        complete = outcome == TrialOutcome.COMPLETED
+        queued = self._scores.add(number, checkpoint, complete=complete, baseline=baseline)
+        if queued is not None:
+            self._draw(queued)
 
     def end_trial(self, number: int, outcome: TrialOutcome, reason: str = "", *, objective: float | None) -> None:
-        """A trial has ended."""
+        """Record that a trial has ended, why, and with which value of the objective (None: the study has none)."""
         self._add("end", {"number": number, "outcome": str(outcome), "reason": reason, "objective": objective})
 
     def progress_is_due(self) -> bool:
-        """Whether the search's progress was last written so long ago that it is time, also if no trial has ended."""
+        """Whether `PROGRESS_SECONDS` have passed since the search's progress was last written."""
         return time.monotonic() - self._last_progress >= PROGRESS_SECONDS
 
     def log_progress(self, metrics: Mapping[str, float], *, ended: int) -> None:
-        """How far the search has come: metrics by name, and how many trials have ended."""
+        """Record the search's progress: metrics by name, and the number of ended trials."""
         self._last_progress = time.monotonic()
         self._add("progress", {"metrics": dict(metrics), "step": ended})
 
@@ -88,42 +98,52 @@ class Recorder:
         """Wait until MLflow has all writes.
 
         Raises:
-            StoreError: it does not answer, or the disk is full; what it has not taken waits for the next start.
+            StoreError: MLflow does not answer, or the disk is full. The writes stay on disk for the next start.
         """
         self._writer.flush()
 
     def finish_drawings(self) -> None:
-        """Draw what is left, without a baseline where there is none."""
-        waiting, self._undrawn = self._undrawn, []
-        for kept in waiting:
-            self._artist.draw(kept, None)
-        self._artist.finish()
+        """Wait until all figures are drawn. If the baseline trial has no scores, they are drawn without it."""
+        waiting, self._waiting = self._waiting, []
+        for queued in waiting:
+            self._figures.draw(queued, None)
+        self._figures.finish()
 
     def close(self) -> None:
-        """Let go of everything; what is not drawn or written waits for the next start."""
-        self._artist.stop()
+        """End the threads and the process. What is not drawn or written waits on disk for the next start."""
+        self._figures.stop()
         self._writer.close()
         self._outbox.close()
 
-    def _draw(self, kept: QueuedScores) -> None:
+    def _draw(self, queued: QueuedScores) -> None:
         if not self._file.baseline:
-            self._artist.draw(kept, None)
-        elif self._spool.baseline.exists():
-            waiting, self._undrawn = self._undrawn, []
-            for one in [*waiting, kept]:
-                self._artist.draw(one, self._spool.baseline)
+            self._figures.draw(queued, None)
+        elif self._scores.baseline.exists():
+            waiting, self._waiting = self._waiting, []
+            for one in [*waiting, queued]:
+                self._figures.draw(one, self._scores.baseline)
         else:
-            self._undrawn.append(kept)
+            self._waiting.append(queued)
 
-    def _take_drawing(self, kept: QueuedScores) -> None:
+    def _log_figures(self, queued: QueuedScores) -> None:
         try:
-            self._outbox.add("evidence", {"number": kept.number, "folder": str(kept.folder)})
+            self._outbox.add(FIGURES, {"number": queued.number})
         except sqlite3.Error as error:
-            # In the artist's thread nobody would hear it. The scores stay, so that the next start draws them again.
-            self._say(f"pictures of trial {kept.number} are not kept: {error}")
+            # This is the figures' thread, where no caller would see the error. The next start draws them again.
+            self._say(f"figures of trial {queued.number} are not recorded: {error}")
             return
-        kept.drop()
+        queued.remove()
         self._writer.notify()
+
+    def _remove_drawn_scores(self) -> None:
+        """Delete scores whose figures wait in the outbox: an earlier driver died before it deleted them itself.
+
+        If they were drawn again, the new drawing could replace the figures while the writer reads them.
+        """
+        drawn = {entry.content["number"] for entry in self._outbox.peek(len(self._outbox)) if is_figures(entry)}
+        for queued in self._scores.waiting():
+            if queued.number in drawn and queued.folder.is_dir():
+                queued.remove()
 
     def _add(self, kind: str, content: dict[str, object]) -> None:
         if self._writer.trouble:

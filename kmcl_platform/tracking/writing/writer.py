@@ -1,48 +1,54 @@
-"""Writer: a thread that takes a search's writes from its outbox to MLflow, in their order.
+"""Writer: a thread that moves a search's writes from its outbox to MLflow, in their order.
 
-MLflow may be away for as long as it likes: the writer tries again, the search goes on, and the writes wait on the disk.
+While MLflow does not answer, for however long, the writer tries again, the search goes on, and the writes wait on disk.
 """
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import NoAnswerError
-from kmcl_platform.tracking.database import check_answers
-from kmcl_platform.tracking.database.store_errors import find_trouble
+from kmcl_platform.tracking.database import check_answers, find_trouble
+from kmcl_platform.tracking.figures.score_queue import ScoreQueue
 from kmcl_platform.tracking.runs.names import TrialOutcome
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 from kmcl_platform.tracking.writing.outbox import Entry, Outbox
 
 BATCH = 64
-"""Entries taken from the outbox at a time; the epochs of one trial among them become one request."""
+"""Entries read from the outbox at a time. The epochs of one trial among them become one request."""
 PAUSE_SECONDS = 5.0
-"""Between two tries at a server that does not answer, beside MLflow's own retries."""
+"""Time between two tries at a server that does not answer, in addition to MLflow's own retries."""
+FIGURES = "figures"
+"""The kind of the entry that logs a trial's figures."""
+_OLDER_FIGURES = "evidence"
 
 
 class Writer:
-    """Empties an outbox.
+    """Moves the entries of an outbox to MLflow.
 
     Attributes:
-        trouble: why nothing can be written any more (a full disk), once it is so.
+        trouble: why nothing can be written any more, such as a full disk. None: writing is possible.
     """
 
-    def __init__(self, store: Store, outbox: Outbox, runs: SearchRuns, say: Callable[[str], None]) -> None:
-        """Begin with what the outbox holds.
+    def __init__(
+        self, store: Store, outbox: Outbox, scores: ScoreQueue, runs: SearchRuns, say: Callable[[str], None]
+    ) -> None:
+        """Begin with the entries that are in the outbox.
 
         Args:
             store: where everything is kept.
-            outbox: of the search.
-            runs: MLflow's record of the search; this thread uses it until `close`, others only after a `flush`.
-            say: tells the user that the server is away, and that it is back.
+            outbox: the search's outbox.
+            scores: the search's queue of scores, for the folders of figures.
+            runs: MLflow's record of the search. This thread uses it until `close`, other threads only after `flush`.
+            say: shows one line to the user: the server does not answer, or it answers again.
         """
         self.trouble: Exception | None = None
         self._store = store
         self._outbox = outbox
+        self._scores = scores
         self._runs = runs
         self._say = say
         self._changed = threading.Condition()
@@ -50,20 +56,20 @@ class Writer:
         self._hurry = False
         self._tries = 0
         self._failed: tuple[int, NoAnswerError] | None = None
-        """The last try, if MLflow has taken nothing since, and what became of it."""
+        """Number and error of the last failed try. None: MLflow has taken a write since."""
         self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
         self._thread.start()
 
     def notify(self) -> None:
-        """The outbox has a new entry."""
+        """Wake the thread: the outbox has a new entry."""
         with self._changed:
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait until MLflow has everything, or until a try that begins now has failed.
+        """Wait until MLflow has all entries, or until a try that begins after this call has failed.
 
         Raises:
-            StoreError: it cannot take it; what it has not taken stays in the outbox.
+            StoreError: MLflow cannot take them. They stay in the outbox.
         """
         with self._changed:
             begun = self._tries
@@ -75,7 +81,7 @@ class Writer:
                 raise self.trouble or self._failed_since(begun) or AssertionError("nothing to stop waiting for")
 
     def close(self) -> None:
-        """End the thread after the write that it is at."""
+        """End the thread after its current write."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -94,19 +100,19 @@ class Writer:
                     return
 
     def _wait_for_entries(self) -> bool:
-        """Whether there is something to be written; not where the writer is to end."""
+        """Wait for an entry; False: the writer must end."""
         with self._changed:
             self._changed.wait_for(lambda: self._closing or len(self._outbox))
             return not self._closing
 
     def _empty(self) -> None:
         if self._failed:
-            check_answers(self._store)  # which takes seconds, where MLflow's own retries take minutes
+            check_answers(self._store)  # It takes seconds; MLflow's own retries take minutes.
         while entries := self._outbox.peek(BATCH):
             for group in _group(entries):
                 if self._closing:
                     return
-                write_entries(self._runs, group)
+                write_entries(self._runs, group, self._scores)
                 self._outbox.remove(group)
                 with self._changed:
                     if self._failed:
@@ -115,7 +121,7 @@ class Writer:
                     self._changed.notify_all()
 
     def _wait_after(self, error: Exception) -> bool:
-        """Whether another try may go better; returns when it is time for it."""
+        """Whether another try may succeed; returns when it is time for it."""
         trouble = find_trouble(error, self._store)
         with self._changed:
             if not isinstance(trouble, NoAnswerError):
@@ -124,20 +130,32 @@ class Writer:
                 return False
             problem = str(trouble).partition("; valid: ")[0]
             if not self._failed:
-                self._say(f"{problem}; the search goes on, and what is to be written waits on the disk")
+                self._say(f"{problem}; the search goes on, and its writes wait on disk")
             self._failed = (
                 self._tries,
-                NoAnswerError(f"{problem}; valid: start it, then the same command writes down what waits on the disk"),
+                NoAnswerError(f"{problem}; valid: start it, then the same command makes the writes that wait on disk"),
             )
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closing or self._hurry, timeout=PAUSE_SECONDS)
-        # What was known of a run may be half true after a write that broke off.
+        # A write that broke off may have changed a run: what is known of it may be out of date.
         self._runs.forget()
         return True
 
 
-def write_entries(runs: SearchRuns, entries: list[Entry]) -> None:
-    """Make one write, or that of several epochs of one trial; repeated, it changes nothing."""
+def is_figures(entry: Entry) -> bool:
+    """Whether an entry logs a trial's figures."""
+    return entry.kind in (FIGURES, _OLDER_FIGURES)
+
+
+def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) -> None:
+    """Make one write, or the write of several epochs of one trial; to repeat it changes nothing.
+
+    Args:
+        runs: MLflow's record of the search.
+        entries: one entry, or several epochs of one trial.
+        scores: the search's queue of scores, which knows the folders of figures. An entry has no path: a store may be
+            moved while writes wait.
+    """
     first = entries[0]
     content: dict[str, Any] = first.content
     match first.kind:
@@ -157,14 +175,14 @@ def write_entries(runs: SearchRuns, entries: list[Entry]) -> None:
             )
         case "progress":
             runs.log_progress(content["metrics"], step=content["step"], time_ms=first.time_ms)
-        case "evidence":
-            runs.trials.log_figures(content["number"], Path(content["folder"]))
+        case "figures" | "evidence":
+            runs.trials.log_figures(content["number"], scores.figures(content["number"]))
         case _:
             raise AssertionError(f"no such write: {first.kind}")
 
 
 def _group(entries: list[Entry]) -> list[list[Entry]]:
-    """Entries in their order, neighbouring epochs of one trial together."""
+    """Entries in their order; neighbouring epochs of one trial become one group."""
     groups: list[list[Entry]] = []
     for entry in entries:
         last = groups[-1][-1] if groups else None

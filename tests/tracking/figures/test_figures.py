@@ -59,7 +59,7 @@ def test_an_image_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
         name="gone", version="", class_names=["a"], splits=["val"], images=[str(tmp_path / "gone.png")],
         targets=np.array([[0]]),
     )  # fmt: skip
-    (axes, *_) = draw_mistakes(manifest, [Mistake(0, 0, 0.9, False)], "trial 1").axes
+    (axes, *_) = draw_mistakes(manifest, [Mistake(0, 0, 0.9, False)], ["a"], "trial 1").axes
     assert [text.get_text() for text in axes.texts] == ["DataError"]
 
 
@@ -93,11 +93,11 @@ def test_pictures_are_drawn_of_few_and_of_many_classes(num_classes: int) -> None
 def test_mistakes_show_the_images_that_they_were_made_on() -> None:
     manifest = build_digits(num_train=4, num_val=6, num_test=4)
     mistakes = [Mistake(5, 3, 0.98, False), Mistake(0, 1, 0.02, True)]
-    figure = draw_mistakes(manifest, mistakes, "trial 1")
+    figure = draw_mistakes(manifest, mistakes, manifest.class_names, "trial 1")
     shown = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title() for axes in shown] == [
         "3: score 0.980,\nnot labelled (val 5)", "1: score 0.020,\nlabelled (val 0)",
     ]  # fmt: skip
     first, second = (axes.images[0].get_array() for axes in shown)
     assert first.shape == second.shape and not np.array_equal(first, second)
-    assert "no label on the wrong side" in draw_mistakes(manifest, [], "trial 1").get_suptitle()
+    assert "no label on the wrong side" in draw_mistakes(manifest, [], manifest.class_names, "trial 1").get_suptitle()
