@@ -2,11 +2,12 @@
 
     python -m benchmarks.loader
 
-Four ways over the same files, in one process with one thread, in turns (so that a noisy machine is fair to all):
+Five ways to read the same files, in one process with one thread. They alternate, so that a busy machine slows all of
+them equally:
 
-    bare decoder   read and decode at full size, nothing else: the limit
+    bare decoder   read and decode at full size, nothing else: the upper limit
     ours           ImageDataset and its loader, as a trial uses them
-    torchvision    ImageFolder-like dataset, PIL, torchvision's transforms, default collation
+    torchvision    ImageFolder, Pillow, torchvision's transforms, default collation
     both           again with the released augmentation: Cutout and RandAugment
 
 The photographs are crops of scikit-learn's two sample images, with quality 90 (about 70 kB each).
@@ -39,7 +40,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def write_photographs(folder: Path, count: int) -> list[Path]:
-    """Write `count` different 500x375 JPEGs into a folder of one class, as ImageFolder wants them."""
+    """Write `count` different 500x375 JPEGs into a folder with one class, as ImageFolder requires."""
     rng = np.random.default_rng(0)
     pictures = [Image.fromarray(pixels) for pixels in load_sample_images().images]
     paths = []
@@ -54,12 +55,12 @@ def write_photographs(folder: Path, count: int) -> list[Path]:
 
 
 def pil_cutout(image: Image.Image) -> Image.Image:
-    """The box of Cutout, for the usual pipeline."""
+    """Cutout for Pillow images."""
     return Image.fromarray(cutout(np.array(image), 0.5))
 
 
 def usual_loader(folder: Path, augmentation: list[Callable[..., object]]) -> DataLoader[object]:
-    """What most training scripts do."""
+    """The pipeline of most training scripts."""
     steps = [
         transforms.Resize((SIZE, SIZE)),
         *augmentation,
@@ -70,7 +71,7 @@ def usual_loader(folder: Path, augmentation: list[Callable[..., object]]) -> Dat
 
 
 def our_loader(paths: list[Path], transform: EvalTransform | TrainTransform) -> DataLoader[object]:
-    """What a trial does."""
+    """The pipeline of a trial."""
     manifest = build_manifest(
         name="photographs",
         version="1",
@@ -125,7 +126,7 @@ def main() -> None:
         for turn in range(options.rounds + 1):
             for name, way in ways.items():
                 elapsed = seconds(way)
-                if turn:  # the first fills caches
+                if turn:  # the first turn fills caches
                     taken[name].append(elapsed)
     for name in ways:
         print(f"{name:<36}{options.images / statistics.median(taken[name]):7.0f} images/s")

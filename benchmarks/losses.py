@@ -1,11 +1,11 @@
-"""Time and memory of the losses, forward and backward, against the naive transcription.
+"""Time and memory of the losses, forward and backward, compared with the plain formulas.
 
     python -m benchmarks.losses                  # on the CPU
     python -m benchmarks.losses --device cuda    # on a GPU, eager and compiled
     python -m benchmarks.losses --write          # also writes docs/losses-DEVICE.md
 
-Times are medians over repeated runs; what is compared is measured in turn, in one process, so that a busy machine slows
-all of it alike. Peak memory is what a whole process has resident beyond its inputs, in a fresh process for each figure.
+Times are medians over repeated runs. Forms that are compared run alternately in one process, so that a busy machine
+slows all of them equally. Peak memory is the resident memory of a new process for each number, without its inputs.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from kmcl_platform.method.losses.kmcl import KmclLoss
 
 SIZES = ((64, 20, 2048), (128, 80, 2048), (512, 80, 2048))
 REDUCED = 128
-"""Dimensions of anisotropic kernels: those of the reduced features."""
+"""Dimensions of anisotropic kernels: the number of reduced features."""
 NAIVE_BYTES = 6e9
-"""The naive form is left out where one of its B x B x D x K tensors would take more than this."""
+"""The naive form is left out if one of its B x B x D x K tensors would need more bytes than this."""
 
 
 class Case(NamedTuple):
@@ -52,7 +52,7 @@ class Case(NamedTuple):
 
 
 def draw(case: Case, device: torch.device) -> tuple[Tensor, KernelMixture, Tensor]:
-    """Features, kernels and targets with `labels` positive labels a sample on average."""
+    """Features, kernels and targets with `labels` positive labels per sample on average."""
     generator = torch.Generator().manual_seed(0)
     shape = (case.batch_size, case.num_classes, case.kernels_per_class)
     size = case.num_features if case.kernel == "anisotropic" else 1
@@ -98,7 +98,7 @@ def build(case: Case, device: torch.device, compiled: bool = False) -> Callable[
 
 
 def time_in_turn(runs: list[Callable[[], object]], device: torch.device, seconds: float) -> list[float]:
-    """Median milliseconds of each, taken in turn until the time is spent."""
+    """Median milliseconds of each run; they alternate until the time is spent."""
     times: list[list[float]] = [[] for _ in runs]
     for run in runs:
         start = time.monotonic()
@@ -108,7 +108,7 @@ def time_in_turn(runs: list[Callable[[], object]], device: torch.device, seconds
     stop = time.monotonic() + seconds
     while time.monotonic() < stop or len(times[0]) < 2:
         for run, taken in zip(runs, times, strict=True):
-            # Several passes of a quick form for each of a slow one, the first not counted: it finds cold caches.
+            # Several passes of a fast form for each one of a slow form. The first is not counted: caches are cold.
             for repeat in range(6):
                 start = time.perf_counter()
                 run()
@@ -128,7 +128,7 @@ def naive_fits(case: Case) -> bool:
 
 
 def measure_memory(case: Case) -> float:
-    """Peak MiB beyond the inputs, of one forward and backward pass in a fresh process."""
+    """Peak MiB without the inputs, of one forward and backward pass in a new process."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.losses", "--memory-of", *(str(value) for value in tuple(case))],
         capture_output=True, text=True, check=True,
@@ -137,23 +137,23 @@ def measure_memory(case: Case) -> float:
 
 
 def print_memory(case: Case) -> None:
-    """Peak resident MiB of a pass, beyond what is resident before it (Linux only)."""
-    build(case._replace(batch_size=8), torch.device("cpu"))()  # loads what is loaded once
+    """Peak resident MiB of a pass, without what is resident before it (Linux only)."""
+    build(case._replace(batch_size=8), torch.device("cpu"))()  # loads libraries
     run = build(case, torch.device("cpu"))
-    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present value
     before = resident("VmRSS")
     run()
     print((resident("VmHWM") - before) / 1024)
 
 
 def resident(which: str) -> int:
-    """KiB."""
+    """A memory value of this process, in KiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(which)).split()[1])
 
 
 def table(device: torch.device, seconds: float) -> list[str]:
-    """The lines of the tables."""
+    """The lines of the first table."""
     on_gpu = device.type == "cuda"
     heads = ["(B, K, D) | kernel | C | labels", "corrected", "released"]
     heads += ["corrected, compiled"] if on_gpu else []
@@ -182,7 +182,7 @@ def table(device: torch.device, seconds: float) -> list[str]:
 
 
 def scaling(device: torch.device, seconds: float) -> list[str]:
-    """Time against positive labels a sample, with a straight line through it."""
+    """Time for different numbers of positive labels per sample, with a straight line fitted to it."""
     lines = ["| (B, K, D) | 1 label | 2.9 labels | 8 labels | 16 labels | line | R² |", "|" + " --- |" * 7]
     labels = (1.0, 2.9, 8.0, 16.0)
     for b, k, d in SIZES[1:]:
@@ -202,10 +202,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seconds", type=float, default=4.0, help="spent on each line of the table")
-    parser.add_argument("--write", action="store_true", help="write docs/losses.md")
+    parser.add_argument("--write", action="store_true", help="write docs/losses-DEVICE.md")
     parser.add_argument("--memory-of", nargs=len(Case._fields), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    # As the training workers do: gradients through far kernels are too small for normal floats.
+    # As in training: the gradients of distant kernels are denormal numbers, which CPUs compute very slowly.
     torch.set_flush_denormal(True)
     if arguments.memory_of:
         texts = arguments.memory_of
@@ -227,15 +227,15 @@ HEAD = """# What the losses cost
 
 Written by `{command}` ({where}, torch {torch}, Python {python}).
 
-Forward and backward pass of all three terms; `labels` positive labels a sample. `naive` is the released formula written
-down with B x B x K and B x D x K tensors ([`benchmarks/naive.py`](../benchmarks/naive.py), one kernel per class only).
-Anisotropic kernels live among {reduced} reduced features. Peak memory is what a fresh process needs beyond the inputs.
+Forward and backward pass of all three terms, with `labels` positive labels per sample. `naive` is the released formula
+with B x B x K and B x D x K tensors ([`benchmarks/naive.py`](../benchmarks/naive.py), one kernel per class only).
+Anisotropic kernels use {reduced} reduced features. Peak memory is what a new process needs in addition to the inputs.
 """.replace("{reduced}", str(REDUCED))
 
 SCALING = """
 ## Cost against the number of positive labels
 
-The contrastive term takes one log-sum-exp for each positive label. Isotropic, one kernel per class, `corrected`:
+The contrastive term needs one log-sum-exp for each positive label. Isotropic, one kernel per class, `corrected`:
 """
 
 if __name__ == "__main__":

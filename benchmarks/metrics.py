@@ -1,11 +1,11 @@
-"""Time of evaluating 40,000 x 80 scores, and of scikit-learn's average precision beside it.
+"""The time of an evaluation of 40,000 x 80 scores, compared with scikit-learn's average precision.
 
     python -m benchmarks.metrics                 # 40,000 x 80, on the CPU
     python -m benchmarks.metrics --threads 1     # on one core
 
-Times are medians over repeated runs, the slowest, and CPU time: on a busy machine, what it would take on an idle core.
-`evaluate_scores` computes every metric of an epoch, with some labels unknown; scikit-learn is asked for average
-precision alone, of the same scores with every label known, and the largest difference of any class to ours is shown.
+It prints the median and the slowest of repeated runs, and the CPU time, which a busy machine changes little.
+`evaluate_scores` computes every metric of an epoch, with some labels unknown. scikit-learn computes average precision
+alone, for the same scores with every label known. The largest difference between the two, over classes, is printed.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from kmcl_platform.method.metrics import average_precision_per_class, evaluate_s
 
 
 def draw(num_samples: int, num_classes: int, unknown: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, complete targets of which 3.6 % are positive (as COCO's), and the same with some unknown."""
+    """Scores, complete targets with 3.6 % positives (as in COCO), and the same targets with some unknown."""
     generator = torch.Generator().manual_seed(0)
     shape = (num_samples, num_classes)
     scores_NK = torch.rand(shape, generator=generator)

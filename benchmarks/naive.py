@@ -1,5 +1,6 @@
-"""The released losses as one would write them down first: every pair of samples for every class (B x B x K), every
-feature for every class (B x D x K), in linear space. What `losses.py` measures the fast forms against.
+"""The released losses in their plain form, with which `benchmarks.losses` compares the fast one.
+
+Every pair of samples for every class (B x B x K), every feature for every class (B x D x K), in linear space.
 """
 
 import torch
@@ -9,7 +10,7 @@ from kmcl_platform.method.kernels.mixture_head import KernelMixture
 
 
 def naive_loss(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, temperature: float = 0.17) -> Tensor:
-    """The three terms, added, of one kernel per class; isotropic or anisotropic."""
+    """The sum of the three terms for one kernel per class, isotropic or anisotropic."""
     logits_BK, targets_BK = mixture.logits_BK, targets_BK.to(features_BD.dtype)
     means_BRK = mixture.means_BKCR[:, :, 0].transpose(1, 2)
     variances_BRK = mixture.variances_BKCR[:, :, 0].transpose(1, 2)

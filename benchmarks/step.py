@@ -1,4 +1,4 @@
-"""What share of a training step the loss takes: TResNet-M at 224 pixels, batches of 64, 20 classes.
+"""The share of the loss in the time of a training step: TResNet-M at 224 pixels, batches of 64, 20 classes.
 
 python -m benchmarks.step [--device cuda] [--backbone tresnet_m] [--batch-size 64] [--image-size 224]
 """
