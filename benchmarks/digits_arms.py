@@ -115,7 +115,7 @@ def run_control(setting: str, work: Path) -> None:
 
 
 def validate_control(task: tuple[str, dict[str, Any], str, str]) -> tuple[str, float]:
-    """Train a configuration as it stands; the validation mAP of its last epoch."""
+    """Train a configuration unchanged; return the validation mAP of its last epoch."""
     import torch
 
     from kmcl_platform.training.fit import fit
@@ -191,7 +191,7 @@ def main() -> None:
     options = parser.parse_args()
     work = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    # A cluster in the environment must not take the searches elsewhere.
+    # Otherwise the searches would run on the cluster that the environment names.
     os.environ.pop("RAY_ADDRESS", None)
     for setting in options.settings:
         run_setting(setting, work, options.trials, options.epochs, tuple(options.seeds))

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=80)
     parser.add_argument("--unknown", type=float, default=0.05, help="share of unknown labels")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, help="of torch [default: its own choice]")
+    parser.add_argument("--threads", type=int, help="of torch [default: torch decides]")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -31,7 +31,7 @@ def files() -> tuple[Path, ...]:
 
 
 def texts() -> Iterator[tuple[Path, str]]:
-    """Those in which a reader finds references."""
+    """Path and text of each file that may refer to others."""
     for path in files():
         if path.name.endswith(SUFFIXES) and path != Path(__file__) and path.name != "kuberay_schema.yaml":
             yield path, path.read_text(encoding="utf-8")
@@ -93,6 +93,15 @@ def test_every_file_and_test_that_a_document_names_exists() -> None:
     assert not missing
 
 
+def test_every_path_that_the_code_names_exists() -> None:
+    """A path has a folder: `model.py` alone may be any file."""
+    pattern = re.compile(r"(?<![\w~$}/.-])([\w.-]+/[\w./-]*\.(?:py|yaml|sh))\b")
+    named = [(path, name) for path, text in texts() if path.suffix != ".md" for name in pattern.findall(text)]
+    assert len(named) > 20
+    missing = {f"{path}: {name}" for path, name in named if not is_file(name, path)}
+    assert not missing
+
+
 OF_THE_USER = {"my_search.yaml"}
 """Files in examples, which the reader makes."""
 
@@ -136,7 +145,7 @@ def without_code(text: str) -> str:
 
 
 def commands(text: str) -> Iterator[tuple[list[str], bool]]:
-    """The words of each kmcl command after `kmcl`, and whether it stands in a code block, where it is complete."""
+    """The words after `kmcl` of each command, and whether it is complete: those in a code block are."""
     blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     for line in "".join(blocks).replace("\\\n", " ").splitlines():
         # Also after a prompt, another command or the path of a virtual environment.

@@ -1,4 +1,4 @@
-"""The reconstruction loss: the share of a sample's kernel mass that lies in its positive classes.
+"""The reconstruction loss: the share of a sample's positive classes in its sum of weighted kernels.
 
 Shape suffixes: B batch, D features, K classes.
 """

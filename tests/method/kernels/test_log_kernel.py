@@ -1,4 +1,4 @@
-"""The kernel between features and mixtures against plain loops in float64."""
+"""The kernel between features and mixtures, compared with plain loops in float64."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_log_kernel_equals_the_plain_sum(kernel: str, kernels_per_class: int) ->
 
 
 def test_log_kernel_does_not_cancel_in_float32() -> None:
-    # Expanding the square loses every digit here: D f² is 2e11 and the distance is 2048.
+    # The expanded square has no correct digit here: D f² is 2e11, and the distance is 2048.
     mixture = KernelMixture(
         torch.zeros(1, 1), torch.full((1, 1, 1, 1), 9999.0), torch.full((1, 1, 1, 1), 2.0), torch.zeros(1, 1, 1)
     )

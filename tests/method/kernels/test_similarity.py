@@ -1,4 +1,4 @@
-"""Similarities against plain loops in float64."""
+"""Similarities compared with plain loops in float64."""
 
 import math
 

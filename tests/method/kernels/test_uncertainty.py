@@ -1,4 +1,4 @@
-"""Uncertainties against plain loops in float64."""
+"""Uncertainties compared with plain loops in float64."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_uncertainty_equals_the_plain_sum(kernel: str, kernels_per_class: int) -
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kernels_per_class", [1, 3])
 def test_uncertainty_of_a_head_is_in_its_range(kernel: str, kernels_per_class: int) -> None:
-    """Also of features that drive the variances to their floor, where the weights' rounding must not show."""
+    """Also for features with variances at their lower limit, where the rounding of the weights matters."""
     torch.manual_seed(0)
     head = KernelMixtureHead(num_features=16, num_classes=5, kernels_per_class=kernels_per_class, kernel=kernel)
     features = torch.randn(64, 16) * torch.logspace(-2, 3, 64).unsqueeze(1)

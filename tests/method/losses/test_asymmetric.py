@@ -1,4 +1,4 @@
-"""The classification losses against plain loops."""
+"""The classification losses compared with plain loops."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def test_gradcheck(focus: dict[str, float]) -> None:
     assert torch.autograd.gradcheck(lambda z: binary_cross_entropy(z, y == 1, y >= 0), z)
 
 
-def test_detached_focusing_leaves_its_share_of_the_gradient_out() -> None:
+def test_detached_focusing_removes_its_part_of_the_gradient() -> None:
     _, mixture, y = random_case(seed=0)
     positive, known = y == 1, y >= 0
     z = mixture.logits_BK.clone().requires_grad_()
@@ -70,7 +70,7 @@ def test_unknown_elements_have_no_gradient() -> None:
     assert bool((z.grad[y == -1] == 0).all()) and bool((z.grad[y == 1] != 0).all())
 
 
-def test_what_the_clamps_hold_gets_no_gradient() -> None:
+def test_clamped_values_get_no_gradient() -> None:
     """A negative within the margin (p + m > 1), and a positive whose probability is below 1e-7."""
     logits_BK = torch.tensor([[-4.0, -20.0, -2.0, 1.0]], dtype=torch.float64, requires_grad=True)
     positive_BK = torch.tensor([[False, True, False, True]])

@@ -1,4 +1,4 @@
-"""The contrastive loss against plain loops, in both formulations."""
+"""The contrastive loss compared with plain loops, in both formulations."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def test_anchors_sum_to_the_whole() -> None:
         assert sum(share.item() for share in shares) == pytest.approx(loss(mixture, y).item(), rel=1e-12)
 
 
-def test_a_broken_bound_on_labels_is_loud() -> None:
+def test_more_labels_than_the_bound_give_nan() -> None:
     _, mixture, y = random_case(1, 1, sizes=(7, 5, 4))
     dense = torch.ones_like(y)
     assert loss(mixture, dense, max_labels=3).isnan()
@@ -65,7 +65,7 @@ def test_a_broken_bound_on_labels_is_loud() -> None:
 
 @pytest.mark.parametrize("kernels_per_class", [1, 3])
 def test_a_bound_on_labels_leaves_nothing_to_wait_for(kernels_per_class: int) -> None:
-    # Fake tensors hold no values: whatever would make the host wait for one, or for a shape, raises.
+    # Fake tensors have no values: every operation for which the host must wait, for a value or a shape, raises.
     with FakeTensorMode(allow_non_fake_inputs=False):
         shape = (6, 4, kernels_per_class)
         parts = [torch.rand(6, 4), torch.rand(*shape, 1), torch.rand(*shape, 1), torch.rand(shape)]

@@ -1,4 +1,4 @@
-"""What must hold of the objective for every input: finite numbers, and a gradient that points uphill."""
+"""Properties of the objective for every input: finite numbers, and a gradient that points uphill."""
 
 import math
 from typing import Any
@@ -48,7 +48,7 @@ def draw_labels(kind: str, num_samples: int, num_classes: int) -> Tensor:
             return (torch.rand(shape) < 0.2).long()
         case "dense":
             return (torch.rand(shape) < 0.8).long()
-        case "disjoint":  # as long as there are classes enough, no two samples share one
+        case "disjoint":  # no two samples share a class, if there are enough classes
             return torch.eye(max(shape), dtype=torch.long)[:num_samples, :num_classes]
         case "mixed":
             return torch.randint(-1, 2, shape)
@@ -123,7 +123,7 @@ def test_a_small_step_against_the_gradient_lowers_the_loss(case: dict[str, Any])
     slopes = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, gradients, strict=True)]
     for i, slope in enumerate(slopes):
         size = slope.norm().item()
-        # Less than this, and the step that could be seen in a float64 loss would not be small.
+        # For a smaller gradient, a step that changes a float64 loss measurably would not be a small step.
         if size <= 1e-8 * max(1.0, abs(start.item())):
             continue
         for exponent in range(0, -14, -1):

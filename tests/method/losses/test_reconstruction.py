@@ -1,4 +1,4 @@
-"""The reconstruction loss against plain loops, in both formulations."""
+"""The reconstruction loss compared with plain loops, in both formulations."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_without_positives_it_is_zero_with_a_graph() -> None:
     assert means.grad is not None and bool((means.grad == 0).all())
 
 
-def test_corrected_keeps_the_gradient_that_underflow_takes_from_released() -> None:
+def test_corrected_has_a_gradient_where_released_underflows() -> None:
     torch.manual_seed(0)
     f = torch.randn(6, 2048)
     y = torch.tensor([[1, 0, 0, 1]] * 6)

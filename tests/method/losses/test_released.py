@@ -1,4 +1,4 @@
-"""`formulation: released` against values that the authors' own code gave."""
+"""`formulation: released` compared with values of the authors' own code."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_values_and_gradients_agree(case: str, term: str) -> None:
 
 
 def test_underflow_agrees_with_the_formula_in_float64() -> None:
-    """What the golden gradients are too coarse to show for this case."""
+    """The golden gradients of this case are too inaccurate to show it."""
     labels, gradients = golden("iso_underflow", "labels"), []
     for dtype in (torch.float32, torch.float64):
         arrays = [golden("iso_underflow", name).to(dtype).requires_grad_() for name in INPUTS]

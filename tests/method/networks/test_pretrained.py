@@ -1,4 +1,4 @@
-"""Pretrained weights: files of every kind that may be named, the hub's cache, and a hub that is away."""
+"""Pretrained weights: every kind of file, the hub's cache, and a hub that cannot be reached."""
 
 import os
 import pickle
@@ -25,14 +25,14 @@ def weights(name: str = NAME, num_classes: int = 7) -> dict[str, Tensor]:
 
 
 def same(network: torch.nn.Module, tensors: dict[str, Tensor]) -> bool:
-    """Whether the network has all of the tensors but the classifier's."""
+    """Whether the network has exactly the tensors, without the classifier's."""
     own = network.state_dict()
     left = {name for name in tensors if name.rpartition(".")[0] not in ("fc", "head.fc")}
     return own.keys() == left and all(torch.equal(own[name], tensors[name]) for name in left)
 
 
 class RunsCode:
-    """Pickled, it asks whoever reads it to make a folder."""
+    """An object whose unpickling makes a folder: it shows whether a file's code was run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,7 +52,7 @@ def test_a_safetensors_file_of_any_number_of_classes(num_classes: int, tmp_path:
     images = torch.rand(2, 3, 40, 40)
     plain.network.load_state_dict(backbone.network.state_dict())
     assert torch.equal(backbone.eval()(images), plain.eval()(images))
-    # The weights stand in the network alone: whatever else held them would be copied with it.
+    # Nothing but the network refers to the weights: every other reference would be copied with it.
     assert not any(isinstance(value, dict) for value in backbone.network.pretrained_cfg.values())
 
 
@@ -128,7 +128,7 @@ def write_cut_short(path: Path) -> None:
         (lambda path: torch.save({}, path), "x.pth", "does not hold a network's tensors"),
         (lambda path: torch.save({"epoch": 3}, path), "x.pth", "does not hold a network's tensors"),
         (lambda path: save_file(weights("test_byobnet"), path), "x.safetensors", f"not the weights of {NAME}"),
-        # Of one more block: all names of the smaller network are there, with the same shapes.
+        # A network with one more block: it has all names of the smaller one, with the same shapes.
         (
             lambda path: save_file(weights() | {"layer5.weight": torch.zeros(1)}, path),
             "x.safetensors",
@@ -151,7 +151,7 @@ def test_a_file_of_anything_else(write: Callable[[Path], object], file: str, mes
     assert not (tmp_path / "code_ran").exists()
 
 
-def test_what_lies_in_the_cache_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_file_needs_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = weights(num_classes=1000)
     repository = tmp_path / "models--timm--test_resnet.r160_in1k"
     (repository / "refs").mkdir(parents=True)
@@ -159,11 +159,11 @@ def test_what_lies_in_the_cache_is_not_asked_for(tmp_path: Path, monkeypatch: py
     (repository / "snapshots" / "abc").mkdir(parents=True)
     save_file(tensors, repository / "snapshots" / "abc" / "model.safetensors")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(HfApi, "model_info", lambda *_, **__: pytest.fail("a request went to the hub"))
     assert same(fetch_network(NAME), tensors)
 
 
-def test_a_hub_that_is_away_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_cannot_be_reached_fails_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object, timeout: float, **__: object) -> None:
         assert timeout <= 10
         raise OSError("Name or service not known")
