@@ -5,17 +5,28 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
 from kmcl_platform.cli.main import main
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.readers.registry import READERS
-from tests.data.fixtures import write_adp, write_chest, write_coco, write_csv, write_voc
+from tests.data.fixtures import picture, write_adp, write_chest, write_coco, write_csv, write_voc
 
 
 def run(*words: str | Path) -> Result:
     return CliRunner(env={"COLUMNS": "120"}).invoke(main, ["data", *[str(word) for word in words]])
+
+
+def write_own_manifest(root: Path) -> Path:
+    """A manifest of a user's own, made with pandas; its three images are different."""
+    names = [f"{split}.png" for split in ("train", "val", "test")]
+    for number, name in enumerate(names):
+        picture(root / name, number)
+    frame = pd.DataFrame({"image": names, "split": ["train", "val", "test"], "cat": [1, 1, 1], "dog": [0, 1, 0]})
+    frame.to_parquet(root / "own.parquet")
+    return root / "own.parquet"
 
 
 WRITERS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
@@ -27,6 +38,10 @@ WRITERS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
         lambda root: write_csv(
             root / "t.csv", ["image", "split", "cat"], [[f"{s}.png", s, 1] for s in ("train", "val", "test")]
         ),
+        [],
+    ),
+    "manifest": (
+        write_own_manifest,
         [],
     ),
 }

@@ -1,7 +1,5 @@
 """From the name in a search file (`data.source`) to a manifest."""
 
-import os
-import secrets
 from pathlib import Path
 
 from kmcl_platform.data.builtin.digits import DIGITS_VERSION, build_digits
@@ -9,6 +7,8 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.data.storage.object_store import Location, parse_location
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.atomic_write import write_atomically
+from kmcl_platform.messages import show_path, show_value
 
 DATASETS = ("digits",)
 """Names of the embedded datasets."""
@@ -34,7 +34,7 @@ def open_manifest(source: str, data_dir: Path) -> Manifest:
     location = parse_location(source)
     if location.name.endswith(".parquet"):
         return read_manifest(source)
-    shown = repr(source if location.path else str(location))
+    shown = show_value(source if location.path else str(location))
     raise DataError(f"data.source: got {shown}; valid: {', '.join(DATASETS)}, or the path of a manifest (*.parquet)")
 
 
@@ -67,8 +67,6 @@ def _write_samples(manifest: Manifest, folder: Path) -> None:
         for i, targets_K in enumerate(manifest.targets("test")[:_NUM_SAMPLES]):
             labels = "-".join(manifest.class_names[k] for k in targets_K.nonzero()[0])
             path = folder / f"{manifest.name}-test-{i:04d}_labels-{labels}.png"
-            temporary = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-            temporary.write_bytes(encoded[i].as_py())
-            temporary.replace(path)
+            write_atomically(path, encoded[i].as_py())
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written: {error}; valid: a writable folder") from None
+        raise DataError(f"{show_path(folder)}: cannot be written: {error.strerror}; valid: a writable folder") from None

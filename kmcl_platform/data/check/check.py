@@ -9,6 +9,7 @@ import numpy as np
 
 from kmcl_platform.data.check.images import check_images
 from kmcl_platform.data.check.rows import TableFindings, check_table
+from kmcl_platform.data.manifest.import_command import ImportCommand
 from kmcl_platform.data.manifest.manifest import SPLITS, Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.manifest.split_counts import summarise
@@ -17,6 +18,7 @@ from kmcl_platform.data.progress import Progress
 from kmcl_platform.data.storage.object_store import Location, parse_location
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_value
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class CheckReport:
     warnings: tuple[Fault, ...]
     """A search runs and its scores are what they say."""
     manifest: Manifest | None
-    """None: its faults keep it from being read."""
+    """None: it cannot be read, because of its faults."""
+    import_command: ImportCommand | None = None
+    """How it was imported; None: not known."""
 
 
 def check_manifest(path: Path | str, progress: Progress) -> CheckReport:
@@ -38,7 +42,7 @@ def check_manifest(path: Path | str, progress: Progress) -> CheckReport:
 
     Args:
         path: the manifest's file, or its URI.
-        progress: hears how many images are done.
+        progress: is called with the number of images that are done.
 
     Raises:
         DataError: the file is missing or not Parquet.
@@ -61,12 +65,26 @@ def check_manifest(path: Path | str, progress: Progress) -> CheckReport:
             faults += _check_shards(shards, progress)
         images = check_images(found.images, found.splits, found.image_column, root, progress, shards)
         faults += images.faults
-        warnings += images.warnings
-    return CheckReport(location, found.num_rows, tuple(faults), tuple(warnings), manifest)
+        warnings += images.warnings + _check_labels(found, images.same)
+    return CheckReport(location, found.num_rows, tuple(faults), tuple(warnings), manifest, found.import_command)
+
+
+def _check_labels(found: TableFindings, same: list[tuple[int, int]]) -> list[Fault]:
+    """Find rows of the same content whose labels differ: at most one of them can be right."""
+    if found.targets_NK is None:
+        return []
+    warnings = []
+    for earlier, row in same:
+        differing = np.flatnonzero(found.targets_NK[row] != found.targets_NK[earlier])
+        if len(differing):
+            shown = ", ".join(show_value(found.class_names[k], 40) for k in differing[:5])
+            message = f"got other labels than row {earlier}, which has the same content: {shown}"
+            warnings.append(Fault("same content with different labels", message, row))
+    return warnings
 
 
 def _check_shards(shards: ShardReader, progress: Progress) -> list[Fault]:
-    """Hold every shard against its hash."""
+    """Compare every shard with its hash."""
     faults = []
     for done, shard in enumerate(shards.packing.shards.values()):
         try:
@@ -78,7 +96,7 @@ def _check_shards(shards: ShardReader, progress: Progress) -> list[Fault]:
 
 
 def _check_splits(found: TableFindings, faults: list[Fault], warnings: list[Fault]) -> None:
-    """See that each split can do what it is for."""
+    """Check that each split can be used for its purpose."""
     if found.splits is None or found.targets_NK is None:
         return
     splits_N = np.array([split or "" for split in found.splits])

@@ -23,6 +23,8 @@ class ImageFindings(NamedTuple):
     """A search would stop at such an image, or its score would mean something else."""
     warnings: list[Fault]
     """Worth knowing: a search runs and its scores are what they say."""
+    same: list[tuple[int, int]]
+    """Rows of the same content: an earlier one, and a later one."""
 
 
 class _Image(NamedTuple):
@@ -50,7 +52,7 @@ def check_images(
         progress: hears how many images are done.
         shards: of a packed manifest.
     """
-    found = ImageFindings([], [])
+    found = ImageFindings([], [], [])
     same_path: dict[str, int] = {}
     same_content: dict[str, int] = {}
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
@@ -73,6 +75,7 @@ def check_images(
             if image.key:
                 earlier = same_content.setdefault(image.key, row)
                 if earlier != row:
+                    found.same.append((earlier, row))
                     _note_same(found, "content", shown, row, earlier, column, splits)
     finally:
         pool.shutdown(cancel_futures=True)

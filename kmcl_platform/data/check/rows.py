@@ -9,16 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kmcl_platform.data.manifest.manifest import SPLITS, targets_to_numpy
-from kmcl_platform.data.manifest.parquet import METADATA_KEY, read_facts, read_parquet, without_index
+from kmcl_platform.data.manifest.import_command import METADATA_KEY, ImportCommand, read_import_command
+from kmcl_platform.data.manifest.manifest import FIT_NAME, SPLITS, is_fit_name, targets_to_numpy
+from kmcl_platform.data.manifest.parquet import read_facts, read_parquet, without_index
 from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.storage.object_store import Location
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_value
 
 
 @dataclass
 class TableFindings:
-    """What could be read of a table, and what was wrong with it; a column that is missing is none."""
+    """What could be read of a table, and what was wrong with it; None: a column that is missing."""
 
     num_rows: int
     faults: list[Fault] = field(default_factory=list)
@@ -28,17 +30,19 @@ class TableFindings:
     image_column: str = "image"
     class_names: tuple[str, ...] = ()
     targets_NK: np.ndarray | None = None
-    """Where a target is not valid, 0; none: they could not be read at all."""
+    """0 where a target is not valid; None: they could not be read at all."""
+    import_command: ImportCommand | None = None
+    """How the manifest was imported; None: not known."""
 
 
 def check_table(path: Location) -> TableFindings:
-    """Look through a manifest's table and gather every fault.
+    """Read a manifest's table and collect every fault.
 
     Raises:
         DataError: the file is missing or not Parquet.
     """
     table = read_parquet(path)
-    found = TableFindings(table.num_rows)
+    found = TableFindings(table.num_rows, import_command=read_import_command(table.schema))
     if not table.num_rows:
         found.faults.append(Fault("no rows", "got no rows; valid: one row for each image"))
     names = without_index(table.column_names)
@@ -59,7 +63,14 @@ def check_table(path: Location) -> TableFindings:
         _check_class_columns(found, table)
     repeated = sorted({name for name in found.class_names if found.class_names.count(name) > 1})
     if repeated or "" in found.class_names:
-        found.faults.append(Fault("class names", f"got {repeated or ['']!r}; valid: distinct names, none empty"))
+        found.faults.append(
+            Fault("class names", f"got {show_value(repeated or [''])}; valid: distinct names, none empty")
+        )
+    found.faults += [
+        Fault("class names", f"got {show_value(name)}; valid: {FIT_NAME}")
+        for name in found.class_names
+        if not is_fit_name(name)
+    ]
     return found
 
 
@@ -85,7 +96,7 @@ def _check_splits(found: TableFindings, column: pa.ChunkedArray) -> list[str | N
         return None
     splits: list[str | None] = column.to_pylist()
     found.faults += [
-        Fault("split that is not valid", f"got {split!r}; valid: {', '.join(SPLITS)}", row, "split")
+        Fault("split that is not valid", f"got {show_value(split)}; valid: {', '.join(SPLITS)}", row, "split")
         for row, split in enumerate(splits)
         if split not in SPLITS
     ]
@@ -145,7 +156,7 @@ def _check_target_lists(found: TableFindings, column: pa.ChunkedArray) -> None:
         message = f"got {got}; valid: {num_classes} values, one for each class"
         found.faults.append(Fault("targets that are not valid", message, int(row), "targets"))
     targets_NK = np.zeros((found.num_rows, num_classes), dtype=np.int64)
-    # Null stands for itself as a number that no target may be.
+    # A null becomes a number that is no valid target, so that the check of values finds it.
     kept = pc.list_flatten(column.filter(pa.array(whole)))
     values = pc.fill_null(kept.cast(pa.int64()), _NULL)
     targets_NK[whole] = targets_to_numpy(
@@ -170,7 +181,7 @@ _NULL = np.iinfo(np.int64).min
 
 
 def _check_values(found: TableFindings, targets_NK: np.ndarray) -> np.ndarray:
-    """Note what is not -1, 0 or 1; the targets with 0 there."""
+    """Make a fault of each target that is not -1, 0 or 1; the result has 0 there."""
     wrong = (targets_NK < -1) | (targets_NK > 1)
     for row, k in np.argwhere(wrong):
         value = targets_NK[row, k]

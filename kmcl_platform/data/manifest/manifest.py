@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from kmcl_platform.data.storage.object_store import one_line
 from kmcl_platform.data.storage.shard_index import Packing, to_facts
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_value
 
 SPLITS = ("train", "val", "test")
 
@@ -43,7 +45,7 @@ class Manifest:
             DataError: `name` is not one of `SPLITS`.
         """
         if name not in SPLITS:
-            raise DataError(f"manifest {self.name!r}: split: got {name!r}; valid: {', '.join(SPLITS)}")
+            raise DataError(f"manifest {self.name!r}: split: got {show_value(name)}; valid: {', '.join(SPLITS)}")
         return self.table.filter(pc.equal(self.table["split"], name))
 
     def encoded_image(self, split: str, row: int) -> bytes:
@@ -110,7 +112,7 @@ def build_manifest(
                 "bytes" if encoded else "image": pa.array(images, pa.binary() if encoded else pa.string()),
             }
         )
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
         raise DataError(
             f"{where}: images and splits: {one_line(error)}; valid: all text, or images all bytes"
         ) from None
@@ -130,7 +132,12 @@ def checked_manifest(
     """Check splits and images of `table` and the targets, and bring them into the manifest's own column types."""
     repeated = sorted({str(c) for c in class_names if class_names.count(c) > 1})
     if not class_names or repeated or "" in class_names:
-        raise DataError(f"{where}: class names: got {(repeated or list(class_names))!r}; valid: one or more, distinct")
+        raise DataError(
+            f"{where}: class names: got {show_value(repeated or list(class_names))}; valid: one or more, distinct"
+        )
+    unfit = next((name for name in class_names if not is_fit_name(name)), None)
+    if unfit is not None:
+        raise DataError(f"{where}: class names: got {show_value(unfit)}; valid: {FIT_NAME}")
     if not table.num_rows:
         raise DataError(f"{where}: got no rows; valid: one row for each image")
     image_column = "bytes" if "bytes" in table.column_names else "image"
@@ -139,7 +146,9 @@ def checked_manifest(
     known = pc.is_in(splits, value_set=pa.array(SPLITS))
     if not pc.all(known).as_py():
         row = pc.index(known, False).as_py()
-        raise DataError(f"{where}: row {row}, column 'split': got {splits[row].as_py()!r}; valid: {', '.join(SPLITS)}")
+        raise DataError(
+            f"{where}: row {row}, column 'split': got {show_value(splits[row].as_py())}; valid: {', '.join(SPLITS)}"
+        )
     empty = pc.index(pc.binary_length(images), 0).as_py()
     if empty >= 0:
         raise DataError(f"{where}: row {empty}, column {image_column!r}: got nothing; valid: an image")
@@ -158,6 +167,14 @@ def checked_manifest(
         root=root,
         packing=packing,
     )
+
+
+FIT_NAME = "up to 200 characters, no line ends or other control characters"
+
+
+def is_fit_name(name: str) -> bool:
+    """Whether a class can have this name: it is shown in tables, pictures and file names."""
+    return len(name) <= 200 and not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def _cast(where: str, column: str, values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -1,31 +1,34 @@
-"""A manifest's Parquet file: ours, which carries its facts and hash, or a plain table with a column for each class."""
+"""A manifest's Parquet file: ours, which has facts and a hash, or a plain table with a column for each class."""
 
-import contextlib
 import json
-import os
 import re
-import secrets
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from kmcl_platform.data.manifest.import_command import METADATA_KEY, ImportCommand, import_facts
 from kmcl_platform.data.manifest.manifest import Manifest, check_no_nulls, checked_manifest, targets_to_numpy
 from kmcl_platform.data.storage.object_store import Location, one_line, parse_location, read_file
 from kmcl_platform.data.storage.shard_index import read_packing, to_facts
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.atomic_write import atomic_file
+from kmcl_platform.messages import show_path, show_value
 
-METADATA_KEY = b"kmcl"
 SHARDS_KEY = "shards"
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
+def write_manifest(manifest: Manifest, path: Path, *, command: ImportCommand | None = None) -> None:
     """Write a manifest as Parquet; a reader sees the old file or the new one, never half of one.
 
+    Args:
+        command: how it was imported; None: it was made by other means.
+
     Raises:
-        DataError: relative image paths would point elsewhere from the new folder, or the file cannot be written.
+        DataError: relative image paths would lead elsewhere from the new folder, or the file cannot be written.
     """
     path = path.absolute()
     if (
@@ -37,31 +40,34 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         relative = [image for image in manifest.table["image"].to_pylist() if not Path(image).is_absolute()]
         if relative:
             raise DataError(
-                f"{path}: image paths are relative to {manifest.root} (first: {relative[0]!r}); "
-                "valid: a file in that folder, or absolute paths"
+                f"{show_path(path)}: image paths are relative to {show_path(manifest.root)} "
+                f"(first: {show_value(relative[0])}); valid: a file in that folder, or absolute paths"
             )
     if manifest.packing is not None and manifest.packing.folder.path != path.parent:
-        raise DataError(f"{path}: the shards lie in {manifest.packing.folder}; valid: a file in that folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        raise DataError(f"{show_path(path)}: the shards are in {manifest.packing.folder}; valid: a file in that folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(to_stored_table(manifest), temporary)
-        temporary.replace(path)
+        with atomic_file(path) as draft, draft.open("wb") as file:
+            # Not by name: Arrow takes names in UTF-8 alone.
+            pq.write_table(to_stored_table(manifest, command), file)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written: {one_line(error)}; valid: a path in a writable folder") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        raise DataError(
+            f"{show_path(path)}: cannot be written: {one_line(error)}; valid: a path in a writable folder"
+        ) from None
 
 
-def to_stored_table(manifest: Manifest) -> pa.Table:
-    """The table as a manifest's file holds it, with name, version, class names, hash and shards in its metadata."""
-    facts = {
+def to_stored_table(manifest: Manifest, command: ImportCommand | None = None) -> pa.Table:
+    """The table as a manifest's file has it: name, version, class names, hash, shards and command in its metadata."""
+    facts: dict[str, Any] = {
         "name": manifest.name,
         "version": manifest.version,
         "class_names": list(manifest.class_names),
         "content_hash": manifest.content_hash,
-    } | ({} if manifest.packing is None else {SHARDS_KEY: to_facts(manifest.packing)})
+    }
+    if manifest.packing is not None:
+        facts[SHARDS_KEY] = to_facts(manifest.packing)
+    if command is not None:
+        facts |= import_facts(command)
     return manifest.table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
 
 
@@ -104,8 +110,8 @@ def _elsewhere_checked(where: str, location: Location, manifest: Manifest) -> Ma
         relative = [image for image in manifest.table["image"].to_pylist() if not Path(image).is_absolute()]
         if relative:
             raise DataError(
-                f"{where}: image paths are relative to it (first: {relative[0]!r}); valid: a manifest packed there "
-                "(kmcl data pack), or absolute paths"
+                f"{where}: image paths are relative to it (first: {show_value(relative[0])}); valid: a manifest packed "
+                "there (kmcl data pack), or absolute paths"
             )
     return manifest
 
@@ -119,10 +125,11 @@ def read_parquet(location: Location) -> pa.Table:
     valid = "the path of a manifest (*.parquet)"
     if location.path and not location.path.is_file():
         raise DataError(f"{location}: no such file; valid: {valid}")
-    source = location.path or pa.BufferReader(read_file(location, valid))
     try:
+        # Not by name: Arrow takes names in UTF-8 alone.
+        source = location.path.open("rb") if location.path else pa.BufferReader(read_file(location, valid))
         # Not pq.read_table: it takes a folder named `split=train` for a column.
-        with pq.ParquetFile(source) as file:
+        with source, pq.ParquetFile(source) as file:
             return file.read()
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{location}: cannot be read as Parquet: {one_line(error)}") from None
@@ -166,7 +173,7 @@ def read_facts(where: str, encoded: bytes) -> tuple[str, str, tuple[str, ...], s
         texts = [None]
     if not all(isinstance(text, str) for text in texts):
         raise DataError(
-            f"{where}: metadata: key 'kmcl': got {encoded[:60]!r}; "
+            f"{where}: metadata: key 'kmcl': got {show_value(encoded, 60)}; "
             "valid: JSON with name, version, class_names, content_hash"
         )
     return texts[0], texts[1], tuple(texts[3:]), texts[2]
@@ -177,7 +184,7 @@ def _check_columns(where: str, table: pa.Table, *, last: str | None) -> None:
     rest = ["split"] if last is None else ["split", last]
     if columns not in (sorted(["image", *rest]), sorted(["bytes", *rest])):
         valid = f"'split', either 'image' or 'bytes', and {'one column for each class' if last is None else repr(last)}"
-        raise DataError(f"{where}: columns: got {', '.join(map(repr, columns)) or 'none'}; valid: {valid}")
+        raise DataError(f"{where}: columns: got {', '.join(map(show_value, columns)) or 'none'}; valid: {valid}")
 
 
 def _read_target_lists(where: str, column: pa.ChunkedArray, num_classes: int) -> np.ndarray:

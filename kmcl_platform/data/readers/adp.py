@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.table_errors import Fault, check_faults
 from kmcl_platform.data.progress import Progress, silent
 from kmcl_platform.data.readers.files import check_distinct, check_present, find_folder, list_names
-from kmcl_platform.data.tables.columns import class_columns_to_targets, read_text_table
+from kmcl_platform.data.splits.draw import draw_manifest
+from kmcl_platform.data.tables.columns import class_columns_to_targets
+from kmcl_platform.data.tables.text_table import read_text_table
 from kmcl_platform.errors import DataError
 
 ADP_TYPES = (
@@ -34,13 +36,23 @@ _LABELS = "ADP_EncodedLabels_Release1_Flat.csv"
 _NAMES = "Patch Names"
 
 
-def read_adp(root: Path, *, level: str = "L3Only", all_negative: str = "keep", progress: Progress = silent) -> Manifest:
+def read_adp(
+    root: Path,
+    *,
+    level: str = "L3Only",
+    all_negative: str = "keep",
+    duplicates: str = "group",
+    notes: list[Fault] | None = None,
+    progress: Progress = silent,
+) -> Manifest:
     """Read one level of the hierarchy, in the dataset's own three splits.
 
     Args:
         root: the folder `ADP V1.0 Release`, or the one that holds it.
         level: `L1`, `L2`, `L3` or `L3Only`.
         all_negative: `keep` rows without any label at this level, as negative for every class, or `drop` them.
+        duplicates: what is done with identical pictures, see `draw_manifest`.
+        notes: takes what a user should know of them.
 
     Raises:
         DataError: an option is unknown, a file or image is missing, or a label or split is not valid.
@@ -68,14 +80,17 @@ def read_adp(root: Path, *, level: str = "L3Only", all_negative: str = "keep", p
         labelled = targets_NK[rows].any(axis=1)
         splits = [split for split, keep in zip(splits, labelled, strict=True) if keep]
         rows = rows[labelled]
-    return build_manifest(
+    return draw_manifest(
         name=f"adp-{level}",
         version="1.0",
         class_names=classes,
         splits=splits,
         images=[f"{_IMAGES}/{names[row]}" for row in rows],
-        targets=targets_NK[rows],
+        targets_NK=targets_NK[rows],
         root=folder,
+        duplicates=duplicates,
+        notes=notes,
+        progress=progress,
     )
 
 

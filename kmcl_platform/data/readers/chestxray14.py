@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.table_errors import Fault, check_faults
 from kmcl_platform.data.progress import Progress, silent
 from kmcl_platform.data.readers.files import check_distinct, check_present, list_names, read_lines, shown
-from kmcl_platform.data.splits.stratified_split import carve_split
-from kmcl_platform.data.tables.columns import joined_labels_to_targets, read_text_table
+from kmcl_platform.data.splits.draw import Draw, draw_manifest
+from kmcl_platform.data.tables.columns import joined_labels_to_targets
+from kmcl_platform.data.tables.text_table import read_text_table
 from kmcl_platform.errors import DataError
 
 CHEST_CLASSES = (
@@ -27,13 +28,23 @@ _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 _IMAGE, _FINDINGS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
 
 
-def read_chestxray14(root: Path, *, val_fraction: float = 0.1, seed: int = 0, progress: Progress = silent) -> Manifest:
+def read_chestxray14(
+    root: Path,
+    *,
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    duplicates: str = "group",
+    notes: list[Fault] | None = None,
+    progress: Progress = silent,
+) -> Manifest:
     """Read the official split by patient; `val` is carved out of `train`, patients kept whole.
 
     Args:
         root: the folder of the table, the two lists, and `images/` or `images_001/images/` and so on.
         val_fraction: share of the training images that become `val`, above 0 and below 1.
         seed: of that draw, 0 or more.
+        duplicates: what is done with identical pictures, see `draw_manifest`.
+        notes: takes what a user should know of them.
 
     Raises:
         DataError: a file or image is missing, a finding is unknown, an image is in no list or in two, or a patient is
@@ -47,9 +58,8 @@ def read_chestxray14(root: Path, *, val_fraction: float = 0.1, seed: int = 0, pr
     check_distinct(str(path), names, "images")
     progress(path.name, 1, 3)
     faults: list[Fault] = []
-    classes = {name: k for k, name in enumerate(CHEST_CLASSES)}
-    targets_NK = joined_labels_to_targets(
-        frame[_FINDINGS].tolist(), _FINDINGS, classes, separator="|", no_label="No Finding", faults=faults
+    _, targets_NK = joined_labels_to_targets(
+        frame[_FINDINGS].tolist(), _FINDINGS, CHEST_CLASSES, separator="|", no_label="No Finding", faults=faults
     )
     # Here, unlike in a user's own table, a cell without any word is damage.
     faults += [
@@ -64,14 +74,19 @@ def read_chestxray14(root: Path, *, val_fraction: float = 0.1, seed: int = 0, pr
     places = _find_images(root)
     check_present(root, names, places, path.name)
     progress("images", 3, 3)
-    return build_manifest(
+    return draw_manifest(
         name="chestxray14",
         version=path.stem.removeprefix("Data_Entry_"),
         class_names=CHEST_CLASSES,
-        splits=carve_split(splits, targets_NK, name="val", fraction=val_fraction, seed=seed, groups=patients),
+        splits=splits,
         images=[places[name] for name in names],
-        targets=targets_NK,
+        targets_NK=targets_NK,
         root=root.resolve(),
+        draws=[Draw("val", val_fraction, seed)],
+        groups=patients,
+        duplicates=duplicates,
+        notes=notes,
+        progress=progress,
     )
 
 

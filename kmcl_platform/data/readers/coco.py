@@ -6,16 +6,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.progress import Progress, silent
 from kmcl_platform.data.readers.files import check_distinct, check_present, find_folder, list_names
 from kmcl_platform.data.readers.json_stream import read_objects
-from kmcl_platform.data.splits.stratified_split import carve_split
+from kmcl_platform.data.splits.draw import Draw, draw_manifest
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path, show_value
 
 COCO_YEARS = ("2014", "2017")
 COCO_SPLITS = {"train": "train", "val": "test"}
 """Official split to ours: published numbers are on val, so it is sealed, and our val is carved out of train."""
+
+
+_CROWD = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "none": 0, "": 0}
 
 
 class _Part(NamedTuple):
@@ -34,6 +39,8 @@ def read_coco(
     crowds: str = "positive",
     val_fraction: float = 0.1,
     seed: int = 0,
+    duplicates: str = "group",
+    notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Read one year's instance annotations.
@@ -45,6 +52,8 @@ def read_coco(
         crowds: what a class is whose only instances in an image are crowd regions: `positive` or `unknown`.
         val_fraction: share of the training images that become `val`, above 0 and below 1.
         seed: of that draw, 0 or more.
+        duplicates: what is done with identical pictures, see `draw_manifest`.
+        notes: takes what a user should know of them.
 
     Raises:
         DataError: an option is unknown, a file or image is missing, or an annotation is not valid.
@@ -69,14 +78,18 @@ def read_coco(
         raise DataError(f"{folder / 'annotations'}: train and val name other categories; valid: the same in both")
     targets_NK = np.concatenate([train.targets_NK, val.targets_NK])
     splits = [ours for official, ours in COCO_SPLITS.items() for _ in parts[official].images]
-    return build_manifest(
+    return draw_manifest(
         name=f"coco{year}",
         version=year,
         class_names=train.class_names,
-        splits=carve_split(splits, targets_NK, name="val", fraction=val_fraction, seed=seed),
+        splits=splits,
         images=[f"{official}{year}/{name}" for official in COCO_SPLITS for name in parts[official].images],
-        targets=targets_NK,
+        targets_NK=targets_NK,
         root=folder,
+        draws=[Draw("val", val_fraction, seed)],
+        duplicates=duplicates,
+        notes=notes,
+        progress=progress,
     )
 
 
@@ -89,7 +102,7 @@ def _read_part(path: Path, *, crowds_positive: bool, drop: bool, progress: Progr
         if key == "annotations":
             image_ids.append(_whole(path, key, item, "image_id"))
             category_ids.append(_whole(path, key, item, "category_id"))
-            crowd.append(1 if item.get("iscrowd") else 0)
+            crowd.append(_crowd(path, item))
             continue
         known, label = (names, "file_name") if key == "images" else (categories, "name")
         number = _whole(path, key, item, "id")
@@ -119,6 +132,19 @@ def _whole(path: Path, key: str, item: dict[str, Any], field: str) -> int:
         place = f"id {item['id']!r}: " if "id" in item else ""
         raise DataError(f"{path}: {key}: {place}{field}: got {value!r}; valid: a whole number")
     return value
+
+
+def _crowd(path: Path, item: dict[str, Any]) -> int:
+    """1: the annotation is a region of a crowd; 0: it is not, or the field is missing or null."""
+    value = item.get("iscrowd")
+    # Label Studio and some converters write text; bool("0") would be true.
+    known = _CROWD.get(str(value).strip().lower())
+    if known is None:
+        raise DataError(
+            f"{show_path(path)}: annotations: id {show_value(item.get('id'))}: iscrowd: got {show_value(value)}; "
+            "valid: 0 or 1"
+        )
+    return known
 
 
 def _positions(path: Path, field: str, wanted: "array[int]", known: list[int]) -> np.ndarray:

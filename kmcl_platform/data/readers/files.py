@@ -1,10 +1,12 @@
-"""What the readers of official layouts share: folders, lists of names, images that must be there, progress."""
+"""What the readers of official layouts share: folders, lists of names, and images that must exist."""
 
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from kmcl_platform.data.tables.encodings import decode_text, split_lines
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path, show_value
 
 _SHOWN = 3
 
@@ -19,26 +21,29 @@ def find_folder(root: Path, candidates: Sequence[str], marker: str) -> Path:
         folder = root / candidate
         if (folder / marker).exists():
             return folder.resolve()
-    places = ", ".join(str(root / candidate / marker) for candidate in candidates)
-    raise DataError(f"{root}: not the official layout: {marker} is missing; valid: one of {places}")
+    places = ", ".join(show_path(root / candidate / marker) for candidate in candidates)
+    raise DataError(f"{show_path(root)}: not the official layout: {marker} is missing; valid: one of {places}")
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that are not empty.
+    """The lines of a text file that are not empty; UTF-8 or UTF-16, with the line ends of any system.
 
     Raises:
-        DataError: the file is missing or not text.
+        DataError: the file is missing or not text in a known encoding.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise DataError(f"{path}: cannot be read ({reason}); valid: a text file of the official layout") from None
-    return [line for line in text.splitlines() if line.strip()]
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{show_path(path)}: cannot be read ({error.strerror}); valid: a text file of the official layout"
+        ) from None
+    return [line for line in split_lines(decode_text(path, data)) if line.strip()]
 
 
 def list_names(folder: Path) -> frozenset[str]:
-    """The names in a folder: one listing is far quicker than a look at each of 100,000 images.
+    """The names in a folder.
+
+    One listing is far faster than a question for each of 100,000 images.
 
     Raises:
         DataError: the folder is missing.
@@ -47,25 +52,28 @@ def list_names(folder: Path) -> frozenset[str]:
         with os.scandir(folder) as entries:
             return frozenset(entry.name for entry in entries)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be listed ({error.strerror}); valid: the folder of the images") from None
+        raise DataError(
+            f"{show_path(folder)}: cannot be listed ({error.strerror}); valid: the folder of the images"
+        ) from None
 
 
 def check_present(folder: Path, wanted: Iterable[str], present: Iterable[str], named_by: str) -> None:
-    """See that all images that a list names lie in a folder.
+    """Check that all images that a list names are in a folder.
 
     Raises:
-        DataError: some do not; counts them and names the first.
+        DataError: some are not; counts them and names the first.
     """
     have = frozenset(present)
     missing = [name for name in wanted if name not in have]
     if missing:
         raise DataError(
-            f"{folder}: {len(missing)} images are missing ({shown(missing)}); valid: every image that {named_by} names"
+            f"{show_path(folder)}: {len(missing)} images are missing ({shown(missing)}); "
+            f"valid: every image that {named_by} names"
         )
 
 
 def check_distinct(where: str, names: Sequence[str], what: str) -> None:
-    """See that no name comes twice.
+    """Check that no name comes twice.
 
     Raises:
         DataError: one does; counts them and names the first.
@@ -78,4 +86,4 @@ def check_distinct(where: str, names: Sequence[str], what: str) -> None:
 
 def shown(names: Sequence[str]) -> str:
     """The first few of many names, for a message."""
-    return ", ".join(map(repr, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")
+    return ", ".join(show_value(show_path(name)) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

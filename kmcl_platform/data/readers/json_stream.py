@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kmcl_platform.data.progress import Progress
+from kmcl_platform.data.tables.encodings import find_encoding
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path, show_value
 
 _CHUNK = 1 << 20
 _LONGEST = 64 << 20
@@ -34,7 +36,7 @@ def read_objects(path: Path, keys: Collection[str], progress: Progress) -> Itera
                     missing.remove(key)
                     for item in _items(text):
                         if not isinstance(item, dict):
-                            raise text.error(f"{key}: got {str(item)[:40]!r}", "a list of objects")
+                            raise text.error(f"{key}: got {show_value(item, 60)}", "a list of objects")
                         yield key, item
                 else:
                     text.value()
@@ -43,7 +45,7 @@ def read_objects(path: Path, keys: Collection[str], progress: Progress) -> Itera
             if missing:
                 raise text.error(f"{', '.join(sorted(missing))}: missing", f"lists {', '.join(keys)}")
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); valid: a JSON file") from None
+        raise DataError(f"{show_path(path)}: cannot be read ({error.strerror}); valid: a JSON file") from None
 
 
 def _items(text: "_Text") -> Iterator[Any]:
@@ -66,14 +68,18 @@ class _Text:
         self._progress = progress
         self._size = path.stat().st_size
         self._bytes = 0
-        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        self._encoding = find_encoding(file.read(4))
+        file.seek(0)
+        self._decode = codecs.getincrementaldecoder(self._encoding)().decode
         self._scan = json.JSONDecoder().raw_decode
         self._text = ""
         self._at = 0
         self._ended = False
 
     def error(self, got: str, valid: str) -> DataError:
-        return DataError(f"{self._path}: near byte {self._bytes - len(self._text) + self._at}: {got}; valid: {valid}")
+        return DataError(
+            f"{show_path(self._path)}: near byte {self._bytes - len(self._text) + self._at}: {got}; valid: {valid}"
+        )
 
     def peek(self) -> str:
         """The next character that is not white; nothing at the end."""
@@ -116,7 +122,7 @@ class _Text:
         try:
             more = self._decode(chunk, self._ended)
         except UnicodeDecodeError:
-            raise self.error("bytes that are not UTF-8", "JSON in UTF-8") from None
+            raise self.error(f"bytes that are not {self._encoding.upper()}", "JSON in UTF-8 or UTF-16") from None
         self._text = self._text[self._at :] + more
         self._at = 0
         self._progress(self._path.name, self._bytes, self._size)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.progress import Progress, silent
 from kmcl_platform.data.readers.files import check_distinct, check_present, find_folder, list_names
 from kmcl_platform.data.readers.files import read_lines as read_text_lines
-from kmcl_platform.data.splits.stratified_split import carve_split
+from kmcl_platform.data.splits.draw import Draw, draw_manifest
 from kmcl_platform.errors import DataError
 
 VOC_CLASSES = (
@@ -26,7 +27,14 @@ _LABELS = {"1": 1, "-1": 0, "0": -1}
 
 
 def read_voc(
-    root: Path, *, year: str = "2007", val_fraction: float = 0.1, seed: int = 0, progress: Progress = silent
+    root: Path,
+    *,
+    year: str = "2007",
+    val_fraction: float = 0.1,
+    seed: int = 0,
+    duplicates: str = "group",
+    notes: list[Fault] | None = None,
+    progress: Progress = silent,
 ) -> Manifest:
     """Read one year's image-level labels; `val` is carved out of `train`.
 
@@ -35,6 +43,8 @@ def read_voc(
         year: `2007` or `2012`.
         val_fraction: share of the training images that become `val`, above 0 and below 1.
         seed: of that draw, 0 or more.
+        duplicates: what is done with identical pictures, see `draw_manifest`.
+        notes: takes what a user should know of them.
 
     Raises:
         DataError: the year is unknown, a file or image is missing, or a line is not as the format has it.
@@ -57,14 +67,18 @@ def read_voc(
     names = [f"{image_id}.jpg" for image_id in ids]
     check_present(folder / "JPEGImages", names, list_names(folder / "JPEGImages"), "ImageSets/Main")
     targets_NK = np.concatenate(parts)
-    return build_manifest(
+    return draw_manifest(
         name=f"voc{year}",
         version=year,
         class_names=VOC_CLASSES,
-        splits=carve_split(splits, targets_NK, name="val", fraction=val_fraction, seed=seed),
+        splits=splits,
         images=[f"JPEGImages/{name}" for name in names],
-        targets=targets_NK,
+        targets_NK=targets_NK,
         root=folder,
+        draws=[Draw("val", val_fraction, seed)],
+        duplicates=duplicates,
+        notes=notes,
+        progress=progress,
     )
 
 

@@ -1,73 +1,20 @@
-"""Tables as text, and their columns of labels as targets; every cell that is not valid becomes a fault."""
+"""Columns of labels as targets; every cell that is not valid becomes a fault.
+
+Legend of shapes: N rows, K classes.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from kmcl_platform.data.manifest.parquet import without_index
 from kmcl_platform.data.manifest.table_errors import Fault
-from kmcl_platform.data.storage.object_store import one_line
-from kmcl_platform.errors import DataError
+from kmcl_platform.data.tables.label_cells import LabelError, find_other_separator, find_target_vectors, read_labels
+from kmcl_platform.data.tables.text_table import LIST_CELL
+from kmcl_platform.messages import show_value
 
-# As CSV, pandas and spreadsheets write them.
-_TARGETS = {"1": 1, "0": 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1, "True": 1, "False": 0, "TRUE": 1, "FALSE": 0}
-
-
-def read_text_table(path: Path, needed: Iterable[str] = ()) -> pd.DataFrame:
-    """A CSV or Parquet file with every cell as text; a cell that has no value is "".
-
-    Args:
-        needed: columns that must be there; others are kept too.
-
-    Raises:
-        DataError: the file is missing or cannot be read, a column is missing, or a column's name comes twice.
-    """
-    try:
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                frame = _to_text(file.read())
-        else:
-            frame = _read_csv(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
-        raise DataError(f"{path}: cannot be read: {reason}; valid: a CSV or Parquet table") from None
-    missing = [column for column in needed if column not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path}: columns: {', '.join(map(repr, missing))} missing; got {', '.join(map(repr, frame.columns))}"
-        )
-    if not len(frame):
-        raise DataError(f"{path}: got no rows; valid: one row for each image")
-    return frame
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    # Without a header of its own: pandas would call a second column `cat` `cat.1`, a class of its own.
-    rows = pd.read_csv(
-        path, header=None, dtype=str, keep_default_na=False, na_filter=False, index_col=False, encoding="utf-8-sig"
-    )
-    names = [name.strip() for name in rows.iloc[0]]
-    _check_names([name for name in names if name])
-    frame = rows.iloc[1:].reset_index(drop=True).set_axis(names, axis="columns")
-    # A column without a name is pandas's index, or what a comma at the end of each line makes: no class.
-    return frame.loc[:, [bool(name) for name in names]]
-
-
-def _to_text(table: pa.Table) -> pd.DataFrame:
-    names = without_index(table.column_names)
-    _check_names(names)
-    columns = {name: ["" if value is None else str(value) for value in table[name].to_pylist()] for name in names}
-    return pd.DataFrame(columns, dtype=object)
-
-
-def _check_names(names: list[str]) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"columns {', '.join(map(repr, repeated))} come twice")
+_MANY = 20
+"""Of this many rows or more, a column without any valid cell is one fault, not one for each row."""
 
 
 def class_columns_to_targets(
@@ -76,6 +23,8 @@ def class_columns_to_targets(
     """Targets of a table with one column for each class.
 
     Args:
+        frame: N rows of text.
+        columns: K columns; a cell is a number or a word for one: `1`, `1.0`, `True`, `0`, `-1` and so on.
         unknown: whether -1 is valid.
         faults: takes a fault for each cell that is not valid; its target is then 0.
 
@@ -85,61 +34,118 @@ def class_columns_to_targets(
     targets_NK = np.zeros((len(frame), len(columns)), dtype=np.int8)
     valid = "1, 0 or -1" if unknown else "1 or 0"
     for k, column in enumerate(columns):
-        values = frame[column].str.strip().map(_TARGETS)
-        wrong = values.isna() | ((values == -1) & (not unknown))
-        for row in np.flatnonzero(wrong.to_numpy()):
-            got = frame[column].iloc[row]
-            faults.append(Fault("label that is not valid", f"got {got!r}; valid: {valid}", int(row), column))
-        targets_NK[:, k] = values.where(~wrong, 0).to_numpy(dtype=np.int8)
+        targets = {cell: _to_target(cell, unknown) for cell in frame[column].unique()}
+        values = frame[column].map(targets)
+        wrong = np.flatnonzero(values.isna().to_numpy())
+        if len(wrong) == len(frame) and (len(frame) >= _MANY or LIST_CELL in targets):
+            # Rather a column of another kind, which names a remedy of its own.
+            got = "lists" if LIST_CELL in targets else f"no valid cell (first: {show_value(frame[column].iloc[0])})"
+            remedy = f"--labels-column {column}" if LIST_CELL in targets else "--classes with the names of the classes"
+            faults.append(Fault("column that is no class", f"got {got}; valid: {valid}, or {remedy}", column=column))
+            continue
+        for row in wrong:
+            got = show_value(frame[column].iloc[row])
+            faults.append(Fault("label that is not valid", f"got {got}; valid: {valid}", int(row), column))
+        targets_NK[:, k] = values.fillna(0).to_numpy(dtype=np.int8)
     return targets_NK
 
 
+def _to_target(cell: str, unknown: bool) -> int | None:
+    text = cell.strip().lower()
+    if text in ("true", "false"):
+        return int(text == "true")
+    try:
+        # Excel writes 1,0 for 1.0 in many countries.
+        value = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return int(value) if value in (1, 0) or (unknown and value == -1) else None
+
+
 def joined_labels_to_targets(
-    cells: Sequence[str],
+    cells: Sequence[object],
     column: str,
-    classes: Mapping[str, int],
+    classes: Sequence[str] | None,
     *,
-    separator: str,
+    separator: str | None = "|",
     no_label: str | None,
     faults: list[Fault],
-) -> np.ndarray:
-    """Targets of a column of joined labels.
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Classes and targets of a column whose cells have joined labels or lists of labels.
 
     Args:
         cells: N cells; an empty one has no label.
         column: its name, for faults.
-        classes: K names and their positions.
-        no_label: what a cell without labels says, beside nothing at all.
-        faults: takes a fault for each label that is no class, each that comes twice, and `no_label` beside a label.
+        classes: K names; None: every label that is met, sorted.
+        separator: between joined labels; None: `|`, and it is a fault if the cells rather seem to have another.
+        no_label: what a cell without labels says, besides an empty one.
+        faults: takes a fault for each cell that cannot be read, each label that is no class, each that comes twice, and
+            `no_label` beside a label.
 
     Returns:
-        targets_NK, int8, 1 and 0.
+        The K names, and targets_NK, int8, 1 and 0.
     """
-    targets_NK = np.zeros((len(cells), len(classes)), dtype=np.int8)
+    labels_N: list[list[str]] = []
     for row, cell in enumerate(cells):
-        labels = split_labels(cell, separator)
-        if labels == [no_label]:
-            continue
-        for label in labels:
-            if label == no_label:
-                message = f"got {cell!r}: {no_label!r} beside a label; valid: one or the other"
-                faults.append(Fault("label that is not valid", message, row, column))
-            elif label not in classes:
-                message = f"got {label!r}; valid: {_few(classes)}"
-                faults.append(Fault("unknown label", message, row, column))
-            elif targets_NK[row, classes[label]]:
-                message = f"got {label!r} twice; valid: each label once"
-                faults.append(Fault("label that is not valid", message, row, column))
-            else:
-                targets_NK[row, classes[label]] = 1
-    return targets_NK
+        try:
+            labels_N.append(read_labels(cell, separator or "|", no_label=no_label, classes=classes or ()))
+        except LabelError as error:
+            faults.append(Fault("labels that cannot be read", str(error), row, column))
+            labels_N.append([])
+    faults += _column_faults(cells, labels_N, column, separator, guess=classes is None)
+    names = tuple(classes or sorted({label for labels in labels_N for label in labels} - {no_label}))
+    positions = {name: k for k, name in enumerate(names)}
+    targets_NK = np.zeros((len(cells), len(names)), dtype=np.int8)
+    for row, labels in enumerate(labels_N):
+        if labels != [no_label]:
+            faults += _set_targets(targets_NK[row], labels, cells[row], positions, no_label, row, column)
+    return names, targets_NK
 
 
-def split_labels(cell: str, separator: str) -> list[str]:
-    """The labels of a cell, without the space around them."""
-    return [label for label in (part.strip() for part in cell.split(separator)) if label]
+def _set_targets(
+    targets_K: np.ndarray,
+    labels: list[str],
+    cell: object,
+    positions: Mapping[str, int],
+    no_label: str | None,
+    row: int,
+    column: str,
+) -> Iterable[Fault]:
+    for label in labels:
+        if label == no_label:
+            message = f"got {show_value(cell)}: {no_label!r} beside a label; valid: one or the other"
+            yield Fault("label that is not valid", message, row, column)
+        elif label not in positions:
+            yield Fault("unknown label", f"got {show_value(label)}; valid: {_few(positions)}", row, column)
+        elif targets_K[positions[label]]:
+            yield Fault(
+                "label that is not valid", f"got {show_value(label)} twice; valid: each label once", row, column
+            )
+        else:
+            targets_K[positions[label]] = 1
+
+
+def _column_faults(
+    cells: Sequence[object], labels_N: list[list[str]], column: str, separator: str | None, *, guess: bool
+) -> list[Fault]:
+    """Faults that only the whole column shows: vectors of targets, or another separator than the assumed one."""
+    if find_target_vectors(labels_N, [not isinstance(cell, str) or cell.strip().startswith("[") for cell in cells]):
+        message = f"got vectors of 0, 1 and -1 such as {show_value(cells[0])}; valid: names, or a column for each class"
+        return [Fault("labels that cannot be read", message, column=column)]
+    if separator is None and guess:
+        joined = [cell for cell in cells if isinstance(cell, str) and not cell.strip().startswith(("[", "(", "{"))]
+        other = find_other_separator(joined, "|")
+        if other:
+            example = next(cell for cell in joined if len(cell.strip().split(other)) > 1)
+            message = (
+                f"got {show_value(example)} and no '|' in any row; valid: --separator {other!r} if these are several "
+                "labels, --separator '|' if they are one"
+            )
+            return [Fault("labels that cannot be read", message, column=column)]
+    return []
 
 
 def _few(classes: Iterable[str]) -> str:
     names = list(classes)
-    return ", ".join(names) if len(names) <= 20 else f"{', '.join(names[:20])}, … ({len(names)} classes)"
+    shown = ", ".join(show_value(name, 60).strip("'\"") for name in names[:20])
+    return shown if len(names) <= 20 else f"{shown}, … ({len(names)} classes)"

@@ -106,7 +106,10 @@ def test_every_fault_in_one_pass(tmp_path: Path) -> None:
         ("same image in two splits", 7, "image"),
     }
     assert len(report.faults) == 11
-    assert places(report.warnings) == [("same image twice in a split", 6, "image")]
+    assert places(report.warnings) == [
+        ("same image twice in a split", 6, "image"),
+        ("same content with different labels", 4, None),
+    ]
     text = "\n".join(map(str, report.faults))
     assert f"row 1, column 'image': got '1.png': no such file ({tmp_path / '1.png'}); valid: an image file" in text
     assert "row 2, column 'image': got '2.png': UnidentifiedImageError: no known image format" in text
@@ -185,7 +188,12 @@ def test_encoded_images(tmp_path: Path) -> None:
     path = write(tmp_path, images=[encoded[0], encoded[0], encoded[2], encoded[3][:200], encoded[4], encoded[2]])
     report = check(path)
     assert places(report.faults) == [("unreadable image", 3, "bytes"), ("same content in two splits", 5, "bytes")]
-    assert places(report.warnings) == [("same content twice in a split", 1, "bytes")]
+    assert places(report.warnings) == [
+        ("same content twice in a split", 1, "bytes"),
+        ("same content with different labels", 1, None),
+        ("same content with different labels", 5, None),
+    ]
+    assert str(report.warnings[1]) == "row 1: got other labels than row 0, which has the same content: 'cat', 'dog'"
 
 
 @pytest.mark.parametrize("content", [None, b"no parquet"])

@@ -54,6 +54,27 @@ def test_crowds_are_unknown_where_asked(tmp_path: Path) -> None:
     assert rows["val2017/000000000073.jpg"][1] == {"person": -1}
 
 
+@pytest.mark.parametrize("values", [("0", "1"), ("false", "true"), (False, True), (None, "1.0")])
+def test_crowd_as_text(tmp_path: Path, values: tuple[object, object]) -> None:
+    write_coco(tmp_path)
+    expected = read_coco(tmp_path, crowds="unknown", val_fraction=0.3).content_hash
+    for part in ("train", "val"):
+        document = coco_document("2017", part)
+        for item in document["annotations"]:  # type: ignore[attr-defined]
+            item["iscrowd"] = values[item["iscrowd"]]
+        write_coco_json(tmp_path, "2017", part, document)
+    assert read_coco(tmp_path, crowds="unknown", val_fraction=0.3).content_hash == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_encodings_of_the_annotations(tmp_path: Path, encoding: str) -> None:
+    write_coco(tmp_path)
+    expected = read_coco(tmp_path, val_fraction=0.3).content_hash
+    path = tmp_path / "annotations" / "instances_train2017.json"
+    path.write_bytes(path.read_text().replace(", ", ",\r\n").encode(encoding))
+    assert read_coco(tmp_path, val_fraction=0.3).content_hash == expected
+
+
 @pytest.mark.parametrize(
     ("key", "entry", "message"),
     [
@@ -70,6 +91,11 @@ def test_crowds_are_unknown_where_asked(tmp_path: Path) -> None:
         ("annotations", {"id": 7, "image_id": "9", "category_id": 2}, "annotations: id 7: image_id: got '9'"),
         ("images", {"id": 9, "file_name": "other.jpg"}, "images: id 9: got 'other.jpg'; valid: each id once"),
         ("images", {"id": 10, "file_name": "000000000009.jpg"}, "1 file names come twice ('000000000009.jpg')"),
+        (
+            "annotations",
+            {"id": 7, "image_id": 9, "category_id": 1, "iscrowd": "maybe"},
+            "annotations: id 7: iscrowd: got 'maybe'; valid: 0 or 1",
+        ),
         ("categories", {"id": 2}, "categories: id 2: got None; valid: each id once, with name"),
     ],
 )
@@ -127,7 +153,7 @@ def test_stream_gives_what_json_gives(
         (b'{"a": [{"x": 1}', "got ''"),
         (b'{"a": [{"x": 1} {"y": 2}]}', "got '{'"),
         (b'{"a": [], "c": []}', "b: missing"),
-        (b'{"a": [1], "b": []}', "a: got '1'"),
+        (b'{"a": [1], "b": []}', "a: got 1;"),
         (b'{"a": {"x": 1}, "b": []}', "got '{'"),
         (b"[]", "got '['"),
         (b"", "the file ends"),

@@ -138,7 +138,7 @@ def test_paths_of_another_folder(tmp_path: Path) -> None:
         ("", "cannot be read: No columns to parse from file"),
         ("image,split\na.png,train\n", "classes: got none"),
         ("image,split,cat\na,train,1,7,9\n", "cannot be read: "),
-        (b"image,split,cat\n\xff,train,1\n", "cannot be read: "),
+        (b"image,split,cat\n\xff,train,1\n", "line 2: got byte 0xff, not UTF-8; valid: "),
         (None, "cannot be read: No such file or directory"),
     ],
 )

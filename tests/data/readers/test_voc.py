@@ -78,3 +78,12 @@ def test_another_year_is_refused(tmp_path: Path) -> None:
         read_voc(tmp_path, year="2007")
     with pytest.raises(DataError, match="^year: got '2010'; valid: 2007, 2012$"):
         read_voc(tmp_path, year="2010")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_from_windows(tmp_path: Path, encoding: str) -> None:
+    folder = write_voc(tmp_path)
+    expected = read_voc(tmp_path, val_fraction=0.3).content_hash
+    for path in (folder / "ImageSets" / "Main").iterdir():
+        path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    assert read_voc(tmp_path, val_fraction=0.3).content_hash == expected

@@ -1,0 +1,170 @@
+"""`kmcl data import`: one command for each reader. Heavy imports stand inside them."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from rich.console import Console
+
+from kmcl_platform.cli.fault_list import print_faults
+from kmcl_platform.cli.progress import progress_bar
+from kmcl_platform.errors import DataError
+from kmcl_platform.messages import shell_command, show_path
+
+
+@click.group("import")
+def import_group() -> None:
+    """Read a dataset in its official layout and write its manifest; images stay where they are."""
+
+
+def _out_options(command: Any) -> Any:
+    """Give a command its arguments ROOT and OUT, `--duplicates` and `--overwrite`."""
+    command = click.option(
+        "--duplicates",
+        type=click.Choice(["keep", "group", "drop"]),
+        default="group",
+        show_default=True,
+        help="Pictures of the same bytes: keep: not looked for; group: never in two splits; drop: one row of each.",
+    )(command)
+    command = click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")(command)
+    command = click.argument("out", type=click.Path(path_type=Path))(command)
+    return click.argument("root", type=click.Path(path_type=Path))(command)
+
+
+def _draw_options(command: Any) -> Any:
+    """Give a command `--val-fraction` and `--seed`."""
+    command = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the draws.")(
+        command
+    )
+    return click.option(
+        "--val-fraction", type=float, default=0.1, show_default=True, help="Share of train that becomes val."
+    )(command)
+
+
+_all_negative_option = click.option(
+    "--all-negative",
+    type=click.Choice(["keep", "drop"]),
+    default="keep",
+    show_default=True,
+    help="Images without any label: keep them, negative for every class, or drop them.",
+)
+
+
+@import_group.command()
+@_out_options
+@_draw_options
+@click.option("--year", type=click.Choice(["2007", "2012"]), required=True)
+def voc(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
+    """Read PASCAL VOC in ROOT (VOCdevkit); a difficult label is unknown. 2012's val is the test split."""
+    _run_import("voc", root, out, overwrite, options)
+
+
+@import_group.command()
+@_out_options
+@_draw_options
+@click.option("--year", type=click.Choice(["2014", "2017"]), required=True)
+@_all_negative_option
+@click.option(
+    "--crowds",
+    type=click.Choice(["positive", "unknown"]),
+    default="positive",
+    show_default=True,
+    help="What a class is if only crowd regions of an image show it.",
+)
+def coco(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
+    """Read MS-COCO in ROOT (annotations/, train2017/ …); its val is the test split."""
+    _run_import("coco", root, out, overwrite, options)
+
+
+@import_group.command()
+@_out_options
+@click.option("--level", type=click.Choice(["L1", "L2", "L3", "L3Only"]), required=True)
+@_all_negative_option
+def adp(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
+    """Read the Atlas of Digital Pathology in ROOT (ADP V1.0 Release), at one level of its hierarchy."""
+    _run_import("adp", root, out, overwrite, options)
+
+
+@import_group.command()
+@_out_options
+@_draw_options
+def chestxray14(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
+    """Read ChestX-ray14 of the NIH in ROOT (Data_Entry_2017.csv, both lists, images); no patient is in two splits."""
+    _run_import("chestxray14", root, out, overwrite, options)
+
+
+@import_group.command()
+@_out_options
+@_draw_options
+@click.option("--image-column", default="image", show_default=True)
+@click.option("--split-column", default="split", show_default=True, help="train, val, test; drawn if there is none.")
+@click.option("--labels-column", help="Joined labels or lists [default: each other column is a class of 1, 0, -1].")
+@click.option("--separator", help="Between joined labels [default: |].")
+@click.option("--no-label", metavar="WORD", help="What a cell without labels says, besides an empty one.")
+@click.option("--classes", default="", metavar="A,B,…", help="Names of the classes [default: all that are met].")
+@click.option("--group-column", help="Patients or the like: never in two splits.")
+@click.option(
+    "--image-folder", type=click.Path(path_type=Path), help="Where image paths start [default: the folder of ROOT]."
+)
+@click.option("--delimiter", metavar="CHARACTER", help="Between columns of a CSV file: , ; | tab [default: found out].")
+@click.option("--encoding", help="Of a CSV file, such as latin-1 [default: UTF-8, or UTF-16 if it is that].")
+@click.option("--test-fraction", type=float, default=0.2, show_default=True, help="Share that becomes test, if drawn.")
+def table(root: Path, out: Path, overwrite: bool, classes: str, delimiter: str | None, **options: Any) -> None:
+    """Read a CSV or Parquet table in file ROOT; all its faults are shown together. Rows count from 0."""
+    names = tuple(name.strip() for name in classes.split(",") if name.strip())
+    delimiter = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}.get(delimiter or "", delimiter)
+    _run_import("table", root, out, overwrite, {**options, "classes": names, "delimiter": delimiter})
+
+
+@import_group.command()
+@_out_options
+def manifest(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
+    """Read the manifest in file ROOT again, to leave out copies of pictures; its splits stay as they are."""
+    _run_import("manifest", root, out, overwrite, options)
+
+
+def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict[str, Any]) -> None:
+    """Read, place, write, and show what was written."""
+    if out.suffix != ".parquet":
+        raise DataError(
+            f"{show_path(out)}: got a name that ends in {out.suffix!r}; valid: the path of a manifest (*.parquet)"
+        )
+    if out.exists() and not overwrite:
+        raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
+    from kmcl_platform.data.manifest.import_command import ImportCommand
+    from kmcl_platform.data.manifest.parquet import write_manifest
+    from kmcl_platform.data.manifest.relative_paths import place_manifest
+    from kmcl_platform.data.manifest.split_counts import to_table
+    from kmcl_platform.data.manifest.table_errors import Fault, FaultyTable
+    from kmcl_platform.data.readers.registry import READERS
+
+    notes: list[Fault] = []
+    try:
+        with progress_bar() as progress:
+            manifest = READERS[kind](root, progress=progress, notes=notes, **options)
+    except FaultyTable as error:
+        print_faults(error.faults)
+        raise
+    # The folder's own name, without links: relative paths are counted from there.
+    target = out.parent.resolve() / out.name
+    command = ImportCommand(kind, str(root.absolute()), _given_options())
+    write_manifest(place_manifest(manifest, target.parent), target, command=command)
+    Console().print(to_table(manifest))
+    if notes:
+        click.echo("worth knowing:")
+        print_faults(notes)
+    click.echo(f"written: {show_path(out)}")
+    click.echo(f"next: {show_path(shell_command(['kmcl', 'data', 'check', out]))}")
+
+
+def _given_options() -> tuple[str, ...]:
+    """The options of this call that it would need again, as words; paths are absolute."""
+    context = click.get_current_context()
+    words: list[str] = []
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if isinstance(option, click.Option) and given and option.name not in ("duplicates", "overwrite"):
+            words += [option.opts[-1], str(value.absolute() if isinstance(value, Path) else value)]
+    return tuple(words)

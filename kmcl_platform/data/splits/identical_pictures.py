@@ -1,0 +1,108 @@
+"""Which images of a dataset are the same picture: files of exactly the same bytes, under whatever names."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from kmcl_platform.data.manifest.table_errors import Fault, check_faults
+from kmcl_platform.data.progress import Progress, silent
+from kmcl_platform.messages import show_path, show_value
+
+_THREADS = 8
+"""More than cores: on a network disk, most of the time is waiting."""
+_SAMPLE_BYTES = 4096
+_ROUND = 4096
+"""Files that are worked on between two reports of progress."""
+
+
+def find_identical(
+    images: Sequence[str] | Sequence[bytes], root: Path | None, where: str, progress: Progress = silent
+) -> np.ndarray:
+    """For each of N images the first row with the same bytes; its own row if there is none before it.
+
+    Files are compared in three steps, each only among those that the step before could not tell apart: by size, by
+    three samples of 4 KiB, and by the SHA-256 of all bytes. So nearly all of a dataset of photographs is told apart
+    without being read. An empty file is no picture and is the same as no other.
+
+    Args:
+        images: N paths of files, or N encoded images.
+        root: the folder that relative paths start from; None: the current folder.
+        where: the dataset's place, for messages.
+        progress: is called with the number of images whose sizes are known.
+
+    Returns:
+        first_N, int64.
+
+    Raises:
+        FaultyTable: files cannot be read; names each by row.
+    """
+    first_N = np.arange(len(images))
+    steps: list[Callable[[str], Hashable]] = [os.path.getsize, _sample, _hash_file]
+    groups: Iterable[list[int]]
+    if images and isinstance(images[0], bytes):
+        groups = _group(enumerate(hashlib.sha256(image).digest() for image in images))  # type: ignore[arg-type]
+    else:
+        groups = [list(range(len(images)))]
+        faults: list[Fault] = []
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for number, step in enumerate(steps):
+                rows = [row for group in groups for row in group]
+                keys: dict[int, Hashable] = {}
+                for start in range(0, len(rows), _ROUND):
+                    chunk = rows[start : start + _ROUND]
+                    paths = [os.path.join(root or "", images[row]) for row in chunk]  # type: ignore[arg-type]  # noqa: PTH118
+                    for row, path, (key, reason) in zip(chunk, paths, pool.map(_tried(step), paths), strict=True):
+                        keys[row] = key
+                        if reason:
+                            message = f"got {show_value(show_path(path))}: {reason}; valid: an image file"
+                            faults.append(Fault("unreadable image", message, row))
+                    if number == 0:
+                        progress("comparing images", start + len(chunk), len(rows))
+                check_faults(where, faults)
+                # The key of the step before is part of the group, not of the key.
+                groups = [
+                    part
+                    for group in groups
+                    for part in _group((row, keys[row]) for row in group if number or keys[row])
+                ]
+    for group in groups:
+        first_N[group] = group[0]
+    return first_N
+
+
+def _group(keyed: Iterable[tuple[int, Hashable]]) -> list[list[int]]:
+    """Rows of the same key, where there are two or more."""
+    rows: dict[Hashable, list[int]] = defaultdict(list)
+    for row, key in keyed:
+        rows[key].append(row)
+    return [group for group in rows.values() if len(group) > 1]
+
+
+def _tried(step: Callable[[str], Hashable]) -> Callable[[str], tuple[Hashable, str]]:
+    def run(path: str) -> tuple[Hashable, str]:
+        try:
+            return step(path), ""
+        except OSError as error:
+            return None, error.strerror or str(error)
+
+    return run
+
+
+def _sample(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123
+        size = os.fstat(file.fileno()).st_size
+        parts = []
+        for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
+            file.seek(start)
+            parts.append(file.read(_SAMPLE_BYTES))
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def _hash_file(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123
+        return hashlib.file_digest(file, "sha256").digest()
