@@ -319,7 +319,7 @@ def test_a_manifest_with_wrong_shards_is_refused(
 
 
 def test_a_packed_manifest_stays_with_its_shards(packed: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"the shards lie in {tmp_path}/out; valid: a file in that folder$"):
+    with pytest.raises(DataError, match=f"the shards are in {tmp_path}/out; valid: a file in that folder$"):
         write_manifest(packed, tmp_path / "elsewhere.parquet")
     write_manifest(packed, tmp_path / "out" / "copy.parquet")
     assert content(read_manifest(tmp_path / "out" / "copy.parquet")) == content(packed)
