@@ -102,6 +102,14 @@ def test_every_path_that_the_code_names_exists() -> None:
     assert not missing
 
 
+def test_the_map_of_the_code_names_every_sub_package() -> None:
+    text = (ROOT / "README.md").read_text()
+    shown = set(re.findall(r"\b([a-z_]+)/", text[text.index("## Map of the code") :]))
+    folders = {path.parent for path in (ROOT / "kmcl_platform").glob("*/**/__init__.py")}
+    assert len(folders) > 30
+    assert {str(path.relative_to(ROOT)) for path in folders if path.name not in shown} == set()
+
+
 OF_THE_USER = {"my_search.yaml"}
 """Files in examples, which the reader makes."""
 
