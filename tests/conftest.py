@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.session import restore_environment
+
 if TYPE_CHECKING:
     from tests.support.finished_search import FinishedSearch
     from tests.support.mlflow_server import MlflowServer
@@ -59,13 +61,15 @@ def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The environment variables of the person who runs the tests do not decide where they write."""
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test sees no setting of the person who runs it, and leaves no variable behind, as a start of Ray does."""
     for name in ("KMCL_STORE", "KMCL_TRACKING_URI", "KMCL_STUDY_URL", "KMCL_CLUSTER_NODES"):
         monkeypatch.delenv(name, raising=False)
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
     yield
+    restore_environment(before)
 
 
 def write_small_search(folder: Path, manifest: Path, *, epochs: int = 3, trials: int = 3) -> Path:

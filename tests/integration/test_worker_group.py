@@ -13,6 +13,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray
 from kmcl_platform.search.run.mailbox import Message
 from kmcl_platform.search.run.worker_group import WorkerGroup
+from tests.support.session import restore_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.takes(60)]
 
@@ -28,8 +29,7 @@ def group() -> Iterator[WorkerGroup]:
     yield group
     group.close()
     stop_ray()
-    os.environ.clear()
-    os.environ.update(before)
+    restore_environment(before)
 
 
 @pytest.fixture

@@ -37,3 +37,16 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(folder)
             done.touch()
     return folder
+
+
+def restore_environment(before: dict[str, str]) -> None:
+    """Give every environment variable of this process the value that it had before.
+
+    Only what differs is set: threads of an object store's client read the environment in C, without Python's lock.
+    """
+    own = "PYTEST_CURRENT_TEST"  # pytest's own record of the test and its phase
+    for name in os.environ.keys() - before.keys() - {own}:
+        del os.environ[name]
+    for name, value in before.items():
+        if name != own and os.environ.get(name) != value:
+            os.environ[name] = value
