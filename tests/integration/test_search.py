@@ -1,6 +1,8 @@
 """The main job, as a user runs it: a search in which a worker is killed, then leaderboard, promotion and prediction."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -86,6 +88,15 @@ def test_another_start_finds_the_finished_search(finished: FinishedSearch) -> No
     assert finished.again.exit_code == 0, finished.again.output
     assert "already finished" in finished.again.stdout
     assert len(read_runs(finished.store, role="trial")) == NUM_TRIALS
+
+
+def test_a_copy_of_the_store_does_not_refer_to_the_original(finished: FinishedSearch, finished_copy: Path) -> None:
+    runs = {run.info.run_id: run for run in read_runs(finished_copy)}
+    assert runs.keys() == {run.info.run_id for run in read_runs(finished.store)}
+    assert all(run.info.artifact_uri.startswith(finished_copy.as_uri()) for run in runs.values())
+    for database in ("mlflow.db", "optuna.db"):
+        with closing(sqlite3.connect(finished_copy / database)) as connection:
+            assert not [line for line in connection.iterdump() if str(finished.store) in line]
 
 
 def test_leaderboard_promote_predict(finished_copy: Path, small_manifest: Path, tmp_path: Path) -> None:
