@@ -9,7 +9,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from kmcl_platform.config.reports.measurement import Measurement
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import open_store
+from kmcl_platform.search.plan.probe_points import Corner, TriedCorner
 from kmcl_platform.search.study.lock import SearchLock
 from tests.support.command_line import Answer, kmcl, kmcl_process
 from tests.support.finished_search import NUM_EPOCHS, NUM_TRIALS, FinishedSearch, read_runs
@@ -82,10 +85,48 @@ def test_a_missing_score_is_made_at_the_next_start_and_changes_no_number(finishe
     assert run.info.status == "FINISHED"
 
 
-def test_the_forecast_of_a_search_that_has_begun_stays_as_it_was(finished: FinishedSearch) -> None:
-    assert finished.late_plan.exit_code == 0, finished.late_plan.output
-    assert "the search has begun" in " ".join(finished.late_plan.stdout.split())
-    assert (finished.store / "plans" / "small.json").read_bytes() == finished.forecast
+def check_forecast_is_kept(late: Answer, store: Path, forecast: bytes) -> None:
+    assert late.exit_code == 0, late.output
+    assert "the search has begun" in " ".join(late.stdout.split())
+    assert (store / "plans" / "small.json").read_bytes() == forecast
+
+
+def test_the_forecast_of_a_search_that_has_begun_stays_as_it_was(
+    finished: FinishedSearch, finished_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Ray: each corner costs what it was measured to cost in the first plan."""
+    measured = [
+        Measurement(**{name: corner["measured"][name] for name in Measurement.model_fields})
+        for corner in finished.plan["corners"]
+    ]
+
+    class Measured:
+        start_seconds = 1.0
+
+        def __init__(self, *_: object) -> None: ...
+
+        def try_corner(self, _: SearchFile, corner: Corner) -> TriedCorner:
+            return TriedCorner(corner, measured.pop(0), "")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr("kmcl_platform.search.plan.probe_runner.Prober", Measured)
+    for name, replacement in (("start_ray", str), ("stop_ray", str), ("trial_nodes", lambda: [{"CPU": 2.0}])):
+        monkeypatch.setattr(f"kmcl_platform.search.plan.plan.{name}", replacement)
+    file = tmp_path / "small.yaml"
+    file.write_bytes(finished.content)
+    check_forecast_is_kept(kmcl("plan", file, store=finished_copy), finished_copy, finished.forecast)
+    assert measured == []
+
+
+@pytest.mark.long
+def test_the_forecast_stays_as_it_was_although_corners_are_measured_again(
+    finished: FinishedSearch, finished_copy: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_bytes(finished.content)
+    late = kmcl_process("plan", file, "--steps", 1, store=finished_copy)
+    check_forecast_is_kept(late, finished_copy, finished.forecast)
 
 
 def check_refused(answer: Answer, store: Path) -> None:

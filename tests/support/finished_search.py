@@ -26,7 +26,7 @@ class FinishedSearch:
 
     The search was planned. Then a worker of its first start was killed, and after the trial had gone on in another
     worker, the search was stopped by Ctrl-C. The second start completed it. The third found nothing to do, except the
-    score of the forecast, which had been deleted. Then it was planned again. The search file was deleted at the end.
+    score of the forecast, which had been deleted. The search file was deleted at the end.
 
     Attributes:
         store: the store, which tests must not change; `copy_store` makes one that they may.
@@ -41,7 +41,6 @@ class FinishedSearch:
         runs_after_stop: status of every MLflow run after the first start, by the run's id.
         continued: the answer of the second start.
         again: the answer of the third start.
-        late_plan: the answer of the plan at the end.
     """
 
     store: Path
@@ -56,7 +55,6 @@ class FinishedSearch:
     runs_after_stop: dict[str, str]
     continued: Answer
     again: Answer
-    late_plan: Answer
 
 
 def make_finished_search(folder: Path, file: Path) -> None:
@@ -78,7 +76,6 @@ def make_finished_search(folder: Path, file: Path) -> None:
     # As after a driver that was killed between its last trial and the score.
     (store / "plans" / "small.scored.json").unlink()
     again = kmcl("search", file, store=store)
-    late = kmcl_process("plan", file, "--steps", 1, store=store)
     (folder / "search.yaml").write_bytes(file.read_bytes())
     (folder / "forecast.json").write_bytes(forecast)
     file.unlink()
@@ -89,7 +86,6 @@ def make_finished_search(folder: Path, file: Path) -> None:
         "runs_after_stop": runs,
         "continued": asdict(continued),
         "again": asdict(again),
-        "late_plan": asdict(late),
     }
     (folder / "story.json").write_text(json.dumps(story))
 
@@ -97,7 +93,7 @@ def make_finished_search(folder: Path, file: Path) -> None:
 def read_finished_search(folder: Path) -> FinishedSearch:
     """The story that `make_finished_search` has left in a folder."""
     story = json.loads((folder / "story.json").read_text())
-    for name in ("interrupted", "continued", "again", "late_plan"):
+    for name in ("interrupted", "continued", "again"):
         story[name] = Answer(**story[name])
     content, forecast = ((folder / name).read_bytes() for name in ("search.yaml", "forecast.json"))
     return FinishedSearch(store=folder / "store", content=content, forecast=forecast, **story)
