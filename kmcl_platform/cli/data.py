@@ -1,4 +1,4 @@
-"""The commands of datasets: import one, check it, pack it, describe it. Heavy imports stand inside them."""
+"""The commands of datasets: import one, check it, pack it, describe it. Heavy imports are inside them."""
 
 from pathlib import Path
 
@@ -38,17 +38,17 @@ def _read_size(context: click.Context, option: click.Parameter, value: str) -> i
     metavar="SIZE",
     default="256MiB",
     show_default=True,
-    help="A shard grows no larger.",
+    help="Largest size of a shard.",
 )
 @click.option(
-    "--row-group-images", type=click.IntRange(1), default=64, show_default=True, help="Images that are read at once."
+    "--row-group-images", type=click.IntRange(1), default=64, show_default=True, help="Images that are read together."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the shuffle within each split.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the shuffle in each split.")
 @click.option("--overwrite", is_flag=True, help="Replace what was packed into OUT.")
 def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int, overwrite: bool) -> None:
     """Write the images of manifest FILE as Parquet shards into OUT, a folder or a URI such as s3://bucket/prefix.
 
-    OUT/manifest.parquet is then a manifest as any other. Images are packed as they are encoded.
+    OUT/manifest.parquet is then a manifest like any other. Images are not encoded again.
     """
     from kmcl_platform.data.manifest.parquet import read_manifest
     from kmcl_platform.data.manifest.split_counts import to_table
@@ -69,7 +69,7 @@ def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int,
     Console().print(to_table(packed))
     assert packed.packing is not None
     shards = packed.packing.shards.values()
-    # As it was given: of a path that the user gave, and of a URI with all that leads there.
+    # A path as the user wrote it; a URI with all its parameters, since they lead there.
     target = (
         f"{out.rstrip('/')}/{MANIFEST_NAME}" if location.path and "://" not in out else location.join(MANIFEST_NAME)
     )
@@ -120,11 +120,11 @@ def check(file: str, as_json: bool) -> None:
 @data.command()
 @click.argument("file")
 @click.argument("out", type=click.Path(path_type=Path), required=False, metavar="[OUT.html]")
-@click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def describe(file: str, out: Path | None, overwrite: bool) -> None:
     """Write a page about the labels of manifest FILE: imbalance, labels per image, which classes go together, drift.
 
-    OUT is beside FILE, with its name, unless another is given; of a URI it is in this folder.
+    Without OUT, the page is next to FILE and has its name; if FILE is a URI, it is in the current folder.
     """
     from kmcl_platform.data.storage.object_store import parse_location
 

@@ -1,4 +1,4 @@
-"""`kmcl data import`: one command for each reader. Heavy imports stand inside them."""
+"""`kmcl data import`: one command for each reader. Heavy imports are inside them."""
 
 from pathlib import Path
 from typing import Any

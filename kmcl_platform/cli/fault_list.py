@@ -1,4 +1,4 @@
-"""Faults and remarks about a table, as the commands of datasets print them. Heavy imports stand inside."""
+"""Faults and remarks about a table, as the commands of datasets print them. Heavy imports are inside."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""A progress bar for the commands that take long. Heavy imports stand inside."""
+"""A progress bar for commands that take long. Heavy imports are inside."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ from rich.console import Console
 
 @contextmanager
 def progress_bar() -> Iterator[Any]:
-    """Bars on stderr, gone when done: gives a function of what, done and total."""
+    """Show bars on stderr while the block runs; yields a function of the work's name, what is done, and the total."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    # Where no one looks, rich would still leave an empty line.
+    # Without a terminal, rich would still print an empty line.
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, Any] = {}
 

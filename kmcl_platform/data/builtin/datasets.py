@@ -1,4 +1,4 @@
-"""From the name in a search file (`data.source`) to a manifest."""
+"""The manifest for a name in a search file (`data.source`)."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _NUM_SAMPLES = 6
 def open_manifest(source: str, data_dir: Path) -> Manifest:
     """Open an embedded dataset by name, or a manifest by path or URI.
 
-    `digits` is made once and kept as `data_dir/digits.parquet`, with a few test images as PNG files in
+    `digits` is made once and saved as `data_dir/digits.parquet`, with a few test images as PNG files in
     `data_dir/digits_samples/`, for a first prediction.
 
     Args:
@@ -39,7 +39,7 @@ def open_manifest(source: str, data_dir: Path) -> Manifest:
 
 
 def manifest_location(source: str, data_dir: Path) -> Location:
-    """Where the file lies that `open_manifest` opens."""
+    """The place of the file that `open_manifest` opens."""
     return parse_location(data_dir / "digits.parquet" if source == "digits" else source)
 
 
@@ -48,12 +48,13 @@ def _open_digits(data_dir: Path) -> Manifest:
     try:
         kept = read_manifest(path)
     except DataError:
-        # Missing or damaged: it is ours to make again.
+        # Missing or damaged: it is made again.
         pass
     else:
         if (kept.name, kept.version) == ("digits", DIGITS_VERSION):
             return kept
-    # Processes that come here together write the same bytes, each by its own rename: whoever is last changes nothing.
+    # Processes that do this at the same time write the same bytes, each with a rename of its own, so that the last one
+    # changes nothing.
     manifest = build_digits()
     _write_samples(manifest, data_dir / "digits_samples")
     write_manifest(manifest, path)

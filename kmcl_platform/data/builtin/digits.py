@@ -1,4 +1,4 @@
-"""The embedded dataset: mosaics of real handwritten digits, the same bytes on every machine.
+"""The built-in dataset: mosaics of real handwritten digits, with the same bytes on every machine.
 
 Legend of shapes: N mosaics, K = 10 classes, S = 4 cells of a mosaic, H = W = 40 pixels.
 Only whole numbers and `Generator.integers` over PCG64 are used: floating-point results may differ between machines.
@@ -13,7 +13,7 @@ import numpy as np
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 
 DIGITS_VERSION = "1"
-"""Changes whenever the same seed would give other bytes."""
+"""It changes whenever the same seed would give other bytes."""
 
 _CANVAS = 40
 _CELL = 20
@@ -46,10 +46,10 @@ def build_digits(*, seed: int = 0, num_train: int = 4000, num_val: int = 1000, n
 
     Args:
         seed: 0 or more.
-        num_train, num_val, num_test: mosaics in each split; 0 leaves the split out.
+        num_train, num_val, num_test: mosaics in each split; 0: no such split.
 
     Raises:
-        DataError: no mosaics at all were asked for.
+        DataError: all three numbers are 0.
     """
     counts = {"train": num_train, "val": num_val, "test": num_test}
     mosaics = {split: draw_mosaics(split, count, seed=seed) for split, count in counts.items()}
@@ -64,7 +64,7 @@ def build_digits(*, seed: int = 0, num_train: int = 4000, num_val: int = 1000, n
 
 
 def draw_mosaics(split: str, count: int, *, seed: int) -> Mosaics:
-    """Draw `count` mosaics from the originals of one split, with the record of which originals they show.
+    """Draw `count` mosaics from the originals of one split, and say which originals each of them shows.
 
     Args:
         split: `train`, `val` or `test`.
@@ -77,7 +77,7 @@ def draw_mosaics(split: str, count: int, *, seed: int) -> Mosaics:
 
     rng = np.random.Generator(np.random.PCG64([seed, 1 + list(_SHARES).index(split)]))
     classes_NS = _draw_classes(rng, count)
-    # Sorting random keys stands in for a shuffle: `integers` is the only method used.
+    # Sorting random keys is a shuffle that needs no other method than `integers`.
     cells_NS = np.argsort(rng.integers(0, 2**62, (count, _CELLS)), axis=1, kind="stable")
     picks_NS = rng.integers(0, 2**31, (count, _CELLS))
     jitter_NS2 = rng.integers(0, _CELL - _DIGIT + 1, (count, _CELLS, 2))
@@ -85,7 +85,7 @@ def draw_mosaics(split: str, count: int, *, seed: int) -> Mosaics:
 
     shape = (count, _CANVAS, _CANVAS)
     canvas_NHW = rng.integers(*_BACKGROUND, (count, 1, 1), dtype=np.int16) - np.int16(_NOISE)
-    # A sum of two uniform draws: a bell of sorts, without floating-point numbers.
+    # The sum of two uniform draws is roughly bell-shaped, and needs no floating-point numbers.
     canvas_NHW = (
         canvas_NHW + rng.integers(0, _NOISE, shape, dtype=np.int16) + rng.integers(0, _NOISE, shape, dtype=np.int16)
     )
@@ -124,7 +124,7 @@ def _split_originals(labels: np.ndarray, *, seed: int) -> dict[str, list[np.ndar
 
 
 def _draw_classes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """(N, S) classes, -1 for an empty cell: 1 to 4 digits, low ones commoner, each often next to the one before it."""
+    """(N, S) classes, -1 for an empty cell: 1 to 4 digits, low ones more often, each often next to the last one."""
     urn = np.repeat(np.arange(_CLASSES), _CLASS_WEIGHTS)
     num_digits = rng.integers(1, _CELLS + 1, count)
     fresh_NS = urn[rng.integers(0, len(urn), (count, _CELLS))]
@@ -133,7 +133,7 @@ def _draw_classes(rng: np.random.Generator, count: int) -> np.ndarray:
     classes_NS = fresh_NS.copy()
     for s in range(1, _CELLS):
         neighbour = classes_NS[:, s - 1] + side_NS[:, s]
-        # 0 and 9 have one neighbour each: a step over the edge is turned round.
+        # 0 and 9 have one neighbour each: a step past them goes the other way.
         neighbour = np.where((neighbour < 0) | (neighbour >= _CLASSES), classes_NS[:, s - 1] - side_NS[:, s], neighbour)
         classes_NS[:, s] = np.where(follows_NS[:, s], neighbour, fresh_NS[:, s])
     classes_NS[np.arange(_CELLS) >= num_digits[:, None]] = -1
@@ -141,7 +141,7 @@ def _draw_classes(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _encode_png(image_HW: np.ndarray) -> bytes:
-    """An 8-bit grey PNG without compression, written out here because the bytes of encoders differ by zlib version."""
+    """An 8-bit grey PNG without compression; not by an encoder, whose bytes depend on the version of zlib."""
     height, width = image_HW.shape
     rows = b"".join(b"\0" + row.tobytes() for row in image_HW)
     stored = b"\x78\x01\x01" + struct.pack("<HH", len(rows), len(rows) ^ 0xFFFF) + rows

@@ -46,10 +46,10 @@ def check_images(
 
     Args:
         images: N paths, or N encoded images; a null or an empty one is passed over.
-        splits: N names; none: not known.
+        splits: N names; None: not known.
         column: `image` or `bytes`.
         root: where relative paths start.
-        progress: hears how many images are done.
+        progress: is called with the number of images that are done.
         shards: of a packed manifest.
     """
     found = ImageFindings([], [], [])

@@ -22,7 +22,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Manifest:
-    """A dataset of N images and K classes; `build_manifest` and `read_manifest`, which check everything, make it."""
+    """A dataset of N images and K classes, as `build_manifest` and `read_manifest` make it after all checks."""
 
     name: str
     version: str
@@ -36,7 +36,7 @@ class Manifest:
     root: Path | None
     """Folder that relative image paths start from; None: the current folder."""
     packing: Packing | None = None
-    """The shards that hold the images; None: `image` is a path, or `bytes` the image."""
+    """The shards that contain the images; None: `image` is a path, or `bytes` the image."""
 
     def split(self, name: str) -> pa.Table:
         """The rows of one split, in the table's order; no rows if the manifest lacks that split.
@@ -85,7 +85,7 @@ def build_manifest(
     targets: np.ndarray,
     root: Path | None = None,
 ) -> Manifest:
-    """Check N rows and make a manifest of them.
+    """Check N rows and make a manifest out of them.
 
     Args:
         splits: N names out of `SPLITS`.
@@ -207,7 +207,7 @@ def _hash_content(
 ) -> str:
     digest = hashlib.sha256(json.dumps([class_names, image_column, splits.to_pylist()]).encode())
     digest.update(targets_NK.tobytes())
-    # Lengths first: without them, "ab" + "c" and "a" + "bc" would hash alike.
+    # Lengths first: without them, "ab" + "c" and "a" + "bc" would have the same hash.
     digest.update(pc.binary_length(images).to_numpy().astype("<i8").tobytes())
     for image in images:
         digest.update(image.as_buffer())

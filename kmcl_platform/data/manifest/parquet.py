@@ -105,7 +105,7 @@ def read_manifest(path: Path | str) -> Manifest:
 
 
 def _elsewhere_checked(where: str, location: Location, manifest: Manifest) -> Manifest:
-    """Paths from a manifest's folder lead nowhere if that folder is not on this machine."""
+    """Refuse relative paths of a manifest whose folder is not on this machine: they would lead nowhere."""
     if location.path is None and manifest.packing is None and "image" in manifest.table.column_names:
         relative = [image for image in manifest.table["image"].to_pylist() if not Path(image).is_absolute()]
         if relative:
@@ -156,15 +156,15 @@ def _from_class_columns(path: Location, table: pa.Table) -> Manifest:
 
 
 def without_index(columns: list[str]) -> list[str]:
-    """The columns but for those in which pandas stores an index that is not 0, 1, 2, ..."""
+    """The columns without those in which pandas stores an index that is not 0, 1, 2, …"""
     return [column for column in columns if not re.fullmatch(r"__index_level_\d+__", column)]
 
 
 def read_facts(where: str, encoded: bytes) -> tuple[str, str, tuple[str, ...], str]:
-    """Name, version, class names and content hash out of a manifest's metadata.
+    """Name, version, class names and content hash from a manifest's metadata.
 
     Raises:
-        DataError: they are not there.
+        DataError: one of them is missing.
     """
     try:
         facts = json.loads(encoded)

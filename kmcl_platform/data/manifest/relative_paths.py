@@ -22,7 +22,7 @@ def place_manifest(manifest: Manifest, folder: Path) -> Manifest:
         return manifest
     folder = folder.resolve()
     root = (manifest.root or Path()).resolve()
-    # normpath, not resolve: an image that is itself a link keeps its place, and the disk is not asked 100,000 times.
+    # normpath, not resolve: an image that is itself a link keeps its place, and the disk is not needed.
     paths = [Path(os.path.normpath(root / image)) for image in manifest.table["image"].to_pylist()]
     images = [path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path) for path in paths]
     # Only the folder can be at fault: the table's own paths are text already.

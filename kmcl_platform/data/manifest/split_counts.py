@@ -1,4 +1,4 @@
-"""What a manifest holds, split by split: images, labels per image, positives per class, unknown and absent labels."""
+"""What a manifest contains, by split: images, labels per image, positives per class, unknown and missing labels."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class SplitSummary:
 
     images: int
     labels_per_image: float
-    """Mean number of positive labels; 0 where there are no images."""
+    """Mean number of positive labels; 0 if there are no images."""
     unknown_labels: int
     """Labels that are neither positive nor negative, over all images and classes."""
     all_negative_images: int
@@ -44,7 +44,7 @@ def _summarise(targets_NK: np.ndarray) -> SplitSummary:
 
 
 def to_table(manifest: Manifest) -> Table:
-    """The counts for a terminal."""
+    """The counts as a table for a terminal."""
     summaries = summarise(manifest)
     table = Table(
         box=box.SIMPLE_HEAD,

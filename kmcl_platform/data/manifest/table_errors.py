@@ -1,4 +1,4 @@
-"""Faults: what is wrong with a table, each named by row and column, gathered rather than raised one by one."""
+"""Faults: what is wrong with a table, each with its row and column, collected rather than raised one by one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from kmcl_platform.errors import DataError
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong."""
+    """One thing that is wrong in a table."""
 
     kind: str
     """A few words that faults of one sort share, such as `missing image`."""
     message: str
     """The value got and what would be valid, in one line."""
     row: int | None = None
-    """Row of the table, from 0; none: the fault is not of one row."""
+    """Row of the table, from 0; None: the fault is not of one row."""
     column: str | None = None
-    """Column or class; none: the fault is not of one column."""
+    """Column or class; None: the fault is not of one column."""
 
     def __str__(self) -> str:
         place = ", ".join(
@@ -47,7 +47,7 @@ class FaultyTable(DataError):
 
 
 def check_faults(where: str, faults: Sequence[Fault]) -> None:
-    """Raise what was gathered.
+    """Raise the faults that were collected.
 
     Raises:
         FaultyTable: there is a fault.

@@ -1,7 +1,7 @@
 """ChestX-ray14 of the NIH: 112,120 X-rays of 30,805 patients, 14 findings.
 
-Source: Wang et al., "ChestX-ray8", CVPR 2017, and the README of the release. `No Finding` is a real sample:
-negative for every class.
+Source: Wang et al., "ChestX-ray8", CVPR 2017, and the README of the release. An image with
+`No Finding` is a real sample that is negative for every class.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ from kmcl_platform.data.splits.draw import Draw, draw_manifest
 from kmcl_platform.data.tables.columns import joined_labels_to_targets
 from kmcl_platform.data.tables.text_table import read_text_table
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path
 
 CHEST_CLASSES = (
     "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
@@ -24,7 +25,7 @@ CHEST_CLASSES = (
 CHEST_SPLITS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 
 _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
-"""The release's table and its correction; the correction is taken where both are there."""
+"""The table of the release and its correction; if both exist, the correction is read."""
 _IMAGE, _FINDINGS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
 
 
@@ -37,7 +38,7 @@ def read_chestxray14(
     notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
-    """Read the official split by patient; `val` is carved out of `train`, patients kept whole.
+    """Read the official split by patient; `val` is drawn out of `train`, each patient whole.
 
     Args:
         root: the folder of the table, the two lists, and `images/` or `images_001/images/` and so on.
@@ -52,22 +53,24 @@ def read_chestxray14(
     """
     path = next((root / name for name in _TABLES if (root / name).is_file()), None)
     if path is None:
-        raise DataError(f"{root}: not the official layout: the table is missing; valid: {' or '.join(_TABLES)}")
+        raise DataError(
+            f"{show_path(root)}: not the official layout: the table is missing; valid: {' or '.join(_TABLES)}"
+        )
     frame = read_text_table(path, [_IMAGE, _FINDINGS, _PATIENT])
     names, patients = frame[_IMAGE].tolist(), frame[_PATIENT].tolist()
-    check_distinct(str(path), names, "images")
+    check_distinct(show_path(path), names, "images")
     progress(path.name, 1, 3)
     faults: list[Fault] = []
     _, targets_NK = joined_labels_to_targets(
         frame[_FINDINGS].tolist(), _FINDINGS, CHEST_CLASSES, separator="|", no_label="No Finding", faults=faults
     )
-    # Here, unlike in a user's own table, a cell without any word is damage.
+    # Unlike in a user's own table, an empty cell is damage here: a healthy image says `No Finding`.
     faults += [
         Fault("empty cell", "got nothing; valid: findings, or No Finding", row, column)
         for column in (_FINDINGS, _PATIENT)
         for row in np.flatnonzero((frame[column].str.strip() == "").to_numpy()).tolist()
     ]
-    check_faults(str(path), faults)
+    check_faults(show_path(path), faults)
     splits = _read_splits(root, path, names)
     _check_patients(root, patients, splits)
     progress("lists", 2, 3)
@@ -95,11 +98,12 @@ def _read_splits(root: Path, table: Path, names: list[str]) -> list[str]:
     split_of: dict[str, str] = {}
     for file, split in CHEST_SPLITS.items():
         listed = [line.strip() for line in read_lines(root / file)]
-        check_distinct(str(root / file), listed, "images")
+        check_distinct(show_path(root / file), listed, "images")
         twice = [name for name in listed if name in split_of]
         if twice:
             raise DataError(
-                f"{root / file}: {len(twice)} images are in both lists ({shown(twice)}); valid: each image in one"
+                f"{show_path(root / file)}: {len(twice)} images are in both lists ({shown(twice)}); "
+                "valid: each image in one"
             )
         split_of |= dict.fromkeys(listed, split)
     known = set(names)
@@ -109,7 +113,7 @@ def _read_splits(root: Path, table: Path, names: list[str]) -> list[str]:
     ):
         if wrong:
             raise DataError(
-                f"{root}: {' and '.join(CHEST_SPLITS)}: {len(wrong)} images {problem} ({shown(wrong)}); "
+                f"{show_path(root)}: {' and '.join(CHEST_SPLITS)}: {len(wrong)} images {problem} ({shown(wrong)}); "
                 "valid: each image of the table in one list"
             )
     return [split_of[name] for name in names]
@@ -122,16 +126,18 @@ def _check_patients(root: Path, patients: list[str], splits: list[str]) -> None:
     both = [patient for patient, where in seen.items() if len(where) > 1]
     if both:
         raise DataError(
-            f"{root}: {' and '.join(CHEST_SPLITS)}: {len(both)} patients are in both ({shown(both)}); "
+            f"{show_path(root)}: {' and '.join(CHEST_SPLITS)}: {len(both)} patients are in both ({shown(both)}); "
             "valid: each patient in one"
         )
 
 
 def _find_images(root: Path) -> dict[str, str]:
-    """Every file of the image folders, with its path from the root."""
+    """Each name of a file in the image folders, with its path from the root."""
     folders = [folder for folder in (root / "images", *sorted(root.glob("images_*/images"))) if folder.is_dir()]
     if not folders:
-        raise DataError(f"{root}: images are missing; valid: images/, or images_001/images/ to images_012/images/")
+        raise DataError(
+            f"{show_path(root)}: images are missing; valid: images/, or images_001/images/ to images_012/images/"
+        )
     return {
         name: f"{folder.relative_to(root).as_posix()}/{name}"
         for folder in folders

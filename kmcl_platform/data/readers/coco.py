@@ -1,4 +1,4 @@
-"""MS-COCO 2014 and 2017: image-level labels, the union of an image's instances."""
+"""MS-COCO 2014 and 2017: the labels of an image are the classes of its instances."""
 
 from array import array
 from pathlib import Path
@@ -17,7 +17,7 @@ from kmcl_platform.messages import show_path, show_value
 
 COCO_YEARS = ("2014", "2017")
 COCO_SPLITS = {"train": "train", "val": "test"}
-"""Official split to ours: published numbers are on val, so it is sealed, and our val is carved out of train."""
+"""Official split to ours. Published numbers are on COCO's val, so it is our test; our val is drawn out of train."""
 
 
 _CROWD = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "none": 0, "": 0}
@@ -46,10 +46,10 @@ def read_coco(
     """Read one year's instance annotations.
 
     Args:
-        root: the folder that holds `annotations/`, `train2014/` and so on.
+        root: the folder with `annotations/`, `train2014/` and so on.
         year: `2014` or `2017`.
-        all_negative: `keep` images without an annotation, as negative for every class, or `drop` them, in every split.
-        crowds: what a class is whose only instances in an image are crowd regions: `positive` or `unknown`.
+        all_negative: `keep` images without an annotation, as negative for every class, or `drop` them; in every split.
+        crowds: what a class is if only crowd regions of an image show it: `positive` or `unknown`.
         val_fraction: share of the training images that become `val`, above 0 and below 1.
         seed: of that draw, 0 or more.
         duplicates: what is done with identical pictures, see `draw_manifest`.
@@ -64,7 +64,7 @@ def read_coco(
         ("crowds", crowds, ("positive", "unknown")),
     ):
         if value not in valid:
-            raise DataError(f"{option}: got {value!r}; valid: {', '.join(valid)}")
+            raise DataError(f"{option}: got {show_value(value)}; valid: {', '.join(valid)}")
     folder = find_folder(root, ["."], f"annotations/instances_train{year}.json")
     parts: dict[str, _Part] = {}
     for official in COCO_SPLITS:
@@ -75,7 +75,9 @@ def read_coco(
         parts[official] = part
     train, val = parts["train"], parts["val"]
     if train.class_names != val.class_names:
-        raise DataError(f"{folder / 'annotations'}: train and val name other categories; valid: the same in both")
+        raise DataError(
+            f"{show_path(folder / 'annotations')}: got different categories in train and val; valid: the same in both"
+        )
     targets_NK = np.concatenate([train.targets_NK, val.targets_NK])
     splits = [ours for official, ours in COCO_SPLITS.items() for _ in parts[official].images]
     return draw_manifest(
@@ -96,7 +98,7 @@ def read_coco(
 def _read_part(path: Path, *, crowds_positive: bool, drop: bool, progress: Progress) -> _Part:
     names: dict[int, str] = {}
     categories: dict[int, str] = {}
-    # Plain numbers: 860,000 instances take 15 MB so.
+    # Arrays of plain numbers: COCO's 860,000 instances then take 15 MB.
     image_ids, category_ids, crowd = array("q"), array("q"), array("b")
     for key, item in read_objects(path, ("images", "annotations", "categories"), progress):
         if key == "annotations":
@@ -107,10 +109,13 @@ def _read_part(path: Path, *, crowds_positive: bool, drop: bool, progress: Progr
         known, label = (names, "file_name") if key == "images" else (categories, "name")
         number = _whole(path, key, item, "id")
         if number in known or not isinstance(item.get(label), str):
-            raise DataError(f"{path}: {key}: id {number}: got {item.get(label)!r}; valid: each id once, with {label}")
+            raise DataError(
+                f"{show_path(path)}: {key}: id {number}: got {show_value(item.get(label))}; "
+                f"valid: each id once, with {label}"
+            )
         known[number] = item[label]
-    check_distinct(str(path), list(names.values()), "file names")
-    # Ids run from 1 to 90 with holes: their order, not their value, is the class.
+    check_distinct(show_path(path), list(names.values()), "file names")
+    # Ids run from 1 to 90, and some are missing: a class is the position of its id, not the id.
     sorted_ids = sorted(categories)
     rows = _positions(path, "image_id", image_ids, list(names))
     columns = _positions(path, "category_id", category_ids, sorted_ids)
@@ -129,8 +134,8 @@ def _read_part(path: Path, *, crowds_positive: bool, drop: bool, progress: Progr
 def _whole(path: Path, key: str, item: dict[str, Any], field: str) -> int:
     value = item.get(field)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
-        place = f"id {item['id']!r}: " if "id" in item else ""
-        raise DataError(f"{path}: {key}: {place}{field}: got {value!r}; valid: a whole number")
+        place = f"id {show_value(item['id'])}: " if "id" in item else ""
+        raise DataError(f"{show_path(path)}: {key}: {place}{field}: got {show_value(value)}; valid: a whole number")
     return value
 
 
@@ -148,7 +153,7 @@ def _crowd(path: Path, item: dict[str, Any]) -> int:
 
 
 def _positions(path: Path, field: str, wanted: "array[int]", known: list[int]) -> np.ndarray:
-    """Where each wanted id stands in `known`."""
+    """The position of each wanted id in `known`."""
     ids = np.array(known, dtype=np.int64)
     values = np.array(wanted, dtype=np.int64)
     order = np.argsort(ids, kind="stable")
@@ -158,7 +163,7 @@ def _positions(path: Path, field: str, wanted: "array[int]", known: list[int]) -
     if not inside.all():
         unknown = np.unique(values[~inside])
         raise DataError(
-            f"{path}: annotations: {field}: {len(unknown)} ids are not listed (first: {unknown[0]}); "
+            f"{show_path(path)}: annotations: {field}: {len(unknown)} ids are not listed (first: {unknown[0]}); "
             "valid: ids of the same file"
         )
     positions: np.ndarray = order[found]

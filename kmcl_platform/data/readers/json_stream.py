@@ -1,4 +1,4 @@
-"""The objects of a large JSON file, one at a time: COCO's 450 MB would take gigabytes as Python objects."""
+"""The objects of a large JSON file, one at a time: as Python objects, COCO's 450 MB would take gigabytes."""
 
 import codecs
 import json
@@ -13,13 +13,13 @@ from kmcl_platform.messages import show_path, show_value
 
 _CHUNK = 1 << 20
 _LONGEST = 64 << 20
-"""Characters of one value, far above COCO's longest: where more do not parse, the file is broken."""
+"""Characters of one value, far more than COCO's longest has: if so many are no value, the file is broken."""
 
 
 def read_objects(path: Path, keys: Collection[str], progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object in the lists under `keys` of the file's topmost object, with its key, in the file's order.
+    """Each object in the lists under `keys` of the file's outermost object, with its key, in the file's order.
 
-    Memory is that of one object and a few MB of text.
+    It takes the memory of one object and a few MB of text. The file is in UTF-8, UTF-16 or UTF-32.
 
     Raises:
         DataError: the file is missing, is not such JSON or ends too early, or a key is missing.
@@ -60,7 +60,7 @@ def _items(text: "_Text") -> Iterator[Any]:
 
 
 class _Text:
-    """The file's text from a position on; more is read when it is needed."""
+    """The text of a file from a position on; more of it is read when it is needed."""
 
     def __init__(self, path: Path, file: BinaryIO, progress: Progress) -> None:
         self._path = path
@@ -82,7 +82,7 @@ class _Text:
         )
 
     def peek(self) -> str:
-        """The next character that is not white; nothing at the end."""
+        """The next character that is not white space; "" at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
                 self._at += 1
@@ -91,14 +91,14 @@ class _Text:
             self._read(_CHUNK)
 
     def take(self, character: str) -> None:
-        """Go over this character."""
+        """Move past this character."""
         found = self.peek()
         if found != character:
             raise self.error(f"got {found!r}" if found else "the file ends", repr(character))
         self._at += 1
 
     def value(self) -> Any:
-        """The next value, whole."""
+        """The next whole value."""
         self.peek()
         while True:
             left = len(self._text) - self._at
@@ -108,11 +108,11 @@ class _Text:
                 if self._ended or left > _LONGEST:
                     raise self.error("no JSON value, or the file is cut off", "JSON as the dataset has it") from None
             else:
-                # A number that reaches the end of what was read may go on.
+                # A number that ends where the text that was read ends may have more digits.
                 if end < len(self._text) or self._ended:
                     self._at = end
                     return value
-            # As much again, so that a long value is not scanned too often.
+            # Each time as much as there is already: a long value is then scanned only a few times.
             self._read(max(_CHUNK, left))
 
     def _read(self, size: int) -> None:

@@ -47,7 +47,7 @@ def read_table(
             and -1 (unknown).
         separator: between joined labels; None: `|`, and a column that seems to have another is refused.
         no_label: what a cell without labels says, besides an empty one.
-        classes: names of the classes; none: every label that is met, sorted, or every other column.
+        classes: names of the classes; empty: every label that is met, sorted, or every other column.
         group_column: patients or the like, which are drawn whole and which no two splits may share.
         image_folder: where relative paths start; None: the table's folder.
         delimiter: between the columns of a CSV file; None: found out from its first line.

@@ -1,7 +1,7 @@
 """PASCAL VOC 2007 and 2012, as unpacked from the official archives.
 
-Labels are those of `ImageSets/Main/CLASS_SPLIT.txt` (the development kit's image sets): 1 the class is there, -1 it
-is not, 0 all objects of the class are *difficult*, which neither trains nor counts: unknown.
+Labels are those of `ImageSets/Main/CLASS_SPLIT.txt`, the development kit's image sets: 1 the class is in the image, -1
+it is not, 0 all objects of the class are *difficult*. Difficult is unknown: it neither trains nor counts.
 """
 
 from pathlib import Path
@@ -15,13 +15,14 @@ from kmcl_platform.data.readers.files import check_distinct, check_present, find
 from kmcl_platform.data.readers.files import read_lines as read_text_lines
 from kmcl_platform.data.splits.draw import Draw, draw_manifest
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path, show_value
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 VOC_SPLITS = {"2007": {"trainval": "train", "test": "test"}, "2012": {"train": "train", "val": "test"}}
-"""Year to official split to ours: the labels of 2012's own test are not published, so its val is sealed instead."""
+"""Year to official split to ours. The labels of 2012's test are not published, so that its val is our test."""
 
 _LABELS = {"1": 1, "-1": 0, "0": -1}
 
@@ -36,10 +37,10 @@ def read_voc(
     notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
-    """Read one year's image-level labels; `val` is carved out of `train`.
+    """Read one year's image-level labels; `val` is drawn out of `train`.
 
     Args:
-        root: the folder that holds VOCdevkit, VOCdevkit itself, or its folder of the year.
+        root: the folder that contains VOCdevkit, VOCdevkit itself, or its folder of the year.
         year: `2007` or `2012`.
         val_fraction: share of the training images that become `val`, above 0 and below 1.
         seed: of that draw, 0 or more.
@@ -47,13 +48,13 @@ def read_voc(
         notes: takes what a user should know of them.
 
     Raises:
-        DataError: the year is unknown, a file or image is missing, or a line is not as the format has it.
+        DataError: the year is unknown, a file or image is missing, or a line is not in the format.
     """
     if year not in VOC_SPLITS:
-        raise DataError(f"year: got {year!r}; valid: {', '.join(VOC_SPLITS)}")
+        raise DataError(f"year: got {show_value(year)}; valid: {', '.join(VOC_SPLITS)}")
     folder = find_folder(root, [f"VOCdevkit/VOC{year}", f"VOC{year}", "."], "ImageSets/Main")
     if folder.name.startswith("VOC") and folder.name != f"VOC{year}":
-        raise DataError(f"{root}: got {folder.name}; valid: VOC{year}, the year that was asked for")
+        raise DataError(f"{show_path(root)}: got {folder.name}; valid: VOC{year}, as --year says")
     ids: list[str] = []
     splits: list[str] = []
     parts: list[np.ndarray] = []
@@ -63,7 +64,7 @@ def read_voc(
         ids += part_ids
         splits += [ours] * len(part_ids)
         parts.append(targets_NK)
-    check_distinct(str(folder / "ImageSets" / "Main"), ids, "images of the splits")
+    check_distinct(show_path(folder / "ImageSets" / "Main"), ids, "images of the splits")
     names = [f"{image_id}.jpg" for image_id in ids]
     check_present(folder / "JPEGImages", names, list_names(folder / "JPEGImages"), "ImageSets/Main")
     targets_NK = np.concatenate(parts)
@@ -94,8 +95,8 @@ def _read_split(lists: Path, official: str, done: int, progress: Progress) -> tu
         elif class_ids != ids:
             differing = sorted(set(ids) ^ set(class_ids))[:1] or ["their order"]
             raise DataError(
-                f"{path}: images are not those of {VOC_CLASSES[0]}_{official}.txt (first difference: {differing[0]}); "
-                "valid: the same images in the same order"
+                f"{show_path(path)}: images are not those of {VOC_CLASSES[0]}_{official}.txt "
+                f"(first difference: {show_value(differing[0])}); valid: the same images in the same order"
             )
         columns.append(labels)
         progress("lists of classes", done + k + 1, 2 * len(VOC_CLASSES))
@@ -106,12 +107,12 @@ def _read_class(path: Path) -> tuple[list[str], list[int]]:
     ids: list[str] = []
     labels: list[int] = []
     for number, line in enumerate(read_text_lines(path), start=1):
-        # Two spaces before 0 and 1, one before -1.
-        fields = line.split()
+        # Two spaces are before 0 and 1, one is before -1; a name may contain spaces.
+        fields = line.rsplit(None, 1)
         if len(fields) != 2 or fields[1] not in _LABELS:
-            raise DataError(f"{path}: line {number}: got {line!r}; valid: an image and -1, 0 or 1")
-        ids.append(fields[0])
+            raise DataError(f"{show_path(path)}: line {number}: got {show_value(line)}; valid: an image and -1, 0 or 1")
+        ids.append(fields[0].strip())
         labels.append(_LABELS[fields[1]])
     if not ids:
-        raise DataError(f"{path}: got no lines; valid: one for each image")
+        raise DataError(f"{show_path(path)}: got no lines; valid: one for each image")
     return ids, labels

@@ -1,4 +1,4 @@
-"""A seeded, label-stratified draw of a validation or test split that keeps groups (patients) whole.
+"""A draw of a validation or test split that keeps the share of each class, and keeps groups (patients) whole.
 
 Legend of shapes: N images, K classes, G groups.
 """
@@ -15,16 +15,16 @@ def carve(
 ) -> np.ndarray:
     """Draw about `fraction` of N images so that each class keeps its share: iterative stratification.
 
-    The groups that hold the rarest class are dealt out first, each to the side that lacks most of that class (Sechidis,
-    Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011). A class that two groups hold is on both
-    sides, even where its share would be less than one image. The same arguments give the same draw on every machine.
+    The groups with the rarest class are dealt out first, each to the side that lacks most of that class (Sechidis,
+    Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011). A class that two groups have is on both
+    sides, even if its share would be less than one image. The same arguments give the same draw on every machine.
 
     Args:
         targets_NK: 1 positive; anything else is not counted.
         fraction: share of the images to draw, above 0 and below 1.
         seed: 0 or more.
-        groups: N names, of which each is drawn whole or not at all; none: every image is a group of its own.
-        what: what is carved, for messages.
+        groups: N names, of which each is drawn whole or not at all; None: every image is a group of its own.
+        what: what is drawn, for messages.
 
     Returns:
         drawn_N, bool.
@@ -44,7 +44,7 @@ def carve(
     counts_GK = np.zeros((num_groups, targets_NK.shape[1]), dtype=np.int64)
     np.add.at(counts_GK, group_N, targets_NK == 1)
     drawn_G = _deal_groups(counts_GK, sizes_G, fraction, seed)
-    # Rounding may leave a side of a tiny split with nothing: one group is then moved.
+    # In a tiny split, rounding may leave one side without a group: one is then moved to it.
     if not drawn_G.any():
         drawn_G[int(sizes_G.argmin())] = True
     elif drawn_G.all():
@@ -56,7 +56,7 @@ def carve(
 def _deal_groups(counts_GK: np.ndarray, sizes_G: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Which groups are drawn, drawn_G."""
     rng = np.random.Generator(np.random.PCG64([seed]))
-    # As in `digits`: sorting random keys stands in for a shuffle, whose algorithm may change.
+    # Sorting random keys is a shuffle that stays the same; NumPy's own may change between its versions.
     order_G = np.argsort(rng.integers(0, 2**62, len(sizes_G)), kind="stable")
     totals_K = counts_GK.sum(axis=0)
     wanted_K = fraction * totals_K
@@ -95,7 +95,7 @@ def carve_split(
     seed: int,
     groups: Sequence[str] | None = None,
 ) -> list[str]:
-    """The N splits, in which a draw from `train` has become split `name`.
+    """The N splits, of which a draw from `train` has become split `name`.
 
     Raises:
         DataError: as `carve`.
@@ -106,7 +106,7 @@ def carve_split(
         fraction=fraction,
         seed=seed,
         groups=None if groups is None else [groups[int(row)] for row in train_rows],
-        what=f"split {name!r} carved out of 'train'",
+        what=f"split {name!r} drawn out of 'train'",
     )
     result = list(splits)
     for row in train_rows[drawn]:

@@ -80,7 +80,7 @@ def joined_labels_to_targets(
         separator: between joined labels; None: `|`, and it is a fault if the cells rather seem to have another.
         no_label: what a cell without labels says, besides an empty one.
         faults: takes a fault for each cell that cannot be read, each label that is no class, each that comes twice, and
-            `no_label` beside a label.
+            `no_label` together with a label.
 
     Returns:
         The K names, and targets_NK, int8, 1 and 0.
@@ -113,7 +113,7 @@ def _set_targets(
 ) -> Iterable[Fault]:
     for label in labels:
         if label == no_label:
-            message = f"got {show_value(cell)}: {no_label!r} beside a label; valid: one or the other"
+            message = f"got {show_value(cell)}: {no_label!r} together with a label; valid: one or the other"
             yield Fault("label that is not valid", message, row, column)
         elif label not in positions:
             yield Fault("unknown label", f"got {show_value(label)}; valid: {_few(positions)}", row, column)

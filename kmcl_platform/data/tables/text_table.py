@@ -23,7 +23,7 @@ DELIMITERS = (",", ";", "\t", "|")
 """What a CSV file's columns may be separated by without being named; the first of them that fits is taken."""
 
 LIST_CELL = "<list>"
-"""What a cell says whose column has lists or structures and was not asked for; no class has such values."""
+"""The cells of a column of lists or structures that is not needed; they are valid for no class."""
 
 _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,

@@ -88,7 +88,7 @@ def test_faults_of_joined_labels(tmp_path: Path) -> None:
     assert list(map(str, caught.value.faults)) == [
         "row 0, column 'tags': got 'fox'; valid: cat, dog",
         "row 1, column 'tags': got 'dog' twice; valid: each label once",
-        "row 2, column 'tags': got 'none|cat': 'none' beside a label; valid: one or the other",
+        "row 2, column 'tags': got 'none|cat': 'none' together with a label; valid: one or the other",
     ]
 
 
