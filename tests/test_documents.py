@@ -154,8 +154,9 @@ def without_code(text: str) -> str:
 
 def commands(text: str) -> Iterator[tuple[list[str], bool]]:
     """The words after `kmcl` of each command, and whether it is complete: those in a code block are."""
-    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+    # A block of kind `text` shows output.
+    blocks = re.findall(r"^```([a-z]*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    for line in "".join(block for kind, block in blocks if kind != "text").replace("\\\n", " ").splitlines():
         # Also after a prompt, another command or the path of a virtual environment.
         if match := re.search(r"(?:^|[;&|] ?|-- |bin/)kmcl ([a-z].*)", line):
             yield shlex.split(match[1], comments=True), True
