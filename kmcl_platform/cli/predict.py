@@ -11,6 +11,7 @@ from rich.console import Console
 from kmcl_platform.cli.options import open_store, store_options
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path
 
 
 @click.command()
@@ -58,7 +59,8 @@ def predict(
     from kmcl_platform.registry.model.load import load_registered
 
     store = open_store(folder, tracking_uri)
-    paths = list(images) if images_in is None else batch.find_images(images_in)
+    found = batch.find_images(images_in) if images_in else None
+    paths = found.paths if found else list(images)
     opened = open_manifest(manifest, store.data) if manifest else None
     loaded = load_registered(store, model)
     names = loaded.predictor.class_names
@@ -69,7 +71,9 @@ def predict(
     with progress_bar() as progress:
         count = batch.predict_to_parquet(loaded, asked, out, progress)
     click.echo(f"predicted: {count:,} image{'s' if count != 1 else ''} with {loaded.uri}")
-    click.echo(f"written: {shlex.quote(str(out))}")
+    if found and found.others:
+        click.echo(f"left out: {found.describe_others()}, which are not images")
+    click.echo(f"written: {shlex.quote(show_path(out))}")
 
 
 @click.command()
@@ -114,7 +118,7 @@ def _print_few(store: Any, model: str, images: tuple[Path, ...], as_json: bool) 
         decided = _values(row, DECISION_PREFIX)
         labels = [name for name in ranked if decided[name]]
         if as_json:
-            document: dict[str, Any] = {"image": str(path), "labels": labels, "scores": ranked}
+            document: dict[str, Any] = {"image": show_path(path), "labels": labels, "scores": ranked}
             if uncertainties:
                 document["uncertainties"] = {name: uncertainties[name] for name in ranked}
             click.echo(json.dumps(document, ensure_ascii=False))
@@ -124,7 +128,7 @@ def _print_few(store: Any, model: str, images: tuple[Path, ...], as_json: bool) 
                 for name in labels
             ]
             rest = [f"{name} {score:.2f}" for name, score in ranked.items() if not decided[name]][:3]
-            line = f"{path.name}: {', '.join(sure) or 'no label'}   (next: {', '.join(rest)})"
+            line = f"{show_path(path.name)}: {', '.join(sure) or 'no label'}   (next: {', '.join(rest)})"
             console.print(line, markup=False)
 
 

@@ -1,8 +1,9 @@
 """TrialConfig: everything that decides what one trial computes, validated once."""
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen, describe_error
 from kmcl_platform.errors import ConfigError
@@ -19,6 +20,8 @@ class DataConfig(Frozen):
     """Height and width, in pixels, that images are resized to."""
     batch_size: int = Field(default=64, ge=2, le=65536)
     """Images per optimizer step over all workers (the global batch)."""
+    background: str = "white"
+    """Colour behind the transparent parts of images: white, black, or red, green and blue such as `#7f7f7f`."""
     loader_processes: int = Field(default=0, ge=0, le=64)
     """Processes that decode images for each training worker; 0 decodes in the worker itself."""
     augmentation: Literal["none", "released", "timm", "torchvision"] = "none"
@@ -27,6 +30,13 @@ class DataConfig(Frozen):
     corrupt_images: Literal["error", "skip"] = "error"
     """A training image that cannot be decoded ends the trial, or the next one of the split takes its place and
     `train/skipped_images` counts it. In val and test, and where a file is missing, it is always an error."""
+
+    @field_validator("background")
+    @classmethod
+    def _check_colour(cls, value: str) -> str:
+        if not re.fullmatch("white|black|#[0-9a-fA-F]{6}", value):
+            raise ValueError("white, black, or a colour such as '#7f7f7f'")
+        return value
 
 
 class ModelConfig(Frozen):

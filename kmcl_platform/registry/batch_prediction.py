@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 
 from kmcl_platform.config.store import NO_ROOM, no_room
 from kmcl_platform.data.loading.dataset import ShardedSequence, UnreadableImage, build_loader
+from kmcl_platform.data.loading.image_files import find_images as find_images  # one door for all kinds of input
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path
 from kmcl_platform.registry.model.load import RegisteredModel
 from kmcl_platform.registry.model.prediction_table import to_columns
 from kmcl_platform.registry.model.predictor import BATCH_SIZE
@@ -25,8 +27,6 @@ from kmcl_platform.registry.model.schema import IMAGE_COLUMN, TARGET_PREFIX
 from kmcl_platform.training.build import build_dataset
 
 Progress = Callable[[str, int, int], None]
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Names of image files in a folder end in one of these, in capitals or not."""
 ROW_GROUP = 4096
 """Rows, or a few more, that are kept in memory and written together: a Parquet file of small groups is slow to read."""
 
@@ -49,8 +49,19 @@ class Images:
 
 
 def images_of_paths(paths: Sequence[Path], class_names: Sequence[str]) -> Images:
-    """Image files, for a batch prediction."""
+    """Image files, for a batch prediction.
+
+    Raises:
+        DataError: a path is not UTF-8, as Parquet files need.
+    """
     names = [str(path) for path in paths]
+    foreign = [name for name in names if show_path(name) != name]
+    if foreign:
+        more = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
+        raise DataError(
+            f"{show_path(foreign[0])}{more}: got a name that is not UTF-8; valid: names that a Parquet file can hold "
+            "(`convmv -f latin1 -t utf8 -r --notest FOLDER` renames files of old archives)"
+        )
     manifest = build_manifest(
         name="images",
         version="",
@@ -60,26 +71,6 @@ def images_of_paths(paths: Sequence[Path], class_names: Sequence[str]) -> Images
         targets=np.full((len(names), len(class_names)), -1),
     )
     return Images(manifest, "test", names, has_targets=False)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """The image files of a folder and the folders in it, by their names, sorted; hidden ones are passed over.
-
-    Raises:
-        DataError: there are none.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; valid: a folder with images")
-    paths = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
-    if not paths:
-        raise DataError(f"{folder}: got no images; valid: files that end in {', '.join(SUFFIXES)}")
-    return sorted(paths)
 
 
 def images_of_manifest(manifest: Manifest, split: str, class_names: Sequence[str]) -> Images:

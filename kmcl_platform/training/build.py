@@ -5,6 +5,7 @@ from pathlib import Path
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import LossConfig, ModelConfig, TrialConfig
 from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.to_rgb import parse_colour
 from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform, Transform
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.errors import ConfigError, WeightsError
@@ -97,4 +98,5 @@ def build_dataset(config: TrialConfig, manifest: Manifest, split: str) -> ImageD
         seed = derive_seed(config.seed, "augmentation")
         transform = TrainTransform(image_size=data.image_size, augmentation=data.augmentation, seed=seed)
     skip_corrupt = data.corrupt_images == "skip" and split == "train"
-    return ImageDataset(manifest, split, transform, skip_corrupt=skip_corrupt)
+    background = parse_colour(data.background)
+    return ImageDataset(manifest, split, transform, background=background, skip_corrupt=skip_corrupt)

@@ -1,5 +1,6 @@
 """Prediction over folders and manifests: the same numbers as image by image, whole files, and mistakes in one line."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,13 +126,26 @@ def write_images(folder: Path, manifest: Manifest) -> list[bytes]:
 
 def test_a_folder(model: RegisteredModel, manifest: Manifest, tmp_path: Path) -> None:
     encoded = write_images(tmp_path / "images", manifest)
-    paths = find_images(tmp_path / "images")
+    paths, others = find_images(tmp_path / "images")
+    assert others == {".txt": 1, "hidden": 1}
     assert [path.relative_to(tmp_path / "images").as_posix() for path in paths] == ["a.png", "c.jpeg", "deeper/b.PNG"]
     predict_to_parquet(model, images_of_paths(paths, CLASSES), tmp_path / "out.parquet", lambda *_: None)
     table = pd.read_parquet(tmp_path / "out.parquet")
     assert table["image"].tolist() == [str(path) for path in paths]
     assert not any(name.startswith("target: ") for name in table.columns)
     check(table, model, encoded)
+
+
+def test_names_that_are_not_utf8_are_refused_in_one_line(tmp_path: Path) -> None:
+    """They cannot stand in a Parquet file. They used to end in a traceback (surrogates not allowed)."""
+    (tmp_path / "a.png").write_bytes(b"")
+    for name in (b"caf\xe9.png", b"d\xe9j\xe0.png"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"")
+    paths, _ = find_images(tmp_path)
+    with pytest.raises(DataError) as caught:
+        images_of_paths(paths, CLASSES)
+    assert str(caught.value).startswith(f"{tmp_path}/caf\\xe9.png and 1 more: got a name that is not UTF-8; valid: ")
+    str(caught.value).encode()
 
 
 def test_an_unreadable_image_is_named_and_nothing_is_left(
@@ -146,7 +160,7 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(
     out = tmp_path / "out.parquet"
     out.write_bytes(b"what was there before")
     with pytest.raises(DataError) as caught:
-        asked = images_of_paths(find_images(tmp_path / "images"), CLASSES)
+        asked = images_of_paths(find_images(tmp_path / "images").paths, CLASSES)
         predict_to_parquet(model, asked, out, lambda *_: None)
     assert str(caught.value).startswith(f"{broken}: cannot be read (UnidentifiedImageError")
     assert out.read_bytes() == b"what was there before"
@@ -185,7 +199,7 @@ class Mistake:
         Mistake(("--folder", "b", "--out", "o.csv"), "o.csv: got a name that ends in '.csv'; valid: the path of a table"),
         Mistake(("--folder", "b", "--out", "there.parquet"), "there.parquet: exists; valid: a new file, or --overwrite"),
         Mistake(("--folder", "b", "--out", "o.parquet"), "b: no such folder; valid: a folder with images"),
-        Mistake(("--folder", "empty", "--out", "o.parquet"), "empty: got no images; valid: files that end in .bmp, "),
+        Mistake(("--folder", "empty", "--out", "o.parquet"), "empty: got no images; valid: files that end in .apng, "),
         Mistake(("a.png", "--json", "--out", "o.parquet"), "--json: got --out too; valid: one of the two"),
         Mistake(("--manifest", "gone.parquet", "--out", "o.parquet"), "gone.parquet"),
     ],

@@ -1,4 +1,4 @@
-"""The faults of a manifest's images: missing, unreadable, twice, in two splits; each image is read and decoded once."""
+"""The faults of a manifest's images: missing, unreadable, or present twice. Each image is read and decoded once."""
 
 import hashlib
 import os
@@ -15,23 +15,41 @@ from kmcl_platform.data.progress import Progress
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
 
+_LEAST_RANGE = 1 / 16
+"""An image with more than 8 bits that uses less of its range keeps fewer than 16 of the 256 grey levels."""
+
 
 class ImageFindings(NamedTuple):
-    """What was found."""
+    """What a check of images found.
+
+    Attributes:
+        faults: a search would stop at such an image, or its scores would be wrong.
+        warnings: a search runs and its scores are right, but the user should know.
+        same: rows of images with the same content: an earlier row, and a later one.
+    """
 
     faults: list[Fault]
-    """A search would stop at such an image, or its score would mean something else."""
     warnings: list[Fault]
-    """Worth knowing: a search runs and its scores are what they say."""
     same: list[tuple[int, int]]
-    """Rows of the same content: an earlier one, and a later one."""
+
+
+class _Finding(NamedTuple):
+    kind: str
+    reason: str
 
 
 class _Image(NamedTuple):
-    key: str
-    """sha256 of the encoded bytes; "" where they could not be read."""
-    kind: str = ""
-    reason: str = ""
+    """One image after it was read.
+
+    Attributes:
+        sha256: of the encoded bytes; None: they could not be read.
+        fault: why the image cannot be used; None: it can be.
+        warnings: what the user should know about it.
+    """
+
+    sha256: str | None = None
+    fault: _Finding | None = None
+    warnings: tuple[_Finding, ...] = ()
 
 
 def check_images(
@@ -42,19 +60,19 @@ def check_images(
     progress: Progress,
     shards: ShardReader | None = None,
 ) -> ImageFindings:
-    """Read and decode every image, in as many threads as there are cores: Pillow decodes outside of Python's lock.
+    """Read and decode every image, in as many threads as there are cores: the decoders release Python's lock.
 
     Args:
-        images: N paths, or N encoded images; a null or an empty one is passed over.
-        splits: N names; None: not known.
-        column: `image` or `bytes`.
-        root: where relative paths start.
-        progress: is called with the number of images that are done.
-        shards: of a packed manifest.
+        images: N paths, or N encoded images. Empty ones are left out: they are faults of the table.
+        splits: the split of each image; None: not known.
+        column: the name of the images' column, `image` or `bytes`.
+        root: the folder that relative paths start from.
+        progress: is called after each image.
+        shards: reads the images of a packed manifest; None: it is not packed.
     """
     found = ImageFindings([], [], [])
-    same_path: dict[str, int] = {}
-    same_content: dict[str, int] = {}
+    row_of_path: dict[str, int] = {}
+    row_of_content: dict[str, int] = {}
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
         results = pool.map(lambda row: _read(images[row].as_py(), root, shards), range(len(images)))
@@ -65,15 +83,18 @@ def check_images(
                 continue
             shown = repr(stored) if isinstance(stored, str) else f"{len(stored)} bytes"
             if isinstance(stored, str):
-                earlier = same_path.setdefault(os.path.normpath(root / stored), row)
+                earlier = row_of_path.setdefault(os.path.normpath(root / stored), row)
                 if earlier != row:
                     _note_same(found, "image", shown, row, earlier, column, splits)
                     continue
-            if image.kind:
-                message = f"got {shown}: {image.reason}; valid: an image file"
-                found.faults.append(Fault(image.kind, message, row, column))
-            if image.key:
-                earlier = same_content.setdefault(image.key, row)
+            if image.fault:
+                message = f"got {shown}: {image.fault.reason}; valid: an image file"
+                found.faults.append(Fault(image.fault.kind, message, row, column))
+            found.warnings.extend(
+                Fault(warning.kind, f"got {shown}: {warning.reason}", row, column) for warning in image.warnings
+            )
+            if image.sha256:
+                earlier = row_of_content.setdefault(image.sha256, row)
                 if earlier != row:
                     found.same.append((earlier, row))
                     _note_same(found, "content", shown, row, earlier, column, splits)
@@ -91,7 +112,7 @@ def _note_same(
     column: str,
     splits: Sequence[str | None] | None,
 ) -> None:
-    """Between splits a score would count what was trained on; within one it is only waste."""
+    """Between two splits this is a fault: a score would count what was trained on. Within one it only costs time."""
     if splits is not None and splits[row] != splits[earlier]:
         message = (
             f"got {shown} in {splits[row]}, the {what} that row {earlier} has in {splits[earlier]}; valid: one split"
@@ -104,25 +125,36 @@ def _note_same(
 
 def _read(stored: str | bytes | None, root: Path, shards: ShardReader | None) -> _Image:
     if not stored:
-        return _Image("")
+        return _Image()
     if isinstance(stored, str) and shards is not None:
         try:
             encoded = shards.read(stored)
         except DataError as error:
-            return _Image("", "unreadable image", str(error))
+            return _Image(fault=_Finding("unreadable image", str(error)))
     elif isinstance(stored, str):
         try:
             encoded = (root / stored).read_bytes()
         except FileNotFoundError:
-            return _Image("", "missing image", f"no such file ({root / stored})")
+            return _Image(fault=_Finding("missing image", f"no such file ({root / stored})"))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            return _Image("", "unreadable image", reason)
+            return _Image(fault=_Finding("unreadable image", reason))
     else:
         encoded = stored
-    key = hashlib.sha256(encoded).hexdigest()
+    sha256 = hashlib.sha256(encoded).hexdigest()
     try:
-        decode_image(encoded)
+        image = decode_image(encoded)
     except UndecodableError as error:
-        return _Image(key, "unreadable image", str(error))
-    return _Image(key)
+        return _Image(sha256, _Finding("unreadable image", str(error)))
+    warnings = []
+    if image.is_transparent:
+        warnings.append(_Finding("transparent image", "data.background shows through (white by default)"))
+    if image.used_range is not None and image.used_range < _LEAST_RANGE:
+        warnings.append(
+            _Finding(
+                "few grey levels",
+                f"its values use {image.used_range:.1%} of the range of their type, so that the image is almost of one "
+                "grey; valid: values that are scaled to the whole range before they are stored",
+            )
+        )
+    return _Image(sha256, None, tuple(warnings))

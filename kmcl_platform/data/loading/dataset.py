@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kmcl_platform.data.loading.decode import UndecodableError, decode_pixels
+from kmcl_platform.data.loading.to_rgb import WHITE, Colour
 from kmcl_platform.data.loading.transforms import Transform
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.storage.shard_index import locate
@@ -41,11 +42,20 @@ class CorruptImage(UnreadableImage):
 class ImageDataset(Dataset[Batch]):
     """The images of one split, decoded on demand; can be pickled for worker processes."""
 
-    def __init__(self, manifest: Manifest, split: str, transform: Transform, *, skip_corrupt: bool = False) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        split: str,
+        transform: Transform,
+        *,
+        background: Colour = WHITE,
+        skip_corrupt: bool = False,
+    ) -> None:
         """
         Args:
             split: `train`, `val` or `test`.
             transform: from decoded images to images_B3HW.
+            background: the colour behind transparent pixels.
             skip_corrupt: put the next readable image of the split, with its own targets, in the place of a corrupt one,
                 and count it. For `train` only: elsewhere it would change what a score means.
 
@@ -66,6 +76,7 @@ class ImageDataset(Dataset[Batch]):
         self._shards = None if manifest.packing is None else ShardReader(manifest.packing)
         self._where = f"manifest {manifest.name!r}, split {split!r}"
         self._transform = transform
+        self._background = background
         # In shared memory, because loader processes set it: 1 where an image was asked for and skipped.
         self._skipped_N = torch.zeros(len(self), dtype=torch.uint8).share_memory_() if skip_corrupt else None
         # In shared memory too: loader processes outlive an epoch.
@@ -149,7 +160,8 @@ class ImageDataset(Dataset[Batch]):
     def _decode(self, index: int) -> np.ndarray:
         stored = self._images[index].as_py()
         try:
-            return decode_pixels(self._read(stored), at_least=self._transform.decode_at_least)
+            encoded, at_least = self._read(stored), self._transform.decode_at_least
+            return decode_pixels(encoded, at_least=at_least, background=self._background)
         except UndecodableError as error:
             raise CorruptImage(self._complaint(index, stored, str(error))) from None
         except DataError as error:

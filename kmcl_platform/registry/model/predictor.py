@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from kmcl_platform.config.trial_config import LossConfig, TrialConfig
 from kmcl_platform.data.loading.decode import UndecodableError, decode_pixels
+from kmcl_platform.data.loading.to_rgb import WHITE, Colour, parse_colour
 from kmcl_platform.data.loading.transforms import EvalTransform
 from kmcl_platform.errors import DataError, RegistryError
 from kmcl_platform.method.kernels.uncertainty import label_uncertainty
@@ -62,6 +63,7 @@ class Predictor:
         self.rule = rule or default_rule(len(self.class_names))
         self._device = device
         self._transform = EvalTransform(image_size=config.data.image_size)
+        self._background = parse_colour(config.data.background)
 
     @torch.no_grad()
     def predict(self, images: Sequence[bytes | np.ndarray]) -> Prediction:
@@ -74,7 +76,8 @@ class Predictor:
         scores = [np.empty((0, len(self.class_names)), dtype=np.float32)]
         uncertainties = list(scores)
         for start in range(0, len(images), BATCH_SIZE):
-            decoded = [_decode(data, start + place) for place, data in enumerate(images[start : start + BATCH_SIZE])]
+            part = images[start : start + BATCH_SIZE]
+            decoded = [_decode(data, start + place, self._background) for place, data in enumerate(part)]
             batch = self.predict_pixels(self._transform(decoded))
             scores.append(batch.scores_NK)
             if batch.uncertainties_NK is not None:
@@ -146,11 +149,11 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
     return Predictor(model, config, document["class_names"], chosen, rule)
 
 
-def _decode(data: bytes | np.ndarray, place: int) -> np.ndarray:
+def _decode(data: bytes | np.ndarray, place: int, background: Colour = WHITE) -> np.ndarray:
     if isinstance(data, np.ndarray):
         return data
     try:
-        return decode_pixels(data)
+        return decode_pixels(data, background=background)
     except UndecodableError as error:
         raise DataError(
             f"image {place}: cannot be decoded ({error}); valid: an encoded image, such as JPEG or PNG"

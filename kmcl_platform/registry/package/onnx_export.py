@@ -25,7 +25,8 @@ PARITY = 1e-4
 """Largest difference of a score between onnxruntime and torch."""
 INPUT, LOGITS, SCORES = "images", "logits", "scores"
 METADATA = "kmcl"
-"""Key of the file's metadata: JSON with class names, rule of decision, image size, mean and std."""
+"""Key of the file's metadata: JSON with class names, rule of decision, image size, background of transparent images,
+mean and std."""
 _OPSET = 18
 _BATCHES = (1, 5)
 
@@ -98,6 +99,7 @@ def _metadata(model: RegisteredModel) -> dict[str, Any]:
         "class_names": list(predictor.class_names),
         **predictor.rule.to_document(),
         "image_size": predictor.config.data.image_size,
+        "background": predictor.config.data.background,
         "mean": predictor.model.backbone.mean,
         "std": predictor.model.backbone.std,
     }

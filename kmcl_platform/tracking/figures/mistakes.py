@@ -1,6 +1,5 @@
 """The most confident mistakes of a trial, with their images."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from kmcl_platform.data.loading.decode import UndecodableError, decode_pixels
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import DataError
@@ -73,11 +73,11 @@ def draw_mistakes(manifest: Manifest, mistakes: list[Mistake], names: Sequence[s
     for axes, mistake in zip(grid, mistakes, strict=False):
         try:
             picture = read_thumbnail(manifest, mistake.row)
-        except (DataError, OSError) as error:
+        except (DataError, OSError, UndecodableError) as error:
             # An object store may be away for a moment. The other images are worth having without this one.
             axes.text(0.5, 0.5, type(error).__name__, ha="center", transform=axes.transAxes)
         else:
-            axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None)
+            axes.imshow(picture)
         label = "labelled" if mistake.positive else "not labelled"
         name = names[mistake.class_index]
         axes.set_title(f"{name}: score {mistake.score:.3f},\n{label} (val {mistake.row})", fontsize=8)
@@ -87,11 +87,11 @@ def draw_mistakes(manifest: Manifest, mistakes: list[Mistake], names: Sequence[s
 
 
 def read_thumbnail(manifest: Manifest, row: int) -> np.ndarray:
-    """An image of the validation split, at most 224 pixels wide and high, as uint8: pixels_HW3, or pixels_HW if grey.
+    """An image of the validation split as training decodes it, at most 224 pixels wide and high: pixels_HW3, uint8.
 
     Raises:
-        DataError, OSError: the image cannot be read.
+        DataError, OSError, UndecodableError: the image cannot be read.
     """
-    image = Image.open(io.BytesIO(manifest.encoded_image("val", row)))
+    image = Image.fromarray(decode_pixels(manifest.encoded_image("val", row), at_least=_SIDE))
     image.thumbnail((_SIDE, _SIDE))
-    return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+    return np.asarray(image)

@@ -39,11 +39,6 @@ def test_pixels_are_those_of_pillow(mode: str, kind: str) -> None:
     assert (pixels == np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).all()
 
 
-def test_16_bit_grey_keeps_its_range() -> None:
-    levels = np.array([[0, 256], [32768, 65535]], dtype=np.uint16)
-    assert decode_pixels(encoded(Image.fromarray(levels), "PNG"))[..., 0].tolist() == [[0, 1], [128, 255]]
-
-
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize(
     ("size", "at_least", "expected"),

@@ -1,0 +1,44 @@
+"""What the check of a manifest says about images that are whole, but not as they seem."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from kmcl_platform.data.check.images import ImageFindings, check_images
+
+
+def encode(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def check(*images: bytes) -> ImageFindings:
+    column = pa.chunked_array([pa.array(images, pa.binary())])
+    return check_images(column, ["train"] * len(images), "bytes", Path(), lambda *_: None)
+
+
+def test_a_transparent_image_is_a_warning() -> None:
+    """Without it nobody would know that a background decides what the network sees."""
+    clear = np.zeros((4, 4, 4), dtype=np.uint8)
+    opaque = clear + np.array([0, 0, 0, 255], dtype=np.uint8)
+    found = check(encode(Image.fromarray(clear)), encode(Image.fromarray(opaque)))
+    assert found.faults == []
+    assert [(warning.kind, warning.row, warning.column) for warning in found.warnings] == [
+        ("transparent image", 0, "bytes")
+    ]
+    assert "data.background shows through (white by default)" in str(found.warnings[0])
+
+
+@pytest.mark.parametrize(("largest", "warned"), [(65535, False), (4097, False), (4095, True), (255, True)])
+def test_16_bit_values_that_use_little_of_their_range(largest: int, warned: bool) -> None:
+    values = np.array([[0, largest]], dtype=np.uint16)
+    found = check(encode(Image.fromarray(values)))
+    assert found.faults == []
+    assert [warning.kind for warning in found.warnings] == ["few grey levels"] * warned
+    if warned:
+        assert f"use {largest / 65535:.1%} of the range of their type" in str(found.warnings[0])
