@@ -82,8 +82,7 @@ def to_rgb(image: Image.Image, background: Colour) -> RgbImage:
         return RgbImage(np.asarray(image.convert("RGB")))
     _reduce_transparent_colour(image)
     layered = image.convert("RGBA")
-    darkest_alpha, _ = layered.getextrema()[3]
-    if darkest_alpha == 255:
+    if np.asarray(layered.getchannel("A")).min() == 255:
         return RgbImage(np.asarray(layered.convert("RGB")))
     canvas = Image.new("RGBA", image.size, (*background, 255))
     canvas.alpha_composite(layered)
