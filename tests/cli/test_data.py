@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 
-from kmcl_platform.cli.main import main
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.readers.registry import READERS
 from tests.data.fixtures import picture, write_adp, write_chest, write_coco, write_csv, write_voc
+from tests.support.command_line import Answer, kmcl
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner(env={"COLUMNS": "120"}).invoke(main, ["data", *[str(word) for word in words]])
+def run(*words: str | Path) -> Answer:
+    return kmcl("data", *words)
 
 
 def write_own_manifest(root: Path) -> Path:

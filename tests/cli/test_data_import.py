@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 
-from kmcl_platform.cli.main import main
 from kmcl_platform.data.manifest.parquet import read_manifest
 from tests.data.fixtures import picture, write_coco, write_csv
+from tests.support.command_line import Answer, kmcl
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner(env={"COLUMNS": "120"}).invoke(main, ["data", *[str(word) for word in words]])
+def run(*words: str | Path) -> Answer:
+    return kmcl("data", *words)
 
 
-def run_line(output: str, start: str) -> Result:
+def run_line(output: str, start: str) -> Answer:
     """Run the command that a line of the output names."""
     line = next(line for line in output.splitlines() if line.startswith(start))
     words = shlex.split(line.removeprefix(start))

@@ -4,12 +4,10 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from click.testing import CliRunner
-
-from kmcl_platform.cli.main import main
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import read_search_file
 from tests.data.fixtures import write_adp, write_chest, write_coco, write_voc
+from tests.support.command_line import kmcl
 
 FOLDER = Path("search_spaces").absolute()
 
@@ -52,5 +50,5 @@ def import_data(name: str, root: Path) -> None:
     _, *words = shlex.split(import_command(name))
     if name != "adp":
         words += ["--val-fraction", "0.5" if name == "chestxray14" else "0.34"]
-    done = CliRunner().invoke(main, words, catch_exceptions=False)
+    done = kmcl(*words)
     assert done.exit_code == 0, done.output

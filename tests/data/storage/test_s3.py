@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from kmcl_platform.cli.main import main
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.loading.dataset import ImageDataset, UnreadableImage, build_loader
@@ -21,6 +19,7 @@ from kmcl_platform.data.pack.write_shards import pack
 from kmcl_platform.data.storage.object_store import parse_location
 from kmcl_platform.errors import DataError
 from tests.data.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, serve_s3
+from tests.support.command_line import Answer, kmcl
 
 TRANSFORM = EvalTransform(image_size=40)
 
@@ -37,8 +36,8 @@ def digits() -> Manifest:
     return build_digits(num_train=60, num_val=20, num_test=5)
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner(env={"COLUMNS": "200"}).invoke(main, ["data", *[str(word) for word in words]])
+def run(*words: str | Path) -> Answer:
+    return kmcl("data", *words)
 
 
 def pack_to(server: S3Server, digits: Manifest, prefix: str = "set") -> str:

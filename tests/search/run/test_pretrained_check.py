@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 import timm
-from click.testing import CliRunner
 from huggingface_hub import HfApi, constants
 from safetensors.torch import save_file
 
-from kmcl_platform.cli.main import main
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.errors import WeightsError
 from kmcl_platform.search.run.pretrained_check import check_weights
 from kmcl_platform.tracking.runs.provenance import weights_tags
+from tests.support.command_line import kmcl
 
 BACKBONES = ("test_resnet", "test_byobnet")
 
@@ -111,7 +110,7 @@ def test_the_command_line_says_so_before_anything_starts(
     monkeypatch.setattr(HfApi, "model_info", away)
     file = small_search(folder, small_manifest)
     file.write_text(file.read_text().replace("backbone: test_byobnet", f"backbone: test_byobnet, {model}"))
-    answer = CliRunner().invoke(main, [command, str(file), "--store", str(folder / "store")])
+    answer = kmcl(command, file, store=folder / "store")
     assert answer.exit_code == 2
     assert answer.stderr.startswith(message)
     assert "model.pretrained_file" in answer.stderr
