@@ -5,20 +5,18 @@ from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-import torch.multiprocessing
-
-TRAINING = ("torch.distributed", "kmcl_platform.training.fit", "kmcl_platform.data.builtin.datasets")
+PRELOADED = ("pytest", "torch.distributed", "kmcl_platform.training.fit", "kmcl_platform.data.builtin.datasets")
 
 
 def fast_context(*modules: str) -> ForkServerContext:
     """The `multiprocessing` context of such processes. As with `spawn`, they share nothing with this process.
 
     Args:
-        modules: are imported once, by the server process. A process of the `spawn` method imports them again, which
-            takes seconds. Without effect if the server process has been started before.
+        modules: are imported once by the server process, in addition to `PRELOADED`. A process of the `spawn` method
+            imports them again, which takes seconds. Without effect if the server process has been started before.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(modules))
+    context.set_forkserver_preload([*PRELOADED, *modules])
     return context
 
 
@@ -28,5 +26,8 @@ def run_workers(function: Callable[..., None], num_workers: int, *arguments: Any
     Raises:
         ProcessRaisedException: of the first process that fails; the others are ended.
     """
-    fast_context(*TRAINING)
+    # Not at the top: the processes of tests without torch import this module too.
+    import torch.multiprocessing
+
+    fast_context(function.__module__)
     torch.multiprocessing.start_processes(function, arguments, num_workers, start_method="forkserver")

@@ -18,7 +18,7 @@ from kmcl_platform.errors import DataError
 from tests.support.waiting import wait_for_next_timestamp
 from tests.support.worker_processes import fast_context
 
-PROCESSES = fast_context("kmcl_platform.data.storage.shard_cache")
+PROCESSES = fast_context(__name__)
 
 
 def make_shard(folder: Path, name: str, num_bytes: int = 1000) -> tuple[Shard, Location]:

@@ -147,7 +147,7 @@ def test_a_promotion_that_is_killed_anywhere_leaves_a_champion_and_a_way_on(
     monkeypatch.setattr(
         "kmcl_platform.registry.promotion.alias_moves.CLAIM_SECONDS", 0
     )  # nobody waits for the dead here
-    context = fast_context("mlflow", "kmcl_platform.registry.promotion.alias_moves")
+    context = fast_context(__name__)
     stood = set()
     for calls in range(20):
         process = context.Process(target=promote_and_die, args=(address, champion, calls))
@@ -184,7 +184,7 @@ def race(address: str, against: str, start: object, outcome: object) -> None:
 def test_of_many_promotions_at_once_one_wins_and_all_others_are_told(
     new_mlflow_server: Callable[..., MlflowServer],
 ) -> None:
-    context = fast_context("mlflow", "kmcl_platform.registry.promotion.alias_moves")
+    context = fast_context(__name__)
     server = new_mlflow_server(workers=2)
     address = server.address
     client = MlflowClient(address, address)
