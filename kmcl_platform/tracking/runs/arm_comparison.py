@@ -1,32 +1,38 @@
-"""The verdict on arms: the differences of their retrained best trials, seed by seed, and what they show."""
+"""The verdict on a file's arms: paired differences of their retrained best trials, tested with Holm's correction."""
 
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_leaderboard
 from kmcl_platform.tracking.runs.names import VERDICT_FILE, VERDICT_TAG, TrialOutcome
 
-CONFIDENCE = 0.95
+ALPHA = 0.05
+"""Probability at most that any arm of a file is called better or worse although none differs from the first one."""
 _SEED = "seed"
-"""The path that searches of a verdict search."""
+"""The path that a verdict's searches vary."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm against another, over the seeds that both finished.
+    """One arm compared with the first arm of the file, over the seeds that both finished.
 
     Attributes:
-        arm: the arm that is judged.
-        reference: the arm that it is held against.
+        arm: the compared arm.
+        reference: the first arm.
         metric: the objective of both.
-        sign: 1 where larger values are better, -1 where smaller ones are.
+        sign: 1 if larger values are better, -1 if smaller ones are.
         num_seeds: pairs of trainings.
-        mean: of arm minus reference; none without a pair.
-        low: lower end of the 95 % interval of the mean; none for fewer than two pairs.
+        mean: mean of arm minus reference. None: no pair.
+        p_value: two-sided p-value of the paired t-test, without correction. None: fewer than two pairs.
+        num_comparisons: tested comparisons of the file, among which this one is.
+        adjusted_p_value: p-value after Holm's correction; a difference is shown if it is at most `ALPHA`.
+        confidence: confidence level of the interval, 1 - `ALPHA` / m, where m is the divisor of Holm's step for this
+            comparison. The interval excludes 0 exactly if a difference is shown.
+        low: lower end of the interval of the mean. None: fewer than two pairs.
         high: its upper end.
     """
 
@@ -36,87 +42,147 @@ class Comparison:
     sign: int
     num_seeds: int
     mean: float | None
-    low: float | None
-    high: float | None
+    p_value: float | None = None
+    num_comparisons: int = 0
+    adjusted_p_value: float | None = None
+    confidence: float | None = None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def better(self) -> str | None:
-        """The name of the arm that is shown to be better, or none where no difference is shown."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
+        """Name of the arm that is shown to be better. None: no difference is shown."""
+        if self.mean is None or self.adjusted_p_value is None or self.adjusted_p_value > ALPHA:
             return None
-        return self.arm if self.sign * self.low > 0 else self.reference
+        return self.arm if self.sign * self.mean > 0 else self.reference
 
     def __str__(self) -> str:
-        if self.mean is None or self.low is None or self.high is None:
-            return (
-                f"{self.arm} against {self.reference}: no verdict: {self.num_seeds} seeds that both finished; "
-                "valid: 2 or more"
-            )
-        found = f"95 % interval [{self.low:+.4f}, {self.high:+.4f}], {self.num_seeds} seeds"
+        named = f"{self.arm} compared with {self.reference}"
+        if self.mean is None or self.adjusted_p_value is None or self.confidence is None:
+            return f"{named}: no verdict from {self.num_seeds} seeds that both finished; valid: 2 or more"
+        interval = f"{100 * self.confidence:.4g} % interval [{self.low:+.4f}, {self.high:+.4f}]"
+        count = self.num_comparisons
+        correction = f" after Holm's correction for {count} comparisons" if count > 1 else ""
+        p_value = f"p = {self.adjusted_p_value:.2g}{correction}"
+        found = f"{self.metric} {self.mean:+.4f}, {interval}, {p_value}, {self.num_seeds} seeds"
         if self.better is None:
-            return f"{self.arm} against {self.reference}: no difference shown ({self.metric} {self.mean:+.4f}, {found})"
-        worse = "" if self.better == self.arm else ", which is worse"
-        return f"{self.arm} {self.mean:+.4f} {self.metric} against {self.reference}{worse}, {found}"
+            return f"{named}: no difference shown ({found})"
+        word = "better" if self.better == self.arm else "worse"
+        return f"{named}: {word} ({found})"
 
 
-def compare(
-    arm: str, scores: Mapping[int, float], reference: str, others: Mapping[int, float], *, metric: str, sign: int
-) -> Comparison:
-    """Hold one arm against another.
+def compare_arms(scores: Mapping[str, Mapping[int, float]], *, metric: str, sign: int) -> list[Comparison]:
+    """Compare every arm with the first one.
 
-    The interval is Student's t-interval of the mean of the differences, paired by seed. It speaks of the chance in a
-    training (initial weights, order of images, augmentation), with the data and the tuned values as they are.
+    Each comparison is a paired t-test over the seeds that both arms finished. It covers the chance in a training
+    (initial weights, order of images, augmentation); the data and the tuned values are taken as they are.
+
+    With many arms, some difference would look real by chance alone: of nine tests at the 5 % level, one or more is
+    significant in about a third of all files. Holm's correction (Holm 1979, A simple sequentially rejective multiple
+    test procedure) keeps that probability at 5 % for all arms of a file together: the i-th smallest of m p-values, from
+    i = 0, is compared with 5 % / (m - i), until the first one that is larger.
 
     Args:
-        arm: its name.
-        scores: its objective by seed.
-        reference: the other arm's name.
-        others: the other's objective by seed.
-        metric: the objective's.
-        sign: 1 where larger values are better, -1 where smaller ones are.
-    """
-    from scipy.stats import t
+        scores: for each arm, in the order of the file, the objective by seed.
+        metric: the objective.
+        sign: 1 if larger values are better, -1 if smaller ones are.
 
-    differences = [scores[seed] - others[seed] for seed in sorted(scores.keys() & others.keys())]
-    count = len(differences)
-    mean = statistics.fmean(differences) if differences else None
-    low = high = None
-    if mean is not None and count >= 2:
-        spread = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * statistics.stdev(differences) / count**0.5
-        low, high = mean - spread, mean + spread
-    return Comparison(arm, reference, metric, sign, count, mean, low, high)
+    Returns:
+        A comparison for each arm but the first, in the order of the file.
+    """
+    reference, *arms = scores
+    differences = {
+        arm: [scores[arm][seed] - scores[reference][seed] for seed in sorted(scores[arm].keys() & scores[reference])]
+        for arm in arms
+    }
+    found = {
+        arm: Comparison(
+            arm,
+            reference,
+            metric,
+            sign,
+            num_seeds=len(own),
+            mean=statistics.fmean(own) if own else None,
+            p_value=_p_value(own) if len(own) >= 2 else None,
+        )
+        for arm, own in differences.items()
+    }
+    return [_with_interval(one, differences[one.arm]) for one in _correct(list(found.values()))]
 
 
 def compare_retrained(store: Store, retrained: Mapping[str, str]) -> list[Comparison]:
-    """Hold every arm against the first one.
+    """Compare the arms of a file by their retrained best trials.
 
     Args:
         store: where the searches are.
-        retrained: the name of each arm, in the file's order, and the search in which its best trial was trained again.
+        retrained: for each arm, in the order of the file, the search that trained its best trial again.
 
     Raises:
         SearchError: such a search is not in the store.
     """
     boards = {arm: read_leaderboard(store, search) for arm, search in retrained.items()}
+    first = next(iter(boards.values()))
     scores = {arm: _scores(board) for arm, board in boards.items()}
-    reference, *others = scores
-    metric, sign = boards[reference].metric, 1 if boards[reference].mode == "maximize" else -1
-    return [compare(arm, scores[arm], reference, scores[reference], metric=metric, sign=sign) for arm in others]
+    return compare_arms(scores, metric=first.metric, sign=1 if first.mode == "maximize" else -1)
 
 
 def record_verdict(store: Store, searches: Sequence[str], comparisons: Sequence[Comparison]) -> None:
-    """Write the verdict to the run of each arm's search: a tag for the eye, a file for programs.
+    """Write the verdict to the run of each arm's search: a tag for readers, a file for programs.
 
     Raises:
         SearchError: such a search is not in the store.
     """
     client = connect(store)
     documents = [asdict(one) | {"better": one.better} for one in comparisons]
-    text = json.dumps({"confidence": CONFIDENCE, "comparisons": documents}, indent=1, allow_nan=False)
+    document = {"alpha": ALPHA, "correction": "holm", "comparisons": documents}
+    text = json.dumps(document, indent=1, allow_nan=False)
     for search in searches:
         run_id = read_leaderboard(store, search).parent_id
         client.log_text(run_id, text, VERDICT_FILE)
         client.set_tag(run_id, VERDICT_TAG, "\n".join(map(str, comparisons)))
+
+
+def _p_value(differences: Sequence[float]) -> float:
+    from scipy.stats import t
+
+    mean, error = statistics.fmean(differences), _standard_error(differences)
+    if error == 0:  # The t statistic is infinite, or 0/0 if the arms gave the same values.
+        return 0.0 if mean else 1.0
+    return 2 * float(t.sf(abs(mean / error), len(differences) - 1))
+
+
+def _correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Holm's adjusted p-values and levels, in the order of the arguments."""
+    p_values = {one.arm: one.p_value for one in comparisons if one.p_value is not None}
+    count, adjusted, divisor = len(p_values), 0.0, len(p_values)
+    corrected: dict[str, tuple[float, float]] = {}
+    for place, (arm, p_value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        # After the first comparison that shows nothing, all others show nothing either: they stay at its level.
+        if adjusted <= ALPHA:
+            divisor = count - place
+        adjusted = max(adjusted, min(1.0, p_value * (count - place)))
+        corrected[arm] = adjusted, 1 - ALPHA / divisor
+    return [
+        replace(one, num_comparisons=count, adjusted_p_value=corrected[one.arm][0], confidence=corrected[one.arm][1])
+        if one.arm in corrected
+        else one
+        for one in comparisons
+    ]
+
+
+def _with_interval(comparison: Comparison, differences: Sequence[float]) -> Comparison:
+    """Student's t-interval of the mean, at the level of Holm's step."""
+    from scipy.stats import t
+
+    if comparison.mean is None or comparison.confidence is None:
+        return comparison
+    quantile = float(t.ppf((1 + comparison.confidence) / 2, len(differences) - 1))
+    half = quantile * _standard_error(differences)
+    return replace(comparison, low=comparison.mean - half, high=comparison.mean + half)
+
+
+def _standard_error(differences: Sequence[float]) -> float:
+    return statistics.stdev(differences) / len(differences) ** 0.5
 
 
 def _scores(board: Leaderboard) -> dict[int, float]:
