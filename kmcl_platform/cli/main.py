@@ -120,7 +120,8 @@ def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None
     """Show the trials of search NAME, best first."""
     store = _open(folder, tracking_uri)
     if as_json:
-        from kmcl_platform.tracking.runs.leaderboard import read_leaderboard, to_json
+        from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+        from kmcl_platform.tracking.runs.leaderboard_text import to_json
 
         click.echo(to_json(read_leaderboard(store, name)))
     else:
@@ -199,7 +200,8 @@ for module in (cluster, data, registry, predict):
 
 def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
     from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
-    from kmcl_platform.tracking.runs.leaderboard import read_leaderboard, to_table
+    from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+    from kmcl_platform.tracking.runs.leaderboard_text import to_table
 
     console.print(to_table(read_leaderboard(store, search_name)))
     kept = measure_checkpoints(store, search_name)

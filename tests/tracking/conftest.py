@@ -51,7 +51,7 @@ def search_file(search_yaml: bytes) -> SearchFile:
 
 @pytest.fixture
 def open_runs(store: Store, search_file: SearchFile, search_yaml: bytes) -> Callable[[], SearchRuns]:
-    """Opens the search's record anew, as each process that continues it does."""
+    """Opens the search's record again, as each process that continues it does."""
     return lambda: SearchRuns.open(store, search_file, search_yaml, "tiny.yaml")
 
 

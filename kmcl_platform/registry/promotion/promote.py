@@ -23,6 +23,7 @@ from kmcl_platform.registry.promotion.split_scores import read_or_score_validati
 from kmcl_platform.tracking.database import as_default, connect, locked
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_latest_file, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
+from kmcl_platform.tracking.runs.ownership import check_own
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE
 
 if TYPE_CHECKING:
@@ -72,12 +73,13 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
         force: a reason to promote it whatever the gates say; it is kept in the history.
 
     Raises:
-        SearchError: the search is unknown, or has no finished trial.
+        SearchError: the search is unknown, belongs to another store, or has no finished trial.
         ConfigError: the file is not valid.
         RegistryError: the trial's checkpoint is gone, the champion knows other classes or its weights were changed, or
             another promotion was faster.
     """
     board = read_leaderboard(store, search)
+    check_own(store, board.experiment_id)
     row = board.best()
     said = read_search_file(file) if file else _latest_file(store, search)
     bounds = said.promotion

@@ -14,7 +14,7 @@ from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.study import load_study
-from kmcl_platform.tracking.runs.leaderboard import list_searches
+from kmcl_platform.tracking.runs.leaderboard import list_own_searches
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes
 
@@ -40,7 +40,7 @@ def examine(store: Store) -> list[Finding]:
     Raises:
         SearchError: there is no store, or it cannot be read.
     """
-    searches = list_searches(store)
+    searches = list_own_searches(store)
     findings = list(_check_writable(store))
     for search in searches:
         if SearchLock(store.root, search).owner() is None:

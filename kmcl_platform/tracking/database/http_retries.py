@@ -1,7 +1,7 @@
-"""Answers that break off: a server that dies in the middle of one.
+"""Answers that break off because the server dies in the middle of one.
 
-MLflow tries again by itself where a server cannot be reached or is busy, for minutes; an answer that has begun and ends
-too early it raises at once. Nobody then knows whether the server has done what it was asked.
+MLflow itself retries for minutes if a server cannot be reached or is busy. If an answer has begun and ends too early,
+MLflow raises immediately, and it is unknown whether the server has done what was requested.
 """
 
 import functools
@@ -12,10 +12,10 @@ MAX_TRIES = 5
 
 
 class Forgetful(Protocol):
-    """Something that can ask the store again what it holds."""
+    """An object that keeps data from the store and can read it again."""
 
     def forget(self) -> None:
-        """Drop what is known of the store."""
+        """Forget this data; the next call reads it again."""
 
 
 _P = ParamSpec("_P")
@@ -24,7 +24,10 @@ _S = TypeVar("_S", bound=Forgetful)
 
 
 def again_if_cut_off(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
-    """Let a method that may be called twice for once begin anew, up to `MAX_TRIES` times, when an answer breaks off."""
+    """Call a method again if an answer breaks off, up to `MAX_TRIES` calls.
+
+    The method must be idempotent: two calls have the effect of one.
+    """
 
     @functools.wraps(method)
     def wrapper(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -43,7 +46,7 @@ def again_if_cut_off(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Conc
 
 
 def is_cut_off(error: BaseException | None) -> bool:
-    """Whether an answer that had begun is at the root of an error."""
+    """Whether the cause of an error is an answer that broke off."""
     from requests.exceptions import ChunkedEncodingError
 
     seen: list[Any] = []

@@ -1,7 +1,7 @@
 """Trouble with the store: a full disk, a server or a database that does not answer.
 
-It is the fault neither of a trial nor of this program, and it is mended from outside. A search that meets it ends, in
-one line, and the same command goes on with it.
+Neither a trial nor this program is the cause, and a person has to repair it. A search ends with one line, and the same
+command continues it afterwards.
 """
 
 import sqlite3
@@ -13,9 +13,9 @@ from kmcl_platform.tracking.database.addresses import store_name
 
 
 def find_trouble(error: BaseException, store: Store) -> StoreError | None:
-    """What the user is told if the store is at the root of an error; none if something else is.
+    """The error for the user if the store is the cause of an error; None: something else is.
 
-    MLflow, Optuna and SQLAlchemy wrap what they meet, so that the whole chain of causes is looked at.
+    MLflow, Optuna and SQLAlchemy wrap the errors that they meet, so the whole chain of causes is searched.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import DBAPIError
@@ -26,10 +26,10 @@ def find_trouble(error: BaseException, store: Store) -> StoreError | None:
                 return cause
             case OSError(errno=number) if number in NO_ROOM:
                 return no_room(store.root)
-            # SQLite names a full disk in several ways, by what it was about to write.
+            # SQLite has several errors for a full disk; they depend on the file that it was writing.
             case sqlite3.OperationalError() if trouble := _find_no_room(cause, store):
                 return trouble
-            # So begins all that MLflow says of a request that brought no answer, its own retries included.
+            # MLflow begins so every error about a request without an answer, after its own retries.
             case MlflowException(message=str(text)) if text.startswith("API request to "):
                 return _no_answer("the MLflow server", cause, store)
             case DBAPIError(connection_invalidated=True):

@@ -1,6 +1,6 @@
-"""Addresses inside MLflow's UI that show something at once.
+"""Addresses of pages in MLflow's UI.
 
-Every link carries `workflowType=machine_learning`: a fresh browser lands on the pages for language models without it.
+Every link has `workflowType=machine_learning`: without it, a new browser shows the pages for language models.
 """
 
 from urllib.parse import quote, urlencode
@@ -9,9 +9,9 @@ _WORKFLOW = {"workflowType": "machine_learning"}
 
 
 def run_table_url(ui: str, experiment_id: str, metric: str, mode: str) -> str:
-    """A search's trials and their charts, the best first.
+    """The page with a search's trials and their charts, the best trial first.
 
-    Sorted by a metric, because sorted by creation the page shows one folded line and empty charts.
+    It is sorted by a metric: sorted by time of creation, the page shows one folded row and empty charts.
 
     Args:
         ui: base address of the UI.
@@ -28,5 +28,5 @@ def run_table_url(ui: str, experiment_id: str, metric: str, mode: str) -> str:
 
 
 def model_url(ui: str, name: str) -> str:
-    """A registered model with its versions and aliases."""
+    """The page of a registered model, with its versions and aliases."""
     return f"{ui.rstrip('/')}/#/models/{quote(name)}?{urlencode(_WORKFLOW)}"

@@ -9,4 +9,6 @@
 
 The scores stay on disk until the outbox has the entry of their figures, and the figures until MLflow has them. So the
 next start of a search finds what a killed one had not drawn or not logged.
+
+This package exports nothing: the process that draws must set its number of threads before anything imports NumPy.
 """

@@ -1,4 +1,4 @@
-"""Which bounds of the space the best trials press against, and what to search next. Pure."""
+"""Bounds of the space that the best trials are close to, and the range to search next."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,56 +8,56 @@ from kmcl_platform.config.distributions import Choice, Distribution, Int, LogUni
 from kmcl_platform.config.trial_config import Scalar
 
 EDGE = 0.1
-"""Share of a range, linear or logarithmic as it is searched, that counts as its edge."""
+"""Share of a range at each of its ends that counts as its edge; on a logarithmic scale if it is searched on one."""
 
 
 @dataclass(frozen=True)
-class Pressure:
-    """A bound that most of the best trials lie at.
+class LimitingBound:
+    """A bound that most of the best trials are close to.
 
     Attributes:
-        path: of the space.
+        path: a path of the space.
         side: `low` or `high`.
-        bound: the value there.
-        num_pressing: of the best trials, those in the edge.
-        num_best: best trials that searched the path.
-        suggestion: the range to search next, in words.
+        bound: its value.
+        num_close: number of the best trials in the edge at this bound.
+        num_best: number of the best trials that searched the path.
+        suggestion: the range to search next, as the search file has it.
     """
 
     path: str
     side: str
     bound: float
-    num_pressing: int
+    num_close: int
     num_best: int
     suggestion: str
 
 
-def find_pressures(
+def find_limiting_bounds(
     space: Mapping[str, Distribution],
     best: Sequence[Mapping[str, Scalar]],
     is_valid: Callable[[str, Scalar], bool],
-) -> list[Pressure]:
-    """Look at every range of the space.
+) -> list[LimitingBound]:
+    """Find the bounds that limit the best trials.
 
-    A bound is pressed against where more than half of the best trials lie within the tenth of the range next to it; of
-    a uniform draw, one in ten would.
+    A bound is found if more than half of the best trials are in the tenth of the range next to it. Of values drawn
+    uniformly, one in ten is there.
 
     Args:
-        space: of the search file.
-        best: values of the best trials; paths that a trial did not search are left out.
-        is_valid: whether a trial may have a value at a path: no range is suggested that leaves what is valid.
+        space: the space of the search file.
+        best: values of the best trials, without paths that a trial did not search.
+        is_valid: whether a trial may have a value at a path. Only valid values are suggested.
     """
     found = []
     for path, distribution in space.items():
         if isinstance(distribution, Choice):
             continue
         places = [_place(distribution, float(values[path])) for values in best if path in values]  # type: ignore[arg-type]
-        for side, is_pressing in (("low", lambda place: place <= EDGE), ("high", lambda place: place >= 1 - EDGE)):
-            count = sum(map(is_pressing, places))
+        for side, is_close in (("low", lambda place: place <= EDGE), ("high", lambda place: place >= 1 - EDGE)):
+            count = sum(map(is_close, places))
             if len(places) >= 2 and 2 * count > len(places):
                 bound = float(distribution.low if side == "low" else distribution.high)
                 found.append(
-                    Pressure(path, side, bound, count, len(places), _suggest(path, distribution, side, is_valid))
+                    LimitingBound(path, side, bound, count, len(places), _suggest(path, distribution, side, is_valid))
                 )
     return found
 
@@ -67,7 +67,7 @@ def _is_log(distribution: Distribution) -> bool:
 
 
 def _place(distribution: Distribution, value: float) -> float:
-    """Where a value lies in its range: 0 at the low end, 1 at the high one."""
+    """Place of a value in its range: 0 at the low end, 1 at the high end."""
     assert not isinstance(distribution, Choice)
     low, high = float(distribution.low), float(distribution.high)
     if _is_log(distribution):
@@ -76,7 +76,7 @@ def _place(distribution: Distribution, value: float) -> float:
 
 
 def _suggest(path: str, distribution: Distribution, side: str, is_valid: Callable[[str, Scalar], bool]) -> str:
-    """The half of the range at the bound and, where that is valid, as much again beyond it."""
+    """The half of the range next to the bound and, if it is valid, the same width beyond the bound."""
     assert not isinstance(distribution, Choice)
     low, high = float(distribution.low), float(distribution.high)
     if _is_log(distribution):

@@ -1,15 +1,16 @@
-"""What a report tells of a search: its trials from MLflow, its study from Optuna; nothing is written."""
+"""The data of a search's report: its trials from MLflow, its study from Optuna; nothing is written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from sqlalchemy.exc import DBAPIError
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import NoAnswerError, SearchError
 from kmcl_platform.tracking.database import connect_to_read, find_runs
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_latest_file, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG, VERDICT_TAG
@@ -17,14 +18,14 @@ from kmcl_platform.tracking.runs.names import NUMBER_TAG, VERDICT_TAG
 
 @dataclass(frozen=True)
 class Collected:
-    """A search, as its report tells it.
+    """The data of a search's report.
 
     Attributes:
-        file: the search file that it last ran with.
-        board: its trials in order of merit.
+        file: the search file with which it last ran.
+        board: its trials, the best first.
         study: its Optuna study.
         metrics: of each trial, by number, the last value of every metric.
-        tags: of the search's own run.
+        tags: tags of the search's own run.
     """
 
     file: SearchFile
@@ -35,18 +36,18 @@ class Collected:
 
     @property
     def devices(self) -> float:
-        """GPUs that a trial holds, or where it holds none its workers."""
+        """Number of GPUs of a trial; if it has none, number of its workers."""
         resources = self.file.resources
         return resources.workers_per_trial * (resources.gpus_per_worker or 1)
 
     @property
     def hours_name(self) -> str:
-        """What `devices` times hours is called."""
+        """Unit of `devices` times hours."""
         return "GPU-hours" if self.file.resources.gpus_per_worker else "worker-hours"
 
     @property
     def verdict(self) -> list[str]:
-        """What was found of the file's arms, a line each; empty where there are none, or no verdict yet."""
+        """One line for each comparison of arms; empty if the file has no arms, or they are not compared yet."""
         return self.tags.get(VERDICT_TAG, "").splitlines()
 
 
@@ -54,7 +55,8 @@ def collect(store: Store, search: str) -> Collected:
     """Read a search.
 
     Raises:
-        SearchError: there is no such store or search, its study is gone, or it has no trial that came to an end.
+        SearchError: there is no such store or search, its study is missing, or no trial of it completed.
+        NoAnswerError: the study's database does not answer.
     """
     board = read_leaderboard(store, search)
     board.best()
@@ -73,10 +75,16 @@ def collect(store: Store, search: str) -> Collected:
 def _load_study(store: Store, search: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = Path(store.study_url.removeprefix("sqlite:///"))
-    # Opening a database that is not there would make it.
+    # SQLite makes a missing database when it is opened.
     if not store.study_url.startswith("sqlite:///") or path.exists():
         try:
             return optuna.load_study(study_name=search, storage=store.study_url)
         except KeyError:
             pass
+        except DBAPIError as error:
+            reason = " ".join(str(error.orig).split())[:300]
+            raise NoAnswerError(
+                f"study of search {search!r}: its database {store.study_url} does not answer: {reason}; valid: start "
+                "it, or give the address of the study's database in KMCL_STUDY_URL"
+            ) from None
     raise SearchError(f"search {search!r}: its Optuna study is not in {store.root}; valid: the store that it ran in")

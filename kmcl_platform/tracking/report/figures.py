@@ -1,5 +1,6 @@
-"""The figures of a report: Optuna's own plots where they serve, and best-so-far against what was spent."""
+"""The figures of a report: Optuna's own plots, and the best value so far over the time spent."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ class Figure:
 
     Attributes:
         title: its heading.
-        text: what it shows, in a sentence.
-        figure: Plotly's; none where it cannot be drawn, and `text` says why.
+        text: one or two sentences about what it shows.
+        figure: Plotly's. None: it cannot be drawn, and `text` has the reason.
     """
 
     title: str
@@ -33,29 +34,35 @@ class Figure:
 def build_figures(data: Collected) -> Iterator[Figure]:
     """Every figure of the report, in its order."""
     metric = data.board.metric
-    yield Figure("Best so far", f"{metric} of each trial when it ended, over the time spent by all.", best_so_far(data))
+    yield Figure(
+        "Best so far",
+        f"{metric} of each trial when it ended, over the time that all trials have used.",
+        best_so_far(data),
+    )
     if len(data.study.directions) > 1:
-        yield _draw("Pareto front", "Trials that no other beats in every objective.", lambda: _pareto(data))
+        yield _draw(
+            "Pareto front", "Trials for which no other trial is better in every objective.", lambda: _pareto(data)
+        )
         return
     yield _draw(
         "Importance",
-        f"How much of the differences in {metric} each parameter explains, and of the loss and its terms (fANOVA, over "
-        "the trials of full length). Little is sure of it for few trials.",
+        f"The share of the variance of {metric}, of the loss and of its terms that each parameter explains (fANOVA, "
+        "over the trials of full length). With few trials these shares are uncertain.",
         lambda: importances(data),
     )
     yield _draw(
         "Parallel coordinates",
-        "One line a trial of full length.",
+        "One line for each trial of full length.",
         lambda: optuna.visualization.plot_parallel_coordinate(data.study, target_name=metric),
     )
     yield _draw(
         "Slices",
-        f"{metric} by each parameter alone.",
+        f"{metric} over each parameter separately.",
         lambda: optuna.visualization.plot_slice(data.study, target_name=metric),
     )
     yield _draw(
         "Epoch by epoch",
-        "What each trial had reached after every epoch, the stopped ones too.",
+        f"{metric} of each trial after every epoch, also of trials that were stopped early.",
         lambda: optuna.visualization.plot_intermediate_values(data.study).update_layout(
             xaxis_title="epoch", yaxis_title=metric
         ),
@@ -66,7 +73,11 @@ def build_figures(data: Collected) -> Iterator[Figure]:
 
 
 def best_so_far(data: Collected) -> go.Figure:
-    """Objective of trials in the order in which they ended, and the best until then, against GPU- or worker-hours."""
+    """Objective of the trials in the order in which they ended, and the best so far, over GPU-hours or worker-hours.
+
+    Trials without a finite value are not points of the figure, but their time counts. A diverged trial is one of them:
+    the study has an infinite value for it.
+    """
     sign = data.file.objective.sign
     ended = sorted(
         (t for t in data.study.get_trials(deepcopy=False) if t.state.is_finished() and t.datetime_complete),
@@ -81,7 +92,7 @@ def best_so_far(data: Collected) -> go.Figure:
         value = _value(trial)
         if value is None:
             continue
-        completed = trial.state == TrialState.COMPLETE
+        completed = _is_completed(trial)
         points["completed" if completed else "stopped early"].append((spent, value, trial.number))
         if completed and (best is None or sign * value > sign * best):
             best = value
@@ -104,22 +115,22 @@ def best_so_far(data: Collected) -> go.Figure:
 
 
 def importances(data: Collected) -> go.Figure:
-    """Importance of each parameter for the objective, and for the last epoch's loss and its terms.
+    """Importance of each parameter for the objective, and for the last epoch's loss and its terms (fANOVA).
 
     Raises:
-        ValueError: there are too few trials of full length, or nothing differs between them.
-        RuntimeError: as ValueError.
+        ValueError, RuntimeError: there are too few trials of full length, or no parameter differs between them.
     """
     figure = go.Figure()
     targets: dict[str, Callable[[FrozenTrial], float] | None] = {data.board.metric: None}
-    done = [trial for trial in data.study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    done = [trial for trial in data.study.get_trials(deepcopy=False) if _is_completed(trial)]
     if len(done) < 2:
         raise ValueError(f"got {len(done)} trial of full length; valid: 2 or more")
     for name in TRAIN_LOSSES:
         values = {data.metrics.get(trial.number, {}).get(name) for trial in done}
-        # A term that is computed in no trial, or the same in all, has nothing to explain.
+        # Nothing can be explained about a term that a trial does not have, or that is equal in all.
         if None not in values and len(values) > 1:
-            targets[name] = lambda trial, name=name: data.metrics[trial.number][name]  # type: ignore[misc]
+            # NaN leaves a trial out. Optuna also asks about diverged trials, which may have no such metric.
+            targets[name] = lambda trial, name=name: data.metrics.get(trial.number, {}).get(name, math.nan)  # type: ignore[misc]
     for name, target in targets.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -134,17 +145,21 @@ def _pareto(data: Collected) -> go.Figure:
     return optuna.visualization.plot_pareto_front(data.study)
 
 
+def _is_completed(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE and bool(trial.values) and all(map(math.isfinite, trial.values))
+
+
 def _value(trial: FrozenTrial) -> float | None:
-    if trial.state == TrialState.COMPLETE:
-        return trial.values[0] if trial.values else None
-    return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
+    if trial.state == TrialState.PRUNED:
+        return trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
+    return trial.values[0] if _is_completed(trial) else None
 
 
 def _draw(title: str, text: str, draw: Callable[[], go.Figure]) -> Figure:
     try:
         figure = draw()
     except (ValueError, RuntimeError) as error:
-        # Optuna's word for too few trials, or trials that are all alike.
+        # Optuna raises these for too few trials, or for trials that are all equal.
         reason = " ".join(str(error).split())
         return Figure(title, f"Not drawn: {reason}", None)
     figure.update_layout(title=None)

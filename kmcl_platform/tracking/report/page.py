@@ -1,4 +1,4 @@
-"""The report of a search: one HTML page that asks no network for anything, kept with the search's run."""
+"""The report of a search: one HTML page that needs no network, an artifact of the search's run."""
 
 from html import escape
 from typing import TYPE_CHECKING
@@ -9,37 +9,39 @@ from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.data.report.style import STYLE
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.tracking.database import connect
-from kmcl_platform.tracking.report.bounds import Pressure, find_pressures
+from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
+from kmcl_platform.tracking.runs.ownership import check_own
 
 if TYPE_CHECKING:
     from kmcl_platform.tracking.report.collect import Collected
 
 REPORT_FILE = "report/report.html"
 _BEST = 5
-"""Trials at most that are asked where they lie in the space."""
+"""At most so many of the best trials are compared with the bounds of the space."""
 _ROWS = 50
 
 
 def write_report(store: Store, search: str) -> str:
-    """Make the report of a search and keep it with its run; one that is there is replaced.
+    """Make the report of a search and log it to its run; it replaces an earlier one.
 
     Returns:
         The page.
 
     Raises:
-        SearchError: there is no such store or search, or it has no finished trial.
+        SearchError: there is no such store or search, it has no finished trial, or it belongs to another store.
     """
     from kmcl_platform.tracking.report.collect import collect
 
     data = collect(store, search)
+    check_own(store, data.board.experiment_id)
     page = to_page(data)
     connect(store).log_text(data.board.parent_id, page, REPORT_FILE)
     return page
 
 
 def to_page(data: "Collected") -> str:
-    """The page."""
+    """The report as one HTML page."""
     from plotly.offline import get_plotlyjs
 
     from kmcl_platform.tracking.report.figures import HEIGHT, build_figures
@@ -66,7 +68,7 @@ def _summary(data: "Collected") -> str:
     hours = sum(row.wall_seconds for row in board.rows) * data.devices / 3600
     tiles = [(_number(best.objective), f"{board.metric} of the best trial, {best.number}")]
     if baseline is not None and best.objective is not None:
-        tiles.append((f"{best.objective - baseline:+.4f}", f"over the baseline's {baseline:.4f}"))
+        tiles.append((f"{best.objective - baseline:+.4f}", f"difference from the baseline's {baseline:.4f}"))
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     tiles.append((f"{len(board.rows)}", f"trials: {outcomes}"))
     tiles.append((f"{hours:.3g}", f"{data.hours_name} of training and evaluation"))
@@ -81,24 +83,32 @@ def _summary(data: "Collected") -> str:
 def _next(data: "Collected") -> str:
     board = data.board
     lines = [f"Verdict: {line}" for line in data.verdict]
+    if data.verdict:
+        lines.append(
+            "Each verdict is a paired t-test over seeds, with Holm's correction for all arms together: if no arm "
+            "differs from the first one, the chance that any of them is called better or worse is at most 5 %. The "
+            "interval of a difference has the confidence level of its step in this correction; it excludes 0 exactly "
+            "where a difference is shown."
+        )
     best = _best_values(data)
-    pressures = find_pressures(data.file.space, best, lambda path, value: _is_valid(data.file, path, value))
-    lines += [_tell(pressure) for pressure in pressures]
-    if not pressures:
-        lines.append(f"The best trials of full length ({len(best)}) press against no bound of the space.")
+    bounds = find_limiting_bounds(data.file.space, best, lambda path, value: _is_valid(data.file, path, value))
+    lines += [_to_sentence(one) for one in bounds]
+    if not bounds:
+        lines.append(f"The best trials of full length ({len(best)}) are not close to any bound of the space.")
     ranked = [row for row in board.rows if row.rank is not None and row.objective is not None]
     if len(ranked) > 1:
         first, second = ranked[0].objective or 0.0, ranked[1].objective or 0.0
         lines.append(
-            f"Trial {ranked[0].number} leads trial {ranked[1].number} by {abs(first - second):.4f} on the validation "
-            "split that chose it; kmcl promote holds it against the champion on images that no trial has seen."
+            f"Trial {ranked[0].number} is ahead of trial {ranked[1].number} by {abs(first - second):.4f} on the "
+            "validation split, which was also used to choose it; kmcl promote compares it with the champion on images "
+            "that no trial has seen."
         )
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<section><h2>What to do next</h2><ul>{items}</ul></section>"
 
 
 def _best_values(data: "Collected") -> list[dict[str, Scalar]]:
-    """Of the better half of the trials of full length: the others say nothing of where good ones lie."""
+    """Values of the better half of the trials of full length, at most `_BEST`."""
     ranked = [row.number for row in data.board.rows if row.rank is not None]
     params = {trial.number: trial.params for trial in data.study.get_trials(deepcopy=False)}
     return [params.get(number, {}) for number in ranked[: min(_BEST, (len(ranked) + 1) // 2)]]
@@ -112,10 +122,10 @@ def _is_valid(file: SearchFile, path: str, value: Scalar) -> bool:
     return True
 
 
-def _tell(pressure: Pressure) -> str:
+def _to_sentence(one: LimitingBound) -> str:
     return (
-        f"{pressure.num_pressing} of the {pressure.num_best} best trials press against the {pressure.side} bound of "
-        f"{pressure.path}, {pressure.bound:g}: search {{{pressure.suggestion}}} next."
+        f"{one.num_close} of the {one.num_best} best trials are close to the {one.side} bound of "
+        f"{one.path}, {one.bound:g}: search {{{one.suggestion}}} next."
     )
 
 
@@ -124,7 +134,7 @@ def _leaderboard(data: "Collected") -> str:
     head = ["", "trial", "outcome", board.metric, "epochs", "seconds", *board.paths]
     rows = "".join(_row(row, data) for row in board.rows[:_ROWS])
     more = len(board.rows) - _ROWS
-    note = f"<p class='soft'>{more} more in the leaderboard table of the run.</p>" if more > 0 else ""
+    note = f"<p class='soft'>{more} more trials are in the leaderboard table of the run.</p>" if more > 0 else ""
     cells = "".join(f"<th>{escape(name)}</th>" for name in head)
     return f"<section><h2>Trials</h2><div class='wide'><table><tr>{cells}</tr>{rows}</table></div>{note}</section>"
 

@@ -9,6 +9,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_leaderboard
 from kmcl_platform.tracking.runs.names import VERDICT_FILE, VERDICT_TAG, TrialOutcome
+from kmcl_platform.tracking.runs.ownership import check_own
 
 ALPHA = 0.05
 """Probability at most that any arm of a file is called better or worse although none differs from the first one."""
@@ -63,8 +64,8 @@ class Comparison:
         interval = f"{100 * self.confidence:.4g} % interval [{self.low:+.4f}, {self.high:+.4f}]"
         count = self.num_comparisons
         correction = f" after Holm's correction for {count} comparisons" if count > 1 else ""
-        p_value = f"p = {self.adjusted_p_value:.2g}{correction}"
-        found = f"{self.metric} {self.mean:+.4f}, {interval}, {p_value}, {self.num_seeds} seeds"
+        p_value = f"p = {self.adjusted_p_value:.2g}" if self.adjusted_p_value >= 1e-4 else "p < 0.0001"
+        found = f"{self.metric} {self.mean:+.4f}, {interval}, {p_value}{correction}, {self.num_seeds} seeds"
         if self.better is None:
             return f"{named}: no difference shown ({found})"
         word = "better" if self.better == self.arm else "worse"
@@ -130,14 +131,16 @@ def record_verdict(store: Store, searches: Sequence[str], comparisons: Sequence[
     """Write the verdict to the run of each arm's search: a tag for readers, a file for programs.
 
     Raises:
-        SearchError: such a search is not in the store.
+        SearchError: such a search is not in the store, or belongs to another one.
     """
     client = connect(store)
     documents = [asdict(one) | {"better": one.better} for one in comparisons]
     document = {"alpha": ALPHA, "correction": "holm", "comparisons": documents}
     text = json.dumps(document, indent=1, allow_nan=False)
     for search in searches:
-        run_id = read_leaderboard(store, search).parent_id
+        board = read_leaderboard(store, search)
+        check_own(store, board.experiment_id)
+        run_id = board.parent_id
         client.log_text(run_id, text, VERDICT_FILE)
         client.set_tag(run_id, VERDICT_TAG, "\n".join(map(str, comparisons)))
 

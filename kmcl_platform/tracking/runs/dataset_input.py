@@ -1,4 +1,4 @@
-"""The manifest in MLflow: an input of every run, and a page about its labels on the search's."""
+"""The manifest in MLflow: an input of every run, and on the search's run a page about its labels."""
 
 import json
 from typing import TYPE_CHECKING
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Run
 
 DIGEST_LENGTH = 12
-"""Digits of the content hash that are a dataset's digest (MLflow takes 36 at most); its profile has them all."""
+"""Digits of the content hash in a dataset's digest (MLflow allows 36); the dataset's profile has the whole hash."""
 
 CONTEXT = "training, validation"
-"""What a trial does with the manifest. MLflow holds one context for each dataset and run."""
+"""A trial's use of the manifest. MLflow has one context for each dataset and run."""
 
 PAGE_FOLDER = "dataset"
 
@@ -26,7 +26,7 @@ def to_dataset_input(manifest: Manifest, location: Location) -> "DatasetInput":
 
     Args:
         manifest: the dataset.
-        location: where its file lies.
+        location: where its file is.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag
     from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
@@ -45,7 +45,7 @@ def to_dataset_input(manifest: Manifest, location: Location) -> "DatasetInput":
     dataset = Dataset(
         name=manifest.name,
         digest=manifest.content_hash[:DIGEST_LENGTH],
-        # MLflow knows `local`, `s3` and the like; the text of a location says nothing secret.
+        # MLflow has source types such as `local` and `s3`. The text of a location has no secrets.
         source_type="local" if location.path else urlsplit(location.uri).scheme,
         source=json.dumps({"uri": str(location)}),
         schema=json.dumps({"mlflow_colspec": schema}),
@@ -55,24 +55,26 @@ def to_dataset_input(manifest: Manifest, location: Location) -> "DatasetInput":
 
 
 def record_input(client: "MlflowClient", run: "Run", dataset: "DatasetInput") -> None:
-    """Give a run its manifest; nothing is asked of the store where the run holds it already.
+    """Make a manifest an input of a run; if it is one already, no request is made.
 
     Args:
-        run: as the store has just shown it.
+        client: connected to the store.
+        run: the run, just read from the store.
+        dataset: the manifest, as `to_dataset_input` makes it.
     """
     if not _holds(run, dataset):
         client.log_inputs(run.info.run_id, [dataset])
 
 
 def record_manifest(client: "MlflowClient", parent: "Run", manifest: Manifest, dataset: "DatasetInput") -> None:
-    """Give a search's run the page about its manifest, and the manifest.
+    """Log the page about a manifest to a search's run, and make the manifest its input.
 
-    The page comes first, so that a run that holds the manifest has its page, and neither is written twice. A search
-    that goes on with other images or labels gets a second page beside the first.
+    The page is written first: a run with the input then has the page, and neither is written twice. A search that
+    continues with other images or labels gets a second page.
     """
     if _holds(parent, dataset):
         return
-    # Where there is another input, the page without a digest in its name is about that one.
+    # With another input, the page that has no digest in its name is about that one.
     name = f"{manifest.name}_{dataset.dataset.digest}" if _inputs(parent) else manifest.name
     client.log_text(parent.info.run_id, to_html(manifest), f"{PAGE_FOLDER}/{_file_name(name)}.html")
     record_input(client, parent, dataset)
@@ -88,5 +90,5 @@ def _holds(run: "Run", dataset: "DatasetInput") -> bool:
 
 
 def _file_name(name: str) -> str:
-    """A manifest's name is any text; a file's is not."""
+    """A name for a file: a manifest's name may be any text."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".") or "manifest"

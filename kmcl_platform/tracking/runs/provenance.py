@@ -1,8 +1,7 @@
-"""What a search is, and which code and packages it ran with."""
+"""The definition of a search, and the code and packages that it ran with."""
 
 import platform
 import subprocess
-import tempfile
 from hashlib import file_digest, sha256
 from importlib.metadata import distributions
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from kmcl_platform.config.distributions import Distribution
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.tracking.database import write
-from kmcl_platform.tracking.runs.leaderboard import read_artifact
+from kmcl_platform.tracking.runs.artifacts import log_bytes, read_artifact
 from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, SEARCH_FILE
 
 if TYPE_CHECKING:
@@ -20,22 +19,22 @@ if TYPE_CHECKING:
 
 
 def record_search(client: "MlflowClient", run_id: str, file: SearchFile, content: bytes, origin: str) -> None:
-    """Write down what a search is: its file byte for byte, its settings as params, the environment, the commit."""
+    """Record the definition of a search: the bytes of its file, its settings as params, the environment, the commit."""
     log_bytes(client, run_id, content, SEARCH_FILE)
     client.log_text(run_id, environment_text(), "environment.txt")
     parts = file.model_dump(include={"objective", "budget", "scheduler", "resources", "sampler"})
     params = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
-    params |= {f"space.{path}": _in_words(distribution) for path, distribution in file.space.items()}
+    params |= {f"space.{path}": _to_text(distribution) for path, distribution in file.space.items()}
     write(client, run_id, params=params, tags={"kmcl.origin": origin, **git_tags(), **weights_tags(file)})
 
 
-def _in_words(distribution: Distribution) -> str:
+def _to_text(distribution: Distribution) -> str:
     words = distribution.model_dump(exclude={"kind"}, exclude_defaults=True)
     return " ".join([distribution.kind, *(f"{name}={value}" for name, value in words.items())])
 
 
 def record_continuation(client: "MlflowClient", parent: "Run", content: bytes) -> None:
-    """Keep the file that a search goes on with beside the one it began with, and say which is the latest."""
+    """Record the file with which a search continues, in addition to its first one, and which of them is the latest."""
     run_id, name = parent.info.run_id, SEARCH_FILE
     if read_artifact(client, run_id, SEARCH_FILE) != content:
         name = f"continued_with/{sha256(content).hexdigest()[:12]}.yaml"
@@ -44,24 +43,15 @@ def record_continuation(client: "MlflowClient", parent: "Run", content: bytes) -
         client.set_tag(run_id, LATEST_FILE_TAG, name)
 
 
-def log_bytes(client: "MlflowClient", run_id: str, content: bytes, name: str) -> None:
-    """Write an artifact; its name may have folders."""
-    folder, _, file_name = name.rpartition("/")
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / file_name
-        path.write_bytes(content)
-        client.log_artifact(run_id, str(path), folder or None)
-
-
 def environment_text() -> str:
-    """Python, platform and every installed distribution as `name==version`, one a line."""
+    """Python, platform and every installed distribution as `name==version`, one on each line."""
     packages = {f"{found.name}=={found.version}" for found in distributions()}
     lines = [f"# python {platform.python_version()}", f"# {platform.platform()}", *sorted(packages, key=str.lower)]
     return "\n".join(lines) + "\n"
 
 
 def git_tags() -> dict[str, str]:
-    """The commit of the current folder's repository and whether tracked files differ from it; empty without one."""
+    """Commit of the current folder's repository, and whether tracked files differ; empty without a repository."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
@@ -70,7 +60,7 @@ def git_tags() -> dict[str, str]:
 
 
 def weights_tags(file: SearchFile) -> dict[str, str]:
-    """The SHA-256 of the base's file of pretrained weights, whose path alone says little later; empty without one."""
+    """The SHA-256 of the base's file of pretrained weights, since its path may have other content later; or empty."""
     if file.base.model.pretrained_file is None:
         return {}
     with Path(file.base.model.pretrained_file).expanduser().open("rb") as content:

@@ -1,4 +1,4 @@
-"""TrialRuns: MLflow's runs of a search's trials, each found again by its trial's key."""
+"""TrialRuns: MLflow's runs of a search's trials; each is found again by its trial's key."""
 
 import math
 import shutil
@@ -29,10 +29,12 @@ from kmcl_platform.tracking.runs.names import (
     RUNNING,
     SEARCH_TAG,
     STATUS,
+    STORE_TAG,
     TRIAL_TAG,
     WALL_SECONDS,
     TrialOutcome,
 )
+from kmcl_platform.tracking.runs.ownership import is_own_run
 from kmcl_platform.tracking.runs.ui_tables import mark_table
 
 if TYPE_CHECKING:
@@ -42,16 +44,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Trial:
-    """A child run, and the seconds of every epoch that it holds."""
+    """A child run, and the seconds of each of its recorded epochs."""
 
     run_id: str
     seconds: dict[int, float]
 
 
 class TrialRuns:
-    """A child run of the search's run for each trial.
+    """One child run of the search's run for each trial.
 
-    Everything here may be repeated, by this process or a later one, without writing anything twice.
+    Every method may be repeated, by this process or a later one, without writing anything twice.
     """
 
     def __init__(
@@ -62,15 +64,14 @@ class TrialRuns:
         experiment_id: str,
         parent_id: str,
         dataset: "DatasetInput | None",
+        owner: str | None,
     ) -> None:
         """
         Args:
-            store: where they are kept.
-            client: connected to it.
-            search: the search's name.
-            experiment_id: the search's experiment.
-            parent_id: the search's run.
-            dataset: the input of every run that is begun; none leaves that as it is.
+            store, client: where the runs are.
+            search, experiment_id, parent_id: the search's name, experiment and run.
+            dataset: the input of every run that begins. None: inputs stay as they are.
+            owner: the store's id; None: it has none yet.
         """
         self._store = store
         self._client = client
@@ -78,23 +79,25 @@ class TrialRuns:
         self._experiment_id = experiment_id
         self._parent_id = parent_id
         self._dataset = dataset
+        self._owner = owner
         self._trials: dict[int, _Trial] = {}
 
     @again_if_cut_off
     def begin(self, number: int, config: TrialConfig, *, baseline: bool, time_ms: int | None = None) -> None:
-        """Open the trial's run, which holds every value of its config as a param; an ended one is running again.
+        """Open the trial's run, with every value of its config as a param; a run that had ended is running again.
 
         Args:
             number: the trial's number.
             config: its values.
-            baseline: whether it is the search file's base as it stands.
-            time_ms: when it began, in milliseconds since 1970; none: now.
+            baseline: whether it has the values of the search file's base, unchanged.
+            time_ms: when it began, in milliseconds since 1970. None: now.
         """
         tags = {OUTCOME_TAG: RUNNING, REASON_TAG: ""}
         with locked(self._store):
             run = self._find(number)
             if run is None:
-                own = {
+                own = {STORE_TAG: self._owner} if self._owner else {}
+                own |= {
                     "mlflow.parentRunId": self._parent_id,
                     SEARCH_TAG: self._search,
                     ROLE_TAG: "trial",
@@ -113,11 +116,11 @@ class TrialRuns:
 
     @again_if_cut_off
     def log_epochs(self, number: int, reports: Sequence[tuple[EpochReport, int | None]]) -> None:
-        """Write the metrics of epochs in one request; an epoch that the run holds already is left as it is.
+        """Write the metrics of epochs in one request; epochs that the run already has are not changed.
 
         Args:
             number: the trial's number.
-            reports: each with the time at which it came, in milliseconds since 1970; none: now.
+            reports: each with the time when it was made, in milliseconds since 1970. None: now.
 
         Raises:
             SearchError: the trial was never begun.
@@ -129,7 +132,7 @@ class TrialRuns:
             if report.epoch in seconds:
                 continue
             seconds[report.epoch] = report.seconds
-            # wall_seconds is brought up to date here so that it holds for a trial whose end nobody lived to record.
+            # Written with each epoch, so that it is right even if the process dies before it records the trial's end.
             own = {EPOCHS: report.epoch, EPOCH_SECONDS: report.seconds, WALL_SECONDS: sum(seconds.values())}
             steps.append((report.epoch, time_ms, {**report.metrics, **report.usage, **own}))
         if steps:
@@ -146,18 +149,18 @@ class TrialRuns:
         objective: float | None,
         time_ms: int | None = None,
     ) -> None:
-        """Close the trial's run with what truly happened.
+        """Close the trial's run with its outcome.
 
         Args:
             number: the trial's number.
             outcome: why it ended.
-            reason: one line for the reader of the record.
-            objective: the value that the study was told; None where it was told none.
-            time_ms: when it ended, in milliseconds since 1970; none: now.
+            reason: one line for readers of the record; passwords in it are masked.
+            objective: the study's value of the trial. None: the study has none.
+            time_ms: when it ended, in milliseconds since 1970. None: now.
 
         Raises:
             SearchError: the trial was never begun.
-            ValueError: the objective is not a finite number, which no study takes.
+            ValueError: the objective is not a finite number; no study takes it.
         """
         if objective is not None and not math.isfinite(objective):
             raise ValueError(f"trial {number}: objective: got {objective}; valid: a finite number or None")
@@ -191,41 +194,43 @@ class TrialRuns:
         shutil.rmtree(folder)
 
     def end_open(self) -> None:
-        """Close every run that still runs, as interrupted unless its trial's end was told."""
-        for run in self._all():
+        """Close every run that still runs: with its outcome if that is recorded, else as interrupted."""
+        for run in self.all_runs():
             if run.info.status != "RUNNING":
                 continue
-            told = run.data.tags.get(OUTCOME_TAG, RUNNING)
-            if told == RUNNING:
+            outcome = run.data.tags.get(OUTCOME_TAG, RUNNING)
+            if outcome == RUNNING:
                 number = int(run.data.tags[NUMBER_TAG])
                 self.end(number, TrialOutcome.INTERRUPTED, "the search ended while it ran", objective=None)
-            else:  # killed between an end's two requests
-                self._close(run.info.run_id, TrialOutcome(told))
+            else:  # A process was killed between the two requests of `end`.
+                self._close(run.info.run_id, TrialOutcome(outcome))
 
     def epochs_and_seconds(self) -> tuple[int, float]:
-        """Epochs of all trials together, and the seconds of their training and evaluation."""
-        runs = self._all()
+        """Number of epochs of all trials together, and the seconds of their training and evaluation."""
+        runs = self.all_runs()
         metrics = [run.data.metrics for run in runs]
-        return sum(int(own.get(EPOCHS, 0)) for own in metrics), sum(own.get(WALL_SECONDS, 0.0) for own in metrics)
+        return sum(int(one.get(EPOCHS, 0)) for one in metrics), sum(one.get(WALL_SECONDS, 0.0) for one in metrics)
 
     def outcomes(self) -> dict[int, str]:
-        """What MLflow says of every trial: its number to its outcome, or to `running`."""
-        runs = self._all()
+        """For every trial, by its number: its outcome in MLflow, or `running`."""
+        runs = self.all_runs()
         return {int(run.data.tags[NUMBER_TAG]): run.data.tags.get(OUTCOME_TAG, RUNNING) for run in runs}
 
     def forget(self) -> None:
-        """Ask the store again what each trial's run holds."""
+        """Forget what is known of the runs; the next call reads it from MLflow again."""
         self._trials.clear()
 
-    def _all(self) -> "list[Run]":
-        return find_runs(self._client, self._experiment_id, role="trial", search=self._search)
+    def all_runs(self) -> "list[Run]":
+        """The runs of all trials, oldest first."""
+        found = find_runs(self._client, self._experiment_id, role="trial", search=self._search)
+        return [run for run in found if is_own_run(self._store, run, self._owner)]
 
     def _key(self, number: int) -> str:
         return f"{self._search}-{number:04d}"
 
     def _find(self, number: int) -> "Run | None":
         found = find_runs(self._client, self._experiment_id, trial=self._key(number))
-        return found[0] if found else None
+        return next((run for run in found if is_own_run(self._store, run, self._owner)), None)
 
     def _load(self, run: "Run") -> _Trial:
         history = self._client.get_metric_history(run.info.run_id, EPOCH_SECONDS)
@@ -240,6 +245,6 @@ class TrialRuns:
         return self._trials[number]
 
     def _close(self, run_id: str, outcome: TrialOutcome, time_ms: int | None = None) -> None:
-        # Ending a run that has ended would move its end time.
+        # To end a run a second time would change its end time.
         if self._client.get_run(run_id).info.status != STATUS[outcome]:
             self._client.set_terminated(run_id, STATUS[outcome], time_ms)

@@ -1,6 +1,6 @@
-"""Tables as MLflow's UI shows them: an artifact in its format, and a tag that says so.
+"""Tables for MLflow's UI: an artifact in its format, and a tag that marks it as a table.
 
-MLflow's own `log_table` appends to the table of an earlier call, where a repeated one must leave the same.
+MLflow's own `log_table` appends to the table of an earlier call. Here a repeated call must not change the table.
 """
 
 import json
@@ -17,12 +17,12 @@ _TABLES_TAG = "mlflow.loggedArtifacts"
 
 
 def to_mlflow_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """The artifact's content."""
+    """A table as the content of an artifact."""
     return json.dumps({"columns": list(columns), "data": [list(row) for row in rows]}, allow_nan=False)
 
 
 def leaderboard_table(leaderboard: Leaderboard) -> str:
-    """A leaderboard's artifact."""
+    """A leaderboard as the content of an artifact."""
     columns = ["rank", "trial", "outcome", "baseline", "epochs", leaderboard.metric, WALL_SECONDS, "run_id"]
     rows = [
         [row.rank, row.number, row.outcome, row.baseline, row.epochs, row.objective, row.wall_seconds, row.run_id]
@@ -33,7 +33,7 @@ def leaderboard_table(leaderboard: Leaderboard) -> str:
 
 
 def mark_table(client: "MlflowClient", run_id: str, path: str) -> None:
-    """Say that an artifact of a run is a table; repeated, it says so once."""
+    """Mark an artifact of a run as a table; a second call changes nothing."""
     tables = json.loads(client.get_run(run_id).data.tags.get(_TABLES_TAG, "[]"))
     table = {"path": path, "type": "table"}
     if table not in tables:

@@ -1,4 +1,4 @@
-"""find_trouble: what is the store's fault is told from what is not, through all that libraries wrap around it."""
+"""find_trouble: errors that the store causes are found, however libraries wrap them, and no others."""
 
 import errno
 import socket

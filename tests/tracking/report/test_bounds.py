@@ -1,10 +1,10 @@
-"""Which bounds the best trials press against, and what is suggested."""
+"""Bounds that the best trials are close to, and the ranges that are suggested."""
 
 import pytest
 
 from kmcl_platform.config.distributions import Choice, Distribution, Int, LogUniform, Uniform
 from kmcl_platform.config.trial_config import Scalar
-from kmcl_platform.tracking.report.bounds import find_pressures
+from kmcl_platform.tracking.report.bounds import find_limiting_bounds
 
 LR = LogUniform(kind="loguniform", low=1e-4, high=1e-2)
 
@@ -14,7 +14,7 @@ def anything(path: str, value: Scalar) -> bool:
 
 
 def suggested(distribution: Distribution, *values: float) -> list[tuple[str, str]]:
-    found = find_pressures({"x": distribution}, [{"x": value} for value in values], anything)
+    found = find_limiting_bounds({"x": distribution}, [{"x": value} for value in values], anything)
     return [(one.side, one.suggestion) for one in found]
 
 
@@ -32,22 +32,24 @@ def suggested(distribution: Distribution, *values: float) -> list[tuple[str, str
         (Choice(kind="choice", choices=(1, 2)), (2, 2), []),
     ],
 )
-def test_pressure(distribution: Distribution, values: tuple[float, ...], expected: list[tuple[str, str]]) -> None:
+def test_bounds_and_suggestions(
+    distribution: Distribution, values: tuple[float, ...], expected: list[tuple[str, str]]
+) -> None:
     assert suggested(distribution, *values) == expected
 
 
-def test_nothing_is_suggested_that_no_trial_may_have() -> None:
+def test_only_valid_values_are_suggested() -> None:
     space = {"x": Int(kind="int", low=1, high=4), "y": Uniform(kind="uniform", low=0, high=1)}
     best: list[dict[str, Scalar]] = [{"x": 1, "y": 1.0}, {"x": 1, "y": 0.99}]
 
     def is_valid(path: str, value: Scalar) -> bool:
         return float(value) >= 1 if path == "x" else float(value) <= 1  # type: ignore[arg-type]
 
-    assert [one.suggestion for one in find_pressures(space, best, is_valid)] == [
+    assert [one.suggestion for one in find_limiting_bounds(space, best, is_valid)] == [
         "low: 1, high: 3", "low: 0.5, high: 1"
     ]  # fmt: skip
 
 
 def test_paths_that_a_trial_did_not_search_do_not_count() -> None:
-    (found,) = find_pressures({"lr": LR}, [{"lr": 9e-3}, {}, {"lr": 9.5e-3}, {}], anything)
-    assert (found.path, found.side, found.bound, found.num_pressing, found.num_best) == ("lr", "high", 1e-2, 2, 2)
+    (found,) = find_limiting_bounds({"lr": LR}, [{"lr": 9e-3}, {}, {"lr": 9.5e-3}, {}], anything)
+    assert (found.path, found.side, found.bound, found.num_close, found.num_best) == ("lr", "high", 1e-2, 2, 2)

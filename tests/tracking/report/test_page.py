@@ -1,6 +1,7 @@
 """The report: one page of its own, true to the record, whatever became of the trials."""
 
 import json
+import math
 import subprocess
 import sys
 import urllib.request
@@ -63,7 +64,7 @@ def test_the_page_needs_nothing_and_tells_the_trials(store: Store, searched: Sea
     assert "cdn.plot.ly" not in body
     assert page.count("plotly.js v") == 1
     assert "<b>0.6100</b><span>val/mAP of the best trial, 2</span>" in page
-    assert "<b>+0.2100</b><span>over the baseline&#x27;s 0.4000</span>" in page
+    assert "<b>+0.2100</b><span>difference from the baseline&#x27;s 0.4000</span>" in page
     assert "3 completed, 1 failed, 2 pruned" in page
     assert 2_000_000 < len(page) < 8_000_000
 
@@ -82,6 +83,26 @@ def test_the_best_so_far_never_falls_and_counts_every_trials_time(store: Store, 
     assert list(line.y) == [0.4, 0.4, 0.61, 0.61, 0.61]
     spent = sum(row.wall_seconds for row in data.board.rows if row.number < 5) / 3600
     assert line.x[-1] == pytest.approx(spent)
+
+
+def test_a_diverged_trial_is_shown_as_one_and_changes_no_figure(
+    store: Store, searched: SearchRuns, run_trial: RunTrial, recwarn: pytest.WarningsRecorder
+) -> None:
+    """The study has an infinite value for it, the worst possible one."""
+    before = best_so_far(collect(store, "tiny")).data
+    study = optuna.load_study(study_name="tiny", storage=store.study_url)
+    (best,) = [trial for trial in study.get_trials() if trial.number == 2]
+    parts = {"params": best.params, "distributions": best.distributions, "intermediate_values": {1: 0.99}}
+    study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.COMPLETE, value=-math.inf, **parts))
+    run_trial(searched, 6, [0.99], TrialOutcome.DIVERGED)
+    data = collect(store, "tiny")
+    assert "3 completed, 1 diverged, 1 failed, 2 pruned" in to_page(data)
+    assert [(row.number, row.outcome) for row in data.board.rows][-2:] == [(6, "diverged"), (5, "failed")]
+    after = best_so_far(data).data
+    assert list(after[0].y) == list(before[0].y)
+    for old, new in zip(before[1:], after[1:], strict=True):
+        assert list(old.text) == list(new.text)
+    assert all(one.figure is not None for one in build_figures(data))
 
 
 def test_a_single_trial_has_a_report_that_says_what_it_cannot_draw(

@@ -95,7 +95,7 @@ def test_words() -> None:
     better = compared([0.80, 0.82, 0.81], [0.70, 0.71, 0.705])
     assert (better.better, better.num_seeds) == ("a", 3)
     assert str(better) == (
-        "a compared with b: better (val/mAP +0.1050, 95 % interval [+0.0926, +0.1174], p = 0.00075, 3 seeds)"
+        "a compared with b: better (val/mAP +0.1050, 95 % interval [+0.0926, +0.1174], p = 0.00076, 3 seeds)"
     )
     worse = compared([0.70, 0.71, 0.705], [0.80, 0.82, 0.81])
     assert worse.better == "b"

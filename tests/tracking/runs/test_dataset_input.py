@@ -13,8 +13,8 @@ from kmcl_platform.data.builtin.datasets import manifest_location, open_manifest
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.data.report.page import to_html
 from kmcl_platform.tracking.database import connect, find_runs
+from kmcl_platform.tracking.runs.artifacts import read_artifact
 from kmcl_platform.tracking.runs.dataset_input import to_dataset_input
-from kmcl_platform.tracking.runs.leaderboard import read_artifact
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
 OpenWith = Callable[[Manifest | None], SearchRuns]
@@ -33,7 +33,7 @@ def made(*, last: int = 1, name: str = "digits") -> Manifest:
 
 @pytest.fixture
 def open_with(store: Store, search_file: SearchFile, search_yaml: bytes) -> OpenWith:
-    """Opens the search's record anew, on a manifest."""
+    """Opens the search's record again, on a manifest."""
     return lambda manifest: SearchRuns.open(store, search_file, search_yaml, "tiny.yaml", manifest)
 
 

@@ -10,7 +10,8 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.tracking.runs.leaderboard import list_searches, read_leaderboard, to_json, to_table
+from kmcl_platform.tracking.runs.leaderboard import list_searches, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard_text import to_json, to_table
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
 OpenRuns = Callable[[], SearchRuns]

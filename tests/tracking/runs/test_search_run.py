@@ -14,7 +14,8 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import connect, find_runs
-from kmcl_platform.tracking.runs.leaderboard import read_artifact, read_latest_file
+from kmcl_platform.tracking.runs.artifacts import read_artifact
+from kmcl_platform.tracking.runs.leaderboard import read_latest_file
 from kmcl_platform.tracking.runs.names import FORECAST_FILE
 from kmcl_platform.tracking.runs.provenance import git_tags
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
@@ -65,7 +66,9 @@ def test_the_parent_holds_what_the_search_is(
     }
     assert read_artifact(client, runs.parent_id, "search_file.yaml") == search_yaml
     assert f"\nmlflow=={version('mlflow')}\n" in read_artifact(client, runs.parent_id, "environment.txt").decode()
-    assert {path.name for path in store.root.iterdir()} == {"mlflow.db", "mlflow.lock", "artifacts"}
+    assert {path.name for path in store.root.iterdir()} == {
+        "mlflow.db", "mlflow.lock", "artifacts", "store.json", "store.lock"
+    }  # fmt: skip
 
 
 def test_two_who_open_a_search_at_once_share_its_runs(

@@ -7,6 +7,7 @@ import pytest
 from kmcl_platform.config.reports.epoch_report import VALIDATION_METRICS, EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
+from kmcl_platform.config.store_record import store_id
 from kmcl_platform.tracking.database import connect, find_runs
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
@@ -37,6 +38,7 @@ def test_every_config_value_is_a_param_under_its_dotted_path(
         "kmcl.baseline": "false",
         "kmcl.outcome": "running",
         "kmcl.reason": "",
+        "kmcl.store": store_id(store),
     }
     assert run.data.tags["mlflow.parentRunId"] == runs.parent_id
 

@@ -16,7 +16,7 @@ from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, score
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.figures import figure_process
 from kmcl_platform.tracking.figures.score_queue import ScoreQueue
-from kmcl_platform.tracking.runs.leaderboard import read_artifact
+from kmcl_platform.tracking.runs.artifacts import read_artifact
 from kmcl_platform.tracking.runs.names import TrialOutcome
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 from kmcl_platform.tracking.writing.outbox import Outbox

@@ -1,0 +1,50 @@
+"""A leaderboard as text: JSON for programs, a table for a terminal."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich import box
+from rich.table import Table
+
+from kmcl_platform.tracking.runs.leaderboard import Leaderboard
+
+
+def to_json(leaderboard: Leaderboard) -> str:
+    """The leaderboard as JSON; the keys are the names of the fields, in their order."""
+    return json.dumps(asdict(leaderboard), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def to_table(leaderboard: Leaderboard) -> Table:
+    """The leaderboard for a terminal of 100 columns, with rounded values; `to_json` has the exact ones."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for header in ("#", "trial", "outcome", leaderboard.metric, "epochs", "time\n(s)"):
+        table.add_column(header, no_wrap=True, justify="left" if header == "outcome" else "right")
+    for header in _short_names(leaderboard.paths):
+        table.add_column(header.replace("_", "_\n"), overflow="fold", justify="right")
+    for row in leaderboard.rows:
+        table.add_row(
+            "★" if row.rank == 1 else str(row.rank or ""),
+            f"base {row.number}" if row.baseline else str(row.number),
+            row.outcome,
+            "" if row.objective is None else f"{row.objective:.4f}",
+            f"{row.epochs}/{leaderboard.num_epochs}",
+            f"{row.wall_seconds:.0f}",
+            *(_rounded(row.values[path]) for path in leaderboard.paths),
+            style="bold" if row.rank == 1 else "dim" if row.rank is None else None,
+        )
+    return table
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """The last part of each path, with the part before it if two would be equal."""
+    last = Counter(path.rpartition(".")[2] for path in paths)
+    return [".".join(path.split(".")[-(1 if last[path.rpartition(".")[2]] == 1 else 2) :]) for path in paths]
+
+
+def _rounded(value: str) -> str:
+    try:
+        return f"{float(value):.3g}" if "." in value or "e" in value else value
+    except ValueError:
+        return value
