@@ -13,7 +13,6 @@ from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import CheckpointError
 from kmcl_platform.training.checkpoints.checkpoint_folder import (
     TRIAL,
-    check_no_checkpoints,
     find_checkpoint,
     keep_average,
 )
@@ -141,19 +140,6 @@ def test_epochs_are_compared_as_numbers(tmp_path: Path) -> None:
     for name in ("epoch-9999", "epoch-10000", "epoch-x", ".writing-epoch-10001-1-a"):
         (tmp_path / name).mkdir()
     assert find_checkpoint(tmp_path) == tmp_path / "epoch-10000"
-
-
-def test_a_new_search_is_refused_where_an_earlier_one_left_checkpoints(manifest: Manifest, trained: Path) -> None:
-    search = trained.parent
-    with pytest.raises(CheckpointError) as caught:
-        check_no_checkpoints(search, "digits")
-    assert str(caught.value) == (
-        f"{search}: got trial-0003/epoch-0001 of an earlier search named 'digits', which the study does not know; "
-        "valid: move this folder away, or choose another name for the search"
-    )
-    (trained / "epoch-0001").rename(trained / ".writing-epoch-0001-1-a")
-    check_no_checkpoints(search, "digits")
-    check_no_checkpoints(search / "none", "digits")
 
 
 def refuse_on(rank: int, port: int, folder: str) -> None:

@@ -104,7 +104,7 @@ def write_checkpoint(
     except OSError as error:
         if error.errno in NO_ROOM:
             raise no_room(folder) from error
-        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not final.is_dir():
             raise
         logger.warning("%s exists already: it stays as it is", final)
     for path in find_checkpoints(folder):

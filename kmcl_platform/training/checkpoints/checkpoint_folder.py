@@ -15,8 +15,6 @@ and the model that is not averaged are removed.
 import re
 from pathlib import Path
 
-from kmcl_platform.errors import CheckpointError
-
 AVERAGE = "average.safetensors"
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.pt"
@@ -50,26 +48,6 @@ def find_checkpoints(folder: Path) -> list[Path]:
 def find_checkpoint(folder: Path) -> Path | None:
     """The latest checkpoint in a trial's folder, or None."""
     return next(reversed(find_checkpoints(folder)), None)
-
-
-def check_no_checkpoints(folder: Path, search: str) -> None:
-    """Refuse to begin a search where an earlier one of the same name has left checkpoints.
-
-    To be called when the search's study has no trial yet. The trials of the new search would go on from these weights.
-
-    Args:
-        folder: the search's folder of checkpoints.
-        search: its name.
-
-    Raises:
-        CheckpointError: a trial's folder in it holds a checkpoint.
-    """
-    for trial in sorted(folder.glob("trial-*/")):
-        if checkpoint := find_checkpoint(trial):
-            raise CheckpointError(
-                f"{folder}: got {trial.name}/{checkpoint.name} of an earlier search named {search!r}, which the study "
-                "does not know; valid: move this folder away, or choose another name for the search"
-            )
 
 
 def keep_average(checkpoint: Path) -> None:
