@@ -81,7 +81,7 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the resolvers and constructors of YAML 1.2's core schema."""
 
     # Both tables are new, so that nothing of YAML 1.1 is left in them: dates, `!!binary`, `!!set`, numbers in base 60.
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
     yaml_constructors: ClassVar[dict[str | None, Callable[..., Any]]] = {}
 
     def __init__(self, text: str) -> None:
