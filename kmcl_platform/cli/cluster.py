@@ -1,4 +1,4 @@
-"""The commands of searches that run as jobs on a Ray cluster. Heavy imports stand inside them, as in `cli`."""
+"""The commands of searches that run as jobs on a Ray cluster. Heavy imports are inside them, as in `main`."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from kmcl_platform.cli.options import open_store, store_options
+from kmcl_platform.cli.options import open_store, store_options, study_url
+from kmcl_platform.messages import mask_passwords, shell_command
 
 _address_option = click.option(
     "--address", required=True, envvar="RAY_API_SERVER_ADDRESS", help="Ray's job server: http://HOST:8265."
@@ -22,23 +23,27 @@ _address_option = click.option(
     "secrets",
     multiple=True,
     metavar="NAME",
-    help="Environment variable to hand to the search's driver, unseen; may be repeated.",
+    help="Environment variable for the search's driver, hidden from other users; may be repeated.",
 )
 @store_options
 def submit(
     file: Path, address: str, follow: bool, secrets: tuple[str, ...], folder: Path, tracking_uri: str | None
 ) -> None:
-    """Send the search in FILE to a Ray cluster as a job; --store is a folder that the cluster's nodes see."""
+    """Send the search in FILE to a Ray cluster as a job; every node must see --store under the same path."""
     from kmcl_platform.search.cluster.jobs import Jobs
     from kmcl_platform.search.cluster.submit import submit_search
 
     store = open_store(folder, tracking_uri)
-    job_id = submit_search(file, address, store, tracking_uri, secret_names=secrets, say=click.echo)
+    job_id = submit_search(
+        file, address, store, tracking_uri=tracking_uri, study_url=study_url(), secret_names=secrets, say=click.echo
+    )
     cluster = Jobs(address)
-    click.echo(f"job {job_id} submitted to {address}")
-    click.echo(f"  dashboard   {cluster.link(job_id)}")
-    click.echo(f"  logs        kmcl logs {job_id} --follow --address {address}")
-    click.echo(f"  stop        kmcl stop {job_id} --address {address}")
+    click.echo(f"job {job_id} submitted to {mask_passwords(address)}")
+    click.echo(f"  dashboard   {mask_passwords(cluster.link(job_id))}")
+    click.echo(
+        f"  logs        {shell_command(['kmcl', 'logs', job_id, '--follow', '--address', mask_passwords(address)])}"
+    )
+    click.echo(f"  stop        {shell_command(['kmcl', 'stop', job_id, '--address', mask_passwords(address)])}")
     if follow and not cluster.follow(job_id, click.echo):
         sys.exit(1)
 
@@ -64,9 +69,9 @@ def jobs(address: str) -> None:
 @click.command()
 @click.argument("job_id", metavar="ID")
 @_address_option
-@click.option("--follow", is_flag=True, help="Go on until the job ends.")
+@click.option("--follow", is_flag=True, help="Print until the job ends.")
 def logs(job_id: str, address: str, follow: bool) -> None:
-    """Print what job ID has printed."""
+    """Print the output of job ID."""
     from kmcl_platform.search.cluster.jobs import Jobs
 
     cluster = Jobs(address)
@@ -80,12 +85,12 @@ def logs(job_id: str, address: str, follow: bool) -> None:
 @click.argument("job_id", metavar="ID")
 @_address_option
 def stop(job_id: str, address: str) -> None:
-    """Stop job ID in good order: its trials keep their checkpoints, and its search can go on."""
+    """Stop job ID in an orderly way: its trials keep their checkpoints, and its search can be continued."""
     from kmcl_platform.search.cluster.jobs import Jobs
     from kmcl_platform.search.cluster.submit import STOP_SECONDS
 
     status = Jobs(address).stop(job_id, seconds=STOP_SECONDS + 30)
-    going_on = "; nothing is lost. To go on: kmcl submit with the same file and store" if status == "STOPPED" else ""
+    going_on = "; nothing is lost. To continue: kmcl submit with the same file and store" if status == "STOPPED" else ""
     click.echo(f"job {job_id}: {status}{going_on}")
 
 

@@ -1,6 +1,5 @@
-"""The command line. Heavy imports stand inside the commands, so that --help is instant."""
+"""The command line. Heavy imports are inside the commands, so that --help is instant."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,15 @@ from kmcl_platform.cli.options import open_store as _open
 from kmcl_platform.cli.options import store_options as _store_options
 from kmcl_platform.cli.options import store_words as _store_words
 from kmcl_platform.errors import KmclError, ResourceError, SearchError
+from kmcl_platform.files.atomic_write import write_atomically
+from kmcl_platform.messages import shell_command, show_path
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """Turns a user's error into one line and an exit code; any other exception keeps its traceback."""
+    """Prints a user's error as one line and exits with 2; any other exception keeps its traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -33,7 +34,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="kmcl")
 def main() -> None:
-    """Hyperparameter search for KMCL multilabel image classifiers: search, look, promote, predict."""
+    """Hyperparameter search for KMCL multilabel image classifiers: search, compare, promote, predict."""
 
 
 @main.command()
@@ -41,10 +42,17 @@ def main() -> None:
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @_store_options
 def search(file: Path, address: str | None, folder: Path, tracking_uri: str | None) -> None:
-    """Run the search that FILE describes, or each of its arms in turn; or continue it where it stopped."""
+    """Run the search that FILE describes, or continue it. A file with arms: one search after another."""
     from kmcl_platform.search.run.run_search import run_search
 
-    _show_search(run_search, file, address, folder, tracking_uri, f"kmcl search {file}{_store_words(folder)}")
+    _show_search(
+        run_search,
+        file,
+        address,
+        folder,
+        tracking_uri,
+        f"{shell_command(['kmcl', 'search', file])}{_store_words(folder)}",
+    )
 
 
 @main.command()
@@ -52,16 +60,23 @@ def search(file: Path, address: str | None, folder: Path, tracking_uri: str | No
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @_store_options
 def resume(name: str, address: str | None, folder: Path, tracking_uri: str | None) -> None:
-    """Continue search NAME (of a file with arms: one arm) from the file kept in its record."""
+    """Continue search NAME from the file in its record. For a file with arms, NAME is the search of one arm."""
     from kmcl_platform.search.run.run_search import resume_search
 
-    _show_search(resume_search, name, address, folder, tracking_uri, f"kmcl resume {name}{_store_words(folder)}")
+    _show_search(
+        resume_search,
+        name,
+        address,
+        folder,
+        tracking_uri,
+        f"{shell_command(['kmcl', 'resume', name])}{_store_words(folder)}",
+    )
 
 
 def _show_search(
     run: Any, what: Path | str, address: str | None, folder: Path, tracking_uri: str | None, again: str
 ) -> None:
-    """Run a search, say how it ended, and if it was stopped how to go on."""
+    """Run a search, and print how it ended; if it was stopped, print how to continue."""
     console = Console()
     store = _open(folder, tracking_uri)
     try:
@@ -86,17 +101,19 @@ def _show_search(
         _print_comparison(console, store, searches)
         _print_verdict(store, {summary.retrains: summary.search for summary in summaries if summary.retrains})
     for name in searches:
-        console.print(f"next: kmcl promote {name}{_store_words(folder)}", highlight=False)
+        click.echo(f"next: {shell_command(['kmcl', 'promote', name])}{_store_words(folder)}")
 
 
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--steps", type=click.IntRange(1), default=8, show_default=True, help="Timed steps of each corner.")
+@click.option(
+    "--steps", type=click.IntRange(1), default=8, show_default=True, help="Timed optimizer steps of each corner."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @_store_options
 def plan(file: Path, steps: int, as_json: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
-    """Try the corners of the space in FILE, and say what its search would take, before anything is spent."""
+    """Measure the corners of the space in FILE, and forecast the time, memory and disk of its search."""
     from kmcl_platform.search.plan.plan import run_plan
     from kmcl_platform.search.plan.plan_table import to_json, to_table
 
@@ -107,9 +124,9 @@ def plan(file: Path, steps: int, as_json: bool, address: str | None, folder: Pat
         for one in plans:
             Console().print(to_table(one))
     for refusal in [one.refusal for one in plans if one.refusal]:
-        raise ResourceError(f"{file}: {refusal}")
+        raise ResourceError(f"{show_path(file)}: {refusal}")
     if not as_json:
-        click.echo(f"next: kmcl search {file}{_store_words(folder)}")
+        click.echo(f"next: {shell_command(['kmcl', 'search', file])}{_store_words(folder)}")
 
 
 @main.command()
@@ -130,67 +147,75 @@ def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None
 
 @main.command()
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="Where the page goes [default: NAME-report.html].")
-@click.option("--overwrite", is_flag=True, help="Replace the page where it exists.")
+@click.option("--out", type=click.Path(path_type=Path), help="Path of the page [default: NAME-report.html].")
+@click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
 @_store_options
 def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_uri: str | None) -> None:
-    """Write the report of search NAME as one HTML page, and keep it with the search's run in MLflow."""
+    """Write the report of search NAME as one HTML page; the search's run in MLflow gets it too."""
     from kmcl_platform.tracking.report.page import REPORT_FILE, write_report
 
     out = out or Path(f"{name}-report.html")
     if out.suffix != ".html":
-        raise SearchError(f"{out}: got a name that ends in {out.suffix!r}; valid: the path of a page (*.html)")
+        raise SearchError(f"--out: got {show_path(out)}; valid: the path of a page (*.html)")
     if out.exists() and not overwrite:
-        raise SearchError(f"{out}: exists; valid: a new file, or --overwrite")
+        raise SearchError(f"--out: got {show_path(out)}, which exists; valid: a new file, or --overwrite")
     page = write_report(_open(folder, tracking_uri), name)
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        draft.write_text(page)
-        draft.replace(out)
+        write_atomically(out, page)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise SearchError(f"{out}: cannot be written: {error.strerror}; valid: a folder that can be") from None
-    click.echo(f"written: {out}, and {REPORT_FILE} of the search's run (kmcl ui{_store_words(folder)})")
+        raise SearchError(
+            f"{show_path(out)}: cannot be written: {error.strerror}; valid: a file in a folder that can be written to"
+        ) from None
+    click.echo(f"written: {show_path(out)}, and {REPORT_FILE} of the search's run (kmcl ui{_store_words(folder)})")
 
 
 @main.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @_store_options
 def ui(port: int, folder: Path, tracking_uri: str | None) -> None:
-    """Serve MLflow's own UI on the store, on loopback only, and print the links worth opening."""
+    """Serve MLflow's own UI for the store, on this machine only, and print links into it."""
     from kmcl_platform.tracking.ui_server import serve_ui
 
     serve_ui(_open(folder, tracking_uri), port, lambda line: click.echo(line))
 
 
 @main.command()
-@click.option("--fix", is_flag=True, help="Do what is said, instead of only saying it.")
-@click.option("--address", help="Ray's job server, http://HOST:8265: look this cluster over instead of the store.")
+@click.option("--fix", is_flag=True, help="Put right what can be put right, after listing it.")
+@click.option("--address", help="Ray's job server, http://HOST:8265: examine this cluster instead of the store.")
 @_store_options
 def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
-    """Find what dead processes have left in the store: open runs and trials, orphaned checkpoints.
+    """Find what dead processes have left in the store: open runs and trials, checkpoints of no trial.
 
-    With --address, what is wrong with a cluster: another version of Ray, reservations of ended jobs.
+    With --address, find the problems of a cluster: another version of Ray, reservations of ended jobs.
     """
     if address:
         from kmcl_platform.search.cluster.health import examine_cluster
 
-        findings, again = examine_cluster(address), f" --address {address}"
+        _treat(examine_cluster(address), fix, f" {shell_command(['--address', address])}")
     else:
         from kmcl_platform.search.cluster.doctor import examine
 
-        findings, again = examine(_open(folder, tracking_uri)), _store_words(folder)
+        with examine(_open(folder, tracking_uri), to_fix=fix) as findings:
+            _treat(findings, fix, _store_words(folder))
+
+
+def _treat(findings: list[Any], fix: bool, words: str) -> None:
+    """List all findings, with every path that would be deleted; with `fix`, put right those that can be."""
     for finding in findings:
         click.echo(finding.problem)
-        if fix and finding.fix is not None:
-            finding.fix()
-            click.echo(f"  done: {finding.remedy}")
-        else:
-            click.echo(f"  {'would' if finding.fix else 'remedy'}: {finding.remedy}")
+        does = "remedy" if finding.fix is None else "will" if fix else "would"
+        click.echo(f"  {does}: {finding.remedy}")
+        for path in finding.deletes:
+            click.echo(f"    delete {show_path(path)}")
+    fixable = [finding for finding in findings if finding.fix is not None]
     if not findings:
         click.echo("all is well")
-    elif not fix and any(finding.fix for finding in findings):
-        click.echo(f"next: kmcl doctor --fix{again}")
+    elif fix:
+        for finding in fixable:
+            finding.fix()
+            click.echo(f"done: {finding.remedy}: {finding.problem}")
+    elif fixable:
+        click.echo(f"next: kmcl doctor --fix{words}")
 
 
 for module in (cluster, data, registry, predict):
@@ -204,12 +229,12 @@ def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
     from kmcl_platform.tracking.runs.leaderboard_text import to_table
 
     console.print(to_table(read_leaderboard(store, search_name)))
-    kept = measure_checkpoints(store, search_name)
-    console.print(f"checkpoints: {kept.trials} kept, {kept.bytes / 1e6:.1f} MB", highlight=False)
+    held = measure_checkpoints(store, search_name)
+    console.print(f"checkpoints: {held.trials} kept, {held.bytes / 1e6:.1f} MB", highlight=False)
 
 
 def _print_comparison(console: Console, store: Any, searches: list[str]) -> None:
-    """The arms of one file side by side, in its order."""
+    """Print the searches of a file's arms in one table, in the file's order."""
     from rich.table import Table
 
     from kmcl_platform.tracking.runs.leaderboard import count_outcomes, read_leaderboard
@@ -223,7 +248,7 @@ def _print_comparison(console: Console, store: Any, searches: list[str]) -> None
 
 
 def _print_verdict(store: Any, retrained: dict[str, str]) -> None:
-    """What the best trials of the arms did on fresh seeds; nothing where there were none."""
+    """Print how the best trials of the arms compare on new seeds; nothing if they were not trained again."""
     if retrained:
         from kmcl_platform.tracking.runs.arm_comparison import compare_retrained
 

@@ -1,16 +1,30 @@
-"""The options that say where a store is, shared by the commands."""
+"""The options that name a store, shared by the commands."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
+
+from kmcl_platform.messages import mask_passwords, shell_command
 
 DEFAULT_STORE = "kmcl_store"
+_STUDY_URL = "kmcl.study_url"
 
 
 def store_options(command: Any) -> Any:
-    """Give a command `--store` and `--tracking-uri`."""
+    """Give a command `--store`, `--tracking-uri` and `--study-url`.
+
+    The command receives `folder` and `tracking_uri`, and gives both to `open_store`, which knows the study's address.
+    """
+    command = click.option(
+        "--study-url",
+        envvar="KMCL_STUDY_URL",
+        expose_value=False,
+        is_eager=True,
+        callback=_keep_study_url,
+        help="Database of the Optuna studies [default: SQLite in the store].",
+    )(command)
     command = click.option(
         "--tracking-uri",
         envvar="KMCL_TRACKING_URI",
@@ -23,18 +37,42 @@ def store_options(command: Any) -> Any:
         default=DEFAULT_STORE,
         show_default=True,
         envvar="KMCL_STORE",
-        help="Folder that keeps studies, runs, checkpoints and models.",
+        help="Folder of the studies, runs, checkpoints and models.",
     )(command)
 
 
 def open_store(folder: Path, tracking_uri: str | None) -> Any:
-    """The store that they name."""
+    """The store that the options of the running command name.
+
+    Raises:
+        ConfigError: the folder's name is not UTF-8.
+    """
     from kmcl_platform.config.store import open_store as open_places
 
-    # Not an option: only a cluster's head keeps its studies elsewhere, and there it is said once for all commands.
-    return open_places(folder, tracking_uri, os.environ.get("KMCL_STUDY_URL"))
+    return open_places(folder, tracking_uri, study_url())
+
+
+def study_url() -> str | None:
+    """The address that the running command was given for the studies; None: SQLite in the store."""
+    value = click.get_current_context().meta.get(_STUDY_URL)
+    return str(value) if value else None
 
 
 def store_words(folder: Path) -> str:
-    """What has to be added to a command for it to find the same store."""
-    return "" if folder == Path(DEFAULT_STORE) else f" --store {folder}"
+    """The options that make a further command find the same store, quoted for a shell, with a space before them.
+
+    Options that come from the environment are left out: the next command gets them from there too.
+    """
+    words: list[object] = [] if folder == Path(DEFAULT_STORE) else ["--store", folder]
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        given = {"--tracking-uri": context.params.get("tracking_uri"), "--study-url": context.meta.get(_STUDY_URL)}
+        for option, value in given.items():
+            name = option.removeprefix("--").replace("-", "_")
+            if value and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                words += [option, mask_passwords(value)]
+    return f" {shell_command(words)}" if words else ""
+
+
+def _keep_study_url(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    context.meta[_STUDY_URL] = value

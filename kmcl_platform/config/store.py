@@ -1,14 +1,17 @@
 """Store: where a search's three views live."""
 
 import errno
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
-from kmcl_platform.errors import StoreError
+from kmcl_platform.errors import ConfigError, StoreError
+from kmcl_platform.messages import show_path
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says of a disk, or of a user's share of it, that is full."""
+"""The system's errors for a full disk, and for a user whose share of the disk is used up."""
 
 PROBE_BYTES = 2**20
 
@@ -29,31 +32,31 @@ class Store:
 
     @property
     def checkpoints(self) -> Path:
-        """Checkpoints, in one folder a search and one folder a trial below it."""
+        """The folder of checkpoints: a folder for each search, and in it a folder for each trial."""
         return self.root / "checkpoints"
 
     @property
     def artifacts(self) -> Path:
-        """MLflow's artifacts, where the tracking store is the folder's own."""
+        """The folder of MLflow's artifacts, if MLflow's database is in the store."""
         return self.root / "artifacts"
 
     @property
     def data(self) -> Path:
-        """Manifests of embedded datasets."""
+        """The folder of the built-in datasets' manifests."""
         return self.root / "data"
 
     @property
     def is_local(self) -> bool:
         """Whether MLflow's store is the SQLite file in the folder, rather than a server elsewhere."""
-        return self.tracking_uri == _sqlite_url(self.root / "mlflow.db")
+        return self.tracking_uri == sqlite_url(self.root / "mlflow.db")
 
     @property
     def has_own_study(self) -> bool:
         """Whether the Optuna study is the SQLite file in the folder, rather than a database elsewhere."""
-        return self.study_url == _sqlite_url(self.root / "optuna.db")
+        return self.study_url == sqlite_url(self.root / "optuna.db")
 
     def forecast(self, search: str) -> Path:
-        """The file of what `kmcl plan` says that a search will take."""
+        """The file of a search's forecast, which `kmcl plan` writes."""
         return self.root / "plans" / f"{search}.json"
 
     def trial_checkpoints(self, search: str, number: int) -> Path:
@@ -62,25 +65,36 @@ class Store:
 
 
 def open_store(root: Path, tracking_uri: str | None = None, study_url: str | None = None) -> Store:
-    """Name the places of a store; nothing is created."""
+    """Name the places of a store; nothing is created.
+
+    Args:
+        root: the store's folder.
+        tracking_uri: MLflow's address; None: SQLite in the folder.
+        study_url: the address of the Optuna study; None: SQLite in the folder.
+
+    Raises:
+        ConfigError: the folder's name is not UTF-8, which neither SQLite's addresses nor MLflow's can say.
+    """
     root = root.absolute()
+    if show_path(root) != str(root):
+        raise ConfigError(f"store: got {show_path(root)}; valid: a folder whose whole path is UTF-8")
     return Store(
         root=root,
-        tracking_uri=tracking_uri or _sqlite_url(root / "mlflow.db"),
-        study_url=study_url or _sqlite_url(root / "optuna.db"),
+        tracking_uri=tracking_uri or sqlite_url(root / "mlflow.db"),
+        study_url=study_url or sqlite_url(root / "optuna.db"),
     )
 
 
 def no_room(place: Path) -> StoreError:
-    """What the user is told when a disk is full."""
-    return StoreError(f"no space left in {place}; valid: make room, then the same command goes on")
+    """The error for a full disk."""
+    return StoreError(f"no space left in {show_path(place)}; valid: make room, then the same command goes on")
 
 
 def check_room(root: Path) -> None:
-    """Make a folder if it is not there, write a little into it, and take that away again.
+    """Make a folder if it does not exist, and try to write a mebibyte into it; nothing of that stays.
 
     Raises:
-        StoreError: there is no room for it, or it must not be written to.
+        StoreError: the disk is full, or the folder cannot be written to.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -90,8 +104,34 @@ def check_room(root: Path) -> None:
     except OSError as error:
         if error.errno in NO_ROOM:
             raise no_room(root) from None
-        raise StoreError(f"{root}: cannot be written to: {error.strerror}; valid: a folder to write to") from None
+        raise StoreError(
+            f"{show_path(root)}: cannot be written to: {error.strerror}; valid: a folder to write to"
+        ) from None
 
 
-def _sqlite_url(path: Path) -> str:
-    return f"sqlite:///{path}"
+def sqlite_url(path: Path) -> str:
+    """The address of an SQLite file, as SQLAlchemy, MLflow and Optuna read it.
+
+    >>> sqlite_url(Path("/data/my store/mlflow.db"))
+    'sqlite:////data/my store/mlflow.db'
+    >>> sqlite_url(Path("/data/50%/mlflow.db"))
+    'sqlite+pysqlite:////data/50%25/mlflow.db'
+    """
+    # SQLAlchemy takes what follows "?" for options and decodes "%XX"; Optuna fills in what stands in braces.
+    quoted = re.sub(r"[%?#{}]", lambda match: quote(match.group()), str(path))
+    # MLflow would make the folders of the quoted path, if the address began with `sqlite:///`.
+    return f"sqlite:///{path}" if quoted == str(path) else f"sqlite+pysqlite:///{quoted}"
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite address, absolute; None: an address of another database, or one in memory.
+
+    >>> sqlite_file(sqlite_url(Path("/data/50%/mlflow.db")))
+    PosixPath('/data/50%/mlflow.db')
+    """
+    scheme, _, rest = url.partition(":///")
+    # SQLite has an address form of its own too: `sqlite:///file:/PATH?uri=true`.
+    path = unquote(rest.partition("?")[0]).removeprefix("file:")
+    if scheme.partition("+")[0] != "sqlite" or path in ("", ":memory:"):
+        return None
+    return Path(path).absolute()

@@ -13,25 +13,30 @@ from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 
 pytestmark = [pytest.mark.long, pytest.mark.takes(60)]
 
+OVERSHOOT_SECONDS = 20.0
+"""One turn of Tune's loop (a second), then `JOIN_SECONDS` (10) in which the workers end; more on a busy machine."""
+
 
 def test_hours(small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path, prepared_store: Path) -> None:
     file = small_search(tmp_path, small_manifest, epochs=400, trials=1)
     text = file.read_text()
-    file.write_text(text.replace("trials: 1", "trials: 1, hours: 0.002"))
+    # Less time than Ray Train takes to start the workers: the trial never reports, and is stopped all the same.
+    file.write_text(text.replace("trials: 1", "trials: 1, hours: 0.0005"))
     store = open_store(prepared_store)
     quiet = Console(quiet=True)
     (ended,) = run_search(file, store, quiet)
     assert not ended.interrupted
-    spent = re.fullmatch(r"budget\.hours: (0\.\d+) of 0\.002 spent", ended.reason)
+    spent = re.fullmatch(r"budget\.hours: (\S+) of 0\.0005 spent", ended.reason)
     assert spent
+    assert float(spent[1]) < 0.0005 + OVERSHOOT_SECONDS / 3600
     (row,) = read_leaderboard(store, "small").rows
-    assert (row.outcome, 1 <= row.epochs < 400) == ("interrupted", True)
+    assert (row.outcome, row.epochs) == ("interrupted", 0)
 
     (found,) = run_search(file, store, quiet)
     assert found.already_finished
     assert found.reason == ended.reason
 
-    file.write_text(text.replace("trials: 1", f"trials: 1, hours: {float(spent[1]) + 0.002}"))
+    file.write_text(text.replace("trials: 1", f"trials: 1, hours: {float(spent[1]) + 0.015}"))
     (more,) = run_search(file, store, quiet)
     assert not more.already_finished
     (later,) = read_leaderboard(store, "small").rows

@@ -1,53 +1,84 @@
-"""What dead processes have left behind in a store: found, explained, and put right on request.
+"""Problems that dead processes leave in a store: found, explained, and put right on request.
 
-Nothing of a search that a live process owns is touched.
+Nothing of a search that a running process owns is touched. Nothing is deleted that the study does not clearly rule
+out: without the study of a search, its checkpoints are left alone.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from kmcl_platform.config.store import Store, check_room
+from kmcl_platform.config.store_record import check_study
 from kmcl_platform.errors import StoreError
+from kmcl_platform.files.atomic_write import DRAFT_PREFIX
+from kmcl_platform.messages import mask_passwords, show_path
+from kmcl_platform.search.cluster.finding import Finding
+from kmcl_platform.search.study.checkpoint_check import trial_folders
 from kmcl_platform.search.study.lock import SearchLock
-from kmcl_platform.search.study.study import load_study
+from kmcl_platform.search.study.storage import load_study
 from kmcl_platform.tracking.runs.leaderboard import list_own_searches
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something that is not as it should be.
+@contextmanager
+def examine(store: Store, *, to_fix: bool = False) -> Iterator[list[Finding]]:
+    """Examine a store; this changes nothing.
 
-    Attributes:
-        problem: what it is.
-        remedy: what would put it right.
-        fix: does that; none where only the user can, or where the next `kmcl search` will.
-    """
+    Args:
+        store: the store.
+        to_fix: hold the locks of the examined searches inside the block, so that what was found is still true when it
+            is fixed there. Without it no lock is taken, and a search can start at any time.
 
-    problem: str
-    remedy: str
-    fix: Callable[[], None] | None = None
-
-
-def examine(store: Store) -> list[Finding]:
-    """Look a store over; changes nothing.
+    Yields:
+        What was found. A search that a running process owns is left out.
 
     Raises:
-        SearchError: there is no store, or it cannot be read.
+        SearchError: there is no store, it cannot be read, or its study is another one than `store.study_url`.
+        NoAnswerError: the database of the study does not answer.
     """
-    searches = list_own_searches(store)
-    findings = list(_check_writable(store))
-    for search in searches:
-        if SearchLock(store.root, search).owner() is None:
-            findings += _check_runs(store, search)
-            findings += _check_study(store, search)
-    findings += _check_checkpoints(store)
-    return findings
+    check_study(store)
+    in_mlflow = list_own_searches(store)
+    with ExitStack() as stack:
+        findings = list(_check_writable(store))
+        folders = [path.name for path in store.checkpoints.glob("*/")]
+        for search in sorted({*in_mlflow, *folders}):
+            lock = SearchLock(store.root, search)
+            if to_fix:
+                if not lock.acquire():
+                    continue
+                stack.callback(lock.release)
+            elif lock.owner():
+                continue
+            found = [*_check_search(store, search, recorded=search in in_mlflow)]
+            # A search that has started in the meantime looks unfinished, but is not.
+            if to_fix or lock.owner() is None:
+                findings += found
+        yield findings
+
+
+def _check_search(store: Store, search: str, *, recorded: bool) -> Iterator[Finding]:
+    if recorded:
+        yield from _check_runs(store, search)
+    study = load_study(store.study_url, search)
+    trials = [] if study is None else study.get_trials(deepcopy=False)
+    if recorded and study is None:
+        yield Finding(
+            f"search {search}: its Optuna study is not in {mask_passwords(store.study_url)}",
+            "--study-url of the database that has it; kmcl search FILE begins a new study",
+        )
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    if running:
+        reached = ", ".join(f"{trial.number} after epoch {trial.last_step or 0}" for trial in running)
+        yield Finding(
+            f"search {search}: {_count(running, 'trial')} open, but no process trains them (trial {reached})",
+            "kmcl search FILE continues them from their checkpoints",
+        )
+    yield from _check_checkpoints(store, search, {trial.number for trial in trials})
 
 
 def _check_writable(store: Store) -> Iterator[Finding]:
@@ -69,54 +100,80 @@ def _check_runs(store: Store, search: str) -> Iterator[Finding]:
         )
 
 
-def _check_study(store: Store, search: str) -> Iterator[Finding]:
-    study = load_study(store.study_url, search)
-    if study is None:
-        yield Finding(f"search {search}: its Optuna study is not in {store.root}", "kmcl search FILE begins it anew")
-        return
-    running = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.RUNNING]
-    if running:
-        reached = ", ".join(f"{trial.number} after epoch {trial.last_step or 0}" for trial in running)
+def _check_checkpoints(store: Store, search: str, known: set[int]) -> Iterator[Finding]:
+    """Compare the folders of a search with the numbers of the trials that its study knows."""
+    folder = store.checkpoints / search
+    trials = dict(trial_folders(store, search))
+    if strays := sorted(path for path in folder.glob("*") if path not in trials.values()):
         yield Finding(
-            f"search {search}: {_count(running, 'trial')} open with no process that trains them (trial {reached})",
-            "kmcl search FILE goes on with them from their checkpoints",
+            f"{show_path(folder)}: {_count(strays, 'name')} not of a trial's folder ({_some(_names(strays))})",
+            "they are left alone; move them if nothing needs them",
+        )
+    if trials and not known:
+        yield Finding(
+            f"{show_path(folder)}: {_count(list(trials), 'checkpoint folder')} of a search without a study, or whose "
+            "study has no trials",
+            "they are left alone; give --study-url of the database that has the study, or delete them if the search "
+            "was given up",
+        )
+        return
+    orphans = [path for number, path in trials.items() if number not in known]
+    drafts = [
+        path
+        for number, trial in trials.items()
+        if number in known
+        for path in sorted(trial.glob(f"{DRAFT_PREFIX}*"))
+        if not path.is_symlink()
+    ]
+    doomed = orphans + drafts
+    if doomed:
+        yield Finding(
+            f"{show_path(folder)}: {_count(doomed, 'checkpoint folder')} of no trial in the study, or half-written "
+            f"({_megabytes(doomed)} MB)",
+            "delete them",
+            _deleter(store, search, doomed),
+            deletes=tuple(doomed),
         )
 
 
-def _check_checkpoints(store: Store) -> Iterator[Finding]:
-    for folder in sorted(store.checkpoints.glob("*/")):
-        search = folder.name
-        if SearchLock(store.root, search).owner() is not None:
-            continue
-        study = load_study(store.study_url, search)
-        known = set() if study is None else {trial.number for trial in study.get_trials(deepcopy=False)}
-        orphans = [path for path in folder.glob("trial-*/") if int(path.name.removeprefix("trial-")) not in known]
-        orphans += folder.glob("trial-*/.writing-*/")
-        if orphans:
-            yield Finding(
-                f"{folder}: {_count(orphans, 'checkpoint folder')} of no trial in the study, or half-written "
-                f"({_some([path.name for path in orphans])}; {_megabytes(orphans)} MB)",
-                "delete them",
-                _deleter(orphans),
-            )
-
-
-def _deleter(folders: list[Path]) -> Callable[[], None]:
+def _deleter(store: Store, search: str, doomed: Sequence[Path]) -> Callable[[], None]:
     def delete() -> None:
-        for folder in folders:
-            # A half-written checkpoint may lie in a trial's folder that went just before.
-            shutil.rmtree(folder, ignore_errors=not folder.exists())
+        # The lock keeps searches of this store away, but a database can be restored or replaced at any time.
+        study = load_study(store.study_url, search)
+        known = {trial.number for trial in study.get_trials(deepcopy=False)} if study else set()
+        kept = {path for number, path in trial_folders(store, search) if number in known}
+        if not known:
+            raise StoreError(
+                f"{show_path(store.checkpoints / search)}: nothing deleted: the study of {search!r} is gone since it "
+                "was examined; valid: a study that does not change meanwhile"
+            )
+        for path in doomed:
+            if path in kept:
+                continue
+            try:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"{show_path(path)}: cannot be deleted: {error.strerror}; valid: a folder that this user owns"
+                ) from None
 
     return delete
 
 
-def _count(things: list[FrozenTrial] | list[Path] | list[str], name: str) -> str:
+def _count(things: Sequence[object], name: str) -> str:
     return f"1 {name} is" if len(things) == 1 else f"{len(things)} {name}s are"
 
 
-def _some(names: list[str]) -> str:
+def _names(paths: list[Path]) -> list[str]:
+    return [show_path(path.name) for path in paths]
+
+
+def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
-def _megabytes(folders: list[Path]) -> str:
-    return f"{sum(map(folder_bytes, folders)) / 1e6:.1f}"
+def _megabytes(paths: Sequence[Path]) -> str:
+    return f"{sum(folder_bytes(path) if path.is_dir() else path.stat().st_size for path in paths) / 1e6:.1f}"

@@ -1,4 +1,4 @@
-"""What is wrong with a Ray cluster that searches are sent to: another Ray than ours, reservations that nobody uses."""
+"""Problems of a Ray cluster that searches are sent to: another version of Ray, reservations that no job uses."""
 
 import tempfile
 from collections.abc import Iterator
@@ -6,26 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from kmcl_platform.errors import ClusterError
-from kmcl_platform.search.cluster.doctor import Finding
+from kmcl_platform.search.cluster.finding import Finding
 from kmcl_platform.search.cluster.jobs import Jobs
 from kmcl_platform.search.cluster.submit import copy_job_files
 
 REMOVE_SECONDS = 120
 _LIMIT = 10_000
-"""The most that Ray's state API lists at once."""
+"""The largest number of entries that Ray's state API lists."""
 
 HELD = ("CREATED", "PENDING", "RESCHEDULING", "PREPARED")
-"""States of a placement group that holds resources, or waits to."""
+"""States of a placement group that holds resources, or waits for them."""
 
 
 def examine_cluster(address: str) -> list[Finding]:
-    """Look a cluster over; changes nothing.
+    """Examine a cluster; this changes nothing.
 
     Args:
         address: Ray's job server, `http://HOST:8265`.
 
     Raises:
-        ClusterError: it cannot be reached, or wants a token that it was not given.
+        ClusterError: it cannot be reached, or needs a token that was not given.
     """
     cluster = Jobs(address)
     return [*_check_version(cluster), *_check_reservations(cluster, address)]
@@ -38,14 +38,14 @@ def _check_version(cluster: Jobs) -> Iterator[Finding]:
     if theirs != ray.__version__:
         yield Finding(
             f"cluster: Ray {theirs}, here Ray {ray.__version__}",
-            "the same Ray on both sides: install requirements.lock on the cluster's nodes and start it again",
+            "use the same Ray on both sides: install requirements.lock on the cluster's nodes and start it again",
         )
 
 
 def _check_reservations(cluster: Jobs, address: str) -> Iterator[Finding]:
     from ray.util.state import list_jobs, list_placement_groups
 
-    # Both together would miss a job that begins between the two, so the groups are asked for first.
+    # The groups are listed first: a job that begins between the two lists is then in the list of jobs.
     groups = [group for group in list_placement_groups(address=address, limit=_LIMIT) if group.state in HELD]
     alive = {job.job_id for job in list_jobs(address=address, limit=_LIMIT) if job.status in ("PENDING", "RUNNING")}
     orphans = [group for group in groups if group.creator_job_id not in alive]

@@ -1,16 +1,16 @@
-"""Secrets of a submitted search: named on the command line, taken from the environment, seen by the driver alone.
+"""Secrets of a submitted search: named on the command line, taken from the environment, given to the driver only.
 
-They travel as a file in the job's package. A runtime environment's variables would be shown to everyone who may list
-jobs, by the dashboard too; the package is read by the job and stays in the cluster's memory until Ray drops it.
+They are a file in the job's package. The variables of a runtime environment would be visible to everyone who may list
+jobs, and in the dashboard; the package is read by the job and stays in the cluster's memory until Ray drops it.
 """
 
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from kmcl_platform.errors import ConfigError
+from kmcl_platform.messages import mask_passwords, show_value
 
 FILE = "secrets.json"
 
@@ -23,27 +23,29 @@ def read_secrets(names: Sequence[str]) -> dict[str, str]:
     """
     for name in names:
         if not os.environ.get(name):
-            raise ConfigError(f"--secret: got {name!r}, which is not set; valid: the name of an environment variable")
+            raise ConfigError(
+                f"--secret: got {show_value(name)}, which is not set; valid: the name of an environment variable"
+            )
     return {name: os.environ[name] for name in names}
 
 
 def refuse_password(option: str, uri: str | None) -> None:
-    """Refuse an address with a password in it: it would be shown with the job.
+    """Refuse an address with a password in it, because addresses are shown with the job.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: the address has a password.
     """
-    if uri and urlsplit(uri).password:
+    if uri and mask_passwords(uri) != uri:
         raise ConfigError(
             f"{option}: got an address with a password in it; valid: the address without it, and --secret NAME for "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD or whatever variable holds it"
+            "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, PGPASSWORD or whatever variable holds it"
         )
 
 
 def write_secrets(folder: Path, values: dict[str, str]) -> None:
-    """Put them into a job's package, readable for its owner only."""
+    """Put secrets into a job's package, in a file that only its owner can read."""
     path = folder / FILE
-    path.touch(mode=0o600)
+    path.touch(mode=0o600)  # Before the content: the file is never readable for others.
     path.write_text(json.dumps(values))
 
 

@@ -1,45 +1,72 @@
-"""The Ray cluster that a command works on: one that runs, or one started in this machine for the command."""
+"""The Ray cluster that a command works on: one that runs, or one started on this machine for the command."""
 
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from kmcl_platform.errors import ClusterError
+from kmcl_platform.messages import show_path, show_value
 from kmcl_platform.search.cluster import loopback
 from kmcl_platform.search.cluster.resources import CLUSTER_NODES, parse_nodes
 
 WORKER_ENVIRONMENT = {
     # How often Train looks at its workers, in seconds: it bounds how late an epoch's report is noticed.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    # Without it every worker's line is printed twice.
+    # Without this every line of a worker is printed twice.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # Our MLflow record is the only logger.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Tune's newer output prints a table even where it is asked for none.
+    # Tune's newer output prints a table even with `verbose=0`.
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
 _DASHBOARD = "RAY_API_SERVER_ADDRESS"
 
+_LONGEST_TEMPORARY_FOLDER = 36
+"""Characters. Linux allows 107 in the path of a socket, and Ray's own names below its folder take up to 70."""
 
-def start_ray(address: str | None) -> None:
-    """Connect to a running cluster (`auto`, `HOST:PORT`), or with none start Ray in this machine, on loopback.
+_logger = logging.getLogger(__name__)
+
+
+def cluster_address(address: str | None) -> str | None:
+    """The address of the cluster that a search runs on; None: Ray is started on this machine.
+
+    Args:
+        address: the option `--address`; without it, `RAY_ADDRESS` of the environment is used.
 
     Raises:
-        ClusterError: the cluster cannot be reached.
+        ClusterError: the address is not one that a driver can connect to.
     """
+    cluster = address or os.environ.get("RAY_ADDRESS")
+    if cluster and "://" in cluster:
+        raise ClusterError(
+            f"{'--address' if address else 'RAY_ADDRESS'}: got {show_value(cluster)}; valid: auto, or HOST:PORT of the "
+            "cluster's head (port 6379); an http:// address is that of the job server, which kmcl submit takes"
+        )
+    return cluster or None
+
+
+def start_ray(address: str | None) -> None:
+    """Connect to a running cluster (`auto`, `HOST:PORT`); None: start Ray on this machine, on loopback.
+
+    Raises:
+        ClusterError: the cluster cannot be reached, or Ray cannot be started.
+    """
+    cluster = cluster_address(address)
     # Ray and Tune read these when they are imported.
     os.environ.update({name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()})
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    # Ray runs its workers at niceness 15: on a machine that does anything else, training would get the leavings.
+    # Ray runs its workers at niceness 15: on a machine with other work, training would get almost no time.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    cluster = address or os.environ.get("RAY_ADDRESS")
     if not cluster:
         os.environ.update(loopback.ENVIRONMENT)
+        _use_short_temporary_folder()
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -51,23 +78,33 @@ def start_ray(address: str | None) -> None:
                 "dashboard_host": loopback.LOOPBACK,
                 "dashboard_port": port,
             }
-            ray.init("local", **dashboard, **quiet)
+            try:
+                ray.init("local", **dashboard, **quiet)
+            except (OSError, RuntimeError, ValueError) as error:
+                ray.shutdown()
+                raise ClusterError(
+                    f"Ray: cannot be started on this machine: {' '.join(str(error).split())}; valid: HOME and TMPDIR "
+                    "with room, in which this user can write"
+                ) from error
         return
-    # By this address Ray Train finds its own cluster, as `_dashboard_port` says.
+    # Ray Train uses this address to find its own cluster, see `_dashboard_port`.
     own = {} if cluster == "auto" else {"RAY_ADDRESS": cluster}
     try:
         ray.init(cluster, runtime_env={"env_vars": WORKER_ENVIRONMENT | own}, **quiet)
-    except ConnectionError as error:
-        raise ClusterError(f"Ray cluster at {cluster!r} cannot be reached: {' '.join(str(error).split())}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"Ray cluster: got {show_value(cluster)}, which cannot be reached: {' '.join(str(error).split())}; valid: "
+            "auto on a node of a running cluster, or HOST:PORT of its head (port 6379)"
+        ) from None
 
 
 @contextmanager
 def _dashboard_port() -> Iterator[int]:
-    """A free port for a local Ray's dashboard, known to the processes that Ray starts meanwhile.
+    """A free port for a local Ray's dashboard; processes that Ray starts inside the block know it.
 
-    Ray Train frees the CPUs of a killed group's workers only if it can ask this very Ray for their state. Not told
-    which, it looks over all processes, and gives up, for ever, if another Ray runs on the machine. Processes of a local
-    Ray inherit this one's environment; a runtime environment would cost every start seconds.
+    Ray Train frees the CPUs of a killed group's workers only if it can ask its own Ray for their state. Without an
+    address it searches all processes, and gives up for ever if another Ray runs on the machine. Processes of a local
+    Ray inherit the environment of this one; a runtime environment would add seconds to every start.
     """
     with socket.socket() as probe:
         probe.bind((loopback.LOOPBACK, 0))
@@ -83,6 +120,30 @@ def _dashboard_port() -> Iterator[int]:
             os.environ[_DASHBOARD] = before
 
 
+def _use_short_temporary_folder() -> None:
+    """Replace a TMPDIR in which Ray's sockets cannot be made: too long a path for Linux, or not ASCII.
+
+    Raises:
+        ClusterError: no folder for temporary files can be used.
+    """
+    wanted = tempfile.gettempdir()
+    usable = [folder for folder in (wanted, "/tmp", "/var/tmp", "/dev/shm") if _is_short_folder(folder)]
+    if not usable:
+        raise ClusterError(
+            f"TMPDIR: got {show_path(wanted)}; valid: a folder of at most {_LONGEST_TEMPORARY_FOLDER} ASCII characters "
+            "in which this user can write"
+        )
+    if usable[0] != wanted:
+        _logger.warning("temporary files go to %s: Ray cannot use %s", usable[0], show_path(wanted))
+        # Ray and all its processes read the variable; `tempfile` keeps what it has read once.
+        os.environ["TMPDIR"] = tempfile.tempdir = usable[0]
+
+
+def _is_short_folder(folder: str) -> bool:
+    short = folder.isascii() and len(folder) <= _LONGEST_TEMPORARY_FOLDER
+    return short and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
 def stop_ray() -> None:
     """Leave the cluster, and end it if `start_ray` started it."""
     import ray
@@ -91,10 +152,10 @@ def stop_ray() -> None:
 
 
 def trial_nodes() -> list[dict[str, float]]:
-    """The resources of each node that trials may have (`CPU`, `GPU`, and where the node is there `memory` in bytes, …).
+    """The resources of each node that trials may use: `CPU`, `GPU`, and for a running node also `memory` in bytes.
 
-    On a cluster that grows these are the promised ones: trials whose workers find no node yet wait, and their demand is
-    what makes it grow.
+    On a cluster that grows, these are the promised nodes: trials whose workers find no node yet wait, and their demand
+    makes the cluster grow.
 
     Raises:
         ResourceError: the promise, `KMCL_CLUSTER_NODES`, is of another form.

@@ -17,13 +17,13 @@ from kmcl_platform.search.cluster.jobs import SEARCH, Jobs
 from kmcl_platform.search.cluster.lock_check import LOCK, PROJECT
 
 STOP_SECONDS = 120
-"""How long a job that is to stop may take to close its runs before Ray kills it; Ray's own 3 seconds are too few."""
+"""How long a job may take to close its runs when it is stopped; after Ray's default of 3 seconds they would be open."""
 
 CHECK_SECONDS = 300
-"""How long the cluster may take to say what is installed on it."""
+"""How long the cluster may take to compare its environment with the lock file."""
 
 LOCKED_ENVIRONMENT = {
-    # Ray installs it once on each node that runs a part of the job, before anything of ours is imported there.
+    # Ray installs it once on each node that runs a part of the job, before our package is imported there.
     "packages": [f"-r ${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{LOCK}"],
     "uv_pip_install_options": ["--require-hashes"],
 }
@@ -33,8 +33,9 @@ def submit_search(
     path: Path,
     address: str,
     store: Store,
-    tracking_uri: str | None,
     *,
+    tracking_uri: str | None,
+    study_url: str | None = None,
     secret_names: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> str:
@@ -44,24 +45,29 @@ def submit_search(
         path: the search file.
         address: Ray's job server, `http://HOST:8265`.
         store: its folder must be on storage that the cluster's nodes see under the same path.
-        tracking_uri: MLflow's address as the cluster sees it; none: SQLite in the store.
-        secret_names: environment variables whose values the driver is to have.
-        say: takes a line about what takes time.
+        tracking_uri: MLflow's address as the cluster sees it; None: SQLite in the store.
+        study_url: the address of the studies as the cluster sees it; None: the cluster's own KMCL_STUDY_URL, or SQLite
+            in the store.
+        secret_names: environment variables whose values the driver gets.
+        say: prints one line about a step that takes long.
 
     Returns:
         The job's id.
 
     Raises:
         ConfigError: the file is invalid, or a secret is not set; nothing was sent.
-        ClusterError: the cluster cannot be reached, or wants a token that it was not given.
+        ClusterError: the cluster cannot be reached, or needs a token that was not given.
     """
     content = read_bytes(path)
     file = parse_search_file(content, str(path))
     refuse_password("--tracking-uri", tracking_uri)
+    refuse_password("--study-url", study_url)
     values = read_secrets(secret_names)
     environment = {"KMCL_STORE": str(store.root), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
     if tracking_uri:
         environment["KMCL_TRACKING_URI"] = tracking_uri
+    if study_url:
+        environment["KMCL_STUDY_URL"] = study_url
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     cluster = Jobs(address)
     with tempfile.TemporaryDirectory() as scratch:
@@ -73,7 +79,8 @@ def submit_search(
         (folder / "search.yaml").write_bytes(content)
         if values:
             write_secrets(folder, values)
-            # Ray unpacks equal packages once, and the job that reads its secrets removes them.
+            # Ray unpacks equal packages once, and a job removes its secrets after reading them: the next job with the
+            # same package would not find them.
             (folder / "nonce").write_text(secrets.token_hex(16))
         return cluster.submit(
             entrypoint="python jobs/run_search.py search.yaml", runtime_env=runtime_env, metadata={SEARCH: file.name}
@@ -81,19 +88,19 @@ def submit_search(
 
 
 def _has_locked_environment(cluster: Jobs, folder: Path, say: Callable[[str], None]) -> bool:
-    """Ask the cluster's head; what it has need not be installed again for the job."""
+    """Whether the cluster's head has the locked environment, so that nothing must be installed for the job."""
     equal, printed = cluster.run(
         entrypoint="python jobs/check_environment.py", runtime_env={"working_dir": str(folder)}, seconds=CHECK_SECONDS
     )
     if not equal:
         different = [line for line in printed.splitlines() if "(locked: " in line]
-        what = f"{len(different)} packages differ, first {different[0]}" if different else "it cannot tell"
+        what = f"{len(different)} packages differ, first {different[0]}" if different else "the check failed"
         say(f"environment: the cluster's is not the locked one ({what}); Ray installs {LOCK} on its nodes")
     return equal
 
 
 def copy_job_files(folder: Path) -> None:
-    """Lay out what a job needs: our package, the jobs' scripts, the lock file; nothing else leaves the machine.
+    """Copy the files that a job needs: our package, the jobs' scripts, the lock file; nothing else leaves the machine.
 
     Raises:
         ClusterError: this is not a checkout of the project.

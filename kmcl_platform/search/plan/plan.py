@@ -1,6 +1,5 @@
 """Plan a search: try the corners of its space on the workers that would train it, and forecast what it will take."""
 
-import os
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from rich.console import Console
 from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import read_search_file
-from kmcl_platform.config.store import Store
-from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray, trial_nodes
+from kmcl_platform.config.store import Store, check_room
+from kmcl_platform.config.store_record import check_study
+from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory
 from kmcl_platform.search.forecast.forecast import Forecast, build_forecast, to_costs, write_whole
 from kmcl_platform.search.plan.probe_points import (
@@ -28,8 +28,9 @@ from kmcl_platform.search.plan.probe_points import (
 )
 from kmcl_platform.search.run.pretrained_check import check_weights
 from kmcl_platform.search.run.run_search import check_data
+from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.study.lock import SearchLock
-from kmcl_platform.search.study.study import VALUES, load_study
+from kmcl_platform.search.study.storage import load_study
 
 if TYPE_CHECKING:
     from kmcl_platform.search.plan.probe_runner import Prober
@@ -87,13 +88,17 @@ def run_plan(
         ClusterError: the cluster cannot be reached.
     """
     file = read_search_file(path)
+    cluster = cluster_address(address)
     check_data(file, store)
     check_weights(file)
-    store.root.mkdir(parents=True, exist_ok=True)
+    # With another study, a search that has begun would look new, and its forecast would be replaced.
+    check_study(store)
+    check_room(store.root)
     searches = expand_arms(file)
     with ExitStack() as stack:
-        for search in searches:
-            stack.enter_context(SearchLock(store.root, search.name))
+        # The scratch folder has the file's name, which for a file with arms is no search's.
+        for name in dict.fromkeys([file.name, *(search.name for search in searches)]):
+            stack.enter_context(SearchLock(store.root, name))
         scratch = store.forecast(file.name).parent / f".{file.name}"
         # What a killed plan has left.
         shutil.rmtree(scratch, ignore_errors=True)
@@ -106,7 +111,7 @@ def run_plan(
         stack.callback(stop_ray)
         nodes = trial_nodes()
         concurrency = count_concurrent_trials(nodes, file.resources)
-        if address or os.environ.get("RAY_ADDRESS"):
+        if cluster:
             check_free(file.resources)
         prober = Prober(file.resources, store, scratch, num_steps)
         plans = [_plan(search, store, prober, nodes, concurrency, console) for search in searches]

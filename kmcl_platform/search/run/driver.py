@@ -1,16 +1,17 @@
 """The driver: Tune's Searcher and Stopper in one object, over the durable study and the MLflow record.
 
-Order matters, because the driver may be killed between any two lines: the recorder has an epoch or an end on the disk
-before the study hears of it. What the study knows is thus always in MLflow too, or will be; and what it does not know
-yet is said again after a restart (the workers repeat the reports of a trial that goes on), which MLflow's record takes
-without duplicates.
+Order matters, because the driver may be killed between any two lines. The recorder has an epoch or an end on the disk
+before the study has it, so that everything in the study is in MLflow too, or will be. What is not in the study yet is
+reported again after a restart: the workers repeat the reports of a trial that they continue, and MLflow's record takes
+a repeated report without a duplicate.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -21,20 +22,23 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
-from kmcl_platform.search.study.study import DurableStudy, Point, Verdict
+from kmcl_platform.search.study.ended_trials import TrialEnd
+from kmcl_platform.search.study.study import DurableStudy, Point
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.runs.names import BEST_OBJECTIVE, RUNNING, TrialOutcome
 from kmcl_platform.tracking.writing.recorder import Recorder
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
 
+_logger = logging.getLogger(__name__)
+
 
 class SearchDriver(Searcher, Stopper):
-    """Hands out points, hears every epoch, decides when a trial ends and why."""
+    """Hands out points, takes the report of every epoch, and decides when a trial ends and why."""
 
     def __init__(
         self, file: SearchFile, store: Store, study: DurableStudy, recorder: Recorder, view: SearchView
     ) -> None:
-        # Tune is told of no metric: what a result is worth is the study's business, and a failure has none.
+        # Tune gets no metric: the study compares the results, and a failure has no value.
         super().__init__(metric=None, mode=None)
         self._file = file
         self._store = store
@@ -43,12 +47,12 @@ class SearchDriver(Searcher, Stopper):
         self._view = view
         self._open: dict[str, Point] = {}
         self.trouble: StoreError | None = None
-        """Why the search cannot go on: the store cannot be written. Trials that run then stay open."""
+        """Why the search cannot go on, for example a full disk. Trials that run at that time stay open."""
 
     # Searcher -----------------------------------------------------------------------------------------------------
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Tune's own says FINISHED
-        """The next trial, as the configuration of a `WarmTrial`; none where the store is in trouble."""
+        """The next trial, as the configuration of a `WarmTrial`; None: the search cannot go on."""
         with self._watching():
             return self._suggest(trial_id)
         return None
@@ -72,7 +76,7 @@ class SearchDriver(Searcher, Stopper):
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Only infrastructure failures are news: other ends were settled when their last result came.
+        """End a trial whose process was lost; every other end was settled when the trial's last result came.
 
         A trial that Tune ends for a reason of its own (Ctrl-C) stays open in the study, to be continued.
         """
@@ -82,16 +86,20 @@ class SearchDriver(Searcher, Stopper):
                 self._settle(trial_id, point, "failed", "the process of the trial was lost repeatedly")
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is durable by itself."""
+        """Write an empty file: the study is durable by itself."""
         Path(checkpoint_path).write_text("")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: a search is continued from its study."""
+        """Do nothing: a search is continued from its study."""
 
     # Stopper ------------------------------------------------------------------------------------------------------
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Take one result; True ends the trial, or where the store is in trouble Tune's part in it."""
+        """Take one result.
+
+        Returns:
+            True: Tune ends the trial. If the search cannot go on, the trial stays open in the study.
+        """
         point = self._open.get(trial_id)
         if point is None or self.trouble is not None:
             return True
@@ -102,6 +110,9 @@ class SearchDriver(Searcher, Stopper):
     def _take(self, trial_id: str, point: Point, result: dict[str, Any]) -> bool:
         if "trouble" in result:
             raise StoreError(result["trouble"])
+        if "diverged" in result:
+            self._settle(trial_id, point, "diverged", result["diverged"])
+            return True
         if "failure" in result:
             self._settle(trial_id, point, "failed", result["failure"])
             return True
@@ -115,7 +126,7 @@ class SearchDriver(Searcher, Stopper):
         self._study.report(point.number, report.epoch, value, seconds=report.seconds)
         self._log_progress(urgent=False)
         self._view.epoch_finished(point.number, report, value)
-        # A repeated report of an epoch that others have since overtaken is no occasion to decide anew.
+        # A repeated report of an earlier epoch was decided when it came first.
         pruned = report.epoch >= point.reached and self._study.should_prune(point.number)
         if report.epoch == self._file.base.num_epochs:
             self._settle(trial_id, point, "completed", "", value)
@@ -126,10 +137,14 @@ class SearchDriver(Searcher, Stopper):
         return True
 
     def stop_all(self) -> bool:
-        """Whether the search's time is spent, or its store in trouble; trials that run then stay open.
+        """Whether the search's time is spent, or it cannot go on; trials that run at that time stay open.
 
-        Else it ends when no point is left.
+        Tune asks this in every turn of its loop, at least once a second, so that time is charged and its end is
+        noticed although no trial reports. A search whose time is not spent ends when no point is left.
         """
+        if self.trouble is None:
+            with self._watching():
+                self._study.charge_time()
         return self.trouble is not None or self._study.ledger.time_spent() is not None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,7 +153,7 @@ class SearchDriver(Searcher, Stopper):
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        """Keep trouble with the store for the end: raised inside Tune it would come out as an error of Tune's."""
+        """Keep trouble with the store until the end: raised inside Tune, it would look like an error of Tune's."""
         try:
             yield
         except Exception as error:
@@ -146,25 +161,27 @@ class SearchDriver(Searcher, Stopper):
             if self.trouble is None:
                 raise
 
-    def _settle(self, trial_id: str, point: Point, verdict: Verdict, reason: str, value: float | None = None) -> None:
+    def _settle(self, trial_id: str, point: Point, end: TrialEnd, reason: str, value: float | None = None) -> None:
         self._open.pop(trial_id)
-        outcome = TrialOutcome(verdict)
+        outcome = TrialOutcome(end)
+        if end in ("failed", "diverged"):
+            _logger.warning("search %s: trial %d %s: %s", self._file.name, point.number, end, reason)
         checkpoint = find_checkpoint(self._store.trial_checkpoints(self._file.name, point.number))
         self._recorder.queue_scores(point.number, checkpoint, outcome, baseline=point.baseline)
         self._recorder.end_trial(point.number, outcome, reason, objective=value)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
-        self._study.tell(point.number, verdict, value if verdict == "completed" else None)
+        self._study.tell(point.number, end, value if end == "completed" else None)
         drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)
         self._log_progress(urgent=True)
-        self._view.trial_ended(point.number, verdict, reason, value, self._study.best_value())
+        self._view.trial_ended(point.number, end, reason, value, self._study.best_value())
 
     def _log_progress(self, *, urgent: bool) -> None:
         if not urgent and not self._recorder.progress_is_due():
             return
-        verdicts = Counter(self._study.verdicts().values())
-        metrics = {f"trials/{name}": float(verdicts[name]) for name in ("completed", "pruned", "failed")}
+        ends = Counter(self._study.ends().values())
+        metrics = {f"trials/{name}": float(ends[name]) for name in get_args(TrialEnd)}
         metrics[f"trials/{RUNNING}"] = float(len(self._open))
         metrics |= {"hours": self._study.ledger.hours, "gpu_hours": self._study.ledger.gpu_hours}
         if (best := self._study.best_value()) is not None:
             metrics[BEST_OBJECTIVE] = best
-        self._recorder.log_progress(metrics, ended=verdicts.total())
+        self._recorder.log_progress(metrics, ended=ends.total())

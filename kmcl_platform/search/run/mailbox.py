@@ -1,8 +1,8 @@
 """The mailbox between a trial actor and its workers (see `worker_group.py`).
 
-Everything in it has an identity, (trial's place in the queue, epoch), and is stored rather than handed over. A worker
-that was killed while it waited therefore takes nothing with it: its successor reports the same epoch again, which is
-not passed on twice, and gets the verdict that was meant for it.
+Everything in it has an identity (the trial's place in the queue, the epoch), and is stored instead of passed on. So
+nothing is lost with a worker that is killed while it waits: the worker that replaces it reports the same epoch again,
+which is not passed on twice, and gets the decision that was made for that epoch.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from typing import Any, NotRequired, TypedDict
 import ray
 
 MAX_STARTS_WITHOUT_PROGRESS = 3
-"""Group starts that a trial may cause without finishing another epoch; then the trial is at fault and fails."""
+"""How often a trial may cause a new start of its group without finishing another epoch; after that it fails."""
 
 
 class Assignment(TypedDict):
-    """A trial, as it is sent to the workers; with `probe_steps` only so many steps of it, to learn what it costs."""
+    """A trial as it is sent to the workers. With `probe_steps`, only that many steps are run, to measure its cost."""
 
     number: int
     config: dict[str, Any]
@@ -26,16 +26,25 @@ class Assignment(TypedDict):
 
 
 class Message(TypedDict, total=False):
-    """What the workers say: a trial's epoch, why it failed, why no trial can go on, or what a probe measured."""
+    """A message of the workers; it has one of these.
+
+    Attributes:
+        report: the fields of an epoch's `EpochReport`.
+        diverged: why the trial diverged: a loss or a weight is no longer finite.
+        failure: why the trial failed.
+        trouble: why no trial can go on.
+        measurement: the fields of a probe's `Measurement`.
+    """
 
     report: dict[str, Any]
+    diverged: str
     failure: str
     trouble: str
     measurement: dict[str, Any]
 
 
 class MailboxState:
-    """The post office between a trial actor and its workers (the body of the actor `Mailbox`)."""
+    """Stores messages between a trial actor and its workers (the body of the actor `Mailbox`)."""
 
     def __init__(self, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
         self._max_starts = max_starts
@@ -44,15 +53,15 @@ class MailboxState:
         self._ended = -1
         self._closed = False
         self._outbox: list[Message] = []
-        self._heard: set[tuple[int, int]] = set()
-        self._verdicts: dict[tuple[int, int], bool] = {}
+        self._received: set[tuple[int, int]] = set()
+        self._decisions: dict[tuple[int, int], bool] = {}
         self._starts = 0
         self._last_error = ""
 
     # The trial actor's side ---------------------------------------------------------------------------------------
 
     async def assign(self, assignment: Assignment) -> None:
-        """Queue a trial; whatever the former one still says is no longer heard."""
+        """Queue a trial; later messages of the trial before it are dropped."""
         async with self._changed:
             self._ended = len(self._assignments) - 1
             self._assignments.append(assignment)
@@ -61,19 +70,19 @@ class MailboxState:
             self._changed.notify_all()
 
     async def next_message(self) -> Message:
-        """Wait for what the workers say next of the current trial."""
+        """Wait for the next message of the current trial's workers."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._outbox)
             return self._outbox.pop(0)
 
     async def go_on(self, epoch: int) -> None:
-        """Let the current trial train on after an epoch."""
+        """Let the current trial continue after an epoch."""
         async with self._changed:
-            self._verdicts[len(self._assignments) - 1, epoch] = True
+            self._decisions[len(self._assignments) - 1, epoch] = True
             self._changed.notify_all()
 
     async def close(self) -> None:
-        """Send the workers home."""
+        """Let the workers end."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -81,9 +90,9 @@ class MailboxState:
     # The workers' side --------------------------------------------------------------------------------------------
 
     async def first_place(self) -> int:
-        """Where a group that starts begins: at the current trial if it is unfinished, else at the next one.
+        """The place in the queue at which a new group begins: the current trial if it is unfinished, else the next.
 
-        A trial that keeps killing its group is failed here.
+        A trial that has cost its group too many starts fails here.
         """
         async with self._changed:
             place = max(0, len(self._assignments) - 1)
@@ -97,43 +106,48 @@ class MailboxState:
             return place + 1 if place <= self._ended else place
 
     async def take(self, place: int) -> Assignment | None:
-        """Wait for the trial at a place of the queue; none when the group is to end."""
+        """Wait for the trial at a place in the queue; None: the group is to end."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or len(self._assignments) > place)
             return None if self._closed else self._assignments[place]
 
     async def report(self, place: int, report: dict[str, Any]) -> bool:
-        """Hand in an epoch's report and wait for the verdict: go on (True) or stop."""
+        """Send the report of an epoch and wait for the decision; True: continue, False: stop."""
         key = (place, int(report["epoch"]))
         async with self._changed:
-            if key not in self._heard and self._is_current(place):
-                self._heard.add(key)
+            if key not in self._received and self._is_current(place):
+                self._received.add(key)
                 self._outbox.append({"report": report})
-                # A first start, or one after progress: the count begins anew.
+                # The trial has made progress, so the count of starts begins again.
                 self._starts = 1
                 self._changed.notify_all()
-            await self._changed.wait_for(lambda: key in self._verdicts or not self._is_current(place))
-            return self._verdicts.get(key, False)
+            await self._changed.wait_for(lambda: key in self._decisions or not self._is_current(place))
+            return self._decisions.get(key, False)
 
     async def fail(self, place: int, reason: str) -> None:
-        """Say that a trial cannot go on."""
+        """End a trial that failed."""
         async with self._changed:
             self._end(place, {"failure": reason})
 
+    async def diverge(self, place: int, reason: str) -> None:
+        """End a trial that diverged."""
+        async with self._changed:
+            self._end(place, {"diverged": reason})
+
     async def measured(self, place: int, measurement: dict[str, Any]) -> None:
-        """Hand in what a probe measured, which ends it."""
+        """Send the measurement of a probe, which ends the probe."""
         async with self._changed:
             self._end(place, {"measurement": measurement})
 
     async def halt(self, place: int, reason: str) -> None:
-        """Say that neither this trial nor another can go on for now; the trial is not at fault and stays open."""
+        """Report that no trial can go on for now; this one is not the cause and stays open."""
         async with self._changed:
             if self._is_current(place):
                 self._outbox.append({"trouble": reason})
                 self._changed.notify_all()
 
     async def note_error(self, reason: str) -> None:
-        """Remember why a worker is about to die."""
+        """Remember the error with which a worker ends."""
         self._last_error = reason
 
     def _end(self, place: int, last: Message) -> None:

@@ -1,6 +1,8 @@
-"""What the user sees while a search runs: a live table on a terminal, one line an event elsewhere."""
+"""The output of a running search: a live table on a terminal; elsewhere, one line for each event."""
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -21,13 +23,19 @@ class _Running:
 
 
 class SearchView:
-    """Counts and shows; decides nothing."""
+    """Counts trials and shows them; it decides nothing."""
 
-    def __init__(self, file: SearchFile, console: Console, verdicts: dict[int, str], best: float | None) -> None:
-        """Begin with what a continued search already knows: the verdicts of ended trials and the best value."""
+    def __init__(self, file: SearchFile, console: Console, ends: Mapping[int, str], best: float | None) -> None:
+        """
+        Args:
+            file: the search.
+            console: where it is shown.
+            ends: how the trials ended that an earlier start of the search has run, by number.
+            best: the best value so far; None: no trial has completed.
+        """
         self._file = file
         self._console = console
-        self._verdicts = dict(verdicts)
+        self._ends = dict(ends)
         self._best = best
         self._running: dict[int, _Running] = {}
         self._ended_now = 0
@@ -48,34 +56,34 @@ class SearchView:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def trial_started(self, number: int, reached: int) -> None:
-        """A trial was handed to the workers, anew or after `reached` epochs."""
+        """Show a trial that was given to the workers; it continues after `reached` epochs, from 0."""
         self._running[number] = _Running(epoch=reached)
         if reached:
             self.say(f"trial {number}: goes on after epoch {reached}")
         self._refresh()
 
     def epoch_finished(self, number: int, report: EpochReport, value: float) -> None:
-        """An epoch's report arrived."""
+        """Show the report of an epoch."""
         running = self._running.setdefault(number, _Running(epoch=0))
         running.epoch, running.value = report.epoch, value
         self._refresh()
 
-    def trial_ended(self, number: int, verdict: str, reason: str, value: float | None, best: float | None) -> None:
-        """A trial ended."""
+    def trial_ended(self, number: int, end: str, reason: str, value: float | None, best: float | None) -> None:
+        """Show a trial that has ended: how (`TrialEnd`), why, its value, and the best value of the search."""
         running = self._running.pop(number, None)
-        self._verdicts[number] = verdict
+        self._ends[number] = end
         self._best = best
         self._ended_now += 1
         seconds = time.monotonic() - running.started if running else 0.0
         score = "" if value is None else f" {self._file.objective.metric} {value:.4f}"
-        label = {"completed": "finished", "pruned": "stopped", "failed": "FAILED"}[verdict]
-        detail = f" ({reason})" if verdict == "failed" else ""
+        label = {"completed": "finished", "pruned": "stopped", "failed": "FAILED", "diverged": "DIVERGED"}[end]
+        detail = f" ({reason})" if end in ("failed", "diverged") else ""
         epochs = f" after {running.epoch} of {self._file.base.num_epochs} epochs" if running else ""
         self.say(f"trial {number:>3} {label}{epochs},{score} in {seconds:.0f} s{detail}   {self._summary()}")
         self._refresh()
 
     def _summary(self) -> str:
-        ended = len(self._verdicts)
+        ended = len(self._ends)
         best = "-" if self._best is None else f"{self._best:.4f}"
         left = self._file.budget.trials - ended
         return f"[{ended}/{self._file.budget.trials} done, best {best}, {left} left, {self._time_left(left)}]"
@@ -91,12 +99,10 @@ class SearchView:
             self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Group:
-        counts = {
-            verdict: list(self._verdicts.values()).count(verdict) for verdict in ("completed", "pruned", "failed")
-        }
+        counts = Counter(self._ends.values())
         head = Text(
             f"{self._file.name}: {counts['completed']} finished · {counts['pruned']} stopped · "
-            f"{counts['failed']} failed · {len(self._running)} running   {self._summary()}"
+            f"{counts['failed'] + counts['diverged']} failed · {len(self._running)} running   {self._summary()}"
         )
         rows = Table(box=None, show_header=False, padding=(0, 1))
         for number, running in sorted(self._running.items()):

@@ -12,10 +12,9 @@ from kmcl_platform.search.run.worker_group import WorkerGroup
 class WarmTrial(tune.Trainable):
     """With `reuse_actors=True` Tune calls `setup` once an actor and `reset_config` for each later trial.
 
-    The configuration that Tune passes holds `assignment` (see `Assignment`) and `resources` (of the search file). A
-    result holds `report` (an EpochReport's fields), `failure` (why the trial cannot go on) or `trouble` (why no trial
-    can), and `done`. A failing trial is a result, not an exception: an exception would cost the actor and its warm
-    group.
+    The configuration that Tune passes has `assignment` (see `Assignment`) and `resources` (of the search file). A
+    result is a `Message` with `done`. A trial that fails is a result and not an exception: after an exception Tune
+    would replace the actor, and with it the group that has just been started.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -35,11 +34,11 @@ class WarmTrial(tune.Trainable):
         return {**message, "done": ended}
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """Nothing to keep: the workers write the trial's checkpoints themselves."""
+        """Write nothing: the workers write the trial's checkpoints themselves."""
         return {}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing to load: the workers go on from the trial's own folder."""
+        """Read nothing: the workers continue from the trial's own folder."""
 
     def cleanup(self) -> None:
         """End the worker group."""

@@ -1,16 +1,17 @@
 """One group of Ray Train workers that serves many trials.
 
-Starting a group takes half a minute, starting a trial in a running group takes milliseconds. So the group outlives the
-trial. Three pieces talk to each other:
+Starting a group takes half a minute, starting a trial in a running group takes milliseconds. So a group lives longer
+than a trial. Three parts exchange messages:
 
     Tune's trial actor                mailbox (an actor)              Ray Train's workers
     ──────────────────                ──────────────────              ───────────────────
     WorkerGroup.begin(trial)   ──►    assign                  ◄──     take      every worker, one trial after the other
     WorkerGroup.next_message() ──►    next_message            ◄──     report    first worker, after each epoch
-                                      verdict to the report   ──►     go on, or stop
+                                      decision                ──►     go on, or stop
 """
 
 import gc
+import logging
 import os
 import tempfile
 import threading
@@ -27,38 +28,42 @@ from kmcl_platform.errors import ConfigError, Diverged, KmclError, StoreError
 from kmcl_platform.search.cluster.placement_groups import SECONDS_BETWEEN_LOOKS, ReservationWatch
 from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assignment, Mailbox, Message
 
-JOIN_SECONDS = 30.0
-"""How long a closing group may take to end its workers in an orderly way."""
+JOIN_SECONDS = 10.0
+"""How long a group may take to end its workers in an orderly way when it is closed.
+
+A search whose time is spent ends at most this much later, when a trial does not react."""
+
+_logger = logging.getLogger(__name__)
 
 
 class WorkerGroup:
-    """The trial actor's handle on its mailbox and its Ray Train workers."""
+    """The mailbox and the Ray Train workers of a trial actor."""
 
     def __init__(self, resources: Resources, *, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
-        """Start the workers; returns at once, while they start."""
+        """Begin to start the workers, without waiting for them."""
         self._mailbox: Any = Mailbox.remote(max_starts)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(resources,), daemon=True)
         self._thread.start()
-        self._awaiting_verdict: int | None = None
+        self._awaiting_decision: int | None = None
         # Until the first message: what keeps the workers from starting.
         self._watch: ReservationWatch | None = ReservationWatch()
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
 
     def begin(self, assignment: Assignment) -> None:
-        """Give the workers their next trial; a former one that is unfinished is stopped."""
-        self._awaiting_verdict = None
+        """Give the workers their next trial; an unfinished one is stopped."""
+        self._awaiting_decision = None
         ray.get(self._mailbox.assign.remote(assignment))
 
     def next_message(self) -> Message:
-        """Let the trial go on, and wait for what it says next.
+        """Let the trial go on, and wait for its next message.
 
         Raises:
             RuntimeError: the group has ended for good.
         """
-        if self._awaiting_verdict is not None:
-            ray.get(self._mailbox.go_on.remote(self._awaiting_verdict))
-            self._awaiting_verdict = None
+        if self._awaiting_decision is not None:
+            ray.get(self._mailbox.go_on.remote(self._awaiting_decision))
+            self._awaiting_decision = None
         pending = self._mailbox.next_message.remote()
         while True:
             ready, _ = ray.wait([pending], timeout=1.0)
@@ -66,7 +71,7 @@ class WorkerGroup:
                 message: Message = ray.get(pending)
                 self._watch = None
                 if "report" in message:
-                    self._awaiting_verdict = message["report"]["epoch"]
+                    self._awaiting_decision = message["report"]["epoch"]
                 return message
             if not self._thread.is_alive():
                 raise RuntimeError("the group of Ray Train workers has ended") from self._error
@@ -80,7 +85,7 @@ class WorkerGroup:
         self._thread.join(JOIN_SECONDS)
 
     def _run(self, resources: Resources) -> None:
-        # Train wants a folder, in which it keeps nothing that is read again: the store is spared it.
+        # Train needs a folder, but nothing in it is read again, so it is not in the store.
         with tempfile.TemporaryDirectory(prefix="kmcl-train-", ignore_cleanup_errors=True) as scratch:
             self._serve(resources, scratch)
 
@@ -106,19 +111,20 @@ class WorkerGroup:
             run_config=RunConfig(
                 name=f"workers-{time.time_ns()}",
                 storage_path=scratch,
-                # Lost workers are always replaced; the mailbox fails a trial that keeps losing them.
+                # Lost workers are always replaced; the mailbox ends a trial that loses them again and again.
                 failure_config=FailureConfig(max_failures=-1),
             ),
         )
         try:
             trainer.fit()
         except BaseException as error:
+            _logger.exception("the group of Ray Train workers has ended")
             self._error = error
             raise
 
 
 def serve_trials(loop_config: dict[str, Any]) -> None:
-    """What every Ray Train worker runs: trial after trial, until the mailbox closes."""
+    """The function that every Ray Train worker runs: trial after trial, until the mailbox closes."""
     import torch
     from ray.train.torch import get_device
 
@@ -130,6 +136,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     joined = join_workers()
     workers = Workers(joined.rank, joined.world_size, get_device())
     place = workers.broadcast(ray.get(mailbox.first_place.remote()) if workers.is_first else 0)
+    _logger.info("worker %d of %d is ready on %s", workers.rank, workers.world_size, workers.device)
     while (assignment := ray.get(mailbox.take.remote(place))) is not None:
         _train(mailbox, place, assignment, workers)
         place += 1
@@ -148,15 +155,16 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
         return bool(ray.get(mailbox.report.remote(place, result.model_dump())))
 
     def fail_and_leave(error: Exception) -> NoReturn:
-        # The trial's own fault, but perhaps on this worker alone: the others wait for it in a collective operation,
-        # so the group has to be replaced, which raising does.
+        # The trial is the cause, but perhaps on this worker alone: the others wait for it in a collective operation.
+        # The exception makes Ray Train replace the group.
         reason = str(error) if isinstance(error, KmclError) else _one_line(error)
+        _logger.exception("trial %d failed", assignment["number"])
         ray.get(mailbox.fail.remote(place, f"out of memory: {reason}" if is_out_of_memory(error) else reason))
         raise error
 
     config = TrialConfig.model_validate(assignment["config"])
-    # Relative paths of the search file are counted from where the search was started; Ray Train moves its workers to a
-    # folder of its own. On another node there may be no such folder, and absolute paths do not need it.
+    # Relative paths in the search file begin at the folder in which the search was started; Ray Train moves its workers
+    # to a folder of its own. On another node there may be no such folder, and absolute paths do not need it.
     if Path(assignment["working_dir"]).is_dir():
         os.chdir(assignment["working_dir"])
     try:
@@ -169,17 +177,20 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
         if workers.is_first:
             ray.get(mailbox.measured.remote(place, found.model_dump()))
     except (Diverged, ConfigError) as error:
-        # Raised on every worker alike: the group is whole and takes the next trial.
+        # Raised on every worker alike: the group is complete and takes the next trial.
         if workers.is_first:
-            ray.get(mailbox.fail.remote(place, str(error)))
+            end = mailbox.diverge if isinstance(error, Diverged) else mailbox.fail
+            ray.get(end.remote(place, str(error)))
     except StoreError as error:
+        _logger.error("trial %d cannot go on: %s", assignment["number"], error)
         ray.get(mailbox.halt.remote(place, str(error)))
         raise
     except (RuntimeError, OSError, ray.exceptions.RayError) as error:
         if is_out_of_memory(error):
             fail_and_leave(error)
-        # Perhaps the echo of another worker's death, or a disk that was away: the trial is tried again from its last
-        # checkpoint, by the group that Ray Train starts in this one's place.
+        # Perhaps another worker has died, or a disk was away: the group that Ray Train starts next tries the trial
+        # again from its last checkpoint.
+        _logger.warning("trial %d is interrupted: %s", assignment["number"], _one_line(error))
         ray.get(mailbox.note_error.remote(_one_line(error)))
         raise
     except Exception as error:

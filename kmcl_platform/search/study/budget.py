@@ -1,4 +1,4 @@
-"""What a search has spent of its budget's time, over all its starts."""
+"""What a search has spent of the times in its budget, over all its starts."""
 
 import time
 
@@ -9,12 +9,16 @@ from kmcl_platform.config.search_file import SearchFile
 SPENT = "spent"
 """Attribute of the study: seconds, and GPU-seconds."""
 
+CHARGE_SECONDS = 5.0
+"""The longest time between two writes of the spent time while a search runs; a driver that is killed loses no more."""
+
 
 class Ledger:
-    """Time spent, kept in the study: a driver that is killed takes no more with it than the epochs not yet told of.
+    """The time spent, kept in the study so that a killed driver does not lose it.
 
-    Wall time runs from `start`, the start of the workers included; the time between two starts of a search is free. GPU
-    time is that of training and evaluation, on as many GPUs as a trial holds.
+    Wall time runs from `start`, and includes the start of the workers; the time between two starts of a search is
+    free. `hours` and `time_spent` include the time since the last write, so that a trial which never reports is
+    charged like any other. GPU time is that of finished epochs: training and evaluation, times the GPUs of a trial.
     """
 
     def __init__(self, study: optuna.Study, file: SearchFile) -> None:
@@ -27,30 +31,42 @@ class Ledger:
         self._last: float | None = None
 
     def start(self) -> None:
-        """Let the clock run."""
+        """Start the clock."""
         self._last = time.monotonic()
 
-    def charge(self, epoch_seconds: float) -> None:
-        """Write down the time since the last charge, and an epoch's GPU time."""
+    def charge(self, epoch_seconds: float = 0.0) -> None:
+        """Write the time since the last charge, and the GPU time of an epoch that took `epoch_seconds`."""
         now = time.monotonic()
         if self._last is not None:
             self._seconds += now - self._last
             self._last = now
         self._gpu_seconds += epoch_seconds * self._gpus
+        self.write()
+
+    def write(self) -> None:
+        """Write what was charged; safe to repeat."""
         self._study.set_user_attr(SPENT, {"seconds": self._seconds, "gpu_seconds": self._gpu_seconds})
+
+    def is_charge_due(self) -> bool:
+        """Whether the clock runs and the last charge is `CHARGE_SECONDS` ago."""
+        return self._running() >= CHARGE_SECONDS
+
+    def use(self, study: optuna.Study) -> None:
+        """Write into a study that was opened again from now on."""
+        self._study = study
 
     @property
     def hours(self) -> float:
-        """Wall time."""
-        return self._seconds / 3600
+        """Wall time, up to this moment."""
+        return (self._seconds + self._running()) / 3600
 
     @property
     def gpu_hours(self) -> float:
-        """GPU time."""
+        """GPU time of finished epochs."""
         return self._gpu_seconds / 3600
 
     def time_spent(self) -> str | None:
-        """Which bound on time is reached, in words, or none."""
+        """The bound on time that is reached, in words; None: there is time left."""
         for name, spent, bound in (
             ("hours", self.hours, self._budget.hours),
             ("gpu_hours", self.gpu_hours, self._budget.gpu_hours),
@@ -58,3 +74,6 @@ class Ledger:
             if bound is not None and spent >= bound:
                 return f"budget.{name}: {spent:.3g} of {bound:g} spent"
         return None
+
+    def _running(self) -> float:
+        return 0.0 if self._last is None else time.monotonic() - self._last

@@ -1,23 +1,27 @@
 """Which checkpoints of a search are kept, and how many bytes they take."""
 
+import logging
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kmcl_platform.config.store import Store
+from kmcl_platform.search.study.checkpoint_check import find_difference, trial_folders
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint, folder_bytes, keep_average
 
 if TYPE_CHECKING:
     from kmcl_platform.search.study.study import DurableStudy
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
-class Kept:
+class CheckpointsOnDisk:
     """What a search has on disk.
 
     Attributes:
-        trials: trials with a checkpoint.
-        bytes: of all their files.
+        trials: the number of trials with a checkpoint.
+        bytes: the size of all their files.
     """
 
     trials: int
@@ -25,26 +29,34 @@ class Kept:
 
 
 def drop_checkpoints(store: Store, search: str, study: "DurableStudy", *, keep: int) -> None:
-    """Remove what no continued search and no promotion will read.
+    """Remove the checkpoints that no continued search and no promotion will read.
 
-    Trials that are open keep their whole checkpoints; of the finished ones the best `keep` keep their averaged weights,
-    from which the model is made. Safe to repeat, and to be killed in: the study alone decides.
+    Open trials keep their whole checkpoints. Of the finished trials the best `keep` keep their averaged weights, from
+    which a model is made. The study decides alone, so this may be repeated, and may be killed at any moment.
+
+    A folder is only touched if the study has ended its trial and the checkpoint in it has that trial's configuration:
+    with the wrong study, or an empty one, nothing is deleted.
     """
+    ends = study.ends()
     best = set(study.best_numbers(keep))
-    for number in study.verdicts():
-        folder = store.trial_checkpoints(search, number)
-        if number not in best:
+    for number, folder in trial_folders(store, search):
+        if number not in ends:
+            continue
+        checkpoint = find_checkpoint(folder)
+        if checkpoint and (difference := find_difference(checkpoint, study.config(number))):
+            _logger.warning("%s: left alone: it is the checkpoint of another trial, with %s", checkpoint, difference)
+        elif number not in best:
             shutil.rmtree(folder, ignore_errors=not folder.exists())
-        elif checkpoint := find_checkpoint(folder):
+        elif checkpoint:
             keep_average(checkpoint)
 
 
-def kept_metrics(kept: Kept) -> dict[str, float]:
-    """What the search's run shows of it."""
-    return {"checkpoints/trials": kept.trials, "checkpoints/bytes": kept.bytes}
+def checkpoint_metrics(held: CheckpointsOnDisk) -> dict[str, float]:
+    """The metrics of the search's run that say what it has on disk."""
+    return {"checkpoints/trials": held.trials, "checkpoints/bytes": held.bytes}
 
 
-def measure_checkpoints(store: Store, search: str) -> Kept:
-    """Count what is there."""
-    folders = [folder for folder in (store.checkpoints / search).glob("trial-*/") if find_checkpoint(folder)]
-    return Kept(len(folders), sum(folder_bytes(folder) for folder in folders))
+def measure_checkpoints(store: Store, search: str) -> CheckpointsOnDisk:
+    """Count the checkpoints of a search and their bytes."""
+    folders = [folder for _, folder in trial_folders(store, search) if find_checkpoint(folder)]
+    return CheckpointsOnDisk(len(folders), sum(folder_bytes(folder) for folder in folders))

@@ -1,57 +1,58 @@
-"""One driver for one search: two would hand out the same interrupted trials twice."""
+"""One process at a time works on a search: two drivers would hand out the same interrupted trials twice."""
 
-import fcntl
-import os
-import socket
 from pathlib import Path
-from typing import IO
 
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import SearchError, StoreError
+from kmcl_platform.files.file_lock import FileLock
+from kmcl_platform.messages import show_path
 
 
 class SearchLock:
-    """A lock that the operating system releases when its holder dies."""
+    """The lock of one search; the operating system releases it when its holder dies.
+
+    Args:
+        root: the store's folder.
+        search: the search's name.
+    """
 
     def __init__(self, root: Path, search: str) -> None:
-        self._path = root / "locks" / f"{search}.lock"
+        self._lock = FileLock(root / "locks" / f"{search}.lock")
         self._search = search
-        self._file: IO[str] | None = None
 
     def __enter__(self) -> "SearchLock":
         """Take the lock.
 
         Raises:
-            SearchError: another process holds it; the message names it.
+            SearchError: another process holds it; the message names the process.
+            StoreError: the lock's file cannot be made.
         """
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = self._path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "an unknown process"
-            file.close()
+        if not self.acquire():
+            owner = self.owner() or "a process that has just ended"
             raise SearchError(
-                f"search {self._search!r} is already running ({owner}); valid: wait for it, or stop it first"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        self._file = file
+                f"search {self._search!r} is in use ({owner}); valid: wait until that process ends, or stop it first"
+            )
         return self
 
-    def owner(self) -> str | None:
-        """Who holds the lock, or none; takes nothing."""
+    def acquire(self) -> bool:
+        """Take the lock if it is free; whether this object holds it now.
+
+        Raises:
+            StoreError: the lock's file cannot be made.
+        """
         try:
-            with self._path.open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return None
-        except BlockingIOError:
-            return self._path.read_text().strip() or "an unknown process"
-        return None
+            return self._lock.acquire()
+        except OSError as error:
+            raise StoreError(
+                f"{show_path(self._lock.path)}: cannot be written: {error.strerror}; valid: a store that can be written"
+            ) from None
+
+    def owner(self) -> str | None:
+        """The process that holds the lock, such as "process 17 on node-1"; None: it is free. The lock is not taken."""
+        return self._lock.owner()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()
 
     def __exit__(self, *_: object) -> None:
-        if self._file:
-            self._file.close()
-            self._file = None
+        self.release()

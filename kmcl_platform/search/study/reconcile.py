@@ -1,4 +1,4 @@
-"""The study and MLflow's record of it brought to agree, where a driver died or the store was in trouble."""
+"""Bring MLflow's record into agreement with the study, after a driver died or the store could not be written."""
 
 from collections.abc import Callable
 
@@ -13,21 +13,21 @@ from kmcl_platform.tracking.writing.recorder import Recorder
 
 
 def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
-    """Bring MLflow up to the study, where a former driver died between telling one and the other."""
+    """Write into MLflow how trials ended, if a former driver died between writing it to the study and to MLflow."""
     recorded = runs.trials.outcomes()
-    for number, verdict in study.verdicts().items():
-        if recorded.get(number) != verdict:
+    for number, end in study.ends().items():
+        if recorded.get(number) != end:
             runs.trials.begin(number, study.config(number), baseline=study.is_baseline(number))
-            runs.trials.end(number, TrialOutcome(verdict), objective=study.value(number))
+            runs.trials.end(number, TrialOutcome(end), objective=study.value(number))
 
 
 def close_record(store: Store, recorder: Recorder, outcome: SearchOutcome, trouble: StoreError | None) -> None:
-    """End the record of a search; where the store is in trouble, if it can be written to after all.
+    """End the record of a search; after trouble with the store, only if it can be written to again.
 
-    If it cannot, its runs say that they are running until the search goes on, or `kmcl doctor --fix` is called.
+    If it cannot, its runs stay RUNNING until the search is continued, or `kmcl doctor --fix` is called.
 
     Raises:
-        StoreError: MLflow does not answer; what was to be written waits for the next start.
+        StoreError: MLflow does not answer; the next start writes what is missing.
     """
     try:
         if trouble is None:
@@ -48,7 +48,7 @@ def close_record(store: Store, recorder: Recorder, outcome: SearchOutcome, troub
 
 
 def finish_record(store: Store, study: DurableStudy, file: SearchFile, say: Callable[[str], None]) -> None:
-    """Close the record of a search that has nothing left to run, if its driver did not live to do so.
+    """Close the record of a search that has nothing left to run, if its driver died before it could do so.
 
     Raises:
         StoreError: MLflow does not answer, or the disk is full.

@@ -7,6 +7,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from kmcl_platform.config import store as config_store
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import NoAnswerError, SearchError
 
@@ -48,12 +49,8 @@ def sqlite_file(store: Store) -> Path | None:
     """
     scheme, _, place = store.tracking_uri.partition("://")
     kind = scheme.partition("+")[0]
-    path = place.removeprefix("/")
-    if kind == "sqlite" and path.startswith("file:"):
-        # SQLite's own form of an address, `sqlite:///file:/a%3Fb/x.db?uri=true`: it can name any path.
-        path = unquote(path.removeprefix("file:").partition("?")[0])
-    if kind == "sqlite" and place.startswith("/") and path not in ("", ":memory:"):
-        return Path(path).absolute()
+    if file := config_store.sqlite_file(store.tracking_uri):
+        return file
     if kind == "sqlite" or not place or (scheme not in SERVER_SCHEMES and kind not in DATABASE_SCHEMES):
         raise SearchError(f"{store_name(store)}: not a usable MLflow address; valid: {VALID_ADDRESSES}")
     return None

@@ -4,7 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from kmcl_platform.config.store import Store
+from kmcl_platform.config.store import Store, sqlite_url
 from kmcl_platform.errors import SearchError
 from kmcl_platform.files.atomic_write import atomic_file
 from kmcl_platform.tracking.database.addresses import VALID_ADDRESSES
@@ -41,5 +41,5 @@ def initialise(store: Store, database: Path) -> None:
 
     database.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(database) as draft:
-        tables = SqlAlchemyStore(f"sqlite:///{draft}", store.artifacts.as_uri())
+        tables = SqlAlchemyStore(sqlite_url(draft), store.artifacts.as_uri())
         tables.engine.dispose()

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 from sqlalchemy.exc import DBAPIError
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
-from kmcl_platform.config.store import Store
+from kmcl_platform.config.store import Store, sqlite_file
 from kmcl_platform.errors import NoAnswerError, SearchError
 from kmcl_platform.tracking.database import connect_to_read, find_runs
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_latest_file, read_leaderboard
@@ -74,9 +73,9 @@ def collect(store: Store, search: str) -> Collected:
 
 def _load_study(store: Store, search: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path = Path(store.study_url.removeprefix("sqlite:///"))
+    path = sqlite_file(store.study_url)
     # SQLite makes a missing database when it is opened.
-    if not store.study_url.startswith("sqlite:///") or path.exists():
+    if path is None or path.exists():
         try:
             return optuna.load_study(study_name=search, storage=store.study_url)
         except KeyError:
@@ -85,6 +84,9 @@ def _load_study(store: Store, search: str) -> optuna.Study:
             reason = " ".join(str(error.orig).split())[:300]
             raise NoAnswerError(
                 f"study of search {search!r}: its database {store.study_url} does not answer: {reason}; valid: start "
-                "it, or give the address of the study's database in KMCL_STUDY_URL"
+                "it, or give the address of the study's database in --study-url or KMCL_STUDY_URL"
             ) from None
-    raise SearchError(f"search {search!r}: its Optuna study is not in {store.root}; valid: the store that it ran in")
+    raise SearchError(
+        f"search {search!r}: its Optuna study is not in {store.study_url}; valid: the store and the --study-url of the "
+        "search"
+    )

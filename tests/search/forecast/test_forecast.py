@@ -23,7 +23,7 @@ from kmcl_platform.search.forecast.forecast import (
 )
 from kmcl_platform.search.forecast.score import describe, to_metrics
 from kmcl_platform.search.plan.plan import refuse_room
-from kmcl_platform.search.study.samplers import build_pruner
+from kmcl_platform.search.sampling.pruners import build_pruner
 
 HALVING = SuccessiveHalving(min_epochs=1, reduction_factor=2)
 COSTS = Costs(

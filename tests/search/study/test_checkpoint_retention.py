@@ -1,5 +1,6 @@
 """Which checkpoints are kept: the study alone decides."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
+from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints, measure_checkpoints
 from kmcl_platform.search.study.study import DurableStudy
 
@@ -28,11 +30,12 @@ def search(mode: str) -> SearchFile:
     return parse_search_file(FILE.replace("MODE", objective).encode(), "s.yaml")
 
 
-def write_checkpoint(store: Store, number: int) -> None:
+def write_checkpoint(store: Store, number: int, config: TrialConfig) -> None:
     folder = store.trial_checkpoints("s", number) / "epoch-0001"
     folder.mkdir(parents=True)
     for name in WHOLE:
         (folder / name).write_bytes(b"x" * 10)
+    (folder / "trial.json").write_text(json.dumps({"config": config.model_dump()}))
 
 
 def held(store: Store) -> dict[int, tuple[str, ...]]:
@@ -51,13 +54,13 @@ def test_the_best_and_the_open_are_kept(mode: str, best: list[int], tmp_path: Pa
     for value in (0.1, 0.9, 0.1, 0.9):
         point = study.next_point()
         assert point is not None
-        write_checkpoint(store, point.number)
+        write_checkpoint(store, point.number, point.config)
         study.report(point.number, 1, value)
         study.tell(point.number, "completed", value)
     for verdict in ("pruned", "failed", None):
         point = study.next_point()
         assert point is not None
-        write_checkpoint(store, point.number)
+        write_checkpoint(store, point.number, point.config)
         study.report(point.number, 1, 0.5)
         if verdict:
             study.tell(point.number, verdict)  # type: ignore[arg-type]
@@ -66,7 +69,8 @@ def test_the_best_and_the_open_are_kept(mode: str, best: list[int], tmp_path: Pa
     drop_checkpoints(store, "s", study, keep=2)
     assert held(store) == {**dict.fromkeys(best, AVERAGE), 6: WHOLE}
     kept = measure_checkpoints(store, "s")
-    assert (kept.trials, kept.bytes) == (3, 2 * 20 + 40)
+    documents = sum(path.stat().st_size for path in store.checkpoints.rglob("trial.json"))
+    assert (kept.trials, kept.bytes) == (3, 2 * 10 + 30 + documents)
 
     drop_checkpoints(store, "s", study, keep=2)
     assert measure_checkpoints(store, "s") == kept
@@ -79,3 +83,26 @@ def test_nothing_there_is_nothing_to_do(tmp_path: Path) -> None:
     study = DurableStudy(store.study_url, search("maximize"))
     drop_checkpoints(store, "s", study, keep=2)
     assert measure_checkpoints(store, "s").bytes == 0
+
+
+def test_a_study_that_is_empty_or_another_deletes_nothing(tmp_path: Path) -> None:
+    store, file = open_store(tmp_path), search("maximize")
+    study = DurableStudy(store.study_url, file)
+    for value in (0.1, 0.9, 0.5):
+        point = study.next_point()
+        assert point is not None
+        write_checkpoint(store, point.number, point.config)
+        study.tell(point.number, "completed", value)
+    drop_checkpoints(store, "s", DurableStudy(f"sqlite:///{tmp_path}/empty.db", file), keep=1)
+    assert held(store) == dict.fromkeys(range(3), WHOLE)
+
+    other = DurableStudy(
+        f"sqlite:///{tmp_path}/other.db",
+        file.model_copy(update={"sampler": file.sampler.model_copy(update={"seed": 9})}),
+    )
+    for _ in range(3):
+        point = other.next_point()
+        assert point is not None
+        other.tell(point.number, "failed")
+    drop_checkpoints(store, "s", other, keep=1)
+    assert held(store) == {1: WHOLE, 2: WHOLE}, "trial 0 is the baseline of both: its configuration is equal"

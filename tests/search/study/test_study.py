@@ -14,7 +14,9 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
-from kmcl_platform.search.study.study import DEFINITION, VALUES, DurableStudy
+from kmcl_platform.search.sampling.asking import VALUES
+from kmcl_platform.search.study.definition import DEFINITION
+from kmcl_platform.search.study.study import DurableStudy
 
 Asked = tuple[list[TrialConfig], list[TrialState]]
 """The trials of a search in their order, and how each ended."""
@@ -229,7 +231,7 @@ def test_an_epoch_reported_twice_changes_nothing(url: str) -> None:
     study.report(0, 1, 0.7)
     study.tell(0, "completed", 0.5)
     study.tell(0, "failed")
-    assert study.verdicts() == {0: "completed"}
+    assert study.ends() == {0: "completed"}
     assert study.value(0) == 0.5
 
 

@@ -13,7 +13,7 @@ from kmcl_platform.config.trial_config import Scalar
 def suggest_values(trial: optuna.Trial, file: SearchFile) -> dict[str, Scalar]:
     """Ask the study for a value of every path whose condition holds.
 
-    Paths come in the file's order; a condition may only name earlier paths (the file's check sees to it).
+    Paths come in the file's order; a condition names earlier paths only, which the reader of the file checks.
     """
     values: dict[str, Scalar] = {}
     base = file.base.flat()

@@ -1,0 +1,86 @@
+"""Points that a study is given or completes before it draws new ones: the baseline, a grid, a half-asked point."""
+
+import warnings
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from kmcl_platform.config.search_file import SearchFile, active_paths
+from kmcl_platform.config.seeds import derive_seed
+from kmcl_platform.search.sampling.samplers import build_sampler
+from kmcl_platform.search.sampling.space import grid, suggest_values
+
+BASELINE = "baseline"
+"""Attribute of a trial: it is the base itself."""
+
+VALUES = "values"
+"""Attribute of a trial: its values. It is the mark that the point was asked completely."""
+
+_QUEUED = "fixed_params"
+"""Optuna's own attribute of a trial that was queued: its values."""
+
+
+def list_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Every trial of a study, by number; they are not copied, so do not change them."""
+    return study.get_trials(deepcopy=False)
+
+
+def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that count for the budget: every one whose point was asked completely."""
+    return [trial for trial in list_trials(study) if VALUES in trial.user_attrs]
+
+
+def open_trial(study: optuna.Study, number: int) -> optuna.Trial:
+    """A trial of a study, to report to or to complete."""
+    with warnings.catch_warnings():
+        # Its constructor is public but marked for use by samplers: there is no other way to reopen a trial.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.trial.Trial(study, list_trials(study)[number]._trial_id)
+
+
+def next_sampler(study: optuna.Study, file: SearchFile) -> optuna.samplers.BaseSampler:
+    """The sampler of the next point.
+
+    Seeding by number makes a continued search ask what an undisturbed one would have asked.
+    """
+    number = len(counted_trials(study))
+    return build_sampler(file.sampler, derive_seed(file.sampler.seed, "trial", number))
+
+
+def finish_asking(study: optuna.Study, file: SearchFile) -> None:
+    """Complete each point whose driver died while it was asked: the same values, under the same number."""
+    for half in list_trials(study):
+        if half.state != TrialState.RUNNING or VALUES in half.user_attrs:
+            continue
+        values: dict[str, Any] = {}  # A trial that was queued has its values already.
+        if _QUEUED not in half.system_attrs:
+            # A sampler that finds some of the values there would draw others for the rest, so all are asked of
+            # a copy of the study in which this trial was not begun.
+            copy = optuna.create_study(
+                study_name=study.study_name,
+                direction=study.direction,
+                pruner=study.pruner,
+                sampler=next_sampler(study, file),
+            )
+            copy.add_trials([trial for trial in list_trials(study) if trial.number != half.number])
+            values = suggest_values(copy.ask(), file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.sampler = optuna.samplers.PartialFixedSampler(values, next_sampler(study, file))
+        trial = open_trial(study, half.number)
+        trial.set_user_attr(VALUES, suggest_values(trial, file))
+
+
+def enqueue_points(study: optuna.Study, file: SearchFile) -> None:
+    """Queue the baseline, and the points of a grid; nothing is queued twice."""
+    if file.baseline and not counted_trials(study):
+        waiting = any(trial.state == TrialState.WAITING for trial in list_trials(study))
+        if not waiting:
+            base = file.base.flat()
+            values = {path: base[path] for path in active_paths(file, {})}
+            study.enqueue_trial(values, user_attrs={BASELINE: True})
+    if file.sampler.kind == "grid":
+        for values in grid(file.space):
+            # An earlier start may have queued some of them.
+            study.enqueue_trial(values, skip_if_exists=True)

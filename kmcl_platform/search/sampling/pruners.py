@@ -1,0 +1,23 @@
+"""Optuna's pruners, by their names in a search file."""
+
+import optuna
+
+from kmcl_platform.config.search_file import Hyperband, Scheduler, SuccessiveHalving
+
+
+def build_pruner(scheduler: Scheduler, num_epochs: int) -> optuna.pruners.BasePruner:
+    """The rule that decides which trials are stopped early.
+
+    Args:
+        scheduler: the choice of the search file.
+        num_epochs: epochs of a whole trial.
+    """
+    match scheduler:
+        case SuccessiveHalving(min_epochs=min_epochs, reduction_factor=factor):
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=min_epochs, reduction_factor=factor)
+        case Hyperband(min_epochs=min_epochs, reduction_factor=factor):
+            return optuna.pruners.HyperbandPruner(
+                min_resource=min_epochs, max_resource=num_epochs, reduction_factor=factor
+            )
+        case _:
+            return optuna.pruners.NopPruner()

@@ -1,0 +1,69 @@
+"""How trials of a study ended, and which of them are the best."""
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+from optuna.trial import FrozenTrial, TrialState
+
+TrialEnd = Literal["completed", "pruned", "failed", "diverged"]
+"""How a trial ended. A diverged one is COMPLETE in Optuna, with an infinite value, the worst there is."""
+
+
+def trial_end(trial: FrozenTrial) -> TrialEnd | None:
+    """How a trial ended; None: it has not."""
+    match trial.state:
+        case TrialState.COMPLETE:
+            return "completed" if _is_finite(trial.value) else "diverged"
+        case TrialState.PRUNED:
+            return "pruned"
+        case TrialState.FAIL:
+            return "failed"
+        case _:
+            return None
+
+
+def last_value(trial: FrozenTrial) -> float | None:
+    """A trial's final value, or the last that it reported; None: it has none."""
+    if trial_end(trial) == "completed":
+        return trial.value
+    reported = trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
+    return reported if _is_finite(reported) else None
+
+
+def best_trials(trials: Iterable[FrozenTrial], sign: int) -> list[FrozenTrial]:
+    """The completed trials, the best first; of equals the earlier.
+
+    Args:
+        trials: of one study.
+        sign: 1: larger values are better; -1: smaller ones.
+    """
+    completed = [trial for trial in trials if _is_completed(trial)]
+    return sorted(completed, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))
+
+
+def trials_without_improvement(trials: Iterable[FrozenTrial], sign: int) -> int:
+    """How many trials have ended since the best one did; 0 while no trial has completed.
+
+    Args:
+        trials: of one study.
+        sign: 1: larger values are better; -1: smaller ones.
+    """
+    best, waited = None, 0
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    # In the order in which they ended: that is the order in which the search learnt of them.
+    for trial in sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number)):
+        value = trial.value if _is_completed(trial) else None
+        if value is not None and (best is None or sign * value > sign * best):
+            best, waited = value, 0
+        elif best is not None:
+            waited += 1
+    return waited
+
+
+def _is_completed(trial: FrozenTrial) -> bool:
+    return trial_end(trial) == "completed"
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,170 @@
+"""The database of the study: opened with one function, and waited for while it does not answer."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import optuna
+from optuna.storages import RDBStorage
+
+from kmcl_platform.config.store import sqlite_file
+from kmcl_platform.errors import ConfigError, NoAnswerError
+from kmcl_platform.messages import bound_line, mask_passwords
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
+
+VALID_STUDIES = "sqlite:///PATH, postgresql+psycopg://USER@HOST:PORT/DATABASE or another address of SQLAlchemy"
+
+PATIENCE_SECONDS = 600.0
+"""How long a search waits for its database, for example while PostgreSQL is restarted or moved."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between two attempts: doubled after each one, up to the longest."""
+
+_logger = logging.getLogger(__name__)
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Reopenable(Protocol):
+    """Something that reads and writes a study, and can open its database again.
+
+    Attributes:
+        url: the address of the database.
+        say: prints one line for the user.
+    """
+
+    url: str
+    say: Callable[[str], None]
+
+    def reopen(self) -> None:
+        """Connect to the database again, and forget what was read from it."""
+
+
+_S = TypeVar("_S", bound=Reopenable)
+
+
+def patient(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
+    """Repeat a method whose database does not answer, for up to `PATIENCE_SECONDS`, after opening the study again.
+
+    The method must be safe to repeat: a write may have reached the database although no answer came back.
+
+    Raises:
+        NoAnswerError: by the method, when the database stays away.
+    """
+
+    @functools.wraps(method)
+    def wrapper(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            failure = find_failure(error, self.url)
+            if failure is None:
+                raise
+        return _repeat(self, functools.partial(method, self, *args, **kwargs), failure)
+
+    return wrapper
+
+
+def _repeat(self: Reopenable, call: Callable[[], _T], failure: "DBAPIError") -> _T:
+    started, pause = time.monotonic(), _FIRST_PAUSE
+    self.say(
+        f"study: its database does not answer ({_reason(failure)}); trying again for up to "
+        f"{PATIENCE_SECONDS / 60:.0f} minutes"
+    )
+    while time.monotonic() - started < PATIENCE_SECONDS:
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        try:
+            self.reopen()
+            result = call()
+        except NoAnswerError as error:
+            _logger.info("study: still no answer: %s", error)
+        except Exception as error:
+            again = find_failure(error, self.url)
+            if again is None:
+                raise
+            failure = again
+            _logger.info("study: still no answer: %s", _reason(failure))
+        else:
+            self.say(f"study: its database answers again, after {time.monotonic() - started:.0f} s")
+            return result
+    raise _no_answer(self.url, failure)
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Open the database of studies; its tables are made if they are missing.
+
+    Raises:
+        ConfigError: the address is not one of a database.
+        NoAnswerError: nothing answers at the address.
+    """
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A connection that was idle may have been closed by the server or by a firewall: it is tried before each use.
+    options: dict[str, Any] = {} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    except (ArgumentError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"study: got {mask_passwords(url)}: {reason}; valid: {VALID_STUDIES}") from None
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        failure = find_failure(error, url)
+        if failure is None:
+            raise
+        raise _no_answer(url, failure) from None
+
+
+def load_study(url: str, search: str) -> optuna.Study | None:
+    """A search's study as it is now; None: the database has none of that name. Nothing is created.
+
+    Raises:
+        ConfigError, NoAnswerError: as `open_storage`.
+    """
+    file = sqlite_file(url)
+    if file is not None and not Path(file).exists():
+        return None  # Opening it would create it.
+    try:
+        return optuna.load_study(study_name=search, storage=open_storage(url))
+    except KeyError:
+        return None
+
+
+def find_failure(error: BaseException, url: str) -> "DBAPIError | None":
+    """The error of a database server that is away, restarting or overloaded; None: something else is the cause.
+
+    Optuna wraps what it meets, so that the chain of causes is searched. SQLite has no server: its errors are of the
+    disk, or of another process that holds the file.
+    """
+    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+    if url.startswith("sqlite"):
+        return None
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        # A refused connection is an OperationalError; one that breaks off is marked as invalidated.
+        if isinstance(cause, OperationalError | InterfaceError) or (
+            isinstance(cause, DBAPIError) and cause.connection_invalidated
+        ):
+            return cause
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _no_answer(url: str, failure: "DBAPIError") -> NoAnswerError:
+    return NoAnswerError(
+        f"study: got {mask_passwords(url)}, whose database does not answer: {_reason(failure)}; valid: the address of "
+        "one that runs; start it, and the same command goes on"
+    )
+
+
+def _reason(failure: "DBAPIError") -> str:
+    lines = [line for line in str(failure.orig or failure).splitlines() if line.strip()]
+    return bound_line(mask_passwords(" ".join(" ".join(lines[:2]).split())))[:200]

@@ -1,0 +1,53 @@
+"""Ray's start: a wrong address or an unusable TMPDIR is one line, or works, before Ray is imported."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.errors import ClusterError
+from kmcl_platform.search.cluster.ray_session import cluster_address
+
+
+def test_addresses_of_other_servers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cluster_address(None) is None
+    assert cluster_address("auto") == "auto"
+    assert cluster_address("10.0.0.7:6379") == "10.0.0.7:6379"
+    with pytest.raises(ClusterError, match=r"^--address: got 'http://head:8265'; valid: auto, or HOST:PORT"):
+        cluster_address("http://head:8265")
+    monkeypatch.setenv("RAY_ADDRESS", "http://user:s3cret@head:8265")
+    with pytest.raises(ClusterError, match=r"^RAY_ADDRESS: got 'http://user:\*\*\*@head:8265'; valid: auto"):
+        cluster_address(None)
+    assert cluster_address("auto") == "auto"
+
+
+@pytest.mark.parametrize("name", ["x" * 100, "tmp-é", "missing"])
+def test_a_folder_that_rays_sockets_cannot_be_in_is_replaced(name: str) -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp")) / name
+    if name != "missing":
+        folder.mkdir()
+    program = (
+        "import os, tempfile; from kmcl_platform.search.cluster.ray_session import _use_short_temporary_folder as use;"
+        "use(); print(os.environ['TMPDIR'], tempfile.gettempdir())"
+    )
+    environment = os.environ | {"TMPDIR": str(folder)}
+    if name == "missing":  # Python itself falls back to /tmp, so that nothing is to be done.
+        program = program.replace("os.environ['TMPDIR']", "tempfile.gettempdir()")
+    said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["/tmp", "/tmp"]
+
+
+def test_a_good_folder_is_left_as_it_is() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        program = (
+            "import os; from kmcl_platform.search.cluster.ray_session import _use_short_temporary_folder as use;"
+            "use(); print(os.environ['TMPDIR'])"
+        )
+        environment = os.environ | {"TMPDIR": folder}
+        said = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        assert said.stdout.strip() == folder

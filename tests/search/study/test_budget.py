@@ -1,0 +1,67 @@
+"""The ledger: running time is charged whether trials report or not."""
+
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.store import open_store
+from kmcl_platform.search.run.driver import SearchDriver
+from kmcl_platform.search.study.budget import CHARGE_SECONDS
+from kmcl_platform.search.study.study import DurableStudy
+
+FILE = b"""
+name: s
+space: {optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}}
+budget: {trials: 6, hours: 0.025}
+"""
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("kmcl_platform.search.study.budget.time.monotonic", lambda: self.now)
+
+
+def test_a_trial_that_never_reports_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, file, store = Clock(monkeypatch), parse_search_file(FILE, "s.yaml"), open_store(tmp_path)
+    study = DurableStudy(store.study_url, file)
+    driver = SearchDriver(file, store, study, None, None)  # type: ignore[arg-type]  # Neither is used here.
+    study.ledger.start()
+    assert study.next_point() is not None
+    for _ in range(89):
+        clock.now += 1
+        assert not driver.stop_all()
+    clock.now += 1
+    assert driver.stop_all(), "no second more than the budget"
+    assert study.end_of_budget() == "budget.hours: 0.025 of 0.025 spent"
+    assert study.next_point() is None
+
+
+def test_a_driver_that_is_killed_loses_seconds_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, file, store = Clock(monkeypatch), parse_search_file(FILE, "s.yaml"), open_store(tmp_path)
+    study = DurableStudy(store.study_url, file)
+    study.ledger.start()
+    for _ in range(100):
+        clock.now += 1
+        study.charge_time()
+    clock.now += CHARGE_SECONDS - 1  # Then it is killed.
+    again = DurableStudy(store.study_url, file)
+    assert again.ledger.hours == pytest.approx(100 / 3600)
+    clock.now += 3600  # Between two starts no time is charged.
+    again.ledger.start()
+    assert again.ledger.hours == pytest.approx(100 / 3600)
+
+
+def test_charges_are_not_written_more_often_than_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, store = Clock(monkeypatch), open_store(tmp_path)
+    study = DurableStudy(store.study_url, parse_search_file(FILE, "s.yaml"))
+    written: list[float] = []
+    monkeypatch.setattr(study.ledger, "write", lambda: written.append(clock.now))
+    study.ledger.start()
+    for _ in range(300):
+        clock.now += 0.1
+        study.charge_time()
+    assert len(written) == pytest.approx(30 / CHARGE_SECONDS, abs=1)

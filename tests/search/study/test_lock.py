@@ -1,0 +1,54 @@
+"""The lock of a search: asking for its owner disturbs nobody."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.errors import SearchError
+from kmcl_platform.search.study.lock import SearchLock
+
+
+def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from kmcl_platform.search.study.lock import SearchLock;"
+        "lock = SearchLock(Path(sys.argv[1]), 's'); lock.acquire(); print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    lock = SearchLock(tmp_path, "s")
+    assert (lock.owner() or "").startswith(f"process {holder.pid} on ")
+    with pytest.raises(SearchError, match=rf"search 's' is in use \(process {holder.pid} on .*\); valid: wait until"):
+        lock.__enter__()
+    holder.kill()
+    holder.communicate()
+    assert lock.owner() is None
+    with lock:
+        assert SearchLock(tmp_path, "other").acquire()
+
+
+def test_a_search_can_start_while_others_ask_for_its_owner(tmp_path: Path) -> None:
+    """With a lock that `owner` takes for an instant, some of these starts are refused."""
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            SearchLock(tmp_path, "s").owner()
+
+    with SearchLock(tmp_path, "s"):
+        pass
+    askers = [threading.Thread(target=ask) for _ in range(2)]
+    for asker in askers:
+        asker.start()
+    try:
+        for _ in range(40):
+            with SearchLock(tmp_path, "s"):
+                pass
+    finally:
+        done.set()
+        for asker in askers:
+            asker.join()
