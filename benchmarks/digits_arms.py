@@ -22,7 +22,6 @@ from typing import Any
 # Before torch is imported, here and in the processes that are started: one thread each.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import yaml
 
 from benchmarks.digits_report import describe_setting, write_report
 from benchmarks.digits_settings import SEEDS, SETTINGS, count_data
@@ -32,7 +31,8 @@ from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.files.atomic_write import atomic_file
-from kmcl_platform.training.checkpoints.checkpoint import read_state
+from kmcl_platform.files.yaml_document import read_yaml, write_yaml
+from kmcl_platform.training.checkpoints.checkpoint import read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_checkpoint
 
 PROCESSES = 2
@@ -46,7 +46,7 @@ def run_setting(setting: str, work: Path, trials: int, epochs: int | None, seeds
     path = work / f"{setting}.parquet"
     if not path.exists():
         write_manifest(build(), path)
-    tree = yaml.safe_load(ARMS_FILE.read_text())
+    tree = read_yaml(ARMS_FILE.read_bytes(), str(ARMS_FILE))
     tree["name"] = f"{tree['name']}-{setting}"
     tree["base"]["data"]["source"] = str(path)
     tree["base"]["num_epochs"] = epochs or own_epochs
@@ -55,7 +55,7 @@ def run_setting(setting: str, work: Path, trials: int, epochs: int | None, seeds
     # The new seeds are trained here, and scored on the test split.
     tree["verdict"] = {"seeds": 0}
     file = work / f"{setting}.yaml"
-    file.write_text(yaml.safe_dump(tree, sort_keys=False))
+    file.write_bytes(write_yaml(tree))
 
     store = open_store(work / "store")
     result_path = work / f"{setting}.json"
@@ -128,7 +128,7 @@ def validate_control(task: tuple[str, dict[str, Any], str, str]) -> tuple[str, f
     fit(config, read_manifest(Path(path)), checkpoints=Path(folder), report=lambda _: True, workers=alone)
     checkpoint = find_checkpoint(Path(folder))
     assert checkpoint is not None
-    return arm, float(read_state(checkpoint).reports[-1].metrics["val/mAP"])
+    return arm, float(read_progress(checkpoint).reports[-1].metrics["val/mAP"])
 
 
 def find_best(store: Store, search: str) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def find_best(store: Store, search: str) -> dict[str, Any]:
         "val": best.objective,
         "values": best.values,
         "outcomes": count_outcomes(board.rows),
-        "config": read_state(checkpoint).config.model_dump(),
+        "config": read_progress(checkpoint).config.model_dump(),
     }
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.method.metrics import evaluate_scores
 from kmcl_platform.registry.model.predictor import Prediction, read_predictor, write_model
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_checkpoint
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change the trials so")
     parser.add_argument("--train-images", type=int, default=4000)
     arguments = parser.parse_args()
-    changes = {path: yaml.safe_load(value) for path, value in (text.split("=") for text in arguments.set)}
+    changes = {path: read_yaml(value.encode(), path) for path, value in (text.split("=") for text in arguments.set)}
     torch.set_num_threads(1)
     manifest = build_digits(num_train=arguments.train_images)
     results = []

@@ -7,7 +7,8 @@
     ├── ResourceError         the cluster cannot run what the search file asks for
     ├── SearchError           a search that does not exist, or cannot do what was asked of it
     ├── StoreError            the store cannot be written, a full disk for example
-    │   └── NoAnswerError     a server or a database does not answer, but may be back
+    │   ├── NoAnswerError     a server or a database does not answer, but may be back
+    │   └── CheckpointError   a checkpoint is of another trial, or incomplete
     ├── RegistryError         a model or alias that does not exist, or a model that cannot be promoted
     ├── ClusterError          a Ray cluster that cannot be reached or refuses us
     └── Diverged              a trial whose loss is no longer finite; ends the trial, never the search
@@ -54,6 +55,10 @@ class StoreError(KmclError):
 
 class NoAnswerError(StoreError):
     """MLflow's server or a database does not answer; perhaps in a moment it does."""
+
+
+class CheckpointError(StoreError):
+    """A trial cannot go on from the checkpoint in its folder; once that is moved away, the same command goes on."""
 
 
 class RegistryError(KmclError):

@@ -32,7 +32,11 @@ def show_value(value: object, limit: int = MAX_VALUE_CHARACTERS) -> str:
     >>> show_value("x" * 1000, limit=20)
     "'xxxxxxx … xxxxxxx' (1,002 characters)"
     """
-    return _cut(repr(value), limit)
+    try:
+        return _cut(repr(value), limit)
+    except (ValueError, RecursionError):
+        # Python prints no whole number of more than 4,300 digits, and no list that is nested too deep.
+        return f"a value that cannot be printed ({type(value).__name__})"
 
 
 def bound_line(line: str) -> str:

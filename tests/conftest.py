@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Before torch is imported: two spinning threads on a busy machine of two cores are many times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+SLOW_SECONDS = 20.0
+
 SMALL_SEARCH = """
 name: small
 base:
@@ -38,12 +40,15 @@ sampler: {{kind: tpe, seed: 3}}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest files first: then no process of pytest-xdist works alone at the end.
 
-    A file's length is the number of seconds in its marker `takes`, 0 without one. Files of one length keep their order.
+    A file's length is the number of seconds in its marker `takes`. Without one it is `SLOW_SECONDS` for a file with tests
+    marked `slow` or `long`, and 0 for all others. Files of the same length keep their order.
     """
     seconds: dict[Path, float] = defaultdict(float)
     for item in items:
         if marker := item.get_closest_marker("takes"):
             seconds[item.path] = max(seconds[item.path], marker.args[0])
+        elif item.get_closest_marker("slow") or item.get_closest_marker("long"):
+            seconds[item.path] = max(seconds[item.path], SLOW_SECONDS)
     items.sort(key=lambda item: -seconds[item.path])
 
 

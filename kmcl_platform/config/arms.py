@@ -2,13 +2,13 @@
 
 import re
 
-import yaml
-
 from kmcl_platform.config.distributions import Choice, Distribution
 from kmcl_platform.config.search_file import NAME_PATTERN, Budget, NoStopping, SearchFile, Verdict
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
+from kmcl_platform.files.yaml_document import write_yaml
+from kmcl_platform.messages import show_value
 
 ARM_PATTERN = re.compile(r"[a-z0-9_-]+")
 
@@ -65,7 +65,7 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Ve
 
 def to_yaml(file: SearchFile) -> bytes:
     """The file of a search that stands in no file of its own; reading it gives the search back."""
-    return yaml.safe_dump(file.model_dump(mode="json"), sort_keys=False, allow_unicode=True).encode()
+    return write_yaml(file.model_dump(mode="json"))
 
 
 def _check_arms(file: SearchFile) -> None:
@@ -76,7 +76,9 @@ def _check_arms(file: SearchFile) -> None:
     first, paths = next((arm, sorted(values)) for arm, values in file.arms.items())
     for arm, values in file.arms.items():
         if not ARM_PATTERN.fullmatch(arm):
-            raise ConfigError(f"arms.{arm}: got {arm!r}; valid: a name of lower-case letters, digits, - and _")
+            raise ConfigError(
+                f"arms.{arm}: got {show_value(arm)}; valid: a name of lower-case letters, digits, - and _"
+            )
         longest = retrained_name(f"{file.name}-{arm}", file.budget.trials - 1)
         if not NAME_PATTERN.fullmatch(longest):
             raise ConfigError(f"arms.{arm}: got {longest}; valid: a search's name of at most 63 characters")
@@ -84,10 +86,12 @@ def _check_arms(file: SearchFile) -> None:
             if path not in known:
                 raise ConfigError(f"arms.{arm}.{path}: unknown path; valid: {', '.join(sorted(known))}")
             if path in _NOT_COMPARABLE:
-                raise ConfigError(f"arms.{arm}.{path}: got {value!r}, but {_NOT_COMPARABLE[path]}; valid: another path")
+                raise ConfigError(
+                    f"arms.{arm}.{path}: got {show_value(value)}, but {_NOT_COMPARABLE[path]}; valid: another path"
+                )
             if path in file.space:
                 raise ConfigError(
-                    f"arms.{arm}.{path}: got {value!r}, but space.{path} searches it; valid: one of the two"
+                    f"arms.{arm}.{path}: got {show_value(value)}, but space.{path} searches it; valid: one of the two"
                 )
         if not values or sorted(values) != paths:
             got = ", ".join(sorted(values)) or "nothing"
@@ -106,13 +110,13 @@ def _check_space(file: SearchFile) -> None:
         for condition, value in distribution.when.items():
             if condition not in before:
                 raise ConfigError(
-                    f"space.{path}.when: got {condition!r}; valid: a path that the arms set, or one of the space named "
-                    f"before it: {', '.join(before)}"
+                    f"space.{path}.when: got {show_value(condition)}; valid: a path that the arms set, or a path of "
+                    f"the space that comes before it: {', '.join(before)}"
                 )
             values = list(dict.fromkeys(arm[condition] for arm in settings if condition in arm))
             if values and value not in values:
                 raise ConfigError(
-                    f"space.{path}.when.{condition}: got {value!r}; valid: a value that some arm sets: "
+                    f"space.{path}.when.{condition}: got {show_value(value)}; valid: a value that some arm sets: "
                     f"{', '.join(map(repr, values))}"
                 )
         before.append(path)

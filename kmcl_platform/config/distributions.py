@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.trial_config import Scalar
+from kmcl_platform.config.trial_config import FileScalar, Scalar
 
 
 class _Conditional(Frozen):
-    when: dict[str, Scalar] = Field(default_factory=dict)
+    when: dict[str, FileScalar] = Field(default_factory=dict)
     """Searched only in trials that have these values; elsewhere the base's value stands."""
 
 
@@ -83,7 +83,7 @@ class Choice(_Conditional):
     """One of a list of values."""
 
     kind: Literal["choice"]
-    choices: tuple[Scalar, ...] = Field(min_length=1)
+    choices: tuple[FileScalar, ...] = Field(min_length=1)
 
     @field_validator("choices")
     @classmethod

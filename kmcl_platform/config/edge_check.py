@@ -1,12 +1,15 @@
-"""The edge check: a search space that reaches an invalid trial is refused before anything is started."""
+"""The edge check: a search space that reaches an invalid trial is refused before anything starts."""
+
+import json
 
 from kmcl_platform.config.search_file import SearchFile, active_paths
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.errors import ConfigError
+from kmcl_platform.messages import show_value
 
 
 def check_every_edge(file: SearchFile) -> None:
-    """Try every edge of the space alone, then all lows and all highs together, as trials on paper.
+    """Build the configuration of a trial for every edge of the space, then for all lows and for all highs together.
 
     Raises:
         ConfigError: some trial would be invalid, or could not be compared with the others.
@@ -20,7 +23,13 @@ def check_every_edge(file: SearchFile) -> None:
         for condition, value in distribution.when.items():
             _check_condition(file, path, condition, value)
         for edge in distribution.edges():
-            _check_trial(file, {path: edge} | distribution.when, f"space.{path}", edge)
+            config = _check_trial(file, {path: edge} | distribution.when, f"space.{path}", edge)
+            # A quoted number, or `no` for false, would be compared with the values of trials and never be equal.
+            if config[path] != edge:
+                raise ConfigError(
+                    f"space.{path}: got {show_value(edge)}, which a trial reads as {show_value(config[path])}; "
+                    f"valid: {json.dumps(config[path])}"
+                )
     if len(file.space) > 1:
         for which, index in (("lows", 0), ("highs", 1)):
             corner = {path: d.edges()[min(index, len(d.edges()) - 1)] for path, d in file.space.items()}
@@ -29,8 +38,8 @@ def check_every_edge(file: SearchFile) -> None:
         for path in active_paths(file, {}):
             if not file.space[path].contains(known[path]):
                 raise ConfigError(
-                    f"base.{path}: got {known[path]!r}; valid: a value within space.{path}, since the base is the "
-                    "first trial (or set baseline: false)"
+                    f"base.{path}: got {show_value(known[path])}; valid: a value within space.{path}, because the base "
+                    "is the first trial (or set baseline: false)"
                 )
     min_epochs = getattr(file.scheduler, "min_epochs", 1)
     if min_epochs > file.base.num_epochs:
@@ -45,21 +54,25 @@ def _check_condition(file: SearchFile, path: str, condition: str, value: Scalar)
     paths = list(file.space)
     if condition not in paths or paths.index(condition) >= paths.index(path):
         before = ", ".join(paths[: paths.index(path)]) or "none"
-        raise ConfigError(f"space.{path}.when: got {condition!r}; valid: a path of the space named before it: {before}")
+        raise ConfigError(
+            f"space.{path}.when: got {show_value(condition)}; valid: a path of the space that comes before it: {before}"
+        )
     if not file.space[condition].contains(value):
         raise ConfigError(
-            f"space.{path}.when.{condition}: got {value!r}; valid: a value that space.{condition} can take"
+            f"space.{path}.when.{condition}: got {show_value(value)}; valid: a value that space.{condition} can take"
         )
 
 
-def _check_trial(file: SearchFile, values: dict[str, Scalar], place: str, got: object) -> None:
+def _check_trial(file: SearchFile, values: dict[str, Scalar], place: str, got: object) -> dict[str, Scalar]:
+    """The values of a trial's configuration under their dotted paths."""
     try:
         config = file.base.with_values(values)
     except ConfigError as error:
-        raise ConfigError(f"{place}: got {got!r}, which makes an invalid trial: {error}") from None
+        raise ConfigError(f"{place}: got {show_value(got)}, which makes an invalid trial: {error}") from None
     workers = file.resources.workers_per_trial
     if config.data.batch_size % workers:
         raise ConfigError(
             f"{place}: data.batch_size: got {config.data.batch_size}; valid: a multiple of "
             f"resources.workers_per_trial, {workers}"
         )
+    return config.flat()

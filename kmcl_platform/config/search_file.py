@@ -3,14 +3,14 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.decision import Decision
 from kmcl_platform.config.distributions import Choice, Distribution
 from kmcl_platform.config.promotion import Promotion
 from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
-from kmcl_platform.config.trial_config import Scalar, TrialConfig
+from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -108,12 +108,6 @@ class Verdict(Frozen):
         return seeds
 
 
-def _check_scalar(value: object) -> object:
-    if isinstance(value, dict | list):
-        raise ValueError("one value at a dotted path, as in {loss.objective: bce}")
-    return value
-
-
 class SearchFile(Frozen):
     """A whole search, or with `arms` several to be compared: the same but for each arm's values (config/arms.py).
 
@@ -130,7 +124,7 @@ class SearchFile(Frozen):
     scheduler: Scheduler = SuccessiveHalving()
     resources: Resources = Resources()
     sampler: Sampler = Sampler()
-    arms: dict[str, dict[str, Annotated[Scalar, BeforeValidator(_check_scalar)]]] = Field(default_factory=dict)
+    arms: dict[str, dict[str, FileScalar]] = Field(default_factory=dict)
     """Names of alternatives, each with values at dotted paths over the base's and the whole budget for itself."""
     verdict: Verdict | None = None
     """With arms, `Verdict()` where the file says nothing; without, None."""

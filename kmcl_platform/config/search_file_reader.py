@@ -1,10 +1,7 @@
 """From the bytes of a YAML file to a checked SearchFile, or one line that says what is wrong."""
 
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from kmcl_platform.config.arms import expand_arms
@@ -12,6 +9,8 @@ from kmcl_platform.config.base import describe_error
 from kmcl_platform.config.edge_check import check_every_edge
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError
+from kmcl_platform.files.yaml_document import read_yaml
+from kmcl_platform.messages import show_value
 
 
 def read_search_file(path: Path) -> SearchFile:
@@ -41,23 +40,15 @@ def parse_search_file(content: bytes, origin: str) -> SearchFile:
     """Build a SearchFile from the bytes of a YAML file.
 
     Args:
-        content: the file's bytes, UTF-8.
+        content: the file's bytes.
         origin: the file's name, for messages.
 
     Raises:
         ConfigError: as `read_search_file`.
     """
-    try:
-        tree = yaml.load(content.decode(), Loader=_UniqueKeyLoader)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{origin}: not UTF-8 text (byte {error.start}); valid: a YAML search file") from None
-    except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(f"{origin}: {where}not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from None
+    tree = read_yaml(content, origin)
     if not isinstance(tree, dict):
-        raise ConfigError(f"{origin}: got {type(tree).__name__}; valid: a YAML mapping with name, base, space, budget")
+        raise ConfigError(f"{origin}: got {show_value(tree)}; valid: a YAML mapping with name, base, space and budget")
     try:
         file = SearchFile.model_validate(tree)
     except ValidationError as error:
@@ -77,16 +68,3 @@ def _check_every_search(file: SearchFile) -> None:
         except ConfigError as error:
             where = f" (search {search.name})" if file.arms else ""
             raise ConfigError(f"{error}{where}") from None
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, but a key that stands twice is an error: plain YAML would drop the first in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)

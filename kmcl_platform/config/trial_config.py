@@ -1,14 +1,27 @@
 """TrialConfig: everything that decides what one trial computes, validated once."""
 
+import math
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen, describe_error
 from kmcl_platform.errors import ConfigError
 
 Scalar = bool | int | float | str | None
+
+
+def _check_one_value(value: object) -> object:
+    if isinstance(value, dict | list):
+        raise ValueError("one value: a number, text, true, false or null")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a finite number")
+    return value
+
+
+FileScalar = Annotated[Scalar, BeforeValidator(_check_one_value)]
+"""A scalar as a field of a search file. Checked first, so that an error does not name every type of the union."""
 
 
 class DataConfig(Frozen):

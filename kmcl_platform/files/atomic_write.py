@@ -55,7 +55,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         OSError: a file cannot be written, or `path` exists.
     """
     draft = draft_path(path)
-    draft.mkdir(parents=True)
+    make_folder(path.parent)
+    draft.mkdir()
     try:
         yield draft
         for file in sorted(draft.rglob("*")):
@@ -80,6 +81,18 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with atomic_file(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, and wait until their names are on the disk.
+
+    Raises:
+        OSError: it cannot be made, for example because a file has its name.
+    """
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
 
 
 def draft_path(path: Path) -> Path:

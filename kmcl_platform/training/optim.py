@@ -1,5 +1,7 @@
 """Optimizer, learning-rate schedule and weight averaging: the released recipe."""
 
+import math
+
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
@@ -20,7 +22,19 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 def one_cycle(
     optimizer: torch.optim.Optimizer, *, peak_lr: float, warmup_fraction: float, total_steps: int
 ) -> OneCycleLR:
-    """The one-cycle schedule: up to `peak_lr` during `warmup_fraction` of the steps, then down along a cosine."""
+    """The one-cycle schedule of Smith and Topin, 2017 (arXiv 1708.07120), with one maximum.
+
+    The learning rate rises from `peak_lr`/25 to `peak_lr` until step `warmup_fraction`·`total_steps`, counted from 1,
+    then falls along a cosine to `peak_lr`/250,000 at the last step. Adam's β1 goes from 0.95 to 0.85 and back. If the
+    warm-up ends with the first step or before it, that step is taken at the peak or a little after it.
+    """
+    if total_steps == 1:
+        # By the formula the only step is the last one, whose rate changes nothing. It is taken at the peak instead.
+        total_steps, warmup_fraction = 2, 0.5
+    while warmup_fraction * total_steps == 1:
+        # A warm-up from step 1 to step 1 has no length, and torch divides by it. A fraction that is smaller by one bit
+        # gives the limit: the first step is taken at the peak.
+        warmup_fraction = math.nextafter(warmup_fraction, 0)
     return OneCycleLR(optimizer, max_lr=peak_lr, total_steps=total_steps, pct_start=warmup_fraction)
 
 

@@ -19,7 +19,7 @@ from kmcl_platform.method.kernels.log_kernel import log_kernel
 from kmcl_platform.method.losses import LossParts
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.evaluate import score_split, split_metrics
-from kmcl_platform.training.fit import Trial
+from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.workers.distributed import Workers
 from kmcl_platform.training.workers.memory import peak_memory, reset_peak_memory
 
@@ -51,27 +51,27 @@ def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: P
     torch.set_flush_denormal(True)
     reset_peak_memory(workers.device)
     started = time.monotonic()
-    trial = Trial(config, manifest, workers)
+    session = TrainingSession(config, manifest, workers)
     setup_seconds = time.monotonic() - started
 
-    batches = _endless(trial)
-    num_all = config.num_epochs * len(trial.loader)
+    batches = _endless(session)
+    num_all = config.num_epochs * len(session.loader)
     num_timed = max(1, min(num_steps, num_all - WARM_UP_STEPS))
-    parts = [trial.train_batch(*next(batches)) for _ in range(min(WARM_UP_STEPS, num_all - num_timed))]
+    parts = [session.train_batch(*next(batches)) for _ in range(min(WARM_UP_STEPS, num_all - num_timed))]
     clock = _Clock(workers)
     for _ in range(num_timed):
         images_B3HW, targets_BK = next(batches)
-        parts.append(trial.train_batch(images_B3HW, targets_BK))
+        parts.append(session.train_batch(images_B3HW, targets_BK))
     step_seconds = clock.stop() / num_timed
-    underflow_share = _underflow_share(trial, images_B3HW, targets_BK)
-    evaluation_seconds = _time_evaluation(trial)
-    checkpoint_seconds, checkpoint_bytes, average_bytes = _time_checkpoint(trial, scratch)
-    peak_parts = _steps_at_peak(trial, batches, num_timed)
+    underflow_share = _underflow_share(session, images_B3HW, targets_BK)
+    evaluation_seconds = _time_evaluation(session)
+    checkpoint_seconds, checkpoint_bytes, average_bytes = _time_checkpoint(session, scratch)
+    peak_parts = _steps_at_peak(session, batches, num_timed)
     return Measurement(
         device="cuda" if workers.device.type == "cuda" else "cpu",
         setup_seconds=setup_seconds,
         seconds_per_step=step_seconds,
-        steps_per_epoch=len(trial.loader),
+        steps_per_epoch=len(session.loader),
         evaluation_seconds=evaluation_seconds,
         checkpoint_seconds=checkpoint_seconds,
         checkpoint_bytes=checkpoint_bytes,
@@ -104,31 +104,31 @@ class _Clock:
         return time.monotonic()
 
 
-def _endless(trial: Trial) -> Iterator[Batch]:
+def _endless(session: TrainingSession) -> Iterator[Batch]:
     """The batches of epoch 1, 2, …"""
     epoch = 1
     while True:
-        trial.begin_epoch(epoch)
-        yield from trial.loader
+        session.begin_epoch(epoch)
+        yield from session.loader
         epoch += 1
 
 
-def _steps_at_peak(trial: Trial, batches: Iterator[Batch], num_steps: int) -> list[LossParts]:
-    trial.model.train()
-    for group in trial.optimizer.param_groups:
-        group["lr"] = trial.config.optim.lr
-    return [trial.step(*next(batches)) for _ in range(num_steps)]
+def _steps_at_peak(session: TrainingSession, batches: Iterator[Batch], num_steps: int) -> list[LossParts]:
+    session.model.train()
+    for group in session.optimizer.param_groups:
+        group["lr"] = session.config.optim.lr
+    return [session.step(*next(batches)) for _ in range(num_steps)]
 
 
-def _time_evaluation(trial: Trial) -> float:
+def _time_evaluation(session: TrainingSession) -> float:
     """Seconds of the whole validation split: scores from some batches, metrics of as many scores as there are."""
-    workers, dataset = trial.workers, trial.validation_set
+    workers, dataset = session.workers, session.validation_set
 
     def score(batches: int) -> int:
-        first = min(len(dataset), batches * trial.batch_size * workers.world_size)
-        processes = trial.config.data.loader_processes
+        first = min(len(dataset), batches * session.batch_size * workers.world_size)
+        processes = session.config.data.loader_processes
         score_split(
-            trial.average, dataset, batch_size=trial.batch_size, workers=workers, processes=processes, first=first
+            session.average, dataset, batch_size=session.batch_size, workers=workers, processes=processes, first=first
         )
         return first
 
@@ -137,42 +137,42 @@ def _time_evaluation(trial: Trial) -> float:
     num_scored = score(EVALUATION_BATCHES)
     scoring = clock.stop() * len(dataset) / num_scored
     if workers.is_first:
-        targets_NK = torch.from_numpy(trial.manifest.targets("val").copy())
+        targets_NK = torch.from_numpy(session.manifest.targets("val").copy())
         started = time.monotonic()
         split_metrics("val", torch.rand(targets_NK.shape), targets_NK)
         scoring += time.monotonic() - started
     return workers.broadcast(scoring)
 
 
-def _time_checkpoint(trial: Trial, scratch: Path) -> tuple[float, int, int]:
+def _time_checkpoint(session: TrainingSession, scratch: Path) -> tuple[float, int, int]:
     """Seconds and bytes of one checkpoint, which the first worker writes, and bytes of what is kept of it."""
-    if not trial.workers.is_first:
-        return trial.workers.broadcast((0.0, 0, 0))
+    if not session.workers.is_first:
+        return session.workers.broadcast((0.0, 0, 0))
     started = time.monotonic()
     try:
-        checkpoint = trial.save(scratch, ())
+        checkpoint = session.save(scratch, ())
         seconds = time.monotonic() - started
         size = folder_bytes(checkpoint)
         keep_average(checkpoint)
         average_size = folder_bytes(checkpoint)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return trial.workers.broadcast((seconds, size, average_size))
+    return session.workers.broadcast((seconds, size, average_size))
 
 
 @torch.no_grad()
-def _underflow_share(trial: Trial, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> float | None:
+def _underflow_share(session: TrainingSession, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> float | None:
     """Share of known labels whose kernel g is 0 in float32 though its logarithm is finite."""
-    if not trial.step.loss.uses_kernels:
+    if not session.step.loss.uses_kernels:
         return None
-    step, device = trial.step, trial.workers.device
+    step, device = session.step, session.workers.device
     images_B3HW = images_B3HW.to(device, memory_format=torch.channels_last)
     with torch.autocast(device.type, dtype=step.dtype, enabled=step.mixed_precision):
-        features_BD, mixture = trial.model(images_B3HW)
+        features_BD, mixture = session.model(images_B3HW)
     vanished_BK = log_kernel(features_BD, mixture).float().exp() == 0
     known_BK = targets_BK.to(device) >= 0
     counts_2 = torch.stack(((vanished_BK & known_BK).sum(), known_BK.sum())).float()
-    vanished, known = trial.workers.mean(counts_2).tolist()
+    vanished, known = session.workers.mean(counts_2).tolist()
     return vanished / known if known else None
 
 

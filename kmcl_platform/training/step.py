@@ -1,4 +1,4 @@
-"""One optimizer step, and the watch over the terms of the loss."""
+"""One optimizer step, and the checks that its loss and its weights are finite."""
 
 from contextlib import nullcontext
 
@@ -12,7 +12,8 @@ from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.workers.distributed import Workers
 
 CHECK_EVERY = 50
-"""Steps between looks at the loss. A look waits for the device and all workers, so it is not taken at every step."""
+"""Steps between two checks of the loss. A check waits for the device and for all workers, so that it is not done at
+every step."""
 
 
 class TrainStep:
@@ -46,7 +47,7 @@ class TrainStep:
         Args:
             images_B3HW: uint8.
             targets_BK: 1 positive, 0 negative, -1 unknown.
-            gradients: looks at this step's; none: nobody does.
+            gradients: measures the gradients of this step; None: not measured.
         """
         images_B3HW = images_B3HW.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         targets_BK = targets_BK.to(self.device, non_blocking=True)
@@ -68,8 +69,28 @@ class TrainStep:
         return LossParts(*(part.detach() for part in parts))
 
 
+@torch.no_grad()
+def check_weights(model: nn.Module, workers: Workers, *, step: int) -> None:
+    """Check the weights and buffers of a model after a step.
+
+    Args:
+        model: the same on all workers.
+        workers: all of them call this, and all raise if one of them finds something.
+        step: the last step taken, from 1.
+
+    Raises:
+        Diverged: a weight is infinite or NaN; names the first such tensor.
+    """
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    # One number for each tensor, and one wait for the device for all of them.
+    finite = workers.mean(torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).float()).cpu() == 1
+    if not finite.all():
+        name = list(tensors)[int((~finite).nonzero()[0])]
+        raise Diverged(f"diverged at step {step}: not finite: weights {name}")
+
+
 class LossWatch:
-    """Collects the terms of each step; finds the first step at which one is not finite on any worker."""
+    """The terms of each step, and the first step at which a term is not finite on some worker."""
 
     def __init__(self, workers: Workers, first_step: int) -> None:
         self._workers = workers
@@ -78,7 +99,7 @@ class LossWatch:
         self._checked: list[torch.Tensor] = []
 
     def add(self, parts: LossParts) -> None:
-        """Take the terms of the next step.
+        """Add the terms of the next step.
 
         Raises:
             Diverged: a term was not finite in one of the last `CHECK_EVERY` steps.

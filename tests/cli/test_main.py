@@ -39,7 +39,7 @@ def test_help_imports_nothing_heavy() -> None:
         ("loss.temperature: {kind", "loss.temprature: {kind", "loss.temprature"),
         ("low: 0.05, high: 1", "low: 0, high: 1", "loss.temperature"),
         ("trials: 3", "trials: many", "budget.trials: got 'many'"),
-        ("name: small", "name: [", "line 4: not valid YAML"),
+        ("name: small", "name: [", ".yaml:4: not YAML: "),
         ("name: small", "name: small\nobjective: {metric: val/mAPP, mode: maximize}", "val/mAPP"),
     ],
 )

@@ -45,7 +45,6 @@ def test_each_arm_is_a_search_with_the_whole_budget_and_its_own_values() -> None
         assert (search.budget, search.scheduler, search.sampler) == (file.budget, file.scheduler, file.sampler)
         assert search.base.optim.lr == 0.001
     assert (bce.base.loss.objective, kmcl.base.loss.objective) == ("bce", "kmcl")
-    # A number that YAML reads as text.
     assert (bce.base.optim.weight_decay, kmcl.base.optim.weight_decay) == (0, 1e-4)
 
 
@@ -119,11 +118,11 @@ def test_other_samplers_give_other_seeds() -> None:
         (("objective: bce", "objective: bcee"), "f.yaml: arms.bce.loss.objective: got 'bcee'; valid: 'kmcl', 'asymmetric' or 'bce'"),
         (
             ("bce: {loss.objective: bce,", "bce: {loss: {objective: bce},"),
-            "f.yaml: arms.bce.loss: valid: one value at a dotted path, as in {loss.objective: bce}",
+            "f.yaml: arms.bce.loss: valid: one value: a number, text, true, false or null",
         ),
         (("bce: {loss.objective: bce,", "bce: {data.source: x.parquet,"), "f.yaml: arms.bce.data.source: got 'x.parquet', but arms on different data"),
         (("bce: {loss.objective: bce,", "bce: {num_epochs: 2,"), "f.yaml: arms.bce.num_epochs: got 2, but arms of different length"),
-        (("weight_decay: 0}", "lr: 1e-3}"), "f.yaml: arms.bce.optim.lr: got '1e-3', but space.optim.lr searches it; valid: one of the two"),
+        (("weight_decay: 0}", "lr: 1e-3}"), "f.yaml: arms.bce.optim.lr: got 0.001, but space.optim.lr searches it; valid: one of the two"),
         ((", optim.weight_decay: 1e-4", ""), "f.yaml: arms.kmcl: got loss.objective; valid: the paths that arms.bce sets, loss.objective, optim.weight_decay"),
         (("{loss.objective: bce, optim.weight_decay: 0}", "{}"), "f.yaml: arms.bce: got nothing; valid: at least one path"),
         (("  bce: {", "  B C E: {"), "f.yaml: arms.B C E: got 'B C E'; valid: a name of lower-case letters, digits, - and _"),
@@ -136,8 +135,8 @@ def test_other_samplers_give_other_seeds() -> None:
         ),
         (
             ("when: {loss.objective: kmcl}", "when: {loss.clip: 0.05}"),
-            "f.yaml: space.loss.temperature.when: got 'loss.clip'; valid: a path that the arms set, or one of the space "
-            "named before it: loss.objective, optim.weight_decay, optim.lr",
+            "f.yaml: space.loss.temperature.when: got 'loss.clip'; valid: a path that the arms set, or a path of the space "
+            "that comes before it: loss.objective, optim.weight_decay, optim.lr",
         ),
         (
             ("when: {loss.objective: kmcl}", "when: {loss.objective: kmcl, optim.weight_decay: 0}"),
@@ -149,10 +148,10 @@ def test_other_samplers_give_other_seeds() -> None:
         ),
         (
             ("low: 0.05, high: 1", "low: 0.5, high: 1"),
-            "f.yaml: base.loss.temperature: got 0.17; valid: a value within space.loss.temperature, since the base is the "
+            "f.yaml: base.loss.temperature: got 0.17; valid: a value within space.loss.temperature, because the base is the "
             "first trial (or set baseline: false) (search race-kmcl)",
         ),
-        (("arms:", "arms: [1]\nbudge:"), "f.yaml: arms: got [1]; valid: a valid dictionary"),
+        (("arms:", "arms: [1]\nbudge:"), "f.yaml: arms: got [1]; valid: a mapping, such as {name: value}"),
     ],
 )  # fmt: skip
 def test_wrong_arms_are_refused_in_one_line(change: tuple[str, str], message: str) -> None:

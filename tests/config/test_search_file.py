@@ -56,22 +56,39 @@ def test_a_number_that_yaml_reads_as_text_becomes_a_number() -> None:
         (
             ("loguniform, low: 0.05", "uniform, low: 0"),
             "f.yaml: space.loss.temperature: got 0.0, which makes an invalid trial: loss.temperature: got 0.0; "
-            "valid: greater than 0",
+            "valid: a number above 0",
         ),
         (("kind: loguniform", "kind: log"), "f.yaml: space.loss.temperature.kind: got 'log'; valid: 'uniform', "),
-        (("lr: 1e-3", "lr: fast"), "f.yaml: base.optim.lr: got 'fast'; valid: a valid number"),
+        (("lr: 1e-3", "lr: fast"), "f.yaml: base.optim.lr: got 'fast'; valid: a number"),
         (("lr: 1e-3", "lrr: 1e-3"), "f.yaml: base.optim.lrr: unknown name; valid: ema_decay, "),
         (("lr: 1e-3", "lr: .inf"), "f.yaml: base.optim.lr: got inf; valid: a finite number"),
-        (("trials: 3", "trials: 0"), "f.yaml: budget.trials: got 0; valid: greater than or equal to 1"),
-        (("budget: {trials: 3}", ""), "f.yaml: budget: missing; it is required"),
+        (("trials: 3", "trials: 0"), "f.yaml: budget.trials: got 0; valid: a number of at least 1"),
+        (("budget: {trials: 3}", ""), "f.yaml: budget: missing; valid: give it a value"),
         (("name: trial", "name: trial\nobjective: {metric: val/map}"), "f.yaml: objective.metric: got 'val/map'; valid: one of"),
-        (("name: trial", "name: trial\nname: other"), "f.yaml: line 3: not valid YAML: name stands twice"),
+        (("name: trial", "name: trial\nname: other"), "f.yaml:3: 'name' is given twice, here and in line 2"),
         (
             ("budget:", "  loss.temperature: {kind: uniform, low: 0.1, high: 1}\nbudget:"),
-            "f.yaml: line 6: not valid YAML: loss.temperature stands twice",
+            "f.yaml:6: 'loss.temperature' is given twice, here and in line 5",
         ),
-        (("name: trial", "name: [trial"), "f.yaml: line "),
+        (("name: trial", "name: [trial"), "f.yaml:"),
         (("name: trial", "name: No Good"), "f.yaml: name: got 'No Good'; valid: lower-case letters"),
+        (("base: {", "base: {num_epochs: 1:30, "), "f.yaml: base.num_epochs: got '1:30'; valid: a whole number"),
+        (("lr: 1e-3", "lr: 99"), "f.yaml: base.optim.lr: got 99; valid: a number of at most 10"),
+        (("lr: 1e-3", "optimizer: sgd"), "f.yaml: base.optim.optimizer: got 'sgd'; valid: 'adam' or 'adamw'"),
+        (("lr: 1e-3", "lr: null"), "f.yaml: base.optim.lr: got None; valid: a number"),
+        (("trials: 3", "trials: 1.5"), "f.yaml: budget.trials: got 1.5; valid: a whole number"),
+        (("budget: {trials: 3}", "budget: 3"), "f.yaml: budget: got 3; valid: a mapping, such as {name: value}"),
+        (("space:", "scheduler:\nspace:"), "f.yaml: scheduler: got None; valid: a mapping"),
+        (("space:", "scheduler: {min_epochs: 1}\nspace:"), "f.yaml: scheduler.kind: missing; valid: successive_halving, "),
+        (("space:", "scheduler: {kind: none, x: 1}\nspace:"), "f.yaml: scheduler.x: unknown name; valid: "),
+        (("space:", "1: 2\nspace:"), "f.yaml: 1: got 1 as a name; valid: text"),
+        (("{kind: loguniform, low: 0.05, high: 1}", "{low: 1}"), "f.yaml: space.loss.temperature.kind: missing; valid: uniform, "),
+        (("{kind: loguniform, low: 0.05, high: 1}", "{kind: choice, choices: []}"), "f.yaml: space.loss.temperature.choices: got []; valid: at least 1"),
+        (("{kind: loguniform, low: 0.05, high: 1}", "{kind: choice, choices: [[1]]}"), "f.yaml: space.loss.temperature.choices.0: got [1]; valid: one value: "),
+        (("{kind: loguniform, low: 0.05, high: 1}", "{kind: choice, choices: [.nan]}"), "f.yaml: space.loss.temperature.choices.0: got nan; valid: a finite number"),
+        (("{kind: loguniform, low: 0.05, high: 1}", "{kind: choice, choices: ['0.17']}"), "f.yaml: space.loss.temperature: got '0.17', which a trial reads as 0.17; valid: 0.17"),
+        (("loss.temperature: {kind: loguniform, low: 0.05, high: 1}", "model.pretrained: {kind: choice, choices: [no, yes]}"), "f.yaml: space.model.pretrained: got 'no', which a trial reads as False; valid: false"),
+        (("loss.temperature: {kind: loguniform, low: 0.05, high: 1}", "data.augmentation: {kind: choice, choices: [none, off]}"), "f.yaml: space.data.augmentation: got 'off', which makes an invalid trial: data.augmentation: got 'off'; valid: 'none', "),
         (("low: 0.05", "low: 0.5"), "f.yaml: base.loss.temperature: got 0.17; valid: a value within space.loss.temperature"),
         (
             ("budget:", "resources: {workers_per_trial: 3}\nbudget:"),
@@ -80,7 +97,7 @@ def test_a_number_that_yaml_reads_as_text_becomes_a_number() -> None:
         (("budget:", "scheduler: {kind: successive_halving, min_epochs: 9}\nbudget:"), "f.yaml: scheduler.min_epochs: got 9"),
         (
             ("high: 1}", "high: 1, when: {loss.objective: kmcl}}"),
-            "f.yaml: space.loss.temperature.when: got 'loss.objective'; valid: a path of the space named before it: none",
+            "f.yaml: space.loss.temperature.when: got 'loss.objective'; valid: a path of the space that comes before it: none",
         ),
     ],
 )  # fmt: skip
@@ -111,7 +128,22 @@ def test_the_decision_is_no_part_of_what_a_search_is() -> None:
     assert (changed.decision.objective, changed.decision.floor) == ("precision", 0.95)
     assert _definition(plain) == _definition(changed)
     assert not any(path.startswith("decision") for path in _definition(plain))
-    with pytest.raises(ConfigError, match=re.escape("f.yaml: decision.floor: got 0; valid: greater than 0")):
+    with pytest.raises(ConfigError, match=re.escape("f.yaml: decision.floor: got 0; valid: a number above 0")):
         parse(GOOD + "decision: {floor: 0}\n")
     with pytest.raises(ConfigError, match="f.yaml: decision.objectiv: unknown name; valid: calibration, floor, min_"):
         parse(GOOD + "decision: {objectiv: f1}\n")
+
+
+def test_numbers_and_words_of_yaml_1_1_keep_their_looks() -> None:
+    file = parse_search_file(GOOD.replace("name: trial", "name: no").replace("64", "0100").encode(), "f.yaml")
+    assert (file.name, file.base.data.batch_size) == ("no", 100)
+    choices = GOOD.replace("{kind: loguniform, low: 0.05, high: 1}", "{kind: choice, choices: [1e-3, 0.17]}")
+    assert parse_search_file(choices.encode(), "f.yaml").space["loss.temperature"].edges() == [0.001, 0.17]
+
+
+@pytest.mark.parametrize("wrong", ["name: {}", "objective: {{metric: {}}}", "budget: {{trials: {}}}", "{}: 1"])
+@pytest.mark.parametrize("value", ["x" * 3_000_000, "[" + "1, " * 20_000 + "1]"])
+def test_a_huge_value_does_not_make_a_huge_message(wrong: str, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"space: {{}}\n{wrong.format(value)}")
+    assert len(str(caught.value)) <= 1000

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.builtin.datasets import open_manifest
-from kmcl_platform.training.fit import Trial
+from kmcl_platform.training.session import TrainingSession
 from tests.search_spaces.shipped import FOLDER, LAYOUTS, SMALL, import_command, import_data, read_shipped
 from tests.training.trials import ALONE, run
 
@@ -93,12 +93,12 @@ def test_the_real_backbone_starts_from_a_local_file(tmp_path: Path, monkeypatch:
         "model.pretrained_file": "tresnet_m.safetensors",
     }
     config: TrialConfig = base.with_values(changes)
-    trial = Trial(config, open_manifest(config.data.source, tmp_path), ALONE)
-    network = trial.model.backbone.network
+    session = TrainingSession(config, open_manifest(config.data.source, tmp_path), ALONE)
+    network = session.model.backbone.network
     loaded = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     assert published.keys() - loaded.keys() == {"head.fc.weight", "head.fc.bias"}
     assert all(torch.equal(tensor, published[name]) for name, tensor in loaded.items())
-    trial.begin_epoch(1)
-    parts = trial.train_batch(*next(iter(trial.loader)))
+    session.begin_epoch(1)
+    parts = session.train_batch(*next(iter(session.loader)))
     assert torch.isfinite(parts.total)
     assert not torch.equal(network.state_dict()["body.conv1.conv.weight"], loaded["body.conv1.conv.weight"])

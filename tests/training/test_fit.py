@@ -13,9 +13,10 @@ from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import ConfigError, DataError, Diverged, StoreError, WeightsError
-from kmcl_platform.training.checkpoints.checkpoint import read_state
+from kmcl_platform.training.checkpoints.checkpoint import read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import OPTIMIZER, find_checkpoint
-from tests.training.trials import run
+from kmcl_platform.training.session import TrainingSession
+from tests.training.trials import ALONE, run
 
 CONFIG = TrialConfig().with_values(
     {
@@ -83,7 +84,7 @@ def test_a_checkpoint_is_whole_and_can_be_read_without_running_code(manifest: Ma
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-0002"]
     checkpoint = find_checkpoint(tmp_path)
     assert checkpoint is not None
-    state = read_state(checkpoint)
+    state = read_progress(checkpoint)
     assert (state.epoch, state.config, state.class_names) == (2, CONFIG, manifest.class_names)
     assert "optimizer" in torch.load(checkpoint / OPTIMIZER, weights_only=True)
 
@@ -121,6 +122,24 @@ def test_divergence_names_the_first_step_and_the_terms(manifest: Manifest, tmp_p
     message = rf"^diverged at step {steps_of_first_epoch + 1}: not finite: train/loss, train/asymmetric"
     with pytest.raises(Diverged, match=message):
         run(CONFIG, manifest, tmp_path)
+
+
+def test_weights_that_the_last_step_makes_infinite_are_divergence(manifest: Manifest) -> None:
+    session = TrainingSession(CONFIG.with_values({"data.batch_size": 192}), manifest, ALONE)
+    # The loss of the epoch's only step is finite; a gradient of it is not.
+    session.model.head.logit_layer.weight.register_hook(lambda gradient: gradient * torch.inf)
+    with pytest.raises(Diverged, match=r"^diverged at step 1: not finite: weights head\.logit_layer\.weight$"):
+        session.train_epoch(1)
+
+
+def test_scores_that_are_not_finite_are_divergence(manifest: Manifest) -> None:
+    session = TrainingSession(CONFIG, manifest, ALONE)
+    weight_KD = session.average.module.head.logit_layer.weight
+    # Finite weights, but sums of infinite products of both signs.
+    weight_KD.data.fill_(3e38)
+    weight_KD.data[:, ::2] *= -1
+    with pytest.raises(Diverged, match="^diverged at step 12: not finite: scores of the validation split$"):
+        session.validate(2)
 
 
 @pytest.mark.parametrize("objective", ["asymmetric", "bce"])

@@ -13,8 +13,9 @@ from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.training import probe as module
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.evaluate import score_split
-from kmcl_platform.training.fit import Trial, fit
+from kmcl_platform.training.fit import fit
 from kmcl_platform.training.probe import probe
+from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.workers.distributed import Workers
 from kmcl_platform.training.workers.memory import is_out_of_memory, peak_memory, reset_peak_memory
 
@@ -63,8 +64,8 @@ def test_the_first_steps_are_the_trials_own(
     class Stopped(Exception):
         pass
 
-    def stop_after_the_first_steps(trial: Trial, *_: object) -> None:
-        trial.save(tmp_path / "probed", ())
+    def stop_after_the_first_steps(session: TrainingSession, *_: object) -> None:
+        session.save(tmp_path / "probed", ())
         raise Stopped
 
     monkeypatch.setattr(module, "_underflow_share", stop_after_the_first_steps)
@@ -101,9 +102,9 @@ def test_kernels_that_vanish_are_a_share_of_known_labels(
 
 
 def test_a_part_of_a_split_is_scored_as_within_the_whole(manifest: Manifest) -> None:
-    trial = Trial(CONFIG, manifest, ALONE)
-    whole, _ = score_split(trial.average, trial.validation_set, batch_size=16, workers=ALONE)
-    part, targets = score_split(trial.average, trial.validation_set, batch_size=16, workers=ALONE, first=20)
+    session = TrainingSession(CONFIG, manifest, ALONE)
+    whole, _ = score_split(session.average, session.validation_set, batch_size=16, workers=ALONE)
+    part, targets = score_split(session.average, session.validation_set, batch_size=16, workers=ALONE, first=20)
     assert len(whole) == 97
     assert len(part) == len(targets) == 20
     torch.testing.assert_close(part, whole[:20])

@@ -27,7 +27,7 @@ from kmcl_platform.registry.promotion.sealed_test_split import read_or_open
 from kmcl_platform.tracking.database import as_default, write
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
-from kmcl_platform.training.checkpoints.checkpoint import TrialState, read_state
+from kmcl_platform.training.checkpoints.checkpoint import TrialProgress, read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
 from kmcl_platform.training.evaluate import split_metrics
 
@@ -56,7 +56,7 @@ class Candidate:
     client: "MlflowClient"
     board: Leaderboard
     row: LeaderboardRow
-    state: TrialState
+    state: TrialProgress
     manifest: Manifest
     folder: Path
     fitted: FittedRule
@@ -103,7 +103,7 @@ class Candidate:
             return Path(download_artifacts(artifact_uri=f"models:/{model_id}", tracking_uri=self.client.tracking_uri))
 
 
-def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[TrialState, Path]:
+def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[TrialProgress, Path]:
     """A trial's last checkpoint: what it says, and its folder.
 
     Raises:
@@ -113,7 +113,7 @@ def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[Tri
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
         raise RegistryError(f"search {search!r}: trial {row.number} has no checkpoint in {folder}; valid: one")
-    return read_state(checkpoint), checkpoint
+    return read_progress(checkpoint), checkpoint
 
 
 def sealed_metrics(scores: SplitScores) -> dict[str, float]:

@@ -1,27 +1,47 @@
-"""Checkpoints: a folder an epoch (`checkpoint_folder.py`), written whole or not at all."""
+"""Checkpoints: one folder for each epoch (`checkpoint_folder.py`), written whole or not at all."""
 
+import errno
 import io
 import json
-import os
+import logging
 import shutil
+import time
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from kmcl_platform.config.base import describe_error
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.store import NO_ROOM, no_room
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, scores_to_bytes
-from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, MODEL, OPTIMIZER, TRIAL
+from kmcl_platform.errors import CheckpointError
+from kmcl_platform.files.atomic_write import DRAFT_PREFIX, atomic_folder
+from kmcl_platform.messages import show_value
+from kmcl_platform.training.checkpoints.checkpoint_folder import (
+    AVERAGE,
+    MODEL,
+    OPTIMIZER,
+    TRIAL,
+    checkpoint_epoch,
+    checkpoint_name,
+    find_checkpoints,
+)
+
+logger = logging.getLogger(__name__)
+
+_ADVICE = "valid: move this folder away, and the trial begins again with its first epoch"
 
 
 @dataclass(frozen=True)
-class TrialState:
-    """What is known of a trial at a checkpoint, beside its tensors."""
+class TrialProgress:
+    """What a checkpoint says of its trial, besides the tensors."""
 
     config: TrialConfig
     class_names: tuple[str, ...]
@@ -35,69 +55,139 @@ class TrialState:
 
 def write_checkpoint(
     folder: Path,
-    state: TrialState,
+    progress: TrialProgress,
     *,
     model: nn.Module,
     average: nn.Module,
     optimizer_state: dict[str, Any],
     scores: SplitScores | None = None,
 ) -> Path:
-    """Write the checkpoint of `state.epoch`, then remove older ones.
+    """Write the checkpoint of `progress.epoch`, then remove those of earlier epochs.
 
-    A process killed at any moment leaves either the former checkpoint or the new one; so does a disk that is full.
+    At any moment at least one whole checkpoint is on the disk once the first is: the earlier ones are removed only when
+    the files of the new one, and its name, are there. This holds when the process is killed, the disk is full, or the
+    machine loses power. If the folder already has a checkpoint of this epoch, it stays: names appear only when a
+    checkpoint is whole, and another group of workers computes the same numbers.
 
     Args:
         folder: the trial's own.
-        state: what is known of the trial.
+        progress: configuration, class names and reports.
         model: its weights and buffers.
         average: their moving average.
         optimizer_state: tensors and plain values.
-        scores: of the average on the validation split; none: the epoch ended without.
+        scores: of the average on the validation split; None: the epoch ended without an evaluation.
+
+    Returns:
+        The checkpoint's folder.
 
     Raises:
         StoreError: the disk is full.
     """
-    for leftover in folder.glob(".writing-*"):
+    started = time.monotonic()
+    for leftover in folder.glob(f"{DRAFT_PREFIX}*"):
         shutil.rmtree(leftover)
-    final = folder / f"epoch-{state.epoch:04d}"
-    draft = folder / f".writing-{final.name}-{os.getpid()}"
+    final = folder / checkpoint_name(progress.epoch)
     document = {
-        "config": state.config.model_dump(),
-        "class_names": list(state.class_names),
-        "reports": [report.model_dump() for report in state.reports],
+        "config": progress.config.model_dump(),
+        "class_names": list(progress.class_names),
+        "reports": [report.model_dump() for report in progress.reports],
     }
     try:
-        draft.mkdir(parents=True)
-        # Written by Python, part by part: the libraries' own writers do not say that the disk is full.
-        (draft / MODEL).write_bytes(save(_contiguous(model)))
-        (draft / AVERAGE).write_bytes(save(_contiguous(average)))
-        (draft / OPTIMIZER).write_bytes(_to_bytes(optimizer_state))
-        if scores is not None:
-            (draft / VALIDATION_SCORES).write_bytes(scores_to_bytes(scores))
-        (draft / TRIAL).write_text(json.dumps(document, indent=1))
+        with atomic_folder(final) as draft:
+            # Python writes the bytes, part by part: the libraries' own writers do not report a full disk.
+            (draft / MODEL).write_bytes(save(_contiguous(model)))
+            (draft / AVERAGE).write_bytes(save(_contiguous(average)))
+            (draft / OPTIMIZER).write_bytes(_to_bytes(optimizer_state))
+            if scores is not None:
+                (draft / VALIDATION_SCORES).write_bytes(scores_to_bytes(scores))
+            (draft / TRIAL).write_text(json.dumps(document, indent=1))
     except OSError as error:
-        # Room for those who still have to write how it ended.
-        shutil.rmtree(draft, ignore_errors=True)
         if error.errno in NO_ROOM:
             raise no_room(folder) from error
-        raise
-    former = [path for path in folder.glob("epoch-*") if path != final]
-    if final.exists():
-        shutil.rmtree(final)
-    draft.rename(final)
-    for path in former:
-        shutil.rmtree(path)
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not final.is_dir():
+            raise
+        logger.warning("%s exists already: it stays as it is", final)
+    for path in find_checkpoints(folder):
+        # Only earlier epochs: a group of workers that lost its connection must not remove what its successor wrote.
+        if (checkpoint_epoch(path) or 0) < progress.epoch:
+            shutil.rmtree(path)
+    logger.info("wrote %s in %.2f s", final, time.monotonic() - started)
     return final
 
 
-def read_state(checkpoint: Path) -> TrialState:
-    """Read what is known of the trial at a checkpoint."""
-    document = json.loads((checkpoint / TRIAL).read_text())
-    return TrialState(
-        config=TrialConfig.model_validate(document["config"]),
-        class_names=tuple(document["class_names"]),
-        reports=tuple(EpochReport.model_validate(report) for report in document["reports"]),
-    )
+def read_progress(checkpoint: Path) -> TrialProgress:
+    """Read what a checkpoint says of its trial.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another version of this package.
+    """
+    path = checkpoint / TRIAL
+    try:
+        document = json.loads(path.read_text())
+        return TrialProgress(
+            config=TrialConfig.model_validate(document["config"]),
+            class_names=tuple(document["class_names"]),
+            reports=tuple(EpochReport.model_validate(report) for report in document["reports"]),
+        )
+    except ValidationError as error:
+        problem = describe_error(error, TrialConfig if error.title == "TrialConfig" else EpochReport)
+    except KeyError as error:
+        problem = f"{error} is missing"
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    except (TypeError, ValueError) as error:
+        problem = f"cannot be read ({error})"
+    raise CheckpointError(f"{path}: {problem}; {_ADVICE}")
+
+
+def check_can_continue(
+    checkpoint: Path, progress: TrialProgress, config: TrialConfig, class_names: tuple[str, ...]
+) -> None:
+    """Check that a trial may go on from a checkpoint: every value of its configuration decides what it computes.
+
+    A search continues a trial with exactly the configuration that it began with, so that no field may differ.
+
+    Raises:
+        CheckpointError: a value or the class names differ, the first difference is named; or the checkpoint is one of a
+            trial that has ended, of which only the averaged weights are left.
+    """
+    folder = checkpoint.parent
+    before, now = progress.config.flat(), config.flat()
+    for path in now:
+        if before[path] != now[path]:
+            raise CheckpointError(
+                f"{folder}: holds a checkpoint of another trial: {path} is {show_value(before[path])} there and "
+                f"{show_value(now[path])} in this trial; {_ADVICE}"
+            )
+    if progress.class_names != class_names:
+        raise CheckpointError(
+            f"{folder}: holds a checkpoint of other data: "
+            f"{_first_difference(progress.class_names, class_names)}; {_ADVICE}"
+        )
+    for name in (MODEL, AVERAGE, OPTIMIZER):
+        if not (checkpoint / name).exists():
+            raise CheckpointError(f"{checkpoint}: got no {name}, as in a trial that has ended; {_ADVICE}")
+
+
+def check_same_steps(checkpoint: Path, before: int, now: int) -> None:
+    """Check that the schedule of a checkpoint has as many steps as the trial.
+
+    Raises:
+        CheckpointError: the training split has another number of images than when the checkpoint was written.
+    """
+    if before != now:
+        raise CheckpointError(
+            f"{checkpoint.parent}: holds a checkpoint of other data: its trial has {before} steps, with this training "
+            f"split it has {now}; {_ADVICE}"
+        )
+
+
+def _first_difference(before: tuple[str, ...], now: tuple[str, ...]) -> str:
+    for place, (there, here) in enumerate(zip_longest(before, now), start=1):
+        if there != here:
+            there, here = ("missing" if name is None else show_value(name) for name in (there, here))
+            return f"class {place} is {there} there and {here} in this trial's data"
+    raise ValueError("the class names do not differ")
 
 
 def load_weights(checkpoint: Path, *, model: nn.Module, average: nn.Module) -> None:

@@ -1,12 +1,18 @@
 """The files of a checkpoint, without what is in them: light to import.
 
-`epoch-0003/` holds `model.safetensors` (weights and buffers), `average.safetensors` (their moving average: the model
-that is evaluated and registered), `optimizer.pt` (optimizer, schedule and gradient scaler; tensors and plain values
-only), `val_scores.safetensors` (the average's scores on the validation split; data/scores_file.py) and `trial.json`
-(configuration, class names, seed, the reports of all epochs so far). Random state needs no file: every epoch is seeded
-by (seed, epoch, rank). Of a trial that has ended, the optimizer and the model beside the average are removed.
+A trial's folder holds `epoch-0003/`, with these files:
+
+- `model.safetensors`: weights and buffers.
+- `average.safetensors`: their moving average, which is the model that is evaluated and registered.
+- `optimizer.pt`: optimizer, schedule and gradient scaler; tensors and plain values only.
+- `val_scores.safetensors`: the average's scores on the validation split (data/scores_file.py).
+- `trial.json`: configuration, class names, the reports of all epochs so far.
+
+Random state needs no file, because every epoch is seeded by (seed, epoch, rank). When a trial has ended, its optimizer
+and the model that is not averaged are removed.
 """
 
+import re
 from pathlib import Path
 
 AVERAGE = "average.safetensors"
@@ -14,14 +20,38 @@ MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.pt"
 TRIAL = "trial.json"
 
+_NAME = re.compile(r"epoch-(\d+)")
+
+
+def checkpoint_name(epoch: int) -> str:
+    """The name of an epoch's checkpoint."""
+    return f"epoch-{epoch:04d}"
+
+
+def checkpoint_epoch(checkpoint: Path) -> int | None:
+    """The epoch of a checkpoint, or None for a path that is none.
+
+    >>> checkpoint_epoch(Path("trial-0001/epoch-0012")), checkpoint_epoch(Path("epoch-x"))
+    (12, None)
+    """
+    match = _NAME.fullmatch(checkpoint.name)
+    return int(match[1]) if match else None
+
+
+def find_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a trial's folder, from the earliest epoch to the latest."""
+    found = [(epoch, path) for path in folder.glob("epoch-*") if (epoch := checkpoint_epoch(path)) is not None]
+    # By number: as text, `epoch-9999` comes after `epoch-10000`.
+    return [path for _, path in sorted(found)]
+
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a trial's folder, or none."""
-    return max(folder.glob("epoch-*"), default=None)
+    """The latest checkpoint in a trial's folder, or None."""
+    return next(reversed(find_checkpoints(folder)), None)
 
 
 def keep_average(checkpoint: Path) -> None:
-    """Reduce the checkpoint of a trial that will not go on to its averaged weights and its `trial.json`."""
+    """Reduce the checkpoint of a trial that has ended to its averaged weights, its scores and its `trial.json`."""
     for name in (OPTIMIZER, MODEL):
         (checkpoint / name).unlink(missing_ok=True)
 

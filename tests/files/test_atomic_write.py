@@ -1,0 +1,71 @@
+"""A file or folder appears whole or not at all, also when its writer is killed."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.files.atomic_write import DRAFT_PREFIX, atomic_file, atomic_folder, make_folder, write_atomically
+
+
+def killed_while_writing(path: Path, *, folder: bool) -> None:
+    """Write half of a file or folder in a child process, which then kills itself."""
+    child = os.fork()
+    if child == 0:
+        with atomic_folder(path) if folder else atomic_file(path) as draft:
+            (draft / "half" if folder else draft).write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, "old")
+    killed_while_writing(path, folder=False)
+    assert path.read_text() == "old"
+    # What is left has a hidden name, and the next writer does not mind it.
+    assert [file.name.startswith(DRAFT_PREFIX) for file in tmp_path.iterdir() if file != path] == [True]
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_killed_writer_leaves_no_folder(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "folder"
+    killed_while_writing(path, folder=True)
+    assert not path.exists()
+    with atomic_folder(path) as draft:
+        (draft / "sub").mkdir()
+        (draft / "sub" / "a").write_text("1")
+    assert (path / "sub" / "a").read_text() == "1"
+
+
+def test_a_block_that_raises_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    write_atomically(path, "old")
+    with pytest.raises(RuntimeError), atomic_file(path) as draft:
+        draft.write_text("new")
+        raise RuntimeError
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "b") as draft:
+        (draft / "c").write_text("new")
+        raise RuntimeError
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    assert path.read_text() == "old"
+
+
+def test_a_full_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "old").touch()
+    with pytest.raises(OSError), atomic_folder(tmp_path / "b") as draft:
+        (draft / "new").touch()
+    assert [file.name for file in tmp_path.rglob("*")] == ["b", "old"]
+
+
+def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "file" / "folder")
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()

@@ -1,0 +1,93 @@
+"""One process holds a lock; asking who it is takes nothing; death releases it."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.files.file_lock import FileLock
+
+
+@contextmanager
+def another_process(then: Callable[[], None]) -> Iterator[int]:
+    """A process that has done something and then waits until it is killed; yields its number."""
+    done, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        then()
+        os.write(tell, b"1")
+        signal.pause()
+    try:
+        os.close(tell)
+        assert os.read(done, 1) == b"1"
+        yield child
+    finally:
+        os.close(done)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def acquire(path: Path) -> None:
+    lock = FileLock(path)
+    assert lock.acquire()
+    KEPT.append(lock)
+
+
+KEPT: list[FileLock] = []
+"""Locks of a child process. One without a name would be closed, and so released, at once."""
+
+
+def test_a_lock_of_another_process_is_seen_and_respected(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "made" / "a.lock")
+    with another_process(lambda: acquire(lock.path)) as child:
+        assert lock.owner() == f"process {child} on {socket.gethostname()}"
+        assert not lock.acquire()
+        assert not lock.acquire(seconds=0.01)
+        with lock.hold(seconds=0) as held:
+            assert not held
+        # Being refused did not change who holds it.
+        assert lock.owner() == f"process {child} on {socket.gethostname()}"
+    # The process was killed: it released nothing by itself.
+    assert lock.owner() is None
+    assert lock.acquire()
+    lock.release()
+
+
+def test_who_waits_gets_the_lock_when_its_holder_dies(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "a.lock")
+    with another_process(lambda: acquire(lock.path)) as child:
+        threading.Timer(0.05, os.kill, (child, signal.SIGKILL)).start()
+        assert lock.acquire(seconds=60)
+        assert lock.owner() == f"process {os.getpid()} on {socket.gethostname()}"
+    lock.release()
+
+
+def test_asking_for_the_owner_never_takes_the_lock(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "a.lock")
+    lock.acquire()
+    lock.release()
+
+    def ask() -> None:
+        threading.Thread(target=lambda: [FileLock(lock.path).owner() for _ in iter(int, 1)], daemon=True).start()
+
+    with another_process(ask):
+        for _ in range(2000):
+            assert lock.acquire()
+            lock.release()
+
+
+def test_a_lock_is_given_back_when_a_block_raises(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / "a.lock")
+    with pytest.raises(RuntimeError), lock.hold():
+        raise RuntimeError
+    assert FileLock(lock.path).acquire()
+
+
+def test_a_lock_that_was_never_made_has_no_owner(tmp_path: Path) -> None:
+    assert FileLock(tmp_path / "a.lock").owner() is None
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,67 @@
+"""The one-cycle schedule: torch's numbers where torch has some, and a sensible rate in every trial that is short."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.optim.lr_scheduler import OneCycleLR
+
+from kmcl_platform.training.optim import one_cycle
+
+PEAK = 0.5
+
+
+def optimizer() -> torch.optim.Optimizer:
+    return torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
+
+
+def rates(total_steps: int, warmup_fraction: float) -> list[float]:
+    """The learning rate of each step of a whole trial; the schedule takes its last step too."""
+    adam = optimizer()
+    schedule = one_cycle(adam, peak_lr=PEAK, warmup_fraction=warmup_fraction, total_steps=total_steps)
+    found = []
+    for _ in range(total_steps):
+        found.append(float(adam.param_groups[0]["lr"]))
+        assert 0.85 <= adam.param_groups[0]["betas"][0] <= 0.95
+        adam.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize(("total_steps", "warmup_fraction"), [(6, 0.2), (100, 0.2), (7, 0.9), (3, 0.2), (2, 0.2)])
+def test_it_is_torchs_schedule(total_steps: int, warmup_fraction: float) -> None:
+    adam = optimizer()
+    schedule = OneCycleLR(adam, max_lr=PEAK, total_steps=total_steps, pct_start=warmup_fraction)
+    expected = []
+    for _ in range(total_steps):
+        expected.append(float(adam.param_groups[0]["lr"]))
+        adam.step()
+        schedule.step()
+    assert rates(total_steps, warmup_fraction) == expected
+
+
+def test_a_warm_up_of_one_step_begins_at_the_peak() -> None:
+    found = rates(5, 0.2)
+    assert found[0] == pytest.approx(PEAK)
+    assert found == sorted(found, reverse=True)
+
+
+def test_the_only_step_of_a_trial_is_taken_at_the_peak() -> None:
+    for warmup_fraction in (0.01, 0.2, 0.5, 0.99):
+        assert rates(1, warmup_fraction) == [pytest.approx(PEAK)]
+
+
+@pytest.mark.parametrize("total_steps", range(1, 80))
+def test_no_number_of_steps_divides_by_zero(total_steps: int) -> None:
+    one_step = 1 / total_steps
+    for warmup_fraction in (one_step, math.nextafter(one_step, 0), math.nextafter(one_step, 1), 2 / total_steps):
+        if 0 < warmup_fraction < 1:
+            rates(total_steps, warmup_fraction)
+
+
+@given(st.integers(1, 12), st.floats(0, 1, exclude_min=True, exclude_max=True))
+@settings(max_examples=300, deadline=None)
+def test_every_rate_is_above_0_and_at_most_the_peak(total_steps: int, warmup_fraction: float) -> None:
+    assert all(0 < rate <= PEAK * (1 + 1e-9) for rate in rates(total_steps, warmup_fraction))
