@@ -5,7 +5,9 @@ The manifest is written last: who sees it sees whole shards.
 
 import contextlib
 import hashlib
+import logging
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +33,9 @@ MANIFEST_NAME = "manifest.parquet"
 SHARD_BYTES = 256 * 2**20
 GROUP_IMAGES = 64
 _READING_THREADS = 8
+_SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}-of-\d{{5,}}-[0-9a-f]{{8}}\.parquet")
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,10 @@ def pack(
     plans = _plan(manifest, source.sizes(), shard_bytes, group_images, seed)
     try:
         with _stage(out) as stage:
-            packed = _write(manifest, plans, source, out, stage, group_images, keep=earlier, progress=progress)
+            packed = _write(manifest, plans, source, out, stage, group_images, progress)
     except OSError as error:
         raise DataError(f"{out}: cannot be written: {one_line(error)}; valid: a writable place") from None
-    for name in earlier - {plan.name for plan in plans}:
-        remove_file(out.join(name))
+    _remove_shards(out, earlier)
     return packed
 
 
@@ -96,11 +100,9 @@ def _write(
     out: Location,
     stage: Path,
     group_images: int,
-    *,
-    keep: set[str],
     progress: Progress,
 ) -> Manifest:
-    """Write all shards, then the manifest; if that fails, remove all shards but those to be kept."""
+    """Write all shards, then the manifest; if that fails, remove the shards that no manifest in `out` names."""
     total = manifest.table.num_rows
     done = 0
     shards: list[Shard] = []
@@ -121,11 +123,25 @@ def _write(
             pq.write_table(to_stored_table(packed), file)
             put_file(file, out.join(MANIFEST_NAME))
     except BaseException:
-        for shard in shards:
-            if shard.name not in keep:
-                remove_file(out.join(shard.name))
+        _remove_shards(out, {shard.name for shard in shards})
         raise
     return packed
+
+
+def _remove_shards(out: Location, names: set[str]) -> None:
+    """Remove shards, except those that the manifest in `out` names now.
+
+    Another process may have packed into the same place meanwhile. If that manifest cannot be read, nothing is removed. Files with other names than shards have are never removed.
+    """
+    target = out.join(MANIFEST_NAME)
+    try:
+        named = _find_earlier(target, overwrite=True)
+    except DataError as error:
+        _logger.warning("shards in %s are not removed, because the manifest there cannot be read: %s", out, error)
+        return
+    for name in sorted(names - named):
+        if _SHARD_NAME.fullmatch(name):
+            remove_file(out.join(name))
 
 
 @contextlib.contextmanager

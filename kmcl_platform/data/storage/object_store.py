@@ -4,6 +4,7 @@ No message says more of a URI than its place: what could be a credential is left
 """
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -25,6 +26,7 @@ _ATTEMPTS = 3
 """Of a request to S3; with pyarrow's own default, a server that does not answer is waited for 100 seconds."""
 CHUNK_BYTES = 8 * 2**20
 _T = TypeVar("_T")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -229,10 +231,14 @@ def put_file(file: Path, location: Location) -> None:
 
 
 def remove_file(location: Location) -> None:
-    """Remove a file, if it is there and can be."""
-    with contextlib.suppress(pa.ArrowException, OSError):
+    """Remove one file, never a folder. A file that cannot be removed stays; a warning in the log says so."""
+    try:
         filesystem, path = _open(location)
         filesystem.delete_file(path)
+    except FileNotFoundError:
+        pass
+    except (pa.ArrowException, OSError) as error:
+        _logger.warning("%s: cannot be removed: %s", location, _reason(location, error))
 
 
 def one_line(error: Exception) -> str:

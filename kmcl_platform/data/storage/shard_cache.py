@@ -1,12 +1,12 @@
 """A node's cache of shards that lie elsewhere: each fetched once, whatever the number of processes, within a bound."""
 
 import contextlib
-import fcntl
 import hashlib
+import logging
 import os
+import re
 import secrets
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +14,26 @@ from kmcl_platform.data.storage.byte_sizes import parse_size
 from kmcl_platform.data.storage.object_store import Location, one_line, read_chunks
 from kmcl_platform.data.storage.shard_index import Shard
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.file_lock import FileLock
 
 FOLDER_VARIABLE = "KMCL_CACHE"
 BOUND_VARIABLE = "KMCL_CACHE_BYTES"
 DEFAULT_BYTES = 32 * 2**30
 _POLL_SECONDS = 0.05
+# Only files with such names are ever removed: the folder may be one in which a user keeps other files.
+_COPY = re.compile(r"[0-9a-f]{64}\.parquet")
+_DRAFT = re.compile(r"([0-9a-f]{64})\.\d+-[0-9a-f]{8}\.tmp")
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ShardCache:
     """A folder on a local disk, shared by the processes of a node.
 
-    A shard lies there under its sha256. Whoever fetches one holds the lock of that hash; files that a dead process left
-    have no such holder, and go when room is made. The shards used longest ago make room for others.
+    A shard is stored under its sha256. The process that fetches it holds a lock with the name of that hash. A process
+    that dies loses its locks, so its unfinished files are recognised and removed when room is made. The shards that
+    were used longest ago make room for others. Files that the cache did not write are never removed or counted.
     """
 
     folder: Path
@@ -50,7 +57,7 @@ class ShardCache:
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self._lock_of(shard.sha256)):
+            with self._lock_of(shard.sha256).hold():
                 if not _is_whole(target, shard):
                     self._fetch(shard, source, target)
         except OSError as error:
@@ -62,6 +69,8 @@ class ShardCache:
 
     def _fetch(self, shard: Shard, source: Location, target: Path) -> None:
         temporary = self.folder / f"{shard.sha256}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        start = time.monotonic()
+        _logger.info("fetching shard %s (%s bytes) into %s", source, f"{shard.num_bytes:,}", self.folder)
         try:
             self._make_room(shard, temporary)
             digest, size = hashlib.sha256(), 0
@@ -76,6 +85,7 @@ class ShardCache:
                 # Else a machine that stops at once could leave the name without the bytes.
                 os.fsync(file.fileno())
             temporary.replace(target)
+            _logger.info("fetched shard %s in %.1f s", source, time.monotonic() - start)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -83,10 +93,12 @@ class ShardCache:
     def _make_room(self, shard: Shard, temporary: Path) -> None:
         """Remove what was used longest ago until the shard fits, and take its room."""
         while True:
-            with _locked(self.folder / "room.lock"):
+            # One lock for measuring and taking the room: two processes must not both count the same free bytes.
+            with FileLock(self.folder / "room.lock").hold():
                 self._remove_leftovers(shard.sha256)
-                taken = sum(_size(path) for path in [*self.folder.glob("*.parquet"), *self.folder.glob("*.tmp")])
-                for path in sorted(self.folder.glob("*.parquet"), key=_last_used):
+                copies, drafts = self._files(_COPY), self._files(_DRAFT)
+                taken = sum(_size(path) for path in [*copies, *drafts])
+                for path in sorted(copies, key=_last_used):
                     if taken + shard.num_bytes <= self.max_bytes:
                         break
                     taken -= _size(path)
@@ -95,21 +107,26 @@ class ShardCache:
                     with temporary.open("wb") as file:
                         file.truncate(shard.num_bytes)
                     return
-            # What is left is being fetched by others: it ends, and can then go.
+            # The rest is being fetched by other processes. When they are done, their copies can be removed.
             time.sleep(_POLL_SECONDS)
 
     def _remove_leftovers(self, own: str) -> None:
-        """Remove the unfinished files of processes that are no more."""
-        for path in self.folder.glob("*.tmp"):
-            key = path.name.partition(".")[0]
-            if key == own:
+        """Remove the unfinished files of processes that have ended; the caller holds the lock of shard `own`."""
+        for path in self._files(_DRAFT):
+            sha256 = path.name.partition(".")[0]
+            if sha256 == own:
                 path.unlink(missing_ok=True)
                 continue
-            with contextlib.suppress(BlockingIOError), _locked(self._lock_of(key), wait=False):
-                path.unlink(missing_ok=True)
+            # The lock is held during the removal, so that no process begins to fetch this shard in between.
+            with self._lock_of(sha256).hold(seconds=0) as is_held:
+                if is_held:
+                    path.unlink(missing_ok=True)
 
-    def _lock_of(self, key: str) -> Path:
-        return self.folder / f"{key}.lock"
+    def _files(self, name: re.Pattern[str]) -> list[Path]:
+        return [path for path in self.folder.iterdir() if name.fullmatch(path.name)]
+
+    def _lock_of(self, sha256: str) -> FileLock:
+        return FileLock(self.folder / f"{sha256}.lock")
 
 
 def node_cache() -> ShardCache:
@@ -166,15 +183,3 @@ def _last_used(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-@contextlib.contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock that ends with its process.
-
-    Raises:
-        BlockingIOError: someone else holds it, and `wait` is false.
-    """
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield

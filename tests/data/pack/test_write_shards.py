@@ -74,6 +74,26 @@ def shard_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name != "manifest.parquet")
 
 
+@pytest.mark.parametrize("rival", ["whole", "unreadable"])
+def test_a_failed_packing_leaves_the_shards_of_another_one(rival: str, digits: Manifest, tmp_path: Path) -> None:
+    """Two processes pack the same images into one folder: their shards have the same names."""
+    out = parse_location(tmp_path / "out")
+
+    def fail_late(what: str, done: int, total: int) -> None:
+        if done == total:
+            pack(digits, out, shard_bytes=SHARD_BYTES, group_images=8, progress=silent)
+            if rival == "unreadable":
+                (tmp_path / "out" / "manifest.parquet").write_bytes(b"damaged")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(digits, out, shard_bytes=SHARD_BYTES, group_images=8, progress=fail_late)
+    assert len(shard_files(tmp_path / "out")) > 3
+    if rival == "whole":
+        packed = open_manifest(str(tmp_path / "out" / "manifest.parquet"), tmp_path)
+        assert content(packed) == content(digits)
+
+
 @pytest.mark.parametrize("form", ["bytes", "files", "packed"])
 def test_every_image_keeps_its_bytes_targets_and_split(
     form: str, digits: Manifest, packed: Manifest, tmp_path: Path

@@ -30,7 +30,7 @@ def make_shard(folder: Path, name: str, num_bytes: int = 1000) -> tuple[Shard, L
 
 
 def kept(cache: ShardCache) -> int:
-    return sum(path.stat().st_size for path in cache.folder.iterdir())
+    return sum(path.stat().st_size for path in cache.folder.iterdir() if path.suffix != ".lock")
 
 
 @pytest.fixture
@@ -72,6 +72,18 @@ def test_the_least_recently_used_makes_room(tmp_path: Path, fetches: list[str]) 
     assert kept(cache) <= 3000
 
 
+def test_files_of_others_are_never_removed(tmp_path: Path) -> None:
+    """`KMCL_CACHE` may name a folder of datasets. Making room used to delete every *.parquet and *.tmp file in it."""
+    names = ["my_table.parquet", "notes.tmp", "0" * 64 + ".tmp", "train-00000-of-00001-0a1b2c3d.parquet"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x" * 3000)
+    cache = ShardCache(tmp_path, 1000)
+    for source in "ab":
+        cache.fetch(*make_shard(tmp_path, source))
+    assert all((tmp_path / name).read_bytes() == b"x" * 3000 for name in names)
+    assert len([path for path in tmp_path.iterdir() if len(path.name) == 72 and path.suffix == ".parquet"]) == 1
+
+
 def test_a_shard_that_can_never_fit(tmp_path: Path) -> None:
     shard, source = make_shard(tmp_path, "a", 1001)
     with pytest.raises(DataError) as caught:
@@ -97,7 +109,7 @@ def test_a_damaged_source_is_refused_and_not_kept(kind: str, tmp_path: Path) -> 
         kind, f"size: got {len(damaged):,} bytes; valid: 1,000"
     )
     assert str(caught.value).startswith(f"{tmp_path}/a: {start}")
-    assert [path.suffix for path in cache.folder.iterdir() if path.stat().st_size] == []
+    assert {path.suffix for path in cache.folder.iterdir()} <= {".lock"}
     (tmp_path / "a").write_bytes(whole)
     assert cache.fetch(shard, source).read_bytes() == whole
 
