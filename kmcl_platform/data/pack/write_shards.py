@@ -131,7 +131,8 @@ def _write(
 def _remove_shards(out: Location, names: set[str]) -> None:
     """Remove shards, except those that the manifest in `out` names now.
 
-    Another process may have packed into the same place meanwhile. If that manifest cannot be read, nothing is removed. Files with other names than shards have are never removed.
+    Another process may have packed into the same place meanwhile. If that manifest cannot be read, nothing is removed.
+    Files with other names than shards have are never removed.
     """
     target = out.join(MANIFEST_NAME)
     try:
