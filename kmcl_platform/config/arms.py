@@ -42,7 +42,8 @@ def retrained_name(search: str, number: int) -> str:
 def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Verdict) -> SearchFile:
     """The search that trains an arm's best trial again, once on each of a verdict's seeds.
 
-    Every arm of a file gets the same seeds, which hang on the sampler's: differences can be paired by them.
+    Every arm of a file gets the same seeds, so that differences can be paired by
+    them. They depend on the sampler's seed.
 
     Args:
         search: the arm's search.
@@ -64,7 +65,7 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Ve
 
 
 def to_yaml(file: SearchFile) -> bytes:
-    """The file of a search that stands in no file of its own; reading it gives the search back."""
+    """The YAML file of a search that was made from another file; reading it gives the same search."""
     return write_yaml(file.model_dump(mode="json"))
 
 
@@ -100,7 +101,7 @@ def _check_arms(file: SearchFile) -> None:
 
 
 def _check_space(file: SearchFile) -> None:
-    """Misspelt paths and conditions that hold in no arm: resolving them would make them disappear in silence."""
+    """Check for misspelt paths, and for conditions that hold in no arm, which resolving would remove without a word."""
     known = file.base.flat()
     settings = [_settings(file, arm) for arm in file.arms]
     before: list[str] = list(settings[0])
@@ -158,7 +159,7 @@ def _resolve(file: SearchFile, arm: str) -> dict[str, Distribution]:
 
 
 def _settings(file: SearchFile, arm: str) -> dict[str, Scalar]:
-    """An arm's values as a trial holds them, which is not always as YAML reads them (`1e-4` is text there)."""
+    """An arm's values as a trial holds them: a whole number in the file may be a float there."""
     try:
         base = file.base.with_values(file.arms[arm])
     except ConfigError as error:

@@ -8,15 +8,16 @@ from kmcl_platform.config.base import Frozen
 
 
 class Decision(Frozen):
-    """What thresholds and calibration aim at on the validation split. No part of what a search is: it may change."""
+    """What thresholds and calibration optimise on the validation split. It may change while a search goes on."""
 
     objective: Literal["f1", "precision", "recall"] = "f1"
-    """Of each class by itself. `f1`: the best F1; `precision`: the highest recall whose precision is at least `floor`;
-    `recall`: the fewest predictions whose recall is at least `floor`."""
+    """Optimised for each class by itself. `f1`: the best F1; `precision`: the highest recall whose precision is at
+    least `floor`; `recall`: the fewest predictions whose recall is at least `floor`."""
     floor: float = Field(default=0.9, gt=0, le=1)
-    """Of precision or recall, in (0, 1]; `f1` has none."""
+    """Smallest precision or recall, in (0, 1]; `f1` does not use it."""
     min_positives: int = Field(default=5, ge=1)
-    """A class with fewer known positive validation images keeps the threshold 0.5: they would decide by chance."""
+    """A class with fewer known positive validation images keeps the threshold 0.5, because so few
+    images give a threshold by chance."""
     calibration: Literal["shifted", "temperature", "none"] = "shifted"
-    """Of all classes alike: `temperature` divides logits by one number; `shifted` adds another one too, since an
-    asymmetric loss moves all scores upwards, which no temperature takes back; `none`: scores as trained."""
+    """The same for all classes. `temperature` divides the logits by one number; `shifted` also adds a number, because
+    an asymmetric loss moves all scores upwards, which a temperature cannot undo; `none`: scores as trained."""

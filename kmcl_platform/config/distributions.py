@@ -1,4 +1,4 @@
-"""Distributions: what a search file can say of one hyperparameter."""
+"""Distributions: the values of one hyperparameter that a search may try."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from kmcl_platform.config.trial_config import FileScalar, Scalar
 
 class _Conditional(Frozen):
     when: dict[str, FileScalar] = Field(default_factory=dict)
-    """Searched only in trials that have these values; elsewhere the base's value stands."""
+    """The path is searched only in trials that have these values; other trials have the base's value."""
 
 
 class Uniform(_Conditional):

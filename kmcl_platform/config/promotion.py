@@ -1,4 +1,4 @@
-"""Promotion: what a candidate has to show before it becomes the champion."""
+"""Promotion: the bounds that a candidate must meet before it becomes the champion."""
 
 from pydantic import Field
 
@@ -6,21 +6,22 @@ from kmcl_platform.config.base import Frozen
 
 
 class Promotion(Frozen):
-    """The bounds of the gates; a bound of none leaves its gate out. No part of what a search is: it may change."""
+    """The bounds of the gates. A bound of None leaves its gate out. It may change while a search goes on."""
 
     margin: float = Field(default=0, ge=0, lt=1)
     """By how much the candidate's mAP on the test split has to be above the champion's, in [0, 1)."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    """Of the bootstrap interval of that difference, which has to lie above 0."""
+    """Confidence of the bootstrap interval of that difference, which has to lie above 0; in (0, 1)."""
     resamples: int = Field(default=1000, ge=100, le=100_000)
-    """Of the test images, for the interval."""
+    """Bootstrap samples of the test images, for the interval."""
     class_tolerance: float | None = Field(default=0.1, ge=0, le=1)
     """By how much the AP of a single class may be below the champion's."""
     class_min_positives: int = Field(default=10, ge=1)
-    """Classes with fewer positive test images are not held against the tolerance: chance alone moves them further."""
+    """Classes with fewer positive test images are not compared with the tolerance: chance moves
+    them more."""
     max_calibration_error: float | None = Field(default=None, gt=0, le=1)
-    """Expected calibration error on the test split."""
+    """Largest expected calibration error on the test split, in (0, 1]."""
     max_latency_ms: float | None = Field(default=None, gt=0)
-    """Median time of one image, decoding included, on the machine that promotes."""
+    """Largest median time of one image in milliseconds, decoding included, on the machine that promotes."""
     max_size_mb: float | None = Field(default=None, gt=0)
-    """Of the weights, in millions of bytes."""
+    """Largest size of the weights, in millions of bytes."""

@@ -50,7 +50,7 @@ class Budget(Frozen):
 
 
 class SuccessiveHalving(Frozen):
-    """Asynchronous successive halving: at epochs min_epochs·factor^i only the best 1/factor go on."""
+    """Asynchronous successive halving (Li et al., 2020): at epochs min_epochs·factor^i only the best 1/factor go on."""
 
     kind: Literal["successive_halving"] = "successive_halving"
     min_epochs: int = Field(default=1, ge=1)
@@ -58,7 +58,7 @@ class SuccessiveHalving(Frozen):
 
 
 class Hyperband(Frozen):
-    """Hyperband: several brackets of successive halving, from eager to patient."""
+    """Hyperband (Li et al., 2018): brackets of successive halving that begin to stop trials at different epochs."""
 
     kind: Literal["hyperband"]
     min_epochs: int = Field(default=1, ge=1)
@@ -81,7 +81,7 @@ class Resources(Frozen):
     cpus_per_worker: float = Field(default=1, gt=0, le=1024)
     gpus_per_worker: float = Field(default=0, ge=0, le=64)
     max_concurrent_trials: int | None = Field(default=None, ge=1)
-    """Upper bound on trials at once; none: as many as the cluster holds."""
+    """Upper bound on trials that run at the same time; None: as many as the cluster holds."""
 
 
 class Sampler(Frozen):
@@ -95,10 +95,10 @@ class Sampler(Frozen):
 
 
 class Verdict(Frozen):
-    """How a file with arms is decided: the best trial of each arm, trained again on seeds that no search has seen."""
+    """The final comparison of arms: the best trial of each one is trained again, on seeds that no search has used."""
 
     seeds: int = Field(default=5, ge=0, le=100)
-    """Trainings of each arm, the same seeds for all of them; 0: no verdict."""
+    """Trainings of each arm, with the same seeds for all arms; 0: no verdict."""
 
     @field_validator("seeds")
     @classmethod

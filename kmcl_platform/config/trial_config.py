@@ -39,7 +39,8 @@ class DataConfig(Frozen):
     """Processes that decode images for each training worker; 0 decodes in the worker itself."""
     augmentation: Literal["none", "released", "timm", "torchvision"] = "none"
     """What is done to training images. released: the authors' Cutout of half the size and RandAugment; timm: its
-    RandAugment with flips; torchvision: its TrivialAugmentWide with flips. Each image is drawn anew in each epoch."""
+    RandAugment with flips; torchvision: its TrivialAugmentWide with flips. It is random, and differs by
+    epoch."""
     corrupt_images: Literal["error", "skip"] = "error"
     """A training image that cannot be decoded ends the trial, or the next one of the split takes its place and
     `train/skipped_images` counts it. In val and test, and where a file is missing, it is always an error."""
@@ -118,7 +119,7 @@ class OptimConfig(Frozen):
     ema_decay: float = Field(default=0.9997, ge=0, lt=1)
     """Decay of the exponential moving average of the weights, which is what is evaluated; 0 switches it off."""
     gradient_clip_norm: float | None = Field(default=None, gt=0)
-    """Largest global gradient norm; none: not clipped."""
+    """Largest global gradient norm; None: not clipped."""
     mixed_precision: bool = True
     """Run the network in bfloat16 or float16 on a GPU; the loss stays in float32. No effect on CPUs."""
 

@@ -66,7 +66,7 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
     """The objective.
 
     Args:
-        gather: brings the batches of all workers together; none for a single worker.
+        gather: joins the batches of all workers; None: one worker.
         max_labels: bound on positive labels per image, for devices that the host should not wait for.
     """
     return KmclLoss(
@@ -89,8 +89,8 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
 def build_dataset(config: TrialConfig, manifest: Manifest, split: str) -> ImageDataset:
     """One split's images, resized, and augmented in `train` alone.
 
-    Corrupt images too are skipped in `train` alone, whatever the configuration says: a score is of every image, or of
-    none.
+    Corrupt images are skipped in `train` alone, whatever the configuration says, because a score of only some images
+    would mean something else.
     """
     data = config.data
     transform: Transform = EvalTransform(image_size=data.image_size)

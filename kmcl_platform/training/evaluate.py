@@ -26,7 +26,7 @@ def score_split(
         batch_size: images per forward pass on each worker.
         workers: who shares the work.
         processes: decoding processes for each worker.
-        first: score only so many images, from the split's first on, which are then N; none: all.
+        first: score only so many images, from the split's first on, which are then N; None: all.
 
     Returns:
         scores_NK, probabilities in [0, 1], and targets_NK (1, 0, or -1 for unknown), both on the CPU, in the split's
@@ -43,7 +43,7 @@ def score_split(
         processes=processes,
         pin_memory=workers.device.type == "cuda",
     )
-    # Begun with no rows, for a worker that gets no image.
+    # An empty tensor first, because a worker may get no image.
     scores = [torch.empty((0, dataset.num_classes))]
     targets = [torch.empty((0, dataset.num_classes), dtype=torch.int8)]
     for images_B3HW, targets_BK in loader:

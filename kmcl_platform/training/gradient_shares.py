@@ -1,7 +1,7 @@
-"""How much each term of the loss pulls at the features: the terms' shares of the gradient norms.
+"""How much each term of the loss changes the features: the terms' shares of the gradient norms.
 
-A weight says little of a term's pull, since the terms' gradients differ in size by orders of magnitude and change as
-training goes on.
+The weight of a term says little about its effect: the gradients of the terms differ by orders of magnitude, and change
+during training.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class TermGradients:
     """The norm of each weighted term's gradient with respect to the features, which all terms share, at one step.
 
     ||∂(λ_i·L_i)/∂f||, as in Chen et al., "GradNorm", 2018, but at the features rather than at the weights before them:
-    whatever a term teaches the backbone passes through f, and no gradient of a parameter is touched.
+    everything that a term changes in the backbone passes through f, and no gradient of a parameter is changed.
     """
 
     def __init__(self, head: nn.Module) -> None:

@@ -1,7 +1,7 @@
 """probe: a few steps of a trial, to learn what it costs and whether it runs at all.
 
-The first steps are the trial's own, number by number. After them come as many at the peak learning rate, which the
-schedule would reach only after its warm-up: where a trial diverges, it does so there.
+The first steps are the trial's own, number by number. After them come as many steps at the peak learning rate, which
+the schedule reaches only after its warm-up: if a trial diverges, it is most likely there.
 """
 
 import shutil
@@ -24,14 +24,14 @@ from kmcl_platform.training.workers.distributed import Workers
 from kmcl_platform.training.workers.memory import peak_memory, reset_peak_memory
 
 WARM_UP_STEPS = 3
-"""Steps before the clock starts: they pay for memory, kernels and buckets that later ones find ready."""
+"""Steps before the timing: they allocate memory and choose kernels, which later steps do not."""
 
 EVALUATION_BATCHES = 8
 """Batches of each worker in the timed part of the evaluation."""
 
 
 def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: Path, workers: Workers) -> Measurement:
-    """Take a trial's first steps, an evaluation and a checkpoint; nothing of it is kept.
+    """Take a trial's first steps, an evaluation and a checkpoint; nothing is kept of them.
 
     Every worker of the group calls this with the same arguments.
 

@@ -1,4 +1,4 @@
-"""EpochReport: what a trial says after each epoch. This module owns the names of all metrics."""
+"""EpochReport: the result of one epoch of a trial. This module owns the names of all metrics."""
 
 from collections.abc import Mapping
 
@@ -50,7 +50,7 @@ class EpochReport(Frozen):
         seconds: wall time of the epoch's training and evaluation.
         usage: what the epoch took of the machine, under MLflow's names for system metrics (`system/NAME`): the part of
             a report that a repetition would not give again.
-        resumed_from: epoch of the checkpoint that the trial went on from, 0 if it began afresh.
+        resumed_from: epoch of the checkpoint that the trial went on from, 0 if it began with epoch 1.
         process_id: the process of rank 0, for the operator.
     """
 

@@ -25,7 +25,7 @@ class Measurement(Frozen):
         peak_bytes: largest memory of any one worker: resident memory of its process on a CPU (its libraries included),
             memory allocated by torch on a GPU.
         device_bytes: memory of one GPU; 0 on a CPU.
-        underflow_share: share of the last batch's known labels whose kernel is 0 in float32; none without kernels.
+        underflow_share: share of the last batch's known labels whose kernel is 0 in float32; None: no kernels.
         first_steps: steps taken from the trial's start, with the numbers that the trial itself would have.
         nonfinite_first_steps: those in which a term of the loss was not finite.
         peak_steps: steps taken after them at the schedule's peak learning rate, without its warm-up.

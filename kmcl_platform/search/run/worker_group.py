@@ -129,7 +129,9 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from kmcl_platform.training.workers.distributed import Workers, join_workers
+    from kmcl_platform.training.workers.worker_log import start_worker_log
 
+    start_worker_log()
     mailbox = loop_config["mailbox"]
     # The same number of threads on every machine: it decides the order of floating-point sums.
     torch.set_num_threads(loop_config["threads"])

@@ -1,7 +1,7 @@
 """Batch normalisation over the samples of all workers.
 
 torch's own synchronised form runs on GPUs alone. On CPUs the same statistics are gathered here, so that a trial on two
-workers can be held against the same trial on one, whatever the machine.
+workers can be compared with the same trial on one worker, on every machine.
 
 Shape suffixes: B batch of this worker, F channels; `…` further dimensions (height and width), normalised over.
 """

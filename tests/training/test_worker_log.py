@@ -1,0 +1,22 @@
+"""The log of a worker says what takes long; nothing is written without it."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+import logging
+from kmcl_platform.training.workers.worker_log import start_worker_log
+logger = logging.getLogger("kmcl_platform.training.fit")
+logger.info("before")
+start_worker_log()
+start_worker_log()
+logger.info("went on")
+logging.getLogger("other").info("of another library")
+"""
+
+
+def test_lines_of_this_package_are_written_once_and_only_after_the_start() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("INFO kmcl_platform.training.fit: went on")
