@@ -7,11 +7,11 @@ import optuna
 import pytest
 import timm
 import torch
-from kmcl_platform.search.study.space import suggest_values
 from safetensors.torch import save_file
 
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.builtin.datasets import open_manifest
+from kmcl_platform.search.sampling.space import suggest_values
 from kmcl_platform.training.session import TrainingSession
 from tests.search_spaces.shipped import FOLDER, LAYOUTS, SMALL, import_command, import_data, read_shipped
 from tests.training.trials import ALONE, run
