@@ -1,6 +1,7 @@
 """Processes of a search: ending them as a power failure does, and finding one among them."""
 
 import subprocess
+from contextlib import suppress
 
 import psutil
 
@@ -9,7 +10,7 @@ def kill_family(process: "subprocess.Popen[bytes]") -> None:
     """Kill a process and all its descendants, as a machine does that loses its power; returns when all have ended."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in family:
-        if member.is_running():
+        with suppress(psutil.NoSuchProcess):  # It has ended with its parent.
             member.kill()
     process.wait(60)
     psutil.wait_procs(family, timeout=60)
