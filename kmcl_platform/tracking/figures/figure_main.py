@@ -46,7 +46,6 @@ def draw(request: dict[str, Any], manifest: Any) -> None:
     from kmcl_platform.files.atomic_write import atomic_folder
     from kmcl_platform.tracking.figures.classes import class_table, measure_classes
     from kmcl_platform.tracking.figures.curves import draw_classes, draw_cooccurrence, draw_precision_recall
-    from kmcl_platform.tracking.figures.mistakes import draw_mistakes, find_mistakes
     from kmcl_platform.tracking.figures.picture_names import find_fonts, to_picture_names
     from kmcl_platform.tracking.runs.names import CLASS_TABLE_FILE
 
@@ -59,6 +58,9 @@ def draw(request: dict[str, Any], manifest: Any) -> None:
     with atomic_folder(folder) as draft:
         (draft / Path(CLASS_TABLE_FILE).name).write_text(class_table(manifest.class_names, results))
         if request["complete"]:
+            # It imports torch, to decode images as training does: a table alone does not need that.
+            from kmcl_platform.tracking.figures.mistakes import draw_mistakes, find_mistakes
+
             title, names = request["title"], to_picture_names(manifest.class_names)
             matplotlib.rcParams["font.family"] = find_fonts(names)
             pictures = {
