@@ -93,10 +93,10 @@ def _read_split(lists: Path, official: str, done: int, progress: Progress) -> tu
         if not columns:
             ids = class_ids
         elif class_ids != ids:
-            differing = sorted(set(ids) ^ set(class_ids))[:1] or ["their order"]
+            differing = [*map(show_value, sorted(set(ids) ^ set(class_ids))), "their order"]
             raise DataError(
                 f"{show_path(path)}: images are not those of {VOC_CLASSES[0]}_{official}.txt "
-                f"(first difference: {show_value(differing[0])}); valid: the same images in the same order"
+                f"(first difference: {differing[0]}); valid: the same images in the same order"
             )
         columns.append(labels)
         progress("lists of classes", done + k + 1, 2 * len(VOC_CLASSES))

@@ -47,7 +47,7 @@ def test_unlabelled_test_of_2012_is_left_out(tmp_path: Path) -> None:
         (
             "cat_trainval.txt",
             "000005 -1\n",
-            "images are not those of aeroplane_trainval.txt (first difference: 000007)",
+            "images are not those of aeroplane_trainval.txt (first difference: '000007')",
         ),
         ("cat_test.txt", None, "cannot be read (No such file or directory)"),
     ],
