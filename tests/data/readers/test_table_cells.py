@@ -115,3 +115,15 @@ def test_names_that_no_class_can_have(tmp_path: Path, name: str) -> None:
     path = three(tmp_path, ["tags"], [name], [name], ["cat"])
     with pytest.raises(DataError, match="class names: got .*; valid: up to 200 characters, no line ends"):
         read_table(path, labels_column="tags")
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_a_huge_cell_is_cut_in_every_fault(tmp_path: Path, column: int) -> None:
+    picture(tmp_path / "a.png", 0)
+    row = ["a.png", "train", "1", "g", "[a]"]
+    row[column] = "[" + "x" * 100_000
+    (tmp_path / "t.csv").write_text("image,split,cat,group,tags\n" + ",".join(row) + "\n")
+    faults = faults_of(tmp_path / "t.csv", group_column="group", labels_column="tags")
+    assert max(map(len, faults)) < 1000
+    for fault in faults_of(tmp_path / "t.csv", classes=("cat", "tags")):
+        assert len(fault) < 1000
