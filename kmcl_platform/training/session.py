@@ -112,7 +112,6 @@ class TrainingSession:
             mixed_precision=optim.mixed_precision,
             gradient_clip_norm=optim.gradient_clip_norm,
         )
-
         self.gradients = TermGradients(self.model.head)
         self.meter = UsageMeter(workers)
         self.scores: SplitScores | None = None

@@ -121,7 +121,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_decision_is_no_part_of_what_a_search_is() -> None:
-    from kmcl_platform.search.study.study import _definition
+    from kmcl_platform.search.study.definition import _definition
 
     plain = parse_search_file(GOOD.encode(), "f.yaml")
     changed = parse_search_file((GOOD + "decision: {objective: precision, floor: 0.95}\n").encode(), "f.yaml")
