@@ -1,7 +1,6 @@
-"""The commands that use a registered model. Heavy imports stand inside them."""
+"""The commands that use a registered model. Heavy imports are inside the functions."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,20 @@ from rich.console import Console
 from kmcl_platform.cli.options import open_store, store_options
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
-from kmcl_platform.messages import show_path
+from kmcl_platform.messages import shell_command, show_path
 
 
 @click.command()
 @click.argument("model")
 @click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--folder", "images_in", type=click.Path(path_type=Path), help="All images in this folder and below it.")
-@click.option("--manifest", metavar="FILE", help="The images of a manifest; its targets are written beside them.")
-@click.option("--split", metavar="SPLIT", help="Of the manifest [default: test].")
-@click.option("--out", type=click.Path(path_type=Path), help="Parquet file of the predictions, an image a row.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines instead of a table.")
+@click.option("--manifest", metavar="FILE", help="The images of a manifest; the result has its targets too.")
+@click.option("--split", metavar="SPLIT", help="Split of the manifest [default: test].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Parquet file for the predictions, one row for each image."
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON for each image.")
 @store_options
 def predict(
     model: str,
@@ -36,16 +37,18 @@ def predict(
     folder: Path,
     tracking_uri: str | None,
 ) -> None:
-    """Label IMAGES, a folder or a manifest with registered MODEL (models:/NAME@champion).
+    """Label IMAGES, a folder or a manifest with the registered MODEL (models:/NAME@champion).
 
-    With probabilities, KMCL's uncertainties and, by the model's thresholds, decisions.
+    Gives for each class a probability, its entropy in bits (0: certain, 1: a probability of 0.5) and a decision by the
+    model's threshold. The uncertainty of KMCL's kernels is given only if the promotion measured that it finds wrong
+    decisions.
     """
     given = {"IMAGES": images, "--folder": images_in, "--manifest": manifest}
     named = [name for name, value in given.items() if value]
     if len(named) != 1:
         raise DataError(f"images: got {' and '.join(named) or 'none'}; valid: exactly one of {', '.join(given)}")
     if split is not None and not manifest:
-        raise DataError(f"--split: got {split!r}; valid: none without --manifest")
+        raise DataError(f"--split: got {split!r} without --manifest; valid: --manifest FILE with it, or no --split")
     if out is None:
         if not images:
             raise DataError(f"--out: missing; valid: a Parquet file for the predictions of {named[0]}")
@@ -65,26 +68,27 @@ def predict(
     loaded = load_registered(store, model)
     names = loaded.predictor.class_names
     if opened is None:
-        asked = batch.images_of_paths(paths, names)
+        chosen = batch.images_of_paths(paths, names)
     else:
-        asked = batch.images_of_manifest(opened, split or "test", names)
+        chosen = batch.images_of_manifest(opened, split or "test", names)
     with progress_bar() as progress:
-        count = batch.predict_to_parquet(loaded, asked, out, progress)
+        count = batch.predict_to_parquet(loaded, chosen, out, progress, overwrite=overwrite)
     click.echo(f"predicted: {count:,} image{'s' if count != 1 else ''} with {loaded.uri}")
     if found and found.others:
         click.echo(f"left out: {found.describe_others()}, which are not images")
-    click.echo(f"written: {shlex.quote(show_path(out))}")
+    click.echo(f"written: {shell_command([show_path(out)])}")
 
 
 @click.command()
 @click.argument("model")
 @click.argument("out", type=click.Path(path_type=Path), metavar="OUT.onnx")
-@click.option("--overwrite", is_flag=True, help="Replace OUT where it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @store_options
 def export(model: str, out: Path, overwrite: bool, folder: Path, tracking_uri: str | None) -> None:
-    """Write registered MODEL as ONNX, if onnxruntime then gives the scores that torch gives.
+    """Write the registered MODEL as ONNX, if onnxruntime gives the same scores as torch.
 
-    It takes float32 images, resized and normalised, and gives logits and calibrated scores. Needs the extra `onnx`.
+    The input of the file is float32 images, resized and normalised; its outputs are logits and calibrated scores. Needs
+    the extra `onnx`.
     """
     _check_out(out, overwrite, ".onnx", "a model")
     from kmcl_platform.registry.model.load import load_registered
@@ -93,47 +97,56 @@ def export(model: str, out: Path, overwrite: bool, folder: Path, tracking_uri: s
     check_installed()
     loaded = load_registered(open_store(folder, tracking_uri), model)
     difference = export_onnx(loaded, out)
-    click.echo(f"written: {shlex.quote(str(out))}, {out.stat().st_size / 1e6:.1f} MB, of {loaded.uri}")
+    size = f"{out.stat().st_size / 1e6:.1f} MB"
+    click.echo(f"written: {shell_command([show_path(out)])}, {size}, of {loaded.uri}")
     click.echo(f"scores differ from torch's by {difference:.1e} at most")
 
 
 def _check_out(out: Path, overwrite: bool, suffix: str = ".parquet", what: str = "a table") -> None:
     if out.suffix != suffix:
-        raise DataError(f"{out}: got a name that ends in {out.suffix!r}; valid: the path of {what} (*{suffix})")
+        raise DataError(
+            f"{show_path(out)}: got a name that ends in {out.suffix!r}; valid: the path of {what} (*{suffix})"
+        )
     if out.exists() and not overwrite:
-        raise DataError(f"{out}: exists; valid: a new file, or --overwrite")
+        raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
 
 
 def _print_few(store: Any, model: str, images: tuple[Path, ...], as_json: bool) -> None:
-    """A line for each image."""
+    """Print one line for each image."""
     from kmcl_platform.registry.model.load import predict_images
-    from kmcl_platform.registry.model.schema import DECISION_PREFIX, SCORE_PREFIX, UNCERTAINTY_PREFIX
+    from kmcl_platform.registry.model.schema import (
+        DECISION_PREFIX,
+        ENTROPY_PREFIX,
+        SCORE_PREFIX,
+        UNCERTAINTY_PREFIX,
+    )
 
     table = predict_images(store, model, images)
     console = Console(highlight=False, soft_wrap=True)
     for path, (_, row) in zip(images, table.iterrows(), strict=True):
         scores = _values(row, SCORE_PREFIX)
         ranked = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
-        uncertainties = _values(row, UNCERTAINTY_PREFIX)
+        doubts = {"entropy": _values(row, ENTROPY_PREFIX), "uncertainty": _values(row, UNCERTAINTY_PREFIX)}
+        shown = {name: values for name, values in doubts.items() if values}
         decided = _values(row, DECISION_PREFIX)
         labels = [name for name in ranked if decided[name]]
         if as_json:
             document: dict[str, Any] = {"image": show_path(path), "labels": labels, "scores": ranked}
-            if uncertainties:
-                document["uncertainties"] = {name: uncertainties[name] for name in ranked}
+            plurals = {"entropy": "entropies", "uncertainty": "uncertainties"}
+            document |= {plurals[one]: {name: values[name] for name in ranked} for one, values in shown.items()}
             click.echo(json.dumps(document, ensure_ascii=False))
         else:
-            sure = [
-                f"{name} {ranked[name]:.2f}" + (f" (uncertainty {uncertainties[name]:.2f})" if uncertainties else "")
+            predicted = [
+                f"{name} {ranked[name]:.2f} ({', '.join(f'{one} {values[name]:.2f}' for one, values in shown.items())})"
                 for name in labels
             ]
             rest = [f"{name} {score:.2f}" for name, score in ranked.items() if not decided[name]][:3]
-            line = f"{show_path(path.name)}: {', '.join(sure) or 'no label'}   (next: {', '.join(rest)})"
+            line = f"{show_path(path.name)}: {', '.join(predicted) or 'no label'}   (next: {', '.join(rest)})"
             console.print(line, markup=False)
 
 
 def _values(row: Any, prefix: str) -> dict[str, float]:
-    """A prediction's values, class by class, of the columns whose names begin so; none where there are no such."""
+    """A prediction's values by class, from the columns with a prefix; empty if there are no such columns."""
     return {str(name).removeprefix(prefix): float(row[name]) for name in row.index if str(name).startswith(prefix)}
 
 

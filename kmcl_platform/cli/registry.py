@@ -1,15 +1,20 @@
-"""The commands of registered models: promote one, take it back, look at its history.
+"""The commands of registered models: promote one, roll back to the former one, show the history.
 
-Heavy imports stand inside them, as in `cli`.
+Heavy imports are inside the functions.
 """
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
 from kmcl_platform.cli.options import open_store, store_options, store_words
+from kmcl_platform.messages import shell_command
+
+if TYPE_CHECKING:
+    from kmcl_platform.registry.model.error_detection import ErrorDetection
 
 EXIT_GATE_FAILED = 3
 
@@ -19,12 +24,12 @@ EXIT_GATE_FAILED = 3
 @click.option(
     "--file",
     type=click.Path(path_type=Path),
-    help="Search file whose `promotion` and `decision` hold [default: the last].",
+    help="Search file with the `promotion` and `decision` to use [default: the one that the search last ran with].",
 )
-@click.option("--force", metavar="REASON", default="", help="Promote whatever the gates say; the reason is kept.")
+@click.option("--force", metavar="REASON", default="", help="Promote even if gates fail; the history keeps the reason.")
 @store_options
 def promote(name: str, file: Path | None, force: str, folder: Path, tracking_uri: str | None) -> None:
-    """Hold the best trial of search NAME against the champion on the sealed test split, and promote it if it is better.
+    """Compare the best trial of search NAME with the champion on the sealed test split; promote it if it is better.
 
     Exit code 3: a gate failed, and nothing was moved.
     """
@@ -35,6 +40,8 @@ def promote(name: str, file: Path | None, force: str, folder: Path, tracking_uri
     console = Console(highlight=False, soft_wrap=True)
     for gate in result.gates:
         console.print(f"gate {'passed' if gate.passed else 'FAILED'}: {gate.gate} {gate.text}", markup=False)
+    if result.error_detection:
+        console.print(_describe(result.error_detection), markup=False)
     opened = sum(result.openings.values())
     others = f", {opened - result.openings.get(name, 0)} of them by other searches" if len(result.openings) > 1 else ""
     console.print(f"the test split of this data was opened for {opened} model{'s' if opened != 1 else ''}{others}")
@@ -49,23 +56,25 @@ def promote(name: str, file: Path | None, force: str, folder: Path, tracking_uri
     console.print(f"  champion     {result.uri} (version {result.version})")
     samples = sorted((store.data / "digits_samples").glob("*.png"))
     image = _relative(samples[0]) if samples else "IMAGE"
-    console.print(f"next: kmcl predict {result.uri} {image}{store_words(folder)}")
-    console.print(f"      kmcl ui{store_words(folder)}   shows search {name} and the model in MLflow")
+    console.print(f"next: {shell_command(['kmcl', 'predict', result.uri, image])}{store_words(folder)}", markup=False)
+    console.print(f"      kmcl ui{store_words(folder)}   shows search {name} and the model in MLflow", markup=False)
 
 
 @click.command()
 @click.argument("model")
-@click.option("--reason", default="", help="Kept in the history.")
+@click.option("--reason", default="", help="For the history.")
 @store_options
 def rollback(model: str, reason: str, folder: Path, tracking_uri: str | None) -> None:
-    """Make the version of MODEL that was the champion before the champion again; a second rollback undoes the first."""
+    """Make the former champion of MODEL the champion again; a second rollback undoes the first."""
+    from kmcl_platform.registry.model.registry_errors import registry_errors
+    from kmcl_platform.registry.model.versions import download_package
     from kmcl_platform.registry.promotion.alias_moves import rollback as roll_back
     from kmcl_platform.tracking.database import connect_to_read, locked
 
     store = open_store(folder, tracking_uri)
     client = connect_to_read(store)
-    with locked(store):
-        made = roll_back(client, model, reason.strip())
+    with registry_errors(store, model), locked(store):
+        made = roll_back(client, model, reason.strip(), check=lambda version: download_package(client, version))
     click.echo(f"model {model}: version {made.after} is the champion again, version {made.before} is `previous`")
 
 
@@ -80,10 +89,14 @@ def history(model: str, as_json: bool, folder: Path, tracking_uri: str | None) -
 
     from rich.table import Table
 
+    from kmcl_platform.registry.model.registry_errors import registry_errors
     from kmcl_platform.registry.promotion.alias_moves import read_history
     from kmcl_platform.tracking.database import connect_to_read
 
-    moves = read_history(connect_to_read(open_store(folder, tracking_uri)), model)
+    store = open_store(folder, tracking_uri)
+    client = connect_to_read(store)
+    with registry_errors(store, model):
+        moves = read_history(client, model)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in moves], indent=2, ensure_ascii=False))
         return
@@ -91,6 +104,15 @@ def history(model: str, as_json: bool, folder: Path, tracking_uri: str | None) -
     for one in moves:
         table.add_row(one.time.partition(".")[0], one.user, one.kind, one.before or "-", one.after, one.reason)
     Console().print(table)
+
+
+def _describe(detection: "ErrorDetection") -> str:
+    """What predictions show besides the scores, and the measurement behind it."""
+    text = f"wrong decisions on validation, found by entropy: {detection.entropy or 'undefined'}"
+    if detection.uncertainty is None:
+        return text
+    shown = "shown" if detection.shows_uncertainty else "not above 0.5, so predictions leave it out"
+    return f"{text}; by the kernels' uncertainty: {detection.uncertainty} ({shown})"
 
 
 def _shown(value: float | None) -> str:

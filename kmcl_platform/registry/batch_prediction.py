@@ -4,7 +4,6 @@ Legend of shapes: N images, B batch, K classes.
 """
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,27 +18,27 @@ from kmcl_platform.data.loading.dataset import ShardedSequence, UnreadableImage,
 from kmcl_platform.data.loading.image_files import find_images as find_images  # one door for all kinds of input
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.atomic_write import atomic_file
 from kmcl_platform.messages import show_path
 from kmcl_platform.registry.model.load import RegisteredModel
-from kmcl_platform.registry.model.prediction_table import to_columns
 from kmcl_platform.registry.model.predictor import BATCH_SIZE
 from kmcl_platform.registry.model.schema import IMAGE_COLUMN, TARGET_PREFIX
 from kmcl_platform.training.build import build_dataset
 
 Progress = Callable[[str, int, int], None]
 ROW_GROUP = 4096
-"""Rows, or a few more, that are kept in memory and written together: a Parquet file of small groups is slow to read."""
+"""Rows that are kept in memory and written together, or a few more; a Parquet file of small groups is slow to read."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """What a batch prediction is asked for.
+    """The images of a batch prediction.
 
     Attributes:
-        manifest: holds the images.
-        split: the split of it that is meant.
-        names: what each image is called in the answer, in the split's order.
-        has_targets: whether the manifest is the user's own, whose truth is written beside the predictions.
+        manifest: has the images.
+        split: the split to predict.
+        names: the name of each image in the result, in the split's order.
+        has_targets: whether the manifest is the user's own. Its targets are then written next to the predictions.
     """
 
     manifest: Manifest
@@ -89,56 +88,72 @@ def images_of_manifest(manifest: Manifest, split: str, class_names: Sequence[str
         )
     rows = manifest.split(split)
     if not rows.num_rows:
-        raise DataError(f"manifest {manifest.name!r}: split {split!r} has no images; valid: one that has")
-    # An image that lies in the manifest itself has no name but its place.
+        raise DataError(
+            f"manifest {manifest.name!r}: split: got {split!r}, which has no images; valid: a split with images"
+        )
+    # An image that is embedded in the manifest has no name, only a place.
     embedded = "bytes" in rows.column_names
     names = [f"{split}#{row}" for row in range(rows.num_rows)] if embedded else rows["image"].to_pylist()
     return Images(manifest, split, names, has_targets=True)
 
 
-def predict_to_parquet(model: RegisteredModel, images: Images, out: Path, progress: Progress) -> int:
-    """Score images in batches, into a file that is there whole or not at all; memory does not grow with their number.
+def predict_to_parquet(
+    model: RegisteredModel, images: Images, out: Path, progress: Progress, *, overwrite: bool = True
+) -> int:
+    """Score images in batches into a file that appears whole or not at all; memory does not depend on their number.
 
     Args:
-        model: whose classes the images' manifest has.
+        model: its classes are those of the images' manifest.
         images: N of them.
-        out: the file; replaced where it exists. Columns: `image`, then as `registry.schema`.
-        progress: hears how many images are done.
+        out: the new file. Columns: `image`, then those of `registry.model.schema`.
+        progress: is called with what is done, how many, and of how many.
+        overwrite: replace a file of that name, even one that appears during the prediction.
 
     Returns:
         N.
 
     Raises:
-        DataError: an image cannot be read, or the file cannot be written.
+        DataError: an image cannot be read, or the file cannot be written or exists.
         StoreError: the disk is full.
     """
     if not out.parent.is_dir():
-        raise DataError(f"{out}: no such folder; valid: a file in a folder that exists")
-    draft = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        raise DataError(f"{show_path(out)}: got a folder that does not exist; valid: a file in an existing folder")
     total, done = len(images.names), 0
     try:
-        with _Groups(draft) as groups:
-            for table in _tables(model, images):
-                groups.add(table)
-                done += table.num_rows
-                progress("images", done, total)
-        draft.replace(out)
+        with atomic_file(out) as draft:
+            with _Groups(draft) as groups:
+                for table in _tables(model, images):
+                    groups.add(table)
+                    done += table.num_rows
+                    progress("images", done, total)
+            if not overwrite:
+                check_new(out)
     except OSError as error:
         if error.errno in NO_ROOM:
             raise no_room(out.parent) from None
-        raise DataError(f"{out}: cannot be written: {error.strerror}; valid: a folder that can be") from None
+        raise DataError(
+            f"{show_path(out)}: cannot be written ({error.strerror}); valid: a folder that this user can write to"
+        ) from None
     except UnreadableImage as error:
         if images.has_targets:
             raise
-        # The manifest of plain files is ours: what the user knows is the file.
+        # The user knows the file, not the manifest that was made of it here.
         raise DataError(str(error).partition(", image ")[2]) from None
-    finally:
-        draft.unlink(missing_ok=True)
     return done
 
 
+def check_new(out: Path) -> None:
+    """Look whether a file may be written without the option --overwrite.
+
+    Raises:
+        DataError: it exists.
+    """
+    if out.exists():
+        raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
+
+
 class _Groups:
-    """A Parquet file that tables are added to."""
+    """A Parquet file to which tables are added."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -170,7 +185,7 @@ class _Groups:
 
 
 def _tables(model: RegisteredModel, images: Images) -> Iterator[pa.Table]:
-    """The predictions of one batch after another."""
+    """The predictions, one batch after the other."""
     predictor = model.predictor
     dataset = build_dataset(predictor.config, images.manifest, images.split)
     loader = build_loader(
@@ -184,13 +199,13 @@ def _tables(model: RegisteredModel, images: Images) -> Iterator[pa.Table]:
     order = [images.manifest.class_names.index(name) for name in predictor.class_names]
     start = 0
     for images_B3HW, targets_BK in loader:
-        scores_NK, uncertainties_NK = predictor.predict_pixels(images_B3HW)
-        columns: dict[str, Any] = {IMAGE_COLUMN: list(images.names[start : start + len(scores_NK)])}
-        columns |= to_columns(predictor.class_names, predictor.rule, scores_NK, uncertainties_NK)
+        prediction = predictor.predict_pixels(images_B3HW)
+        columns: dict[str, Any] = {IMAGE_COLUMN: list(images.names[start : start + len(targets_BK)])}
+        columns |= predictor.to_columns(prediction)
         if images.has_targets:
             for name, k in zip(predictor.class_names, order, strict=True):
                 columns[f"{TARGET_PREFIX}{name}"] = targets_BK[:, k].numpy()
-        start += len(scores_NK)
+        start += len(targets_BK)
         yield pa.table(columns).replace_schema_metadata({"kmcl.model": model.uri})
 
 

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 
 from kmcl_platform.registry.model.decision_rule import DecisionRule
-from kmcl_platform.registry.model.schema import DECISION_PREFIX, LABELS_COLUMN, SCORE_PREFIX, UNCERTAINTY_PREFIX
+from kmcl_platform.registry.model.error_detection import binary_entropy
+from kmcl_platform.registry.model.schema import (
+    DECISION_PREFIX,
+    ENTROPY_PREFIX,
+    LABELS_COLUMN,
+    SCORE_PREFIX,
+    UNCERTAINTY_PREFIX,
+)
 
 
 def to_columns(
@@ -22,9 +29,9 @@ def to_columns(
     Args:
         class_names: K names.
         rule: of the model.
-        scores_NK: raw, in [0, 1].
-        uncertainties_NK: in [0, 1); none where the model's kernels were not trained.
-        raw_scores: give these scores instead of calibrated ones; labels and decisions are the same.
+        scores_NK: before calibration, in [0, 1].
+        uncertainties_NK: of the kernels, in [0, 1). None: there is no such column.
+        raw_scores: give these scores instead of calibrated ones; all other columns stay the same.
     """
     calibrated_NK = rule.calibrate(scores_NK)
     decided_NK = rule.decide(calibrated_NK)
@@ -32,7 +39,10 @@ def to_columns(
     for scores_K, decided_K in zip(calibrated_NK, decided_NK, strict=True):
         order = [k for k in np.argsort(-scores_K, kind="stable") if decided_K[k]]
         labels.append("|".join(class_names[k] for k in order))
-    parts = [(SCORE_PREFIX, scores_NK.astype(np.float64) if raw_scores else calibrated_NK)]
+    parts = [
+        (SCORE_PREFIX, scores_NK.astype(np.float64) if raw_scores else calibrated_NK),
+        (ENTROPY_PREFIX, binary_entropy(calibrated_NK)),
+    ]
     if uncertainties_NK is not None:
         parts.append((UNCERTAINTY_PREFIX, uncertainties_NK.astype(np.float64)))
     parts.append((DECISION_PREFIX, decided_NK))
@@ -42,8 +52,8 @@ def to_columns(
     return columns
 
 
-def column_names(class_names: Sequence[str], *, has_uncertainties: bool) -> tuple[list[str], list[str]]:
-    """The names of the columns that hold numbers, and of those that hold decisions, which come after them."""
-    prefixes = [SCORE_PREFIX, UNCERTAINTY_PREFIX] if has_uncertainties else [SCORE_PREFIX]
+def column_names(class_names: Sequence[str], *, shows_uncertainty: bool) -> tuple[list[str], list[str]]:
+    """The names of the columns with numbers, and of the columns with decisions, which follow them."""
+    prefixes = [SCORE_PREFIX, ENTROPY_PREFIX, *([UNCERTAINTY_PREFIX] if shows_uncertainty else [])]
     numbers = [f"{prefix}{name}" for prefix in prefixes for name in class_names]
     return numbers, [f"{DECISION_PREFIX}{name}" for name in class_names]

@@ -1,13 +1,13 @@
-"""Predictor: a trained model as it is used: from a folder of two files to probabilities and uncertainties of labels.
+"""Predictor: a trained model in use, from a folder of two files to the scores and uncertainties of labels.
 
-The folder holds `model.safetensors` (weights) and `model.json` (the trial's configuration, the class names and the rule
-of decision). No file in it can run code.
+The folder holds `model.safetensors` (weights) and `model.json` (the trial's configuration, the class names, the
+decision rule and what was measured about finding wrong decisions). No file in it can run code.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,35 +19,46 @@ from kmcl_platform.data.loading.decode import UndecodableError, decode_pixels
 from kmcl_platform.data.loading.to_rgb import WHITE, Colour, parse_colour
 from kmcl_platform.data.loading.transforms import EvalTransform
 from kmcl_platform.errors import DataError, RegistryError
+from kmcl_platform.files.atomic_write import write_atomically
 from kmcl_platform.method.kernels.uncertainty import label_uncertainty
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.registry.model.decision_rule import DecisionRule, default_rule, read_rule
+from kmcl_platform.registry.model.error_detection import ErrorDetection, read_error_detection
+from kmcl_platform.registry.model.prediction_table import to_columns
 from kmcl_platform.registry.model.schema import DESCRIPTION, WEIGHTS
 from kmcl_platform.training.build import build_model
 
 BATCH_SIZE = 64
-"""Images per forward pass."""
+"""Images in one forward pass."""
 
 
 class Prediction(NamedTuple):
-    """What a model says of N images and K classes.
+    """A model's scores of N images and K classes.
 
     Attributes:
-        scores_NK: float32 probabilities in [0, 1], raw: before calibration.
-        uncertainties_NK: float32, in [0, 1); none for a model whose kernels were not trained.
+        scores_NK: float32 probabilities in [0, 1], before calibration.
+        uncertainties_NK: float32 uncertainties of the kernels, in [0, 1). None: the kernels were not trained.
     """
 
     scores_NK: np.ndarray
     uncertainties_NK: np.ndarray | None
 
 
-def has_uncertainties(config: LossConfig) -> bool:
-    """Whether the objective trains the kernels, so that their variances mean something."""
+def trains_kernels(config: LossConfig) -> bool:
+    """Whether the objective trains the kernels; without training their variances have no meaning."""
     return config.objective == "kmcl" and config.reconstruction_weight + config.contrastive_weight > 0
 
 
 class Predictor:
-    """A model with its images' preparation, its class names and its rule of decision."""
+    """A model with the preparation of its images, its class names and its decision rule.
+
+    Attributes:
+        model: the network, in evaluation mode.
+        config: of the trial that trained it.
+        class_names: K names, in the order of the scores.
+        rule: from scores to decisions.
+        error_detection: what promotion measured about finding wrong decisions. None: not measured.
+    """
 
     def __init__(
         self,
@@ -56,23 +67,29 @@ class Predictor:
         class_names: Sequence[str],
         device: torch.device,
         rule: DecisionRule | None = None,
+        error_detection: ErrorDetection | None = None,
     ) -> None:
         self.model = model.to(device).eval()
         self.config = config
         self.class_names = tuple(class_names)
         self.rule = rule or default_rule(len(self.class_names))
+        self.error_detection = error_detection
         self._device = device
         self._transform = EvalTransform(image_size=config.data.image_size)
         self._background = parse_colour(config.data.background)
 
+    @property
+    def shows_uncertainty(self) -> bool:
+        """Whether the columns have the uncertainty of the kernels: only if it was seen to find wrong decisions."""
+        return self.error_detection is not None and self.error_detection.shows_uncertainty
+
     @torch.no_grad()
     def predict(self, images: Sequence[bytes | np.ndarray]) -> Prediction:
-        """Score images, encoded (JPEG, PNG, …) or decoded (pixels_HW3, uint8), and say how uncertain each score is.
+        """Score N images, encoded (JPEG, PNG, …) or decoded (pixels_HW3, uint8); N may be 0.
 
         Raises:
-            DataError: an image cannot be decoded; names its place in the sequence.
+            DataError: an image cannot be decoded; the message has its place in the sequence.
         """
-        # Begun with no rows, for a sequence without images.
         scores = [np.empty((0, len(self.class_names)), dtype=np.float32)]
         uncertainties = list(scores)
         for start in range(0, len(images), BATCH_SIZE):
@@ -82,21 +99,27 @@ class Predictor:
             scores.append(batch.scores_NK)
             if batch.uncertainties_NK is not None:
                 uncertainties.append(batch.uncertainties_NK)
-        known = has_uncertainties(self.config.loss)
-        return Prediction(np.concatenate(scores), np.concatenate(uncertainties) if known else None)
+        trained = trains_kernels(self.config.loss)
+        return Prediction(np.concatenate(scores), np.concatenate(uncertainties) if trained else None)
 
     @torch.no_grad()
     def predict_pixels(self, images_B3HW: torch.Tensor) -> Prediction:
         """Score one batch of prepared images, uint8 at the model's size."""
         _, mixture = self.model(images_B3HW.to(self._device, non_blocking=True))
         scores_NK = mixture.logits_BK.float().sigmoid().cpu().numpy()
-        if not has_uncertainties(self.config.loss):
+        if not trains_kernels(self.config.loss):
             return Prediction(scores_NK, None)
         return Prediction(scores_NK, label_uncertainty(mixture).float().cpu().numpy())
 
-    def scores(self, images: Sequence[bytes]) -> np.ndarray:
-        """The scores alone: what models that were registered before there were uncertainties ask for."""
-        return self.predict(images).scores_NK
+    def to_columns(self, prediction: Prediction, *, raw_scores: bool = False) -> dict[str, Any]:
+        """The columns that users see, in the order of the signature.
+
+        Args:
+            prediction: of this model, N images.
+            raw_scores: give scores before calibration; all other columns stay the same.
+        """
+        shown_NK = prediction.uncertainties_NK if self.shows_uncertainty else None
+        return to_columns(self.class_names, self.rule, prediction.scores_NK, shown_NK, raw_scores=raw_scores)
 
 
 def write_model(
@@ -105,26 +128,36 @@ def write_model(
     """Write the folder that `read_predictor` reads.
 
     Args:
-        folder: where to; created.
+        folder: the new folder.
         weights: a safetensors file with the model's state.
-        config: the trial that made it.
+        config: of the trial that trained the model.
         class_names: K names, in the order of the logits.
-        rule: of decision; none: raw scores, and labels above 0.5.
+        rule: from scores to decisions. None: scores without calibration, and labels above 0.5.
     """
     folder.mkdir(parents=True)
-    (folder / WEIGHTS).write_bytes(weights.read_bytes())
+    write_atomically(folder / WEIGHTS, weights.read_bytes())
     document = {
         "config": config.model_dump(),
         "class_names": list(class_names),
         "decision": (rule or default_rule(len(class_names))).to_document(),
+        "error_detection": None,
     }
-    (folder / DESCRIPTION).write_text(json.dumps(document, indent=1))
+    write_atomically(folder / DESCRIPTION, json.dumps(document, indent=1))
 
 
-def write_rule(folder: Path, rule: DecisionRule) -> None:
-    """Put another rule of decision into a folder that `write_model` wrote."""
-    document = json.loads((folder / DESCRIPTION).read_text()) | {"decision": rule.to_document()}
-    (folder / DESCRIPTION).write_text(json.dumps(document, indent=1))
+def write_rule(folder: Path, rule: DecisionRule, error_detection: ErrorDetection | None = None) -> None:
+    """Replace the decision rule in a folder that `write_model` wrote, and what was measured with that rule.
+
+    Args:
+        folder: the model's.
+        rule: the new one.
+        error_detection: with the new rule. None: not measured.
+    """
+    document = json.loads((folder / DESCRIPTION).read_text()) | {
+        "decision": rule.to_document(),
+        "error_detection": error_detection.to_document() if error_detection else None,
+    }
+    write_atomically(folder / DESCRIPTION, json.dumps(document, indent=1))
 
 
 def read_predictor(folder: Path, device: torch.device | None = None) -> Predictor:
@@ -132,21 +165,27 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
 
     Args:
         folder: as `write_model` wrote it.
-        device: where it computes; none: a GPU if there is one, else the CPU.
+        device: where the model computes. None: a GPU if there is one, otherwise the CPU.
 
     Raises:
-        RegistryError: the folder does not hold a model of this kind.
+        RegistryError: the folder does not hold such a model.
     """
     try:
         document = json.loads((folder / DESCRIPTION).read_text())
         config = TrialConfig.model_validate(document["config"])
-        model = build_model(config.model, len(document["class_names"]), pretrained=False)
+        class_names = document["class_names"]
+        model = build_model(config.model, len(class_names), pretrained=False)
         model.load_state_dict(load_file(folder / WEIGHTS))
-        rule = read_rule(document.get("decision"), document["class_names"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise RegistryError(f"{folder}: not a model of this platform: {' '.join(str(error).split())}") from error
+        rule = read_rule(document.get("decision"), class_names)
+        error_detection = read_error_detection(document.get("error_detection"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise RegistryError(
+            f"{folder}: got a folder that is not a model of this platform ({reason}); valid: a model that `kmcl "
+            "promote` registered"
+        ) from error
     chosen = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Predictor(model, config, document["class_names"], chosen, rule)
+    return Predictor(model, config, class_names, chosen, rule, error_detection)
 
 
 def _decode(data: bytes | np.ndarray, place: int, background: Colour = WHITE) -> np.ndarray:

@@ -4,34 +4,37 @@ IMAGE_COLUMN = "image"
 """Input: the encoded bytes of one image (JPEG, PNG, …)."""
 
 PATH_COLUMN = "path"
-"""Input instead: the path of an image file."""
+"""Another input: the path of an image file."""
 
 ARRAY_COLUMN = "array"
-"""Input instead: pixels of one image, uint8, height x width x 3 (red, green, blue)."""
+"""Another input: the pixels of one image, uint8, height x width x 3 (red, green, blue)."""
 
 INPUT_COLUMNS = (IMAGE_COLUMN, PATH_COLUMN, ARRAY_COLUMN)
-"""Exactly one of them is given."""
+"""A request has exactly one of them."""
 
 RAW_SCORES = "raw_scores"
-"""Parameter: give scores as the network was trained, before calibration; labels and decisions stay the same."""
+"""Parameter: give scores before calibration; all other columns stay the same."""
 
 LABELS_COLUMN = "labels"
-"""Output: names of the classes that are predicted, joined by `|`, the most probable first."""
+"""Output: the names of the predicted classes, joined by `|`, the most probable first."""
 
 SCORE_PREFIX = "score: "
 """Output: `score: NAME` is the calibrated probability of class NAME, in [0, 1]."""
 
+ENTROPY_PREFIX = "entropy: "
+"""Output: `entropy: NAME` is the entropy of that probability, in bits, in [0, 1]: 0 is certain, 1 is a score of 0.5."""
+
 UNCERTAINTY_PREFIX = "uncertainty: "
-"""Output, of models whose kernels were trained: `uncertainty: NAME` is the uncertainty of class NAME, in [0, 1)."""
+"""Output of some models: `uncertainty: NAME` is the uncertainty of the kernels of class NAME, in [0, 1).
+
+Only models have it whose promotion measured that it separates right decisions from wrong ones.
+"""
 
 DECISION_PREFIX = "decision: "
-"""Output: `decision: NAME` says whether class NAME is predicted: its calibrated score is above its threshold."""
+"""Output: `decision: NAME` is true if class NAME is predicted: its calibrated score is above its threshold."""
 
 TARGET_PREFIX = "target: "
-"""Of a prediction over a manifest: `target: NAME` is the truth, 1 positive, 0 negative, -1 unknown."""
-
-THRESHOLD = 0.5
-"""Models that were registered before there were rules of decision read this."""
+"""In a prediction over a manifest: `target: NAME` is the truth, 1 positive, 0 negative, -1 unknown."""
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

@@ -1,4 +1,4 @@
-"""Package a trained model for MLflow: a pyfunc with signature, input example, requirements and its own code."""
+"""Package a trained model for MLflow: a pyfunc with its signature, input example, requirements and code."""
 
 import importlib.metadata
 import tempfile
@@ -30,7 +30,7 @@ REQUIREMENTS = (
     "torchcodec",
     "torchvision",
 )
-"""What the model needs where it is served: neither Ray nor Optuna."""
+"""What a server of the model has to install; Ray and Optuna are not among it."""
 
 
 def log_model(
@@ -41,18 +41,18 @@ def log_model(
     manifest: Manifest,
     step: int,
     *,
-    has_uncertainties: bool,
+    shows_uncertainty: bool,
 ) -> str:
-    """Log a model beside the run that trained it.
+    """Log a model with the run that trained it.
 
     Args:
         client: connected to the store.
         run_id: the trial's run.
         name: the logged model's name.
         folder: as `write_model` wrote it.
-        manifest: the data; gives class names and the input example.
+        manifest: the data, for the class names and the input example.
         step: the epoch whose weights these are.
-        has_uncertainties: whether the model gives uncertainties beside its scores.
+        shows_uncertainty: whether its predictions have the uncertainty of its kernels.
 
     Returns:
         The logged model's id; `models:/ID` is its URI.
@@ -67,14 +67,14 @@ def log_model(
     )
     with tempfile.TemporaryDirectory() as scratch:
         package = f"{scratch}/package"
-        # Saved and uploaded in two steps: pyfunc.log_model works on MLflow's global tracking URI and active run.
+        # Two steps, because pyfunc.log_model uses MLflow's process-wide tracking URI and active run.
         mlflow.pyfunc.save_model(
             path=package,
             mlflow_model=Model(model_id=logged.model_id),
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"model": str(folder)},
             code_paths=[str(Path(kmcl_platform.__file__).parent)],
-            signature=_signature(manifest.class_names, has_uncertainties),
+            signature=_signature(manifest.class_names, shows_uncertainty),
             input_example=pd.DataFrame({IMAGE_COLUMN: [manifest.encoded_image("train", 0)]}),
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
         )
@@ -84,14 +84,14 @@ def log_model(
     return str(logged.model_id)
 
 
-def _signature(class_names: tuple[str, ...], has_uncertainties: bool) -> "ModelSignature":
+def _signature(class_names: tuple[str, ...], shows_uncertainty: bool) -> "ModelSignature":
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
 
-    numbers, decisions = column_names(class_names, has_uncertainties=has_uncertainties)
+    numbers, decisions = column_names(class_names, shows_uncertainty=shows_uncertainty)
     return ModelSignature(
-        # Exactly one of them is given, which a schema cannot say; and none has a type for arrays of any size.
+        # A schema cannot say that exactly one of them is given, and it has no type for arrays of any size.
         inputs=Schema(
             [
                 ColSpec(DataType.binary, IMAGE_COLUMN, required=False),

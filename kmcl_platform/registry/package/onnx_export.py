@@ -1,12 +1,10 @@
-"""A model as ONNX, proven against torch before the file is kept.
+"""A model as ONNX; the file is kept only if its scores are those of torch.
 
 Legend of shapes: B batch, K classes, S image size in pixels.
 """
 
 import importlib.util
 import json
-import os
-import secrets
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from kmcl_platform.errors import RegistryError
+from kmcl_platform.files.atomic_write import atomic_file
+from kmcl_platform.messages import show_path
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.load import RegisteredModel
@@ -25,14 +25,14 @@ PARITY = 1e-4
 """Largest difference of a score between onnxruntime and torch."""
 INPUT, LOGITS, SCORES = "images", "logits", "scores"
 METADATA = "kmcl"
-"""Key of the file's metadata: JSON with class names, rule of decision, image size, background of transparent images,
-mean and std."""
+"""Key of the file's metadata: JSON with class names, decision rule, error detection, image size, background of
+transparent images, mean and std."""
 _OPSET = 18
 _BATCHES = (1, 5)
 
 
 class _Exported(nn.Module):
-    """Images to logits and calibrated scores, and nothing else."""
+    """The network without its kernels: images to logits and calibrated scores."""
 
     def __init__(self, model: KmclModel, rule: DecisionRule) -> None:
         super().__init__()
@@ -49,43 +49,43 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
     """Write a model as ONNX: `images` (B x 3 x S x S, float32, normalised) to `logits` and calibrated `scores` (B x K).
 
     Args:
-        model: to be written.
-        out: the file; replaced where it exists.
+        model: the one to write.
+        out: the new file. A file of that name is replaced.
 
     Returns:
         The largest difference of a score between onnxruntime and torch.
 
     Raises:
-        RegistryError: ONNX is not installed, the model cannot be exported, its scores are others than torch's, or the
-            file cannot be written. Nothing is left then.
+        RegistryError: ONNX is not installed, the model cannot be exported, its scores differ from torch's, or the file
+            cannot be written. Then `out` is as it was.
     """
     check_installed()
     if not out.parent.is_dir():
-        raise RegistryError(f"{out}: no such folder; valid: a file in a folder that exists")
+        raise RegistryError(f"{show_path(out)}: got a folder that does not exist; valid: a file in an existing folder")
     predictor = model.predictor
     network = _Exported(predictor.model, predictor.rule).cpu().eval()
-    draft = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        _write(network, draft, predictor, _metadata(model))
-        difference = _measure(network, draft, predictor.config.data.image_size)
-        # Not a number is no value that passes.
-        if not difference <= PARITY:
-            raise RegistryError(
-                f"{out}: scores of onnxruntime differ from torch's by {difference:.1e}, so no file was kept; valid: at "
-                f"most {PARITY:g}"
-            )
-        draft.replace(out)
+        with atomic_file(out) as draft:
+            _write(network, draft, predictor, _metadata(model))
+            difference = _measure(network, draft, predictor.config.data.image_size)
+            # The comparison is this way round so that NaN is refused.
+            if not difference <= PARITY:
+                raise RegistryError(
+                    f"{show_path(out)}: got scores of onnxruntime that differ from torch's by {difference:.1e}, so no "
+                    f"file was kept; valid: at most {PARITY:g}"
+                )
     except OSError as error:
-        raise RegistryError(f"{out}: cannot be written: {error.strerror}; valid: a folder that can be") from None
-    finally:
-        draft.unlink(missing_ok=True)
+        raise RegistryError(
+            f"{show_path(out)}: cannot be written ({error.strerror}); valid: a folder that this user can write to"
+        ) from None
     return difference
 
 
 def check_installed() -> None:
-    """
+    """Look for the packages of the extra `onnx`.
+
     Raises:
-        RegistryError: what the export needs is not installed.
+        RegistryError: one of them is not installed.
     """
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
@@ -94,10 +94,14 @@ def check_installed() -> None:
 
 def _metadata(model: RegisteredModel) -> dict[str, Any]:
     predictor = model.predictor
+    detection = predictor.error_detection
     return {
         "model": model.uri,
         "class_names": list(predictor.class_names),
         **predictor.rule.to_document(),
+        # The entropy of predictions is a function of `scores`, so that the graph does not have it.
+        "entropy": "-p log2 p - (1 - p) log2(1 - p) of a score p, in bits, in [0, 1]",
+        "error_detection": detection.to_document() if detection else None,
         "image_size": predictor.config.data.image_size,
         "background": predictor.config.data.background,
         "mean": predictor.model.backbone.mean,
@@ -109,11 +113,11 @@ def _write(network: nn.Module, path: Path, predictor: Predictor, metadata: dict[
     import onnx
 
     size = predictor.config.data.image_size
-    example_B3SS = torch.zeros(2, 3, size, size)  # a batch of 1 would be taken for a constant
+    example_B3SS = torch.zeros(2, 3, size, size)  # Torch would treat a batch size of 1 as a constant.
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter's own workings
-            # Traced first and by itself: what torch.onnx would fall back to fixes the batch size, and says nothing.
+            warnings.simplefilter("ignore")  # They are about the internals of the exporter.
+            # Traced in a step of its own: torch.onnx would silently fall back to a way that fixes the batch size.
             shapes = ({0: torch.export.Dim("batch")},)
             traced = torch.export.export(network, (example_B3SS,), dynamic_shapes=shapes)
             program = torch.onnx.export(
@@ -124,10 +128,11 @@ def _write(network: nn.Module, path: Path, predictor: Predictor, metadata: dict[
                 opset_version=_OPSET,
                 verbose=False,
             )
-    except Exception as error:  # The exporter has errors of many kinds; all mean the same to the user.
+    except Exception as error:  # The exporter raises errors of many kinds; all mean the same to the user.
         reason = " ".join(str(error).split())[:300]
         raise RegistryError(
-            f"model: {predictor.config.model.backbone} cannot be exported to ONNX: {reason}; valid: another backbone"
+            f"model.backbone: got {predictor.config.model.backbone!r}, which torch cannot export to ONNX ({reason}); "
+            "valid: a model with another backbone"
         ) from error
     assert program is not None
     proto = program.model_proto
@@ -137,7 +142,7 @@ def _write(network: nn.Module, path: Path, predictor: Predictor, metadata: dict[
 
 
 def _measure(network: nn.Module, path: Path, size: int) -> float:
-    """The largest difference of a score, over batches of several sizes of images of noise."""
+    """The largest difference of a score, over batches of noise images in several sizes. NaN: a score was NaN."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -149,4 +154,4 @@ def _measure(network: nn.Module, path: Path, size: int) -> float:
             _, expected_BK = network(images_B3SS)
         (found_BK,) = session.run([SCORES], {INPUT: images_B3SS.numpy()})
         differences.append(np.abs(found_BK - expected_BK.numpy()).max())
-    return float(np.max(differences))  # not a number, if any is not
+    return float(np.max(differences))

@@ -1,4 +1,4 @@
-"""The registered model: MLflow runs this file when it loads one ("models from code": nothing is pickled)."""
+"""The registered model: MLflow runs this file to load it ("models from code"), so that nothing is pickled."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,12 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from kmcl_platform.errors import DataError
 from kmcl_platform.registry.model.model_input import read_images
-from kmcl_platform.registry.model.prediction_table import to_columns
 from kmcl_platform.registry.model.predictor import Predictor, read_predictor
 from kmcl_platform.registry.model.schema import RAW_SCORES
 
 
 class KmclPythonModel(PythonModel):
-    """Images in, labels, probabilities, uncertainties and decisions out."""
+    """Labels images: gives labels, probabilities, entropies and decisions."""
 
     _predictor: Predictor
 
@@ -30,26 +29,25 @@ class KmclPythonModel(PythonModel):
         Args:
             context: MLflow's; unused.
             model_input: N rows with one of these columns: `image`, encoded bytes; `path`, an image file; `array`,
-                pixels, uint8, height x width x 3 (in JSON nested lists). When served, paths are refused unless the
-                server was started with `KMCL_PATHS_FROM`, and are then counted from that folder and below it alone.
+                pixels, uint8, height x width x 3 (nested lists in JSON). A server refuses paths unless it was started
+                with `KMCL_PATHS_FROM=FOLDER`; it then reads files in that folder only, and paths are relative to it.
             params: `raw_scores`: true for scores before calibration.
 
         Returns:
-            N rows; `labels` (the names of all classes that are predicted, joined by `|`, most probable first), a
-            calibrated probability in [0, 1] for each class (`score: NAME`), if the model's kernels were trained an
-            uncertainty in [0, 1) for each class (`uncertainty: NAME`), and whether it is predicted (`decision: NAME`):
-            its score is above its threshold.
+            N rows: `labels` (the names of all predicted classes, joined by `|`, the most probable first), and for each
+            class `score: NAME` (calibrated probability, in [0, 1]), `entropy: NAME` (of that probability, in bits, in
+            [0, 1]), `uncertainty: NAME` (of the kernels, in [0, 1); only if promotion measured that it finds wrong
+            decisions) and `decision: NAME` (whether its calibrated score is above its threshold).
 
         Raises:
-            MlflowException: the input is none of these, or an image cannot be read; a server answers with status 400.
+            MlflowException: the input has another form, or an image cannot be read; a server answers with status 400.
         """
         try:
-            scores_NK, uncertainties_NK = self._predictor.predict(read_images(model_input))
+            prediction = self._predictor.predict(read_images(model_input))
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         raw_scores = bool((params or {}).get(RAW_SCORES, False))
-        names, rule = self._predictor.class_names, self._predictor.rule
-        return pd.DataFrame(to_columns(names, rule, scores_NK, uncertainties_NK, raw_scores=raw_scores))
+        return pd.DataFrame(self._predictor.to_columns(prediction, raw_scores=raw_scores))
 
 
 set_model(KmclPythonModel())

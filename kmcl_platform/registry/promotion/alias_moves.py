@@ -1,20 +1,21 @@
-"""Moves of the alias `champion`: one at a time, each written down, each to be undone.
+"""Moves of the alias `champion`: one at a time, each recorded, each reversible.
 
-MLflow moves an alias for whoever comes last and compares nothing. What it does atomically is to number versions. So a
-promotion registers its version with the champion that it was held against (`kmcl.against`), and of all versions that
-claim the place of the same champion the one with the lowest number has it; the others are told. A claim whose process
-has died is passed over after a minute.
+MLflow gives an alias to the last caller and compares nothing. But it numbers versions atomically. So a promotion
+registers its version with the champion that it was compared with (`kmcl.against`). Of all versions with the same such
+champion, the one with the lowest number gets the alias, and the other promotions are refused. A promotion that has not
+finished after a minute counts as dead: the next one marks its claim as abandoned.
 """
 
 import getpass
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from kmcl_platform.errors import RegistryError
-from kmcl_platform.registry.model.versions import CHAMPION, find_alias
+from kmcl_platform.messages import shell_command, show_value
+from kmcl_platform.registry.model.versions import CHAMPION, NOT_FOUND, find_alias, known_models
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,13 +25,15 @@ PREVIOUS = "previous"
 """The alias of the version that was the champion before."""
 
 AGAINST_TAG = "kmcl.against"
-"""Tag of a version: the champion's version that it was held against, or `none`."""
+"""Tag of a version: the version of the champion that it was compared with, or `none`."""
 NO_CHAMPION = "none"
 _SETTLED_TAG = "kmcl.settled"
 """Tag of a version whose claim is no longer open: `promoted` or `abandoned`."""
+_ABANDONED = "abandoned"
 _MOVE_TAG = "kmcl.move"
-"""Prefix of a registered model's tags, one for each move; then its time."""
+"""Prefix of a registered model's tags, one for each move; its time follows."""
 CLAIM_SECONDS = 60
+"""How long a claim stays open if its promotion does not finish."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,11 @@ class Move:
 
     Attributes:
         time: UTC, ISO 8601.
-        user: the operating system's name of who moved it.
+        user: the operating system's name of the user.
         kind: `promote`, `force` or `rollback`.
-        before: the champion's version until then; empty for a first one.
-        after: its version from then on.
-        reason: what the user gave, or what the candidate was.
+        before: the champion's version before the move. Empty: there was none.
+        after: the champion's version after the move.
+        reason: the user's reason, or a description of the candidate.
     """
 
     time: str
@@ -55,11 +58,11 @@ class Move:
 
 
 def settle_claim(client: "MlflowClient", model: str, version: "ModelVersion") -> None:
-    """Decide whether a version that claims the champion's place has it; to be called once it is registered.
+    """Decide whether a newly registered version may become the champion.
 
     Raises:
-        RegistryError: another promotion has it, or the champion is no longer the one that this was held against. The
-            version is removed again, and no alias has moved.
+        RegistryError: another promotion is in progress, or the champion is no longer the one that the version was
+            compared with. The version was removed, and no alias has moved.
     """
     own = int(version.version)
     against = version.tags[AGAINST_TAG]
@@ -69,34 +72,49 @@ def settle_claim(client: "MlflowClient", model: str, version: "ModelVersion") ->
         if rival.tags.get(AGAINST_TAG) == against and _SETTLED_TAG not in rival.tags and int(rival.version) < own
     ]
     for rival in rivals:
-        # Both times are the server's.
+        # Both times are the server's, so that clocks of different machines do not matter.
         if version.creation_timestamp - rival.creation_timestamp < 1000 * CLAIM_SECONDS:
             _give_up(client, model, version, f"version {rival.version} is being promoted at this moment")
-        client.set_model_version_tag(model, rival.version, _SETTLED_TAG, "abandoned")
+        _abandon(client, model, rival)
     champion = find_alias(client, model, CHAMPION)
     now = champion.version if champion else NO_CHAMPION
     if str(now) != against:
-        _give_up(client, model, version, f"version {now} has become the champion meanwhile")
+        _give_up(client, model, version, f"version {now} has become the champion in the meantime")
+    # Last, so that a promotion that was suspended for a minute does not overtake the one that replaced it.
+    if client.get_model_version(model, version.version).tags.get(_SETTLED_TAG) == _ABANDONED:
+        _give_up(client, model, version, f"another promotion took its turn, since it took over {CLAIM_SECONDS} s")
+
+
+def _abandon(client: "MlflowClient", model: str, rival: "ModelVersion") -> None:
+    """Close the claim of a promotion that died; a version that was deleted has no claim."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.set_model_version_tag(model, rival.version, _SETTLED_TAG, _ABANDONED)
+    except MlflowException as error:
+        if error.error_code not in NOT_FOUND:
+            raise
 
 
 def _give_up(client: "MlflowClient", model: str, version: "ModelVersion", why: str) -> None:
     client.delete_model_version(model, version.version)
-    raise RegistryError(f"model {model!r}: {why}, so nothing was moved; valid: kmcl promote again, against the new one")
+    again = shell_command(["kmcl", "promote", model])
+    raise RegistryError(f"model {model!r}: {why}, so nothing was moved; valid: `{again}`, which compares again")
 
 
 def move(client: "MlflowClient", model: str, *, before: str, after: str, kind: str, reason: str) -> Move:
-    """Let the alias stand at another version, keep the one before as `previous`, and write it down.
+    """Give the alias to another version, keep the one before as `previous`, and record the move.
 
     Args:
         client: connected to the store.
         model: the registered model.
-        before: the champion's version; empty for a first one.
-        after: the version that the alias is to stand at.
-        kind: as `Move`.
-        reason: as `Move`.
+        before: the champion's version. Empty: there is none.
+        after: the new champion's version, which exists.
+        kind: as in `Move`.
+        reason: as in `Move`.
     """
     made = Move(_now(), _user(), kind, before, after, reason)
-    # The history first: a process that is killed in between leaves a line too many, never a move without one.
+    # The record comes first: if the process is killed, the history may have one move too many, but never one too few.
     client.set_registered_model_tag(model, f"{_MOVE_TAG}.{made.time}", json.dumps(asdict(made)))
     if before:
         client.set_registered_model_alias(model, PREVIOUS, before)
@@ -105,44 +123,85 @@ def move(client: "MlflowClient", model: str, *, before: str, after: str, kind: s
     return made
 
 
-def rollback(client: "MlflowClient", model: str, reason: str = "") -> Move:
-    """Make the version before the champion the champion again; a second rollback undoes the first.
+def rollback(
+    client: "MlflowClient",
+    model: str,
+    reason: str = "",
+    *,
+    check: "Callable[[ModelVersion], object]" = lambda version: None,
+) -> Move:
+    """Make the former champion the champion again; a second rollback undoes the first.
+
+    Args:
+        client: connected to the store.
+        model: the registered model.
+        reason: for the history.
+        check: is called with the former champion before anything is moved; an error of it is passed on.
 
     Raises:
-        RegistryError: the model is not registered, or has no champion or none before it.
+        RegistryError: the model is not registered, it has no champion, or no former champion exists.
     """
+    moves = read_history(client, model)
     champion, previous = (find_alias(client, model, alias) for alias in (CHAMPION, PREVIOUS))
     if champion is None:
-        raise RegistryError(f"model {model!r}: has no champion; valid: {_known(client)}")
+        again = shell_command(["kmcl", "promote", model])
+        raise RegistryError(f"model {model!r}: no version has the alias `{CHAMPION}`; valid: `{again}` first")
     own = str(champion.version)
-    before = str(previous.version) if previous else ""
-    if before == own:
-        # A move was killed between its two aliases: what stood before the champion is in the history alone.
-        before = next((one.before for one in reversed(read_history(client, model)) if one.after == own), "")
-    if not before:
-        raise RegistryError(f"model {model!r}: version {own} is its first champion; valid: one after it")
-    return move(client, model, before=own, after=before, kind="rollback", reason=reason)
+    if previous is None or str(previous.version) == own:
+        # The alias was removed, or a move was killed between its two aliases. The history has the former champion.
+        before = next((one.before for one in reversed(moves) if one.after == own), "")
+        if not before:
+            raise RegistryError(
+                f"model {model!r}: version {own} is its first champion; valid: a model with a former champion"
+            )
+        previous = _find(client, model, before)
+    if previous is None:
+        raise RegistryError(
+            f"model {model!r}: version {before}, the champion before version {own}, was deleted; valid: a former "
+            f"champion that exists (set the alias `{PREVIOUS}` to a version in MLflow)"
+        )
+    check(previous)
+    return move(client, model, before=own, after=str(previous.version), kind="rollback", reason=reason)
 
 
 def read_history(client: "MlflowClient", model: str) -> Sequence[Move]:
     """Every move of a model's alias, the first one first.
 
     Raises:
-        RegistryError: the model is not registered.
+        RegistryError: the model is not registered, or the record of a move was changed.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         tags = client.get_registered_model(model).tags
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+        if error.error_code not in NOT_FOUND:
             raise
-        raise RegistryError(f"model {model!r}: not in the registry; valid: {_known(client)}") from None
-    return [Move(**json.loads(tags[name])) for name in sorted(tags) if name.startswith(f"{_MOVE_TAG}.")]
+        raise RegistryError(
+            f"model: got {show_value(model)}, which is not in the registry; valid: {known_models(client)}"
+        ) from None
+    return [_read_move(model, name, tags[name]) for name in sorted(tags) if name.startswith(f"{_MOVE_TAG}.")]
 
 
-def _known(client: "MlflowClient") -> str:
-    return ", ".join(sorted(model.name for model in client.search_registered_models())) or "none is registered"
+def _read_move(model: str, name: str, text: str) -> Move:
+    try:
+        return Move(**{field: str(value) for field, value in json.loads(text).items()})
+    except (ValueError, TypeError, AttributeError):
+        raise RegistryError(
+            f"model {model!r}: tag {name}: got {show_value(text)}; valid: the record of a move as kmcl wrote it "
+            "(remove the tag in MLflow if that is lost)"
+        ) from None
+
+
+def _find(client: "MlflowClient", model: str, version: str) -> "ModelVersion | None":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(model, version)
+    except MlflowException as error:
+        if error.error_code in NOT_FOUND:
+            return None
+        raise
 
 
 def _now() -> str:
@@ -154,4 +213,4 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        return "unknown"  # a container may run under a number without a name
+        return "unknown"  # A container may run under a user number without a name.

@@ -1,4 +1,4 @@
-"""A candidate for promotion: its scores on the sealed test split, and all that the gates ask of it."""
+"""A candidate for promotion: its scores on the sealed test split, and the measurements that the gates need."""
 
 import statistics
 import time
@@ -16,41 +16,42 @@ from kmcl_platform.errors import RegistryError
 from kmcl_platform.method.metrics import average_precision_per_class
 from kmcl_platform.registry.calibration.error import expected_calibration_error
 from kmcl_platform.registry.calibration.fit_decision_rule import FittedRule
-from kmcl_platform.registry.model.predictor import Predictor, has_uncertainties, read_predictor
+from kmcl_platform.registry.model.error_detection import ErrorDetection
+from kmcl_platform.registry.model.predictor import Predictor, read_predictor
 from kmcl_platform.registry.model.schema import WEIGHTS
-from kmcl_platform.registry.model.versions import PACKAGED_MODEL, RUN_TAG, download_package
+from kmcl_platform.registry.model.versions import PACKAGED_MODEL
 from kmcl_platform.registry.package.log_model import log_model
 from kmcl_platform.registry.promotion.bootstrap import bootstrap_difference
+from kmcl_platform.registry.promotion.champion import Champion
 from kmcl_platform.registry.promotion.gates import Measured
 from kmcl_platform.registry.promotion.reload_parity import NUM_IMAGES, measure_parity
 from kmcl_platform.registry.promotion.sealed_test_split import read_or_open
 from kmcl_platform.tracking.database import as_default, write
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
-from kmcl_platform.tracking.runs.names import NUMBER_TAG
 from kmcl_platform.training.checkpoints.checkpoint import TrialProgress, read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
 from kmcl_platform.training.evaluate import split_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 _TIMED_IMAGES = 20
-_UNTIMED_IMAGES = 3
+_WARM_UP_IMAGES = 3
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """The trial that is to be promoted, with all that belongs to it.
+    """The trial that is to be promoted.
 
     Attributes:
         client: connected to the store.
         board: its search's leaderboard.
-        row: its line there.
-        state: what its checkpoint says of it.
+        row: its row there.
+        state: the progress in its checkpoint.
         manifest: its data.
         folder: the model, as `write_model` wrote it.
-        fitted: its rule of decision, which stands in the folder too.
+        fitted: its decision rule, which is in the folder too.
+        error_detection: what was measured on validation about finding wrong decisions; in the folder too.
     """
 
     client: "MlflowClient"
@@ -60,31 +61,31 @@ class Candidate:
     manifest: Manifest
     folder: Path
     fitted: FittedRule
+    error_detection: ErrorDetection
 
     def predictor(self) -> Predictor:
         """The model, loaded."""
         return read_predictor(self.folder)
 
-    def score(self, champion: "ModelVersion | None") -> tuple[SplitScores, SplitScores | None]:
-        """Its scores on the test split, and those of the champion."""
+    def score(self, champion: Champion | None) -> tuple[SplitScores, SplitScores | None]:
+        """Its scores on the test split, and those of the champion if there is one."""
         scores = self._read_or_open(self.row.run_id, str(self.row.number), self.predictor())
         if champion is None:
             return scores, None
-        package = download_package(self.client, champion)
-        rival = read_predictor(package / PACKAGED_MODEL)
-        return scores, self._read_or_open(champion.tags[RUN_TAG], champion.tags[NUMBER_TAG], rival)
+        rival = read_predictor(champion.package / PACKAGED_MODEL)
+        return scores, self._read_or_open(champion.run_id, champion.number, rival)
 
     def _read_or_open(self, run_id: str, number: str, predictor: Predictor) -> SplitScores:
         return read_or_open(self.client, self.board.parent_id, run_id, number, predictor, self.manifest)
 
     def log_test_metrics(self, metrics: dict[str, float]) -> None:
-        """Write its metrics on the test split to its run; what is there stays."""
-        held = self.client.get_run(self.row.run_id).data.metrics
-        new = {name: value for name, value in metrics.items() if name.startswith("test/") and name not in held}
+        """Write its metrics on the test split to its run; metrics that the run has already stay as they are."""
+        logged = self.client.get_run(self.row.run_id).data.metrics
+        new = {name: value for name, value in metrics.items() if name.startswith("test/") and name not in logged}
         write(self.client, self.row.run_id, metrics=new, step=self.state.epoch)
 
     def log(self) -> str:
-        """Log the model beside its run; its id."""
+        """Log the model with its run; returns the logged model's id."""
         return log_model(
             self.client,
             self.row.run_id,
@@ -92,7 +93,7 @@ class Candidate:
             self.folder,
             self.manifest,
             self.state.epoch,
-            has_uncertainties=has_uncertainties(self.state.config.loss),
+            shows_uncertainty=self.error_detection.shows_uncertainty,
         )
 
     def package(self, model_id: str) -> Path:
@@ -102,17 +103,28 @@ class Candidate:
         with as_default(self.client):
             return Path(download_artifacts(artifact_uri=f"models:/{model_id}", tracking_uri=self.client.tracking_uri))
 
+    def discard(self, model_id: str) -> None:
+        """Delete its logged model, unless a version of the registry refers to it.
+
+        A promotion that fails after its version was registered must not take the files away from that version.
+        """
+        if not self.client.search_model_versions(f"source_path = 'models:/{model_id}'"):
+            self.client.delete_logged_model(model_id)
+
 
 def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[TrialProgress, Path]:
-    """A trial's last checkpoint: what it says, and its folder.
+    """The progress in a trial's last checkpoint, and the checkpoint's folder.
 
     Raises:
-        RegistryError: there is none.
+        RegistryError: there is no checkpoint.
     """
     folder = store.trial_checkpoints(search, row.number)
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
-        raise RegistryError(f"search {search!r}: trial {row.number} has no checkpoint in {folder}; valid: one")
+        raise RegistryError(
+            f"search {search!r}: trial {row.number}, its best, has no checkpoint in {folder}; valid: a store with "
+            "the checkpoints of the search"
+        )
     return read_progress(checkpoint), checkpoint
 
 
@@ -122,16 +134,22 @@ def sealed_metrics(scores: SplitScores) -> dict[str, float]:
 
 
 def measure(
-    candidate: Candidate, scores: SplitScores, rival: SplitScores | None, bounds: Promotion, package: Path
+    candidate: Candidate,
+    scores: SplitScores,
+    rival: SplitScores | None,
+    bounds: Promotion,
+    package: Path,
+    problem: str = "",
 ) -> Measured:
-    """What the gates ask for.
+    """Measure what the gates need.
 
     Args:
-        candidate: who is measured.
-        scores: its own on the test split.
-        rival: the champion's; none where there is no champion.
+        candidate: the trial.
+        scores: its scores on the test split.
+        rival: the champion's. None: there is no champion to compare with.
         bounds: of the gates.
         package: the logged model's files.
+        problem: why the champion, which exists, cannot be compared with. Empty: there is no such problem.
 
     Raises:
         RegistryError: the logged model cannot be loaded.
@@ -155,6 +173,7 @@ def measure(
         latency_ms=_measure_latency(predictor, images),
         size_mb=(candidate.folder / WEIGHTS).stat().st_size / 1e6,
         parity=measure_parity(package, images, scores.scores_NK[:count], candidate.manifest.class_names),
+        problem=problem,
     )
 
 
@@ -171,8 +190,8 @@ def _class_drops(
 
 def _measure_latency(predictor: Predictor, images: list[bytes]) -> float:
     taken = []
-    for place in range(_UNTIMED_IMAGES + _TIMED_IMAGES):
+    for place in range(_WARM_UP_IMAGES + _TIMED_IMAGES):
         started = time.perf_counter()
         predictor.predict([images[place % len(images)]])
         taken.append(1000 * (time.perf_counter() - started))
-    return statistics.median(taken[_UNTIMED_IMAGES:])
+    return statistics.median(taken[_WARM_UP_IMAGES:])

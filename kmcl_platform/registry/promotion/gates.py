@@ -1,4 +1,4 @@
-"""Promotion gates: pure decisions over measured numbers."""
+"""Promotion gates: decisions from measured numbers, without reading or writing anything."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,21 +7,23 @@ from kmcl_platform.config.promotion import Promotion
 from kmcl_platform.registry.promotion.bootstrap import Difference
 
 PARITY = 1e-5
-"""Largest difference between a raw score in training and one of the registered model."""
+"""Largest difference between a score in training, before calibration, and that of the registered model."""
+AGAINST_CHAMPION = "mAP against the champion"
+"""Name of the gate that compares the candidate with the champion."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a candidate was measured to be.
+    """The measurements of a candidate.
 
     Attributes:
-        difference: its mAP on the test split minus the champion's; none where there is no champion.
-        class_drops: of each class with enough positive test images, the champion's AP minus the candidate's.
-        calibration_error: expected calibration error on the test split, of calibrated scores; none where no label is
-            known.
+        difference: its mAP on the test split minus the champion's. None: there is no champion to compare with.
+        class_drops: for each class with enough positive test images, the champion's AP minus the candidate's.
+        calibration_error: expected calibration error on the test split, of calibrated scores. None: no label is known.
         latency_ms: median time of one image.
-        size_mb: of the weights, in millions of bytes.
-        parity: largest difference between the raw scores of the model loaded afresh and those in training.
+        size_mb: size of the weights, in millions of bytes.
+        parity: largest difference between a score of the model in a new process and the same score in training.
+        problem: why the champion, which exists, could not be compared with. Empty: there is no such problem.
     """
 
     difference: Difference | None
@@ -30,11 +32,20 @@ class Measured:
     latency_ms: float
     size_mb: float
     parity: float
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """One gate's verdict, with what it was based on."""
+    """Whether a candidate passed one gate, and the numbers behind it.
+
+    Attributes:
+        gate: the gate's name.
+        value: what was measured. None: undefined.
+        bound: what the value was compared with.
+        passed: the result.
+        text: value and bound for people.
+    """
 
     gate: str
     value: float | None
@@ -48,8 +59,10 @@ class GateResult:
 
 
 def check_gates(measured: Measured, bounds: Promotion) -> list[GateResult]:
-    """Hold a candidate against every bound that is set. Without a champion there is nothing to compare it with."""
+    """Compare a candidate with every bound that is set. Without a champion, the comparisons with it are left out."""
     results = []
+    if measured.problem:
+        results.append(GateResult(AGAINST_CHAMPION, None, bounds.margin, False, f"not compared: {measured.problem}"))
     if measured.difference is not None:
         results.append(_check_difference(measured.difference, bounds))
         if bounds.class_tolerance is not None:
@@ -68,7 +81,7 @@ def _check_difference(difference: Difference, bounds: Promotion) -> GateResult:
     passed = difference.value >= bounds.margin and difference.low > 0
     interval = f"{100 * bounds.confidence:g} % interval [{difference.low:+.4f}, {difference.high:+.4f}]"
     text = f"{difference.value:+.4f}, {interval}; bound: at least {bounds.margin:+.4f}, interval above 0"
-    return GateResult("mAP against the champion", difference.value, bounds.margin, passed, text)
+    return GateResult(AGAINST_CHAMPION, difference.value, bounds.margin, passed, text)
 
 
 def _check_classes(drops: Mapping[str, float], tolerance: float) -> GateResult:
@@ -82,6 +95,6 @@ def _check_classes(drops: Mapping[str, float], tolerance: float) -> GateResult:
 
 def _at_most(gate: str, value: float | None, bound: float, *, digits: str = ".4g") -> GateResult:
     shown = "undefined" if value is None else format(value, digits)
-    # Not a number is no value that passes.
+    # NaN fails the gate: it is not less than or equal to any bound.
     passed = value is not None and value <= bound
     return GateResult(gate, value, bound, passed, f"{shown}; bound: at most {bound:g}")

@@ -1,4 +1,4 @@
-"""The description of a registered version: what the model is, what it was held against, how to use it."""
+"""The model card: the description of a registered version, with its data, its metrics, its gates and how to use it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,6 +8,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import SPLITS, Manifest
 from kmcl_platform.registry.calibration.fit_decision_rule import FittedRule
 from kmcl_platform.registry.model.decision_rule import NEVER
+from kmcl_platform.registry.model.error_detection import DetectionArea, ErrorDetection
 from kmcl_platform.registry.promotion.gates import GateResult
 
 _SHOWN = ("mAP", "CF1", "OF1", "macro_AUROC")
@@ -23,21 +24,23 @@ def write_card(
     metrics: Mapping[str, float],
     gates: Sequence[GateResult],
     fitted: FittedRule,
+    error_detection: ErrorDetection,
     forced: str,
     git_commit: str,
 ) -> str:
-    """The card in Markdown, which MLflow shows as the version's description.
+    """The card in Markdown; MLflow shows it as the version's description.
 
     Args:
         search: name of the search and of the model.
         number: the trial's number.
-        config: its configuration.
+        config: the trial's configuration.
         manifest: its data.
         metrics: `val/NAME` and `test/NAME`.
-        gates: what it was held against.
-        fitted: its rule of decision.
-        forced: the reason given where gates failed; empty where all passed.
-        git_commit: of the code that searched; empty where there was none.
+        gates: the results of the gates.
+        fitted: the decision rule.
+        error_detection: what was measured on validation about finding wrong decisions.
+        forced: the reason for the promotion if gates failed. Empty: all gates passed.
+        git_commit: of the code that searched. Empty: unknown.
     """
     names = manifest.class_names
     digest = manifest.content_hash[:12]
@@ -57,13 +60,14 @@ def write_card(
         f"- **Decisions**: {_describe_rule(fitted, names)}",
         f"- **Calibration**: temperature {fitted.rule.temperature:.3g}, shift {fitted.rule.shift:.3g}; expected "
         f"calibration error on validation {_shown(fitted.error_before)} before, {_shown(fitted.error_after)} after.",
+        f"- **Finding wrong decisions**: {_describe_detection(error_detection)}",
         f"- **Code**: commit {git_commit[:12] or 'unknown'}.",
         "",
         "| metric | validation | test |",
         "|---|---|---|",
         *rows,
         "",
-        "| gate | verdict | measured |",
+        "| gate | result | measured |",
         "|---|---|---|",
         *(f"| {gate.gate} | {'passed' if gate.passed else 'FAILED'} | {gate.text} |" for gate in gates),
         "",
@@ -71,17 +75,17 @@ def write_card(
     if forced:
         lines += [f"**Promoted by force**: {forced}", ""]
     lines += [
-        "The validation split chose this trial, so that its figures are somewhat too good; the test split was opened "
-        "for promotions alone. Scores are probabilities of each label by itself; thresholds and calibration were "
-        "chosen on validation, while CF1 and OF1 are of a threshold of 0.5 before calibration.",
+        "This trial was chosen by its validation metrics, so these are somewhat too good. The test split was opened "
+        "only for promotions. A score is the probability of one label, independent of the other labels. Thresholds and "
+        "calibration were fitted on validation. CF1 and OF1 use a threshold of 0.5 before calibration.",
         "",
-        f"Use: `kmcl predict models:/{search}@champion IMAGE`, or MLflow's own `mlflow models predict`.",
+        f"Use: `kmcl predict models:/{search}@champion IMAGE`, or `mlflow models predict` of MLflow.",
     ]
     return "\n".join(lines)
 
 
 def _describe_rule(fitted: FittedRule, names: Sequence[str]) -> str:
-    """What the thresholds were chosen for, where they lie, and which classes they never predict."""
+    """The objective of the thresholds, their range, and the classes that they never predict."""
     rule = fitted.rule
     objective = {
         "f1": "the best F1 of each class",
@@ -91,8 +95,29 @@ def _describe_rule(fitted: FittedRule, names: Sequence[str]) -> str:
     low, middle, high = np.quantile(rule.thresholds, [0, 0.5, 1])
     text = f"thresholds for {objective} on validation, from {low:.3g} to {high:.3g}, median {middle:.3g}."
     if never := [name for name, threshold in zip(names, rule.thresholds, strict=True) if threshold >= NEVER]:
-        text += f" Never predicted, since no threshold reached that: {_listed(never)}."
+        text += f" Never predicted, because no threshold reached that: {_listed(never)}."
     return text
+
+
+def _describe_detection(detection: ErrorDetection) -> str:
+    """How well entropy and uncertainty find wrong decisions, and which of them predictions show."""
+    text = (
+        f"AUROC with {100 * detection.confidence:g} % interval, on {detection.decisions:,} validation decisions, "
+        f"{detection.wrong:,} of them wrong (0.5 is chance): entropy of the score {_shown_area(detection.entropy)}"
+    )
+    if detection.uncertainty is None:
+        return f"{text}. Predictions show the entropy, in bits, from 0 to 1."
+    shown = (
+        "Predictions show both, since the whole interval of the uncertainty is above 0.5"
+        if detection.shows_uncertainty
+        else "Predictions show the entropy only: the interval of the uncertainty is not above 0.5"
+    )
+    text += f", uncertainty of the kernels {_shown_area(detection.uncertainty)}"
+    return f"{text}. {shown}. Entropies are in bits, from 0 to 1."
+
+
+def _shown_area(area: DetectionArea | None) -> str:
+    return "undefined" if area is None else str(area).removeprefix("AUROC ")
 
 
 def _listed(names: Sequence[str]) -> str:

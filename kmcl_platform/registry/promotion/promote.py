@@ -1,4 +1,4 @@
-"""Promote the best trial of a search: score it on the sealed test split, hold it against the gates, move the alias."""
+"""Promote the best trial of a search: score it on the sealed test split, check the gates, move the alias."""
 
 import json
 import tempfile
@@ -10,16 +10,20 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file, read_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.builtin.datasets import open_manifest
+from kmcl_platform.errors import RegistryError
 from kmcl_platform.registry.calibration.fit_decision_rule import fit_rule
+from kmcl_platform.registry.model.error_detection import ErrorDetection
 from kmcl_platform.registry.model.predictor import read_predictor, write_model, write_rule
+from kmcl_platform.registry.model.registry_errors import registry_errors
 from kmcl_platform.registry.model.schema import WEIGHTS
 from kmcl_platform.registry.model.versions import CHAMPION, RUN_TAG, WEIGHTS_TAG, find_alias, hash_file
 from kmcl_platform.registry.promotion.alias_moves import AGAINST_TAG, NO_CHAMPION, move, settle_claim
 from kmcl_platform.registry.promotion.candidate import Candidate, measure, read_checkpoint, sealed_metrics
+from kmcl_platform.registry.promotion.champion import Champion, check_champion
 from kmcl_platform.registry.promotion.gates import GateResult, check_gates
 from kmcl_platform.registry.promotion.model_card import write_card
 from kmcl_platform.registry.promotion.sealed_test_split import count_openings
-from kmcl_platform.registry.promotion.split_scores import read_or_score_validation
+from kmcl_platform.registry.promotion.split_scores import measure_error_detection, read_or_score_validation
 from kmcl_platform.tracking.database import as_default, connect, locked
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_latest_file, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
@@ -27,25 +31,28 @@ from kmcl_platform.tracking.runs.ownership import check_own
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 GATES_TAG = "kmcl.gates"
-"""Tag of a version: what it was held against, and with what result, as JSON."""
+"""Tag of a version: the results of the gates, as JSON."""
 
 
 @dataclass(frozen=True)
 class PromotionResult:
-    """What a promotion did.
+    """The result of a promotion.
 
     Attributes:
-        model: name of the registered model (the search's name).
-        version: the champion's version after it; empty where there is none.
-        row: the candidate's line of the leaderboard.
+        model: name of the registered model, which is the search's name.
+        version: the champion's version afterwards. Empty: there is no champion.
+        row: the candidate's row of the leaderboard.
         metrics: the candidate's metrics on the validation and test splits, `val/NAME` and `test/NAME`.
-        gates: what the candidate was held against; none where it is the champion already.
-        promoted: whether the alias stands at the candidate.
-        already: whether the candidate had been the champion before.
+        gates: the results of the gates; empty if the candidate is the champion already.
+        promoted: whether the candidate is the champion now.
+        already: whether the candidate was the champion before.
         openings: how often each search of the store has opened the test split of this data.
+        error_detection: what was measured on validation about finding wrong decisions. None: the candidate is the
+            champion already.
     """
 
     model: str
@@ -56,10 +63,11 @@ class PromotionResult:
     promoted: bool
     already: bool
     openings: dict[str, int]
+    error_detection: ErrorDetection | None
 
     @property
     def uri(self) -> str:
-        """The champion's URI, which stays valid when a better one takes its place."""
+        """The champion's URI, which stays valid when another version becomes the champion."""
         return f"models:/{self.model}@{CHAMPION}"
 
 
@@ -67,56 +75,72 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
     """Make a search's best full-length trial the champion, if it passes the gates.
 
     Args:
-        store: where the search is.
-        search: its name, which is the model's.
-        file: a search file whose `promotion` and `decision` hold; none: the one that the search last ran with.
-        force: a reason to promote it whatever the gates say; it is kept in the history.
+        store: of the search.
+        search: its name, which is the model's name too.
+        file: a search file with the `promotion` and `decision` to use. None: the file that the search last ran with.
+        force: a reason to promote the trial even if gates fail, for the history. Empty: not forced.
 
     Raises:
         SearchError: the search is unknown, belongs to another store, or has no finished trial.
         ConfigError: the file is not valid.
-        RegistryError: the trial's checkpoint is gone, the champion knows other classes or its weights were changed, or
-            another promotion was faster.
+        RegistryError: the trial's checkpoint is gone, the champion has other classes, its run or its files are gone or
+            were changed, or another promotion was faster.
+        StoreError: the store does not answer, or its disk is full.
     """
     board = read_leaderboard(store, search)
     check_own(store, board.experiment_id)
     row = board.best()
-    said = read_search_file(file) if file else _latest_file(store, search)
-    bounds = said.promotion
+    chosen = read_search_file(file) if file else _latest_file(store, search)
     client = connect(store)
-    champion = find_alias(client, search, CHAMPION)
-    state, checkpoint = read_checkpoint(store, search, row)
-    manifest = open_manifest(state.config.data.source, store.data)
-    if champion is not None and champion.tags.get(RUN_TAG) == row.run_id:
-        metrics, openings = client.get_run(row.run_id).data.metrics, count_openings(client, manifest)
-        return PromotionResult(search, str(champion.version), row, metrics, [], True, True, openings)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
-        write_model(folder, checkpoint / AVERAGE, state.config, state.class_names)
-        validation = read_or_score_validation(checkpoint, read_predictor(folder), manifest)
-        fitted = fit_rule(validation.scores_NK, validation.targets_NK, said.decision)
-        write_rule(folder, fitted.rule)
-        candidate = Candidate(client, board, row, state, manifest, folder, fitted)
-        scores, rival = candidate.score(champion)
-        metrics = dict(state.reports[-1].metrics) | sealed_metrics(scores)
-        candidate.log_test_metrics(metrics)
-        model_id = candidate.log()
-        gates: list[GateResult] = []
-        promoted = False
-        try:
-            measured = measure(candidate, scores, rival, bounds, candidate.package(model_id))
-            gates = check_gates(measured, bounds)
-            if force or all(gate.passed for gate in gates):
-                version = _register(candidate, model_id, champion, metrics, gates, force, store)
-                promoted = True
-        finally:
-            if not promoted:
-                client.delete_logged_model(model_id)
-    if not promoted:
-        version = str(champion.version) if champion else ""
-    return PromotionResult(
-        search, version, row, metrics, gates, promoted, already=False, openings=count_openings(client, manifest)
-    )
+    with registry_errors(store, search):
+        found = find_alias(client, search, CHAMPION)
+        champion, problem = _check(client, found, force)
+        state, checkpoint = read_checkpoint(store, search, row)
+        manifest = open_manifest(state.config.data.source, store.data)
+        if champion is not None and champion.run_id == row.run_id:
+            metrics, openings = client.get_run(row.run_id).data.metrics, count_openings(client, manifest)
+            return PromotionResult(search, champion.version, row, metrics, [], True, True, openings, None)
+        before = str(found.version) if found else ""
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "model"
+            write_model(folder, checkpoint / AVERAGE, state.config, state.class_names)
+            predictor = read_predictor(folder)
+            validation = read_or_score_validation(checkpoint, predictor, manifest)
+            fitted = fit_rule(validation.scores_NK, validation.targets_NK, chosen.decision)
+            detection = measure_error_detection(predictor, manifest, validation, fitted.rule, chosen.promotion)
+            write_rule(folder, fitted.rule, detection)
+            candidate = Candidate(client, board, row, state, manifest, folder, fitted, detection)
+            scores, rival = candidate.score(champion)
+            metrics = dict(state.reports[-1].metrics) | sealed_metrics(scores)
+            candidate.log_test_metrics(metrics)
+            model_id = candidate.log()
+            promoted = False
+            try:
+                package = candidate.package(model_id)
+                gates = check_gates(
+                    measure(candidate, scores, rival, chosen.promotion, package, problem), chosen.promotion
+                )
+                version = before
+                if force or all(gate.passed for gate in gates):
+                    version = _register(candidate, model_id, before, metrics, gates, force, store)
+                    promoted = True
+            finally:
+                if not promoted:
+                    candidate.discard(model_id)
+        openings = count_openings(client, manifest)
+        return PromotionResult(search, version, row, metrics, gates, promoted, False, openings, detection)
+
+
+def _check(client: "MlflowClient", version: "ModelVersion | None", force: str) -> tuple[Champion | None, str]:
+    """The champion to compare with, if any; with force also why an existing champion cannot be compared with."""
+    if version is None:
+        return None, ""
+    try:
+        return check_champion(client, version), ""
+    except RegistryError as error:
+        if not force:
+            raise
+        return None, str(error).partition("; valid: ")[0]
 
 
 def _latest_file(store: Store, search: str) -> SearchFile:
@@ -126,18 +150,18 @@ def _latest_file(store: Store, search: str) -> SearchFile:
 def _register(
     candidate: Candidate,
     model_id: str,
-    champion: "ModelVersion | None",
+    before: str,
     metrics: dict[str, float],
     gates: list[GateResult],
     force: str,
     store: Store,
 ) -> str:
+    """Register the candidate and make it the champion in the place of version `before`; returns its version."""
     from mlflow.exceptions import MlflowException
 
     client, row, model = candidate.client, candidate.row, candidate.board.search
     git_commit = client.get_run(candidate.board.parent_id).data.tags.get("kmcl.git_commit", "")
     forced = force if not all(gate.passed for gate in gates) else ""
-    before = str(champion.version) if champion else ""
     try:
         client.create_registered_model(model, description=f"Best multilabel classifiers of the search {model!r}.")
     except MlflowException as error:
@@ -167,6 +191,7 @@ def _register(
                 metrics=metrics,
                 gates=gates,
                 fitted=candidate.fitted,
+                error_detection=candidate.error_detection,
                 forced=forced,
                 git_commit=git_commit,
             ),

@@ -1,4 +1,4 @@
-"""Reload parity: the logged model, loaded afresh in a clean process, gives the scores that it gave in training."""
+"""Reload parity: the logged model, loaded in a new process, gives the same scores as in training."""
 
 import subprocess
 import sys
@@ -21,26 +21,36 @@ model.predict(pandas.read_parquet(sys.argv[2]), params={{{RAW_SCORES!r}: True}})
 
 
 def measure_parity(package: Path, images: list[bytes], expected_NK: np.ndarray, class_names: tuple[str, ...]) -> float:
-    """The largest difference of a score.
+    """The largest difference between a score of the loaded model and the same score in training.
 
     Args:
-        package: the model's folder, as MLflow keeps it.
+        package: the model's folder, as MLflow stores it.
         images: N encoded images.
         expected_NK: their scores in training, before calibration.
         class_names: K names.
 
     Raises:
-        RegistryError: the model cannot be loaded, or fails.
+        RegistryError: the model cannot be loaded, fails, or takes more than ten minutes.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        asked, answer = Path(scratch) / "images.parquet", Path(scratch) / "scores.parquet"
-        pd.DataFrame({IMAGE_COLUMN: images}).to_parquet(asked)
-        # In a folder of its own: the package brings its code, and shall not find this checkout's.
-        command = [sys.executable, "-c", _SCRIPT, str(package.absolute()), str(asked), str(answer)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=scratch)
-        if done.returncode:
-            reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())
-            raise RegistryError(f"{package}: the logged model cannot be loaded in a clean process: {reason}")
+        given, answer = Path(scratch) / "images.parquet", Path(scratch) / "scores.parquet"
+        pd.DataFrame({IMAGE_COLUMN: images}).to_parquet(given)
+        _load_and_predict(package.absolute(), given, answer, Path(scratch))
         table = pd.read_parquet(answer)
     scores_NK = np.stack([table[f"{SCORE_PREFIX}{name}"].to_numpy() for name in class_names], axis=1)
     return float(np.abs(scores_NK - expected_NK).max())
+
+
+def _load_and_predict(package: Path, given: Path, answer: Path, folder: Path) -> None:
+    # The process runs in an empty folder: it must import the code in the package, not that of this checkout.
+    command = [sys.executable, "-c", _SCRIPT, str(package), str(given), str(answer)]
+    valid = "valid: a model that loads with the packages that are installed here"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=folder)
+    except subprocess.TimeoutExpired:
+        raise RegistryError(
+            f"{package}: the logged model gave no scores in a new process within {_SECONDS} s; {valid}"
+        ) from None
+    if done.returncode:
+        reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())
+        raise RegistryError(f"{package}: the logged model cannot be loaded in a new process ({reason}); {valid}")

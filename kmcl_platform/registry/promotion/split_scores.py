@@ -1,4 +1,4 @@
-"""A model's scores of a whole split: from a checkpoint that kept them, or by scoring the images.
+"""A model's scores of a whole split, and what they show about finding wrong decisions.
 
 Legend of shapes: N images, K classes.
 """
@@ -8,12 +8,20 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
+from kmcl_platform.config.promotion import Promotion
+from kmcl_platform.data.loading.dataset import ShardedSequence, build_loader
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, read_scores
-from kmcl_platform.registry.model.predictor import Predictor
+from kmcl_platform.registry.calibration.measure_error_detection import measure_detection_area
+from kmcl_platform.registry.model.decision_rule import DecisionRule
+from kmcl_platform.registry.model.error_detection import ErrorDetection, binary_entropy
+from kmcl_platform.registry.model.predictor import Predictor, trains_kernels
 from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.evaluate import score_split
 from kmcl_platform.training.workers.distributed import join_workers
+
+_DETECTION_IMAGES = 2000
+"""Images for the measurement of wrong decisions; the interval then has a width of a few hundredths."""
 
 
 def score_images(predictor: Predictor, manifest: Manifest, split: str) -> SplitScores:
@@ -34,7 +42,7 @@ def score_images(predictor: Predictor, manifest: Manifest, split: str) -> SplitS
 
 
 def read_or_score_validation(checkpoint: Path, predictor: Predictor, manifest: Manifest) -> SplitScores:
-    """A checkpoint's scores on the validation split: those that it kept, if they are of this data, else scored anew.
+    """A checkpoint's scores on the validation split: those in the checkpoint if they fit this data, otherwise new ones.
 
     Args:
         checkpoint: its folder.
@@ -46,9 +54,68 @@ def read_or_score_validation(checkpoint: Path, predictor: Predictor, manifest: M
     """
     targets_NK = manifest.targets("val")
     try:
-        kept = read_scores(checkpoint / VALIDATION_SCORES)
+        stored = read_scores(checkpoint / VALIDATION_SCORES)
     except (OSError, KeyError, SafetensorError):
-        return score_images(predictor, manifest, "val")  # A trial of before such a file was kept.
-    if kept.scores_NK.shape != targets_NK.shape or not np.array_equal(kept.targets_NK, targets_NK):
+        return score_images(predictor, manifest, "val")  # Older checkpoints have no such file.
+    if stored.scores_NK.shape != targets_NK.shape or not np.array_equal(stored.targets_NK, targets_NK):
         return score_images(predictor, manifest, "val")
-    return kept
+    return stored
+
+
+def measure_error_detection(
+    predictor: Predictor, manifest: Manifest, validation: SplitScores, rule: DecisionRule, bounds: Promotion
+) -> ErrorDetection:
+    """Measure on the validation split how well entropy and uncertainty find the wrong decisions of a model.
+
+    Both are measured on the same images: 2,000 at most, at equal distances in the split.
+
+    Args:
+        predictor: the model.
+        manifest: the data.
+        validation: the model's scores on the validation split, before calibration.
+        rule: of decision, fitted to these scores.
+        bounds: with the confidence and the number of resamples.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    step = max(1, -(-len(validation.scores_NK) // _DETECTION_IMAGES))
+    targets_NK = validation.targets_NK[::step]
+    calibrated_NK = rule.calibrate(validation.scores_NK[::step])
+    wrong_NK, known_NK = rule.decide(calibrated_NK) != (targets_NK == 1), targets_NK >= 0
+    values = {"entropy": binary_entropy(calibrated_NK)}
+    if trains_kernels(predictor.config.loss):
+        values["uncertainty"] = _kernel_uncertainties(predictor, manifest, step)
+    areas = {
+        name: measure_detection_area(
+            values_NK, wrong_NK, known_NK, resamples=bounds.resamples, confidence=bounds.confidence
+        )
+        for name, values_NK in values.items()
+    }
+    return ErrorDetection(
+        images=len(targets_NK),
+        decisions=int(known_NK.sum()),
+        wrong=int((wrong_NK & known_NK).sum()),
+        confidence=bounds.confidence,
+        entropy=areas["entropy"],
+        uncertainty=areas.get("uncertainty"),
+    )
+
+
+def _kernel_uncertainties(predictor: Predictor, manifest: Manifest, step: int) -> np.ndarray:
+    """Uncertainties of every step-th validation image: uncertainties_NK, float32."""
+    dataset = build_dataset(predictor.config, manifest, "val")
+    loader = build_loader(
+        dataset,
+        ShardedSequence(len(dataset), rank=0, world_size=step),
+        batch_size=predictor.config.data.batch_size,
+        drop_last=False,
+        processes=predictor.config.data.loader_processes,
+        pin_memory=False,
+    )
+    parts: list[np.ndarray] = []
+    for images_B3HW, _ in loader:
+        uncertainties_NK = predictor.predict_pixels(images_B3HW).uncertainties_NK
+        assert uncertainties_NK is not None  # The caller has looked: the kernels were trained.
+        parts.append(uncertainties_NK)
+    return np.concatenate(parts)

@@ -22,8 +22,8 @@ from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.predictor import (
     DESCRIPTION,
     Predictor,
-    has_uncertainties,
     read_predictor,
+    trains_kernels,
     write_model,
     write_rule,
 )
@@ -69,7 +69,7 @@ def manifest(small_manifest: Path) -> Manifest:
     ],
 )
 def test_uncertainties_need_an_objective_that_trains_the_kernels(values: dict[str, Scalar], trained: bool) -> None:
-    assert has_uncertainties(TrialConfig().with_values(values).loss) is trained
+    assert trains_kernels(TrialConfig().with_values(values).loss) is trained
 
 
 def test_a_model_is_read_without_hub_and_file_of_its_pretrained_weights(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def registered(manifest: Manifest, initialised_database: Path, tmp_path_factory:
         (folder / objective).mkdir()
         model = write(folder / objective, objective)
         known = objective == "kmcl"
-        model_id = log_model(client, run.info.run_id, objective, model, manifest, 1, has_uncertainties=known)
+        model_id = log_model(client, run.info.run_id, objective, model, manifest, 1, shows_uncertainty=known)
         client.create_registered_model(objective)
         with as_default(client):
             client.create_model_version(objective, source=f"models:/{model_id}", model_id=model_id)

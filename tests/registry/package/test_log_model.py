@@ -29,7 +29,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.loading.decode import decode_pixels
 from kmcl_platform.registry.model.decision_rule import DecisionRule
-from kmcl_platform.registry.model.predictor import has_uncertainties, read_predictor, write_model
+from kmcl_platform.registry.model.predictor import read_predictor, write_model
 from kmcl_platform.registry.package.log_model import REQUIREMENTS, log_model
 from kmcl_platform.training.build import build_model
 from tests.support.waiting import answers, free_port, wait_until
@@ -49,9 +49,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(folder / "model", folder / "weights.safetensors", CONFIG, manifest.class_names, RULE)
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     run = client.create_run(client.create_experiment("e", str(folder / "artifacts")))
-    model_id = log_model(
-        client, run.info.run_id, "m", folder / "model", manifest, 1, has_uncertainties=has_uncertainties(CONFIG.loss)
-    )
+    model_id = log_model(client, run.info.run_id, "m", folder / "model", manifest, 1, shows_uncertainty=False)
     (found,) = folder.glob(f"artifacts/models/{model_id}/artifacts")
     return found
 
