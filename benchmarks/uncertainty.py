@@ -1,10 +1,12 @@
-"""Does the variance of KMCL's kernels know which decisions are wrong? On the embedded digits, test split.
+"""Do entropy and the variance of KMCL's kernels find wrong decisions? On the embedded digits, test split.
 
     python -m benchmarks.uncertainty    # five seeds, one thread of the CPU; prints each seed's figures and the table
 
-A decision about a label is wrong where (score > 0.5) differs from the target. Three rankings of decisions, the most
-doubtful first, are held against that by the area under the ROC curve (0.5: no better than chance):
-(a) the kernels' uncertainty 1 - 1/v̄, (b) the binary entropy of the score, (c) the mean of the two ranks.
+Decisions are made in two ways: by raw scores above 0.5, and by the product's rule (scores calibrated and thresholds
+fitted on validation). A decision is wrong if it differs from the target. Four rankings of the decisions, the most
+doubtful first, are compared by the area under the ROC curve (0.5: chance): (a) the kernels' uncertainty 1 - 1/v̄, (b)
+the binary entropy of the raw score, (c) the mean of the ranks of (a) and (b), (d) the binary entropy of the calibrated
+score, which is what `kmcl predict` shows.
 """
 
 import argparse
@@ -17,11 +19,15 @@ import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from kmcl_platform.config.decision import Decision
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.method.metrics import evaluate_scores
+from kmcl_platform.registry.calibration.fit_decision_rule import fit_rule
+from kmcl_platform.registry.model.decision_rule import DecisionRule
+from kmcl_platform.registry.model.error_detection import binary_entropy
 from kmcl_platform.registry.model.predictor import Prediction, read_predictor, write_model
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_checkpoint
 from kmcl_platform.training.fit import fit
@@ -41,15 +47,22 @@ CONFIG = TrialConfig().with_values(
         "optim.ema_decay": 0.99,
     }
 )
+DECIDED = {"raw": "raw score above 0.5", "rule": "the product's rule"}
 LEVELS = {
     "label": "all (image, label) decisions",
     "within": "decisions about one label, mean over labels",
     "image": "images with any wrong label, by their most doubtful label",
 }
-RANKINGS = {"a": "(a) kernel uncertainty", "b": "(b) entropy of the score", "c": "(c) mean of both ranks"}
+RANKINGS = {
+    "a": "(a) kernel uncertainty",
+    "b": "(b) entropy of the raw score",
+    "c": "(c) mean of the ranks of (a) and (b)",
+    "d": "(d) entropy of the calibrated score",
+}
 FACTS = {
     "mAP": "test mAP",
-    "wrong": "share of decisions that are wrong",
+    "wrong": "share of decisions that are wrong, raw score above 0.5",
+    "wrong, rule": "share of decisions that are wrong, the product's rule",
     "false positive": "share of wrong decisions that are false positives",
     "wrong images": "share of images with a wrong label",
     "low": "uncertainty, 5th percentile",
@@ -63,37 +76,40 @@ FACTS = {
 }
 
 
-def train(config: TrialConfig, manifest: Manifest) -> Prediction:
-    """What a trained model says of the test images."""
+def train(config: TrialConfig, manifest: Manifest) -> tuple[Prediction, DecisionRule]:
+    """A trained model's prediction of the test images, and its rule, fitted on validation."""
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints, folder = Path(scratch) / "checkpoints", Path(scratch) / "model"
         fit(config, manifest, checkpoints=checkpoints, report=lambda _: True, workers=Workers(0, 1, CPU))
         checkpoint = find_checkpoint(checkpoints)
         assert checkpoint is not None
         write_model(folder, checkpoint / AVERAGE, config, manifest.class_names)
-        return read_predictor(folder, CPU).predict(manifest.split("test")["bytes"].to_pylist())
+        predictor = read_predictor(folder, CPU)
+        validation = predictor.predict(manifest.split("val")["bytes"].to_pylist())
+        rule = fit_rule(validation.scores_NK, manifest.targets("val"), Decision()).rule
+        return predictor.predict(manifest.split("test")["bytes"].to_pylist()), rule
 
 
-def measure(prediction: Prediction, targets_NK: np.ndarray) -> dict[str, float]:
-    """Areas under the ROC curve under `LEVEL/RANKING`, and what describes the model, as in FACTS."""
+def measure(prediction: Prediction, rule: DecisionRule, targets_NK: np.ndarray) -> dict[str, float]:
+    """Areas under the ROC curve as `DECIDED/LEVEL/RANKING`, and what describes the model, as in FACTS."""
     scores_NK, uncertainty_NK = prediction
     assert uncertainty_NK is not None
-    wrong_NK = (scores_NK > 0.5) != (targets_NK == 1)
-    entropy_NK = binary_entropy(scores_NK.astype(np.float64))
-    by_label = [
-        detect(wrong_NK[:, k], uncertainty_NK[:, k], entropy_NK[:, k])
-        for k in range(wrong_NK.shape[1])
-        if 0 < wrong_NK[:, k].mean() < 1
-    ]
-    found = {
-        "label": detect(wrong_NK.ravel(), uncertainty_NK.ravel(), entropy_NK.ravel()),
-        "within": {ranking: float(np.mean([areas[ranking] for areas in by_label])) for ranking in RANKINGS},
-        "image": detect(wrong_NK.any(1), uncertainty_NK.max(1), entropy_NK.max(1)),
+    entropy_NK, calibrated_NK = binary_entropy(scores_NK), rule.calibrate(scores_NK)
+    values = {
+        "a": uncertainty_NK,
+        "b": entropy_NK,
+        "c": mean_rank(uncertainty_NK, entropy_NK),
+        "d": binary_entropy(calibrated_NK),
     }
-    control = detect(wrong_NK.ravel(), scores_NK.ravel(), entropy_NK.ravel())
+    wrong = {
+        "raw": (scores_NK > 0.5) != (targets_NK == 1),
+        "rule": rule.decide(calibrated_NK) != (targets_NK == 1),
+    }
+    wrong_NK = wrong["raw"]
     facts = {
         "mAP": evaluate_scores(torch.from_numpy(scores_NK), torch.tensor(targets_NK))["mAP"],
         "wrong": float(wrong_NK.mean()),
+        "wrong, rule": float(wrong["rule"].mean()),
         "false positive": float((targets_NK[wrong_NK] == 0).mean()),
         "wrong images": float(wrong_NK.any(1).mean()),
         "low": float(np.quantile(uncertainty_NK, 0.05)),
@@ -102,23 +118,30 @@ def measure(prediction: Prediction, targets_NK: np.ndarray) -> dict[str, float]:
         "a, score": float(stats.spearmanr(uncertainty_NK.ravel(), scores_NK.ravel()).statistic),
         "a, labels": float(stats.spearmanr(uncertainty_NK.mean(1), targets_NK.sum(1)).statistic),
         "between": float(uncertainty_NK.mean(1).var() / uncertainty_NK.var()),
-        # Where most errors are false positives, whatever rises with the score finds them.
-        "control, score": control["a"],
-        "control, both": control["c"],
+        # If most errors are false positives, every quantity that rises with the score finds them.
+        "control, score": float(roc_auc_score(wrong_NK.ravel(), scores_NK.ravel())),
+        "control, both": float(roc_auc_score(wrong_NK.ravel(), mean_rank(scores_NK, entropy_NK).ravel())),
     }
-    return facts | {f"{level}/{ranking}": area for level, areas in found.items() for ranking, area in areas.items()}
+    return facts | {
+        f"{decided}/{level}/{ranking}": area
+        for decided, wrong_NK in wrong.items()
+        for ranking, values_NK in values.items()
+        for level, area in detect(wrong_NK, values_NK).items()
+    }
 
 
-def detect(wrong: np.ndarray, uncertainty: np.ndarray, entropy: np.ndarray) -> dict[str, float]:
-    """Area under the ROC curve of each ranking."""
-    both = stats.rankdata(uncertainty) + stats.rankdata(entropy)
-    values = {"a": uncertainty, "b": entropy, "c": both}
-    return {ranking: float(roc_auc_score(wrong, value)) for ranking, value in values.items()}
+def detect(wrong_NK: np.ndarray, values_NK: np.ndarray) -> dict[str, float]:
+    """Area under the ROC curve at each level."""
+    mixed = [k for k in range(wrong_NK.shape[1]) if 0 < wrong_NK[:, k].mean() < 1]
+    return {
+        "label": float(roc_auc_score(wrong_NK.ravel(), values_NK.ravel())),
+        "within": float(np.mean([roc_auc_score(wrong_NK[:, k], values_NK[:, k]) for k in mixed])),
+        "image": float(roc_auc_score(wrong_NK.any(1), values_NK.max(1))),
+    }
 
 
-def binary_entropy(p: np.ndarray) -> np.ndarray:
-    p = p.clip(1e-12, 1 - 1e-12)
-    return -(p * np.log(p) + (1 - p) * np.log1p(-p))
+def mean_rank(one_NK: np.ndarray, other_NK: np.ndarray) -> np.ndarray:
+    return (stats.rankdata(one_NK) + stats.rankdata(other_NK)).reshape(one_NK.shape)
 
 
 def interval(values: np.ndarray) -> str:
@@ -129,10 +152,12 @@ def interval(values: np.ndarray) -> str:
 
 def table(results: list[dict[str, float]]) -> list[str]:
     seeds = {name: np.array([result[name] for result in results]) for name in results[0]}
-    lines = [f"| detecting wrong | {' | '.join(RANKINGS.values())} | (a) - (b) | (c) - (b) |", "|" + " --- |" * 6]
-    for level, name in LEVELS.items():
-        a, b, c = (seeds[f"{level}/{ranking}"] for ranking in RANKINGS)
-        lines.append(f"| {name} | {' | '.join(map(interval, (a, b, c, a - b, c - b)))} |")
+    lines = [f"| decisions | detecting wrong | {' | '.join(RANKINGS.values())} | (a) - (b) | (c) - (b) | (d) - (b) |"]
+    lines += ["|" + " --- |" * (5 + len(RANKINGS))]
+    for decided, how in DECIDED.items():
+        for level, name in LEVELS.items():
+            a, b, c, d = (seeds[f"{decided}/{level}/{ranking}"] for ranking in RANKINGS)
+            lines.append(f"| {how} | {name} | {' | '.join(map(interval, (a, b, c, d, a - b, c - b, d - b)))} |")
     return [*lines, "", *(f"- {text}: {interval(seeds[name])}" for name, text in FACTS.items())]
 
 
@@ -150,7 +175,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         began = time.monotonic()
         config = CONFIG.with_values({"seed": seed, "num_epochs": arguments.epochs, **changes})
-        results.append(measure(train(config, manifest), manifest.targets("test")))
+        results.append(measure(*train(config, manifest), manifest.targets("test")))
         shown = ", ".join(f"{name} {value:.3f}" for name, value in results[-1].items())
         print(f"seed {seed} ({time.monotonic() - began:.0f} s): {shown}", flush=True)
     print("", *table(results), sep="\n")

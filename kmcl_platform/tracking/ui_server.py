@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from kmcl_platform.config.store import Store
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import KmclError, SearchError
 from kmcl_platform.messages import mask_passwords
 from kmcl_platform.tracking.database import connect_to_read, is_server
 from kmcl_platform.tracking.database.ui_urls import model_url, run_table_url
@@ -40,7 +40,12 @@ def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
     base = f"http://{HOST}:{port}"
     say(f"MLflow starts on {base} (Ctrl-C ends it)")
     for search in list_searches(store):
-        board = read_leaderboard(store, search)
+        try:
+            board = read_leaderboard(store, search)
+        except KmclError as error:
+            # A search whose record was changed by hand must not keep the user from MLflow's UI, which can mend it.
+            say(f"  search {search}: no link ({error})")
+            continue
         say(f"  search {search}: {run_table_url(base, board.experiment_id, board.metric, board.mode)}")
     for model in client.search_registered_models():
         say(f"  model {model.name}: {model_url(base, model.name)}")

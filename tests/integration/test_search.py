@@ -115,11 +115,11 @@ def test_leaderboard_promote_predict(finished_copy: Path, small_manifest: Path, 
     predicted = kmcl("predict", "models:/small@champion", image, "--json", store=finished_copy)
     assert predicted.exit_code == 0, predicted.output
     answer = json.loads(predicted.stdout)
-    scores, uncertainties = answer["scores"], answer["uncertainties"]
+    scores, entropies = answer["scores"], answer["entropies"]
     assert len(scores) == 10
     assert all(0 <= score <= 1 for score in scores.values())
-    assert list(uncertainties) == list(scores)
-    assert all(0 <= value < 1 for value in uncertainties.values())
+    assert list(entropies) == list(scores)
+    assert all(0 <= value <= 1 for value in entropies.values())
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from kmcl_platform.registry.batch_prediction import (
     predict_to_parquet,
 )
 from kmcl_platform.registry.model.decision_rule import DecisionRule
+from kmcl_platform.registry.model.error_detection import binary_entropy
 from kmcl_platform.registry.model.load import RegisteredModel
 from kmcl_platform.registry.model.predictor import read_predictor, write_model
 from kmcl_platform.training.build import build_model
@@ -55,14 +56,14 @@ def manifest(small_manifest: Path) -> Manifest:
 
 def check(table: pd.DataFrame, model: RegisteredModel, encoded: list[bytes]) -> None:
     """Every number is that of the image by itself."""
-    scores_NK, uncertainties_NK = model.predictor.predict(encoded)
-    assert uncertainties_NK is not None
-    calibrated_NK = RULE.calibrate(scores_NK)
+    calibrated_NK = RULE.calibrate(model.predictor.predict(encoded).scores_NK)
+    entropy_NK = binary_entropy(calibrated_NK)
+    assert not any(name.startswith("uncertainty") for name in table.columns)
     decided_NK = calibrated_NK > np.array(RULE.thresholds)
     assert decided_NK.any() and not decided_NK.all()
     for k, name in enumerate(CLASSES):
         assert table[f"score: {name}"].to_numpy() == pytest.approx(calibrated_NK[:, k], abs=1e-5)
-        assert table[f"uncertainty: {name}"].to_numpy() == pytest.approx(uncertainties_NK[:, k], abs=1e-5)
+        assert table[f"entropy: {name}"].to_numpy() == pytest.approx(entropy_NK[:, k], abs=1e-4)
         assert (table[f"decision: {name}"].to_numpy() == decided_NK[:, k]).all()
     assert [set(labels.split("|")) - {""} for labels in table["labels"]] == [
         {CLASSES[k] for k in np.flatnonzero(decided_K)} for decided_K in decided_NK
@@ -167,6 +168,18 @@ def test_an_unreadable_image_is_named_and_nothing_is_left(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out.parquet"]
 
 
+def test_a_file_that_appears_during_the_prediction_is_not_replaced(
+    model: RegisteredModel, manifest: Manifest, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "images", manifest)
+    out = tmp_path / "out.parquet"
+    chosen = images_of_paths([tmp_path / "images" / "a.png"], CLASSES)
+    with pytest.raises(DataError, match="out.parquet: exists; valid: a new file, or --overwrite"):
+        predict_to_parquet(model, chosen, out, lambda *_: out.write_bytes(b"of another process"), overwrite=False)
+    assert out.read_bytes() == b"of another process"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out.parquet"]
+
+
 def test_another_data_set_is_told_which_classes_differ(manifest: Manifest) -> None:
     with pytest.raises(DataError) as caught:
         images_of_manifest(manifest, "test", [*CLASSES[1:], "cat"])
@@ -195,7 +208,7 @@ class Mistake:
         Mistake((), "images: got none; valid: exactly one of IMAGES, --folder, --manifest"),
         Mistake(("a.png", "--folder", "b"), "images: got IMAGES and --folder; valid: exactly one of IMAGES"),
         Mistake(("--folder", "b"), "--out: missing; valid: a Parquet file for the predictions of --folder"),
-        Mistake(("--folder", "b", "--split", "val", "--out", "o.parquet"), "--split: got 'val'; valid: none without"),
+        Mistake(("--folder", "b", "--split", "val", "--out", "o.parquet"), "--split: got 'val' without --manifest; valid: --manifest FILE with it"),
         Mistake(("--folder", "b", "--out", "o.csv"), "o.csv: got a name that ends in '.csv'; valid: the path of a table"),
         Mistake(("--folder", "b", "--out", "there.parquet"), "there.parquet: exists; valid: a new file, or --overwrite"),
         Mistake(("--folder", "b", "--out", "o.parquet"), "b: no such folder; valid: a folder with images"),
@@ -220,5 +233,5 @@ def test_a_folder_that_is_not_there_is_found_out_before_anything_is_scored(
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     asked = images_of_paths([tmp_path / "a.png"], CLASSES)
-    with pytest.raises(DataError, match="no such folder; valid: a file in a folder that exists"):
+    with pytest.raises(DataError, match="got a folder that does not exist; valid: a file in an existing folder"):
         predict_to_parquet(model, asked, tmp_path / "gone" / "out.parquet", lambda *_: None)

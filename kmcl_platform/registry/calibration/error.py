@@ -1,4 +1,4 @@
-"""How far scores are from how often labels are true.
+"""The calibration error: how far scores are from the frequencies of their labels.
 
 Legend of shapes: N images, K classes.
 """
@@ -9,9 +9,9 @@ CALIBRATION_BINS = 15
 
 
 def expected_calibration_error(scores_NK: np.ndarray, targets_NK: np.ndarray) -> float | None:
-    """Mean distance between a label's score and how often such labels are positive; none where no label is known.
+    """The mean distance between a score and the share of positive labels at that score. None: no label is known.
 
-    Over all known labels, in 15 bins of equal width: sum over bins of share · |mean score - share of positives|.
+    Over all known labels, in 15 bins of equal width: Σ_bins share of labels · |mean score - share of positives|.
 
     Args:
         scores_NK: in [0, 1].

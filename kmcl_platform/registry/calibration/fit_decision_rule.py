@@ -1,6 +1,6 @@
-"""Calibration and thresholds from validation scores; nothing here reads or writes.
+"""Fit calibration and thresholds to validation scores, without reading or writing anything.
 
-Legend of shapes: N images, K classes; C cuts of one class's ranking: C images or fewer are predicted.
+Legend of shapes: N images, K classes; C cuts of one class's ranking (images above a cut are predicted).
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,19 @@ from kmcl_platform.registry.calibration.error import expected_calibration_error
 from kmcl_platform.registry.model.decision_rule import DEFAULT_THRESHOLD, NEVER, DecisionRule, calibrate, to_logits
 
 TEMPERATURES = (0.1, 10.0)
-"""Bounds of a fitted temperature: labels that scores part perfectly would ask for 0."""
+"""Bounds of a fitted temperature; it would become 0 for labels that the scores separate perfectly."""
 _LARGEST_SHIFT = 30.0
 
 
 @dataclass(frozen=True)
 class FittedRule:
-    """A rule, and what its calibration did to the calibration error on validation; none where no label is known."""
+    """A rule, and the calibration error on validation without and with it.
+
+    Attributes:
+        rule: the fitted one.
+        error_before: of the scores before calibration. None: no label is known.
+        error_after: of the calibrated scores. None: no label is known.
+    """
 
     rule: DecisionRule
     error_before: float | None
@@ -33,7 +39,7 @@ def fit_rule(scores_NK: np.ndarray, targets_NK: np.ndarray, decision: Decision) 
     Args:
         scores_NK: raw scores on the validation split, in [0, 1].
         targets_NK: 1 positive, 0 negative, -1 unknown.
-        decision: what to aim at.
+        decision: the objective and the kind of calibration.
     """
     temperature, shift = 1.0, 0.0
     if decision.calibration == "temperature":
@@ -58,7 +64,7 @@ def fit_temperature(scores_NK: np.ndarray, targets_NK: np.ndarray) -> float:
         targets_NK: 1 positive, 0 negative, -1 unknown, which are left out.
 
     Returns:
-        T; 1 where no label is known.
+        T, or 1 if no label is known.
 
     Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4.2, for each label by itself.
     """
@@ -67,7 +73,7 @@ def fit_temperature(scores_NK: np.ndarray, targets_NK: np.ndarray) -> float:
     if not len(logits):
         return 1.0
 
-    # In β = 1/T the NLL is convex: its minimum is where this, its derivative, is 0, or at a bound.
+    # The NLL is convex in β = 1/T, so its minimum is where this derivative is 0, or at a bound.
     def slope(beta: float) -> float:
         return float(((expit(beta * logits) - positive) * logits).mean())
 
@@ -87,7 +93,7 @@ def fit_shifted(scores_NK: np.ndarray, targets_NK: np.ndarray) -> tuple[float, f
         targets_NK: 1 positive, 0 negative, -1 unknown, which are left out.
 
     Returns:
-        T and b; 1 and 0 where no label is known, and b = 0 where all known labels are alike, since no b would do.
+        T and b. Without a known label they are 1 and 0. If all known labels are equal, b is 0; the best is infinite.
 
     Reference: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, with the plain targets of 0 and 1.
     """
@@ -110,11 +116,11 @@ def fit_shifted(scores_NK: np.ndarray, targets_NK: np.ndarray) -> tuple[float, f
 
 
 def choose_thresholds(scores_NK: np.ndarray, targets_NK: np.ndarray, decision: Decision) -> np.ndarray:
-    """A threshold for each class: thresholds_K, float64; a label is predicted where its score is above it.
+    """A threshold for each class: thresholds_K, float64; a label is predicted if its score is above the threshold.
 
-    A threshold lies midway between two neighbouring scores of known labels, or between the lowest and 0. Of thresholds
-    that are equally good by `f1` the highest is taken. A precision that no threshold reaches gives 1: never predicted.
-    A class with too few known positive images keeps 0.5.
+    A threshold is midway between two neighbouring scores of known labels, or between the lowest score and 0. If several
+    thresholds have the best `f1`, the highest one is taken. If no threshold reaches the precision, the threshold is 1:
+    the class is never predicted. A class with too few known positive images gets 0.5.
 
     Args:
         scores_NK: calibrated, in [0, 1].
@@ -133,12 +139,12 @@ def choose_thresholds(scores_NK: np.ndarray, targets_NK: np.ndarray, decision: D
 def _choose(scores_N: np.ndarray, positive_N: np.ndarray, decision: Decision) -> float:
     order_N = np.argsort(-scores_N, kind="stable")
     ranked_N = scores_N[order_N]
-    # Images of equal score are predicted together: a cut comes after the last of them.
+    # Images of equal score are predicted together, so a cut is only possible after the last of them.
     last_C = np.flatnonzero(np.append(ranked_N[1:] != ranked_N[:-1], True))
     hits_C = positive_N[order_N].cumsum()[last_C]
     predicted_C = last_C + 1
     if decision.objective == "f1":
-        # argmax takes the first of equals, which is the highest threshold.
+        # argmax takes the first of equal values, which is the highest threshold.
         cut = int(np.argmax(2 * hits_C / (predicted_C + positive_N.sum())))
     elif decision.objective == "precision":
         reached = np.flatnonzero(hits_C / predicted_C >= decision.floor)
@@ -151,9 +157,12 @@ def _choose(scores_N: np.ndarray, positive_N: np.ndarray, decision: Decision) ->
 
 
 def _midway(ranked_N: np.ndarray, place: int) -> float:
-    """Between the score at a place of the descending ranking and the next lower one; just the lower if nothing is."""
+    """Midway between the score at a place of the descending ranking and the next lower one.
+
+    If float64 has no number between the two, it is the lower one.
+    """
     above = float(ranked_N[place])
-    # Below the lowest score of 0 lies -1, so that even that is predicted.
+    # If the lowest score is 0, a threshold of 0 would not predict it, so the bound is -1.
     lowest = 0.0 if above > 0 else -1.0
     below = float(ranked_N[place + 1]) if place + 1 < len(ranked_N) else lowest
     middle = below + (above - below) / 2

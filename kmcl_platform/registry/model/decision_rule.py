@@ -1,4 +1,4 @@
-"""The rule by which scores become decisions: calibration, and a threshold for each class. NumPy alone.
+"""The decision rule, from scores to labels: calibration, and a threshold for each class. Uses NumPy only.
 
 Legend of shapes: N images, K classes.
 """
@@ -16,14 +16,14 @@ NEVER = 1.0
 
 @dataclass(frozen=True)
 class DecisionRule:
-    """What a registered model does with its raw scores.
+    """How a registered model turns scores into decisions.
 
     Attributes:
-        temperature: by which logits are divided, above 0; 1 leaves them as they are.
-        thresholds: of calibrated scores, one for each class: a label is predicted where its score is above its own.
-        objective: what the thresholds were chosen for; empty where they were not chosen.
-        floor: of precision or recall; none where the objective has none.
-        shift: added to the divided logits.
+        temperature: divides the logits; above 0; 1 leaves them as they are.
+        thresholds: of calibrated scores, one for each class. A label is predicted if its score is above its threshold.
+        objective: of the fit of the thresholds. Empty: they were not fitted.
+        floor: the least precision or recall. None: the objective has no floor.
+        shift: is added to the divided logits.
     """
 
     temperature: float
@@ -33,11 +33,11 @@ class DecisionRule:
     shift: float = 0.0
 
     def calibrate(self, scores_NK: np.ndarray) -> np.ndarray:
-        """The scores that users see, float64."""
+        """The calibrated scores, float64, in [0, 1]."""
         return calibrate(scores_NK, self.temperature, self.shift)
 
     def decide(self, calibrated_NK: np.ndarray) -> np.ndarray:
-        """Which labels are predicted, from calibrated scores: bool."""
+        """Whether each label is predicted, from calibrated scores: bool."""
         decided_NK: np.ndarray = calibrated_NK > np.array(self.thresholds)
         return decided_NK
 
@@ -53,19 +53,19 @@ class DecisionRule:
 
 
 def default_rule(num_classes: int) -> DecisionRule:
-    """That of a model whose rule was not chosen: raw scores, and a label where its score is above 0.5."""
+    """The rule without a fit: no calibration, and labels whose score is above 0.5."""
     return DecisionRule(1.0, (DEFAULT_THRESHOLD,) * num_classes)
 
 
 def read_rule(document: Mapping[str, Any] | None, class_names: Sequence[str]) -> DecisionRule:
-    """The rule that a description holds.
+    """The rule in a model's description.
 
     Args:
-        document: as `to_document` gives it; none for models that were registered before there were rules.
+        document: as `to_document` gives it. None: the model was registered before rules existed.
         class_names: K names.
 
     Raises:
-        ValueError, KeyError, TypeError: it is no rule, or one for another number of classes.
+        ValueError, KeyError, TypeError: the document is not a rule, or is one for another number of classes.
     """
     if document is None:
         return default_rule(len(class_names))
@@ -77,7 +77,9 @@ def read_rule(document: Mapping[str, Any] | None, class_names: Sequence[str]) ->
         float(document["shift"]),
     )
     if len(rule.thresholds) != len(class_names):
-        raise ValueError(f"decision.thresholds: got {len(rule.thresholds)}; valid: {len(class_names)}, one a class")
+        raise ValueError(
+            f"decision.thresholds: got {len(rule.thresholds)}; valid: {len(class_names)}, one for each class"
+        )
     if not (0 < rule.temperature < np.inf and np.isfinite([rule.shift, *rule.thresholds]).all()):
         raise ValueError("decision: got a temperature, shift or threshold out of range; valid: above 0, and finite")
     return rule
@@ -92,19 +94,19 @@ def calibrate(scores_NK: np.ndarray, temperature: float, shift: float = 0.0) -> 
         shift: any finite number.
 
     Reference: Guo et al., "On Calibration of Modern Neural Networks", 2017, section 4, for each label by itself:
-    temperature scaling, and with a shift Platt scaling.
+    temperature scaling; with a shift it is Platt scaling.
     """
     scores_NK = scores_NK.astype(np.float64)
     if temperature == 1 and shift == 0:
         return scores_NK
-    # The logarithm of 1 + exp(-x), without overflow.
+    # log(1 + exp(-x)) without overflow.
     calibrated_NK: np.ndarray = np.exp(-np.logaddexp(0, -to_logits(scores_NK) / temperature - shift))
     return calibrated_NK
 
 
 def to_logits(scores_NK: np.ndarray) -> np.ndarray:
     """The logits of scores in [0, 1], finite, float64; distinct float32 scores keep distinct logits."""
-    # The bounds lie beyond the float32 numbers next to 0 and 1, so that none of these is moved onto another.
+    # The bounds lie beyond the float32 numbers next to 0 and 1, so that no two different scores become equal.
     inside_NK = np.clip(scores_NK.astype(np.float64), 1e-46, 1 - 2.0**-25)
     logits_NK: np.ndarray = np.log(inside_NK) - np.log1p(-inside_NK)
     return logits_NK

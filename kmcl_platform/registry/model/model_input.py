@@ -1,4 +1,4 @@
-"""What the registered model is asked: encoded images, paths or arrays, from the one column that is given."""
+"""The registered model's input: encoded images, paths or arrays, from the one column that has values."""
 
 import os
 from pathlib import Path
@@ -7,29 +7,30 @@ import numpy as np
 import pandas as pd
 
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_value
 from kmcl_platform.registry.model.schema import ARRAY_COLUMN, IMAGE_COLUMN, INPUT_COLUMNS, PATH_COLUMN
 
 PATHS_FROM = "KMCL_PATHS_FROM"
-"""Environment variable of a server: the folder below which it may read the paths that it is sent."""
+"""Environment variable of a server: the folder whose files it may read when a request has paths."""
 
 _SERVED = "__pyfunc_model_path__"
-"""Environment variable that `mlflow models serve` and MLflow's containers give to the processes that answer."""
+"""Environment variable that `mlflow models serve` and MLflow's containers set in their processes."""
 
 
 def read_images(table: pd.DataFrame) -> list[bytes | np.ndarray]:
     """The images of a request: encoded bytes, or pixels_HW3.
 
     Args:
-        table: N rows; exactly one of the columns `image`, `path` and `array` holds anything.
+        table: N rows; exactly one of the columns `image`, `path` and `array` has values.
 
     Raises:
-        DataError: none or several of the columns are given, a row is empty, a file cannot be read, or paths are sent to
-            a server that may not read them.
+        DataError: none or several of the columns have values, a row is empty, a file cannot be read, or a server got
+            paths that it may not read.
     """
     known = [name for name in INPUT_COLUMNS if name in table.columns]
     if known and not len(table):
         return []
-    # A column without a single value may come from the schema.
+    # MLflow adds the schema's other columns without values.
     given = [name for name in known if not table[name].isna().all()]
     if len(given) != 1:
         got = " and ".join(given) or "none of them"
@@ -48,10 +49,10 @@ def read_images(table: pd.DataFrame) -> list[bytes | np.ndarray]:
 
 
 def _readable_folder() -> Path | None:
-    """Where a server may read; none: anywhere, because no server asks.
+    """The folder that a server may read. None: this is no server, so every path may be read.
 
     Raises:
-        DataError: it is a server, and may not.
+        DataError: this is a server that may not read files.
     """
     if _SERVED not in os.environ:
         return None
@@ -67,15 +68,17 @@ def _readable_folder() -> Path | None:
 def _read(value: str, folder: Path | None) -> bytes:
     path = Path(value)
     if folder is not None:
-        # Links and .. are followed first: it is where the file lies that counts.
+        # Links and `..` are followed first, because the place of the file itself is what matters.
         path = (folder / path).resolve()
         if not path.is_relative_to(folder):
-            raise DataError(f"path {value!r}: lies outside the server's folder; valid: a path below it")
+            raise DataError(f"path: got {show_value(value)}, outside the server's folder; valid: a path below it")
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DataError(f"path {value!r}: cannot be read ({reason}); valid: an image file") from None
+        raise DataError(
+            f"path: got {show_value(value)}, which cannot be read ({reason}); valid: an image file"
+        ) from None
 
 
 def _to_bytes(value: object, row: int) -> bytes:
@@ -87,7 +90,7 @@ def _to_bytes(value: object, row: int) -> bytes:
 
 
 def _to_pixels(value: object, row: int) -> np.ndarray:
-    """Pixels of an array, or of nested lists as JSON and Parquet have them."""
+    """Pixels from an array, or from nested lists, which JSON and Parquet have."""
     where, valid = f"row {row}: column {ARRAY_COLUMN!r}", "valid: whole numbers 0 to 255, height x width x 3"
     try:
         pixels_HW3 = np.array(_to_lists(value))
@@ -103,7 +106,7 @@ def _to_pixels(value: object, row: int) -> np.ndarray:
 
 
 def _to_lists(value: object) -> object:
-    """Arrays of arrays, as Parquet gives them, taken apart."""
+    """Arrays of arrays, which Parquet gives, as lists."""
     if isinstance(value, np.ndarray) and value.dtype == object:
         return [_to_lists(part) for part in value]
     return value

@@ -1,4 +1,4 @@
-"""Statistics that a promotion rests on; nothing here reads or writes.
+"""The paired bootstrap of a difference in mAP, without reading or writing anything.
 
 Legend of shapes: N images, K classes, R resamples, S steps of a precision-recall curve.
 """
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 _CHUNK = 64
-"""Draws at a time: a row of their counts is then a few cache lines."""
+"""Draws at a time; a row of their counts is then a few cache lines."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference in mAP, and where chance in the choice of test images puts it.
+    """A difference in mAP, and its interval over random choices of the test images.
 
     Attributes:
-        value: candidate minus champion on all images.
+        value: candidate minus champion, on all images.
         low: lower end of the interval.
         high: its upper end.
     """
@@ -37,8 +37,8 @@ def bootstrap_difference(
 ) -> Difference:
     """The paired bootstrap of the difference in mAP: both models are scored on the same draws of images.
 
-    An image that is drawn m times counts m times, so that no draw has to be sorted anew. A class without a positive
-    image in a draw is left out of both means, as it is of mAP.
+    An image that is drawn m times counts m times, so that the scores are sorted only once. A class without a positive
+    image in a draw is left out of both means, as in mAP.
 
     Args:
         candidate_NK: scores in [0, 1].
@@ -65,13 +65,13 @@ def bootstrap_difference(
 
 @dataclass(frozen=True)
 class _Class:
-    """One class's images in the order of a model's scores, as far as its average precision needs them.
+    """One class's images in the order of a model's scores, with what its average precision needs.
 
     Attributes:
         order: images with a known label, the highest score first.
-        begins: where the steps of the curve that have a positive image begin: each runs on to the next one's begin,
-            so that images without a positive belong to the step after them.
-        end: images in all those steps together.
+        begins: the first place of each step of the curve that has a positive image. A step ends where the next one
+            begins. Steps without a positive image are part of the step after them.
+        end: number of images in all those steps.
         positives: the positive images, in that order.
         steps: the step of each.
     """
@@ -84,7 +84,7 @@ class _Class:
 
 
 def _rank_all(scores_NK: np.ndarray, targets_NK: np.ndarray) -> list[_Class | None]:
-    """A model's scores, sorted once for all draws; a class without any positive image is none."""
+    """A model's scores, sorted once for all draws. None: the class has no positive image."""
     return [_rank(scores_NK[:, k], targets_NK[:, k]) for k in range(targets_NK.shape[1])]
 
 
@@ -97,7 +97,7 @@ def _rank(scores_N: np.ndarray, targets_N: np.ndarray) -> _Class | None:
     # Images of equal score are one step of the curve, as in scikit-learn.
     ends = np.flatnonzero(np.append(scores_N[order][1:] != scores_N[order][:-1], True))
     places = np.flatnonzero(positive)
-    # Steps without a positive image add nothing of their own: only their counts matter, to the steps after them.
+    # A step without a positive image adds nothing to the sum, but its images count in the steps after it.
     kept, steps = np.unique(np.searchsorted(ends, places), return_inverse=True)
     kept_ends = ends[kept]
     return _Class(order, np.append(0, kept_ends[:-1] + 1), int(kept_ends[-1]) + 1, order[places], steps)
@@ -118,11 +118,11 @@ def _mean_difference(one: list[_Class | None], other: list[_Class | None], count
 
 
 def _average_precision(ranked: _Class, counts_NR: np.ndarray) -> np.ndarray:
-    """Average precision where each image counts as often as said: values_R, NaN without a positive image."""
+    """Average precision if each image counts as often as given: values_R, NaN without a positive image."""
     above_SR = np.add.reduceat(counts_NR[ranked.order[: ranked.end]], ranked.begins, axis=0).cumsum(
         axis=0, dtype=np.float64
     )
-    # Steps come in order, so that those of the positives are whole stretches.
+    # The steps are in order, so the positives of one step are neighbours.
     first = np.flatnonzero(np.diff(ranked.steps, prepend=-1))
     gained_SR = np.add.reduceat(counts_NR[ranked.positives], first, axis=0)
     hits_SR = gained_SR.cumsum(axis=0, dtype=np.float64)

@@ -220,7 +220,7 @@ def test_a_rule_is_read_as_it_was_written() -> None:
     rule = DecisionRule(1.5, (0.25, 1.0), "recall", 0.9, shift=-2.0)
     assert read_rule(rule.to_document(), ["a", "b"]) == rule
     assert read_rule(None, ["a", "b"]) == default_rule(2) == DecisionRule(1.0, (0.5, 0.5))
-    with pytest.raises(ValueError, match="thresholds: got 2; valid: 3, one a class"):
+    with pytest.raises(ValueError, match="thresholds: got 2; valid: 3, one for each class"):
         read_rule(rule.to_document(), ["a", "b", "c"])
     with pytest.raises(ValueError, match="out of range"):
         read_rule(rule.to_document() | {"temperature": 0}, ["a", "b"])
@@ -228,8 +228,9 @@ def test_a_rule_is_read_as_it_was_written() -> None:
 
 def test_coco_takes_seconds() -> None:
     rng = np.random.default_rng(0)
-    scores_NK = rng.random((40_000, 80)).astype(np.float32)
-    targets_NK = (rng.random((40_000, 80)) < 0.05).astype(np.int8)
+    # A quarter of COCO's images in a quarter of the time; the work grows with their number.
+    scores_NK = rng.random((10_000, 80)).astype(np.float32)
+    targets_NK = (rng.random((10_000, 80)) < 0.05).astype(np.int8)
     started = time.process_time()
     fit_rule(scores_NK, targets_NK, Decision())
-    assert time.process_time() - started < 20
+    assert time.process_time() - started < 5

@@ -1,6 +1,7 @@
 """ONNX: the scores of onnxruntime are torch's, for any batch; a file whose scores are not is not kept."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ from kmcl_platform.data.loading.transforms import EvalTransform
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.registry.model.decision_rule import DecisionRule
+from kmcl_platform.registry.model.error_detection import DetectionArea, ErrorDetection
 from kmcl_platform.registry.model.load import RegisteredModel
-from kmcl_platform.registry.model.predictor import read_predictor, write_model
+from kmcl_platform.registry.model.predictor import read_predictor, write_model, write_rule
 from kmcl_platform.registry.package import onnx_export
 from kmcl_platform.registry.package.onnx_export import export_onnx
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
 
 RULE = DecisionRule(0.5, (0.4,) * 10, "f1", shift=-0.75)
+DETECTION = ErrorDetection(9, 90, 9, 0.95, DetectionArea(0.7, 0.6, 0.8), None)
 
 
 def build(folder: Path, kernel: str) -> RegisteredModel:
@@ -35,20 +38,30 @@ def build(folder: Path, kernel: str) -> RegisteredModel:
     )
     seed_everything(0)
     save_file(build_model(config.model, 10).state_dict(), folder / "weights.safetensors")
-    write_model(folder / "model", folder / "weights.safetensors", config, [str(k) for k in range(10)], RULE)
+    write_model(folder / "model", folder / "weights.safetensors", config, [str(k) for k in range(10)])
+    write_rule(folder / "model", RULE, DETECTION)
     return RegisteredModel("models:/m/3", read_predictor(folder / "model", torch.device("cpu")))
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> RegisteredModel:
-    return build(tmp_path_factory.mktemp("model"), "isotropic")
+@dataclass(frozen=True)
+class Exported:
+    """A model, its file, and the largest difference that the export has measured."""
+
+    model: RegisteredModel
+    file: Path
+    difference: float
 
 
-@pytest.mark.parametrize("kernel", ["isotropic", "mahalanobis"])
-def test_onnxruntime_gives_the_scores_that_users_see(kernel: str, small_manifest: Path, tmp_path: Path) -> None:
-    model = build(tmp_path, kernel)
-    out = tmp_path / "model.onnx"
-    assert export_onnx(model, out) < 1e-5
+@pytest.fixture(scope="module", params=["isotropic", "mahalanobis"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("exported")
+    model = build(folder, request.param)
+    return Exported(model, folder / "model.onnx", export_onnx(model, folder / "model.onnx"))
+
+
+def test_onnxruntime_gives_the_scores_that_users_see(exported: Exported, small_manifest: Path) -> None:
+    model, out = exported.model, exported.file
+    assert exported.difference < 1e-5
     manifest = read_manifest(small_manifest)
     encoded = [manifest.encoded_image("test", row) for row in range(7)]
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
@@ -62,17 +75,17 @@ def test_onnxruntime_gives_the_scores_that_users_see(kernel: str, small_manifest
         assert scores_BK == pytest.approx(RULE.calibrate(raw_NK[:count]), abs=1e-5)
         assert 1 / (1 + np.exp(-logits_BK)) == pytest.approx(raw_NK[:count], abs=1e-5)
     assert (facts["model"], facts["thresholds"], facts["class_names"][3]) == ("models:/m/3", [0.4] * 10, "3")
-    assert [path.name for path in tmp_path.glob("*.onnx*")] == ["model.onnx"]
+    # A prediction's entropy follows from the scores by the formula in the metadata.
+    assert facts["entropy"].startswith("-p log2 p - (1 - p) log2(1 - p)")
+    assert facts["error_detection"] == DETECTION.to_document()
+    assert [path.name for path in out.parent.glob("*.onnx*")] == ["model.onnx"]
 
 
 def test_a_file_with_other_scores_is_not_kept(
-    model: RegisteredModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = onnx_export._write
-
     def write_wrongly(network: Any, path: Path, *others: Any) -> None:
-        write(network, path, *others)
-        proto = onnx.load(path)
+        proto = onnx.load(exported.file)
         bias = next(one for one in proto.graph.initializer if one.name.endswith("logit_layer.bias"))
         bias.raw_data = (onnx.numpy_helper.to_array(bias) + np.float32(0.01)).tobytes()
         onnx.save(proto, path)
@@ -80,9 +93,9 @@ def test_a_file_with_other_scores_is_not_kept(
     monkeypatch.setattr(onnx_export, "_write", write_wrongly)
     (tmp_path / "model.onnx").write_bytes(b"what was there before")
     with pytest.raises(
-        RegistryError, match=r"model.onnx: scores of onnxruntime differ from torch's by \d\.\de-03, so no"
+        RegistryError, match=r"model.onnx: got scores of onnxruntime that differ from torch's by \d\.\de-03, so no"
     ):
-        export_onnx(model, tmp_path / "model.onnx")
+        export_onnx(exported.model, tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert (tmp_path / "model.onnx").read_bytes() == b"what was there before"
 

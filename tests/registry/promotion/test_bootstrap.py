@@ -47,12 +47,26 @@ def test_a_draw_without_a_positive_has_no_average_precision() -> None:
     assert _rank(np.array([0.9, 0.1]), np.array([-1, 0])) is None
 
 
+def plain_average_precision(positive_N: np.ndarray, scores_N: np.ndarray) -> float:
+    """The mean over positive images of the precision at their own score; scikit-learn's takes a millisecond a call."""
+    at_least_NN = scores_N[None, :] >= scores_N[positive_N][:, None]
+    return float((at_least_NN[:, positive_N].sum(1) / at_least_NN.sum(1)).mean())
+
+
+def test_the_plain_average_precision_is_scikit_learns() -> None:
+    scores_NK, _, targets_NK = draw(9)
+    for scores_N, positive_N in zip(scores_NK.T, targets_NK.T == 1, strict=True):
+        assert plain_average_precision(positive_N, scores_N) == pytest.approx(
+            average_precision_score(positive_N, scores_N), abs=1e-12
+        )
+
+
 def plain_map(scores_NK: np.ndarray, targets_NK: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = np.full(scores_NK.shape[1], np.nan)
     for k in range(scores_NK.shape[1]):
         own = rows[targets_NK[rows, k] >= 0]
         if (targets_NK[own, k] == 1).any():
-            values[k] = average_precision_score(targets_NK[own, k] == 1, scores_NK[own, k])
+            values[k] = plain_average_precision(targets_NK[own, k] == 1, scores_NK[own, k])
     return values, ~np.isnan(values)
 
 

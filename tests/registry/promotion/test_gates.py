@@ -65,8 +65,15 @@ def test_the_bound_itself_passes(change: dict[str, object]) -> None:
     assert all(result.passed for result in check(**change).values())
 
 
-def test_a_first_champion_is_held_against_what_needs_no_rival() -> None:
+def test_a_first_champion_passes_the_gates_that_need_no_rival() -> None:
     assert list(check(difference=None)) == ["calibration error", "latency (ms)", "size (MB)", "reload parity"]
+
+
+def test_a_champion_that_cannot_be_compared_with_fails_its_gate() -> None:
+    results = check(difference=None, problem="version 3: its files are gone")
+    failed = results["mAP against the champion"]
+    assert (failed.passed, failed.value, failed.text) == (False, None, "not compared: version 3: its files are gone")
+    assert all(result.passed for name, result in results.items() if name != failed.gate)
 
 
 def test_without_bounds_only_parity_is_left_of_the_absolute_gates() -> None:

@@ -1,4 +1,4 @@
-"""The card says how the model decides."""
+"""The card describes how the model decides, and what finds its wrong decisions."""
 
 from pathlib import Path
 
@@ -8,13 +8,23 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.registry.calibration.fit_decision_rule import FittedRule
 from kmcl_platform.registry.model.decision_rule import DecisionRule
+from kmcl_platform.registry.model.error_detection import DetectionArea, ErrorDetection
 from kmcl_platform.registry.promotion.model_card import write_card
 
+ENTROPY = DetectionArea(0.7171, 0.7, 0.73)
+DETECTION = ErrorDetection(97, 970, 123, 0.95, ENTROPY, None)
 
-def card(manifest: Path, rule: DecisionRule, before: float | None = 0.12345, after: float | None = 0.0123) -> str:
+
+def card(
+    manifest: Path,
+    rule: DecisionRule,
+    before: float | None = 0.12345,
+    after: float | None = 0.0123,
+    detection: ErrorDetection = DETECTION,
+) -> str:
     return write_card(
         search="s", number=3, config=TrialConfig(), manifest=read_manifest(manifest), metrics={"val/mAP": 0.5}, gates=[],
-        fitted=FittedRule(rule, before, after), forced="", git_commit="",
+        fitted=FittedRule(rule, before, after), error_detection=detection, forced="", git_commit="",
     )  # fmt: skip
 
 
@@ -28,7 +38,7 @@ def card(manifest: Path, rule: DecisionRule, before: float | None = 0.12345, aft
         (
             DecisionRule(1.234, (0.2,) * 8 + (1.0, 1.0), "precision", 0.95),
             "thresholds for the highest recall of each class whose precision is at least 0.95 on validation, from 0.2 "
-            "to 1, median 0.2. Never predicted, since no threshold reached that: 8, 9.",
+            "to 1, median 0.2. Never predicted, because no threshold reached that: 8, 9.",
         ),
         (
             DecisionRule(1.234, (0.25,) * 10, "recall", 0.8),
@@ -48,3 +58,29 @@ def test_it_says_what_thresholds_are_for(rule: DecisionRule, words: str, small_m
 def test_what_is_not_known_is_said_so(small_manifest: Path) -> None:
     text = card(small_manifest, DecisionRule(1.0, (0.5,) * 10, "f1"), None, None)
     assert "expected calibration error on validation - before, - after." in text
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "words"),
+    [
+        (None, "entropy of the score 0.717 [0.700, 0.730]. Predictions show the entropy, in bits, from 0 to 1."),
+        (
+            DetectionArea(0.4369, 0.42, 0.45),
+            "uncertainty of the kernels 0.437 [0.420, 0.450]. Predictions show the entropy only: the interval of the "
+            "uncertainty is not above 0.5. Entropies are in bits, from 0 to 1.",
+        ),
+        (
+            DetectionArea(0.6, 0.51, 0.7),
+            "uncertainty of the kernels 0.600 [0.510, 0.700]. Predictions show both, since the whole interval of the "
+            "uncertainty is above 0.5. Entropies are in bits, from 0 to 1.",
+        ),
+    ],
+)
+def test_it_says_what_finds_wrong_decisions(
+    uncertainty: DetectionArea | None, words: str, small_manifest: Path
+) -> None:
+    detection = ErrorDetection(97, 970, 123, 0.95, ENTROPY, uncertainty)
+    text = card(small_manifest, DecisionRule(1.0, (0.5,) * 10, "f1"), detection=detection)
+    beginning = "AUROC with 95 % interval, on 970 validation decisions, 123 of them wrong (0.5 is chance): entropy of "
+    assert f"- **Finding wrong decisions**: {beginning}" in text
+    assert words in text

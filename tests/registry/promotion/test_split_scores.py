@@ -1,4 +1,4 @@
-"""The validation scores that decisions are chosen on: those that the checkpoint kept, or scored anew."""
+"""The validation scores that decisions are chosen on: those in the checkpoint, or new ones."""
 
 from pathlib import Path
 
@@ -7,11 +7,14 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
+from sklearn.metrics import roc_auc_score
 
+from kmcl_platform.config.promotion import Promotion
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores
+from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.predictor import Predictor, read_predictor, write_model
 from kmcl_platform.registry.promotion import split_scores
 from kmcl_platform.registry.promotion.split_scores import read_or_score_validation, score_images
@@ -32,7 +35,7 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     return read_predictor(folder / "model", torch.device("cpu"))
 
 
-def test_scores_that_were_kept_are_taken(
+def test_scores_in_the_checkpoint_are_used(
     manifest: Manifest, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(split_scores, "score_images", None)
@@ -44,7 +47,7 @@ def test_scores_that_were_kept_are_taken(
 
 
 @pytest.mark.parametrize("kept", ["nothing", "no safetensors", "other tensors", "another order", "fewer images"])
-def test_all_else_is_scored_anew(
+def test_everything_else_is_scored_again(
     kept: str, manifest: Manifest, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores_NK, targets_NK = np.zeros((97, 10), dtype=np.float32), manifest.targets("val").copy()
@@ -67,8 +70,25 @@ def test_all_else_is_scored_anew(
     assert asked == ["val"]
 
 
-def test_scores_anew_are_those_of_the_predictor(manifest: Manifest, predictor: Predictor) -> None:
+def test_new_scores_are_those_of_the_predictor(manifest: Manifest, predictor: Predictor) -> None:
     found = score_images(predictor, manifest, "val")
     expected_NK = predictor.predict(manifest.split("val")["bytes"].to_pylist()).scores_NK
     assert found.scores_NK == pytest.approx(expected_NK, abs=1e-6)
     assert (found.targets_NK == manifest.targets("val")).all()
+
+
+def test_uncertainties_are_measured_on_images_at_equal_distances(
+    manifest: Manifest, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation = score_images(predictor, manifest, "val")
+    rule = DecisionRule(1.0, (0.5,) * 10)
+    monkeypatch.setattr(split_scores, "_DETECTION_IMAGES", 33)
+    found = split_scores.measure_error_detection(predictor, manifest, validation, rule, Promotion(resamples=100))
+    assert (found.images, found.decisions) == (33, 330)
+    encoded = manifest.split("val")["bytes"].to_pylist()[::3]
+    prediction = predictor.predict(encoded)
+    wrong_NK = (prediction.scores_NK > 0.5) != (manifest.targets("val")[::3] == 1)
+    assert found.wrong == wrong_NK.sum()
+    assert found.uncertainty is not None
+    expected = roc_auc_score(wrong_NK.ravel(), prediction.uncertainties_NK.ravel())
+    assert found.uncertainty.auroc == pytest.approx(expected, abs=1e-3)
