@@ -64,10 +64,11 @@ def registered(manifest: Manifest, initialised_database: Path, tmp_path_factory:
     seed_everything(0)
     save_file(build_model(CONFIG.model, len(CLASSES)).state_dict(), folder / "weights.safetensors")
     for name, detection in MODELS.items():
-        write_model(folder / name, folder / "weights.safetensors", CONFIG, CLASSES)
-        write_rule(folder / name, default_rule(10), detection)
+        model = folder / name / "model"
+        write_model(model, folder / "weights.safetensors", CONFIG, CLASSES)
+        write_rule(model, default_rule(10), detection)
         shown = name == "shown"
-        model_id = log_model(client, run.info.run_id, name, folder / name, manifest, 1, shows_uncertainty=shown)
+        model_id = log_model(client, run.info.run_id, name, model, manifest, 1, shows_uncertainty=shown)
         client.create_registered_model(name)
         with as_default(client):
             client.create_model_version(name, source=f"models:/{model_id}", model_id=model_id)

@@ -133,7 +133,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str
     Image.new("RGB", (40, 40)).save(image)
     monkeypatch.setattr("kmcl_platform.registry.promotion.promote.read_checkpoint", stop)
     monkeypatch.setattr("kmcl_platform.registry.package.onnx_export.export_onnx", stop)
-    monkeypatch.setattr("kmcl_platform.tracking.ui_server.subprocess.Popen", stop)
+    monkeypatch.setattr("kmcl_platform.tracking.ui_server.start_server", stop)
     return {
         "promote": ["promote", "small"],
         "history": ["history", "small"],
