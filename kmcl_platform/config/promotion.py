@@ -11,7 +11,7 @@ class Promotion(Frozen):
     margin: float = Field(default=0, ge=0, lt=1)
     """By how much the candidate's mAP on the test split has to be above the champion's, in [0, 1)."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    """Confidence of the bootstrap intervals, in (0, 1). The interval of that difference must be above 0. Predictions show
+    """Confidence of the bootstrap intervals, in (0, 1). That difference must have one above 0. Predictions show
     the uncertainty of the kernels only if the interval of its AUROC of finding wrong decisions is above 0.5."""
     resamples: int = Field(default=1000, ge=100, le=100_000)
     """Bootstrap samples of the images, for the intervals."""
