@@ -30,7 +30,9 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from kmcl_platform.data.loading.augmentations import cutout
-from kmcl_platform.data.loading.dataset import ImageDataset, ShardedSequence, build_loader
+from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform
 from kmcl_platform.data.manifest.manifest import build_manifest
 

@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmcl_platform.config.store import NO_ROOM, no_room
-from kmcl_platform.data.loading.dataset import ShardedSequence, UnreadableImage, build_loader
+from kmcl_platform.data.loading.dataset import UnreadableImage
 from kmcl_platform.data.loading.image_files import find_images as find_images  # one door for all kinds of input
+from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.atomic_write import atomic_file

@@ -3,7 +3,9 @@
 import torch
 from torch import nn
 
-from kmcl_platform.data.loading.dataset import ImageDataset, ShardedSequence, build_loader
+from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.method.metrics import evaluate_scores
 from kmcl_platform.training.workers.distributed import Workers
 

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES, EpochReport
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.loading.dataset import build_loader
+from kmcl_platform.data.loading.loader import build_loader
 from kmcl_platform.data.loading.shard_shuffle import build_training_order
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores

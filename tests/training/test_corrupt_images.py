@@ -10,7 +10,7 @@ from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES, EpochRepor
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.digits import build_digits
-from kmcl_platform.data.loading.dataset import ShardedShuffle
+from kmcl_platform.data.loading.samplers import ShardedShuffle
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest, targets_to_numpy
 from kmcl_platform.errors import DataError
 from kmcl_platform.training.fit import fit

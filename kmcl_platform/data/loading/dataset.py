@@ -5,11 +5,10 @@ Legend of shapes: B batch, K classes, H = W image size in pixels.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from kmcl_platform.data.loading.decode import UndecodableError, decode_pixels
 from kmcl_platform.data.loading.to_rgb import WHITE, Colour
@@ -21,7 +20,6 @@ from kmcl_platform.errors import DataError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """images_B3HW uint8, targets_BK int8 (1 positive, 0 negative, -1 unknown)."""
-_T = TypeVar("_T")
 _MOST_IN_A_ROW = 100
 """Corrupt images, one after another, that are skipped: where there are more, it is not a few images that are broken."""
 
@@ -183,100 +181,3 @@ class ImageDataset(Dataset[Batch]):
 
     def _path(self, stored: str) -> Path:
         return (self._root or Path()) / stored
-
-
-class ShardedShuffle(Sampler[int]):
-    """A fresh permutation each epoch, cut into equal shares; the remainder of N / world_size is left out.
-
-    The permutation depends on seed and epoch alone, so that all ranks agree on it without talking.
-    """
-
-    def __init__(self, num_samples: int, *, rank: int, world_size: int, seed: int) -> None:
-        """
-        Args:
-            rank: 0 to world_size - 1.
-            seed: 0 or more.
-
-        Raises:
-            DataError: there are fewer samples than ranks.
-        """
-        _check_rank(rank, world_size)
-        if num_samples < world_size:
-            raise DataError(f"training images: got {num_samples} for {world_size} workers; valid: one or more each")
-        self._num_samples = num_samples
-        self._rank = rank
-        self._world_size = world_size
-        self._seed = seed
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the permutation of epoch 0, 1, ... for the next iteration."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._num_samples // self._world_size
-
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.Generator(np.random.PCG64([self._seed, self._epoch]))
-        order = rng.permutation(self._num_samples)
-        indices: list[int] = order[self._rank :: self._world_size][: len(self)].tolist()
-        return iter(indices)
-
-
-class ShardedSequence(Sampler[int]):
-    """Indices rank, rank + world_size, ...: each sample exactly once over all ranks, so shares may differ by one."""
-
-    def __init__(self, num_samples: int, *, rank: int, world_size: int) -> None:
-        """
-        Args:
-            rank: 0 to world_size - 1.
-        """
-        _check_rank(rank, world_size)
-        self._indices = range(rank, num_samples, world_size)
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._indices)
-
-
-def identity(batch: _T) -> _T:
-    """Collate function of the loader: `ImageDataset` returns whole batches already."""
-    return batch
-
-
-def build_loader(
-    dataset: ImageDataset,
-    sampler: Sampler[int],
-    *,
-    batch_size: int,
-    drop_last: bool,
-    processes: int,
-    pin_memory: bool,
-) -> DataLoader[Batch]:
-    """A loader of `Batch`es in the sampler's order.
-
-    Args:
-        batch_size: images in a batch of this worker.
-        drop_last: leave out a last batch that is not full.
-        processes: processes that decode, kept from epoch to epoch; 0 decodes in the caller's own.
-        pin_memory: page-locked memory, for faster copies to a GPU.
-    """
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        drop_last=drop_last,
-        num_workers=processes,
-        pin_memory=pin_memory,
-        persistent_workers=processes > 0,
-        collate_fn=identity,
-        # Its own: otherwise each pass over a loader would take a number from the generator that training draws from.
-        generator=torch.Generator(),
-    )
-
-
-def _check_rank(rank: int, world_size: int) -> None:
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank: got {rank}; valid: 0 to {world_size - 1}, below world_size")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from kmcl_platform.data.loading.dataset import ImageDataset, ShardedShuffle
+from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.samplers import ShardedShuffle, check_rank
 from kmcl_platform.data.storage.shard_reader import BUFFER_GROUPS
 from kmcl_platform.errors import DataError
 
@@ -31,8 +32,7 @@ class PackedShuffle(Sampler[int]):
         Raises:
             DataError: there are fewer images than ranks.
         """
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank: got {rank}; valid: 0 to {world_size - 1}, below world_size")
+        check_rank(rank, world_size)
         if len(shards_N) < world_size:
             raise DataError(f"training images: got {len(shards_N)} for {world_size} workers; valid: one or more each")
         most = groups_N.max() + 1

@@ -12,21 +12,19 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kmcl_platform.data.manifest.manifest import SPLITS, Manifest, checked_manifest, targets_to_numpy
 from kmcl_platform.data.manifest.parquet import read_manifest, to_stored_table
-from kmcl_platform.data.manifest.table_errors import Fault, check_faults
+from kmcl_platform.data.pack.image_source import ImageSource
+from kmcl_platform.data.pack.shard_plan import ShardPlan, plan_shards
 from kmcl_platform.data.progress import Progress
 from kmcl_platform.data.storage.object_store import Location, exists, one_line, put_file, remove_file
 from kmcl_platform.data.storage.shard_index import Packing, Shard
-from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
 
 MANIFEST_NAME = "manifest.parquet"
@@ -36,15 +34,6 @@ _READING_THREADS = 8
 _SHARD_NAME = re.compile(rf"({'|'.join(SPLITS)})-\d{{5,}}-of-\d{{5,}}-[0-9a-f]{{8}}\.parquet")
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """One shard to be written."""
-
-    name: str
-    rows: np.ndarray
-    """Rows of the manifest's table, in the shard's order."""
 
 
 def pack(
@@ -82,8 +71,8 @@ def pack(
         raise ValueError(f"shard_bytes, group_images: got {shard_bytes}, {group_images}; valid: 1 or more")
     target = out.join(MANIFEST_NAME)
     earlier = _find_earlier(target, overwrite)
-    source = _Source(manifest)
-    plans = _plan(manifest, source.sizes(), shard_bytes, group_images, seed)
+    source = ImageSource(manifest)
+    plans = plan_shards(manifest, source.sizes(), shard_bytes, group_images, seed)
     try:
         with _stage(out) as stage:
             packed = _write(manifest, plans, source, out, stage, group_images, progress)
@@ -95,8 +84,8 @@ def pack(
 
 def _write(
     manifest: Manifest,
-    plans: list[_Plan],
-    source: "_Source",
+    plans: list[ShardPlan],
+    source: ImageSource,
     out: Location,
     stage: Path,
     group_images: int,
@@ -166,96 +155,6 @@ def _find_earlier(target: Location, overwrite: bool) -> set[str]:
     return set(packing.shards)
 
 
-class _Source:
-    """The encoded images of any manifest, by row of its table."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        self._where = f"manifest {manifest.name!r}"
-        self._root = manifest.root or Path()
-        self.column = "bytes" if "bytes" in manifest.table.column_names else "image"
-        self._images = manifest.table[self.column]
-        self._shards = None if manifest.packing is None else ShardReader(manifest.packing)
-
-    def sizes(self) -> np.ndarray:
-        """Bytes of each image, as far as they can be known without reading it.
-
-        Raises:
-            FaultyTable: files are missing.
-        """
-        if self._shards is not None:
-            shards = self._shards.packing.shards.values()
-            mean = sum(shard.num_bytes for shard in shards) // max(1, sum(shard.num_images for shard in shards))
-            return np.full(len(self._images), mean)
-        if self.column == "bytes":
-            sizes: np.ndarray = pc.binary_length(self._images).to_numpy().astype(np.int64)
-            return sizes
-        faults, found = [], np.zeros(len(self._images), dtype=np.int64)
-        for row, image in enumerate(self._images.to_pylist()):
-            try:
-                found[row] = (self._root / image).stat().st_size
-            except (OSError, ValueError) as error:
-                faults.append(self._fault(row, error))
-        check_faults(self._where, faults)
-        return found
-
-    def read(self, row: int) -> bytes | Fault:
-        """One encoded image, or why there is none."""
-        stored = self._images[row].as_py()
-        try:
-            if self._shards is not None:
-                return self._shards.read(stored)
-            encoded: bytes = stored if isinstance(stored, bytes) else (self._root / stored).read_bytes()
-            return encoded or Fault(
-                "unreadable image", f"got {stored!r}: nothing in it; valid: an image", row, self.column
-            )
-        except (OSError, ValueError) as error:
-            return self._fault(row, error)
-
-    def check(self, images: list[bytes | Fault]) -> list[bytes]:
-        """
-        Raises:
-            FaultyTable: some could not be read.
-        """
-        check_faults(self._where, [image for image in images if isinstance(image, Fault)])
-        return [image for image in images if isinstance(image, bytes)]
-
-    def _fault(self, row: int, error: OSError | ValueError) -> Fault:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
-        path = self._root / self._images[row].as_py()
-        return Fault(
-            "unreadable image", f"got {str(path)!r}: cannot be read ({reason}); valid: an image", row, self.column
-        )
-
-
-def _plan(manifest: Manifest, sizes_N: np.ndarray, shard_bytes: int, group_images: int, seed: int) -> list[_Plan]:
-    """The shards of every split: which rows, in which order, under which names."""
-    splits_N = np.array(manifest.table["split"].to_pylist())
-    # The same images packed in the same way have the same names, others have others: shards of two packings never mix.
-    key = f"{manifest.content_hash} {shard_bytes} {group_images} {seed}".encode() + sizes_N.astype("<i8").tobytes()
-    suffix = hashlib.sha256(key).hexdigest()[:8]
-    plans = []
-    for number, split in enumerate(SPLITS):
-        rows = np.flatnonzero(splits_N == split)
-        rng = np.random.Generator(np.random.PCG64([seed, number]))
-        # Sorting random keys stands in for a shuffle, whose algorithm may change.
-        rows = rows[np.argsort(rng.integers(0, 2**62, len(rows)), kind="stable")]
-        shards: list[list[np.ndarray]] = []
-        room = 0
-        for start in range(0, len(rows), group_images):
-            group = rows[start : start + group_images]
-            size = int(sizes_N[group].sum())
-            if not shards or size > room:
-                shards.append([])
-                room = shard_bytes
-            shards[-1].append(group)
-            room -= size
-        plans += [
-            _Plan(f"{split}-{i:05d}-of-{len(shards):05d}-{suffix}.parquet", np.concatenate(groups))
-            for i, groups in enumerate(shards)
-        ]
-    return plans
-
-
 @contextlib.contextmanager
 def _stage(out: Location) -> Iterator[Path]:
     """A folder for files that are not whole yet: `out` itself, where a rename is then enough, or a temporary one."""
@@ -274,7 +173,9 @@ def _stage(out: Location) -> Iterator[Path]:
         raise
 
 
-def _write_shard(file: Path, plan: _Plan, source: _Source, group_images: int, advance: Callable[[int], None]) -> None:
+def _write_shard(
+    file: Path, plan: ShardPlan, source: ImageSource, group_images: int, advance: Callable[[int], None]
+) -> None:
     schema = pa.schema([pa.field("bytes", pa.binary(), nullable=False)])
     # JPEG and PNG do not compress, and no two images are alike. The checksums are what a reader in place holds on to.
     options = {"compression": "none", "use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
@@ -286,13 +187,13 @@ def _write_shard(file: Path, plan: _Plan, source: _Source, group_images: int, ad
             advance(len(images))
 
 
-def _describe(file: Path, plan: _Plan, group_images: int) -> Shard:
+def _describe(file: Path, plan: ShardPlan, group_images: int) -> Shard:
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return Shard(plan.name, len(plan.rows), group_images, file.stat().st_size, digest)
 
 
-def _packed_manifest(manifest: Manifest, plans: list[_Plan], shards: list[Shard], out: Location) -> Manifest:
+def _packed_manifest(manifest: Manifest, plans: list[ShardPlan], shards: list[Shard], out: Location) -> Manifest:
     rows = np.concatenate([plan.rows for plan in plans])
     images = [f"{plan.name}#{row}" for plan in plans for row in range(len(plan.rows))]
     table = manifest.table.select(["split", "targets"]).take(pa.array(rows)).append_column("image", pa.array(images))

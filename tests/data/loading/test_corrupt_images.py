@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from kmcl_platform.data.loading.dataset import CorruptImage, ImageDataset, ShardedShuffle, UnreadableImage, build_loader
+from kmcl_platform.data.loading.dataset import CorruptImage, ImageDataset, UnreadableImage
+from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.samplers import ShardedShuffle
 from kmcl_platform.data.loading.transforms import EvalTransform
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import DataError

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from kmcl_platform.data.builtin.digits import build_digits
-from kmcl_platform.data.loading.dataset import ImageDataset, ShardedShuffle, build_loader
+from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.samplers import ShardedShuffle
 from kmcl_platform.data.loading.shard_shuffle import PackedShuffle, build_training_order
 from kmcl_platform.data.loading.transforms import EvalTransform
 from kmcl_platform.data.manifest.manifest import Manifest

@@ -10,7 +10,8 @@ import pytest
 
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.data.builtin.digits import build_digits
-from kmcl_platform.data.loading.dataset import ImageDataset, UnreadableImage, build_loader
+from kmcl_platform.data.loading.dataset import ImageDataset, UnreadableImage
+from kmcl_platform.data.loading.loader import build_loader
 from kmcl_platform.data.loading.shard_shuffle import build_training_order
 from kmcl_platform.data.loading.transforms import EvalTransform
 from kmcl_platform.data.manifest.manifest import Manifest
@@ -18,6 +19,7 @@ from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.data.pack.write_shards import pack
 from kmcl_platform.data.storage.object_store import parse_location
 from kmcl_platform.errors import DataError
+from tests.data.pack.packings import as_files
 from tests.data.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, serve_s3
 from tests.support.command_line import Answer, kmcl
 
@@ -115,8 +117,6 @@ def test_a_manifest_of_bytes_is_read_too(server: S3Server, digits: Manifest, tmp
 
 
 def test_relative_paths_lead_nowhere(server: S3Server, tmp_path: Path) -> None:
-    from tests.data.pack.test_write_shards import as_files
-
     write_manifest(as_files(build_digits(num_train=1, num_val=1, num_test=1), tmp_path), tmp_path / "m.parquet")
     server.write("m.parquet", (tmp_path / "m.parquet").read_bytes())
     with pytest.raises(
