@@ -9,7 +9,8 @@ import numpy as np
 from safetensors import SafetensorError
 
 from kmcl_platform.config.promotion import Promotion
-from kmcl_platform.data.loading.dataset import ShardedSequence, build_loader
+from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, read_scores
 from kmcl_platform.registry.calibration.measure_error_detection import measure_detection_area
