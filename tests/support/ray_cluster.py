@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.processes import kill_family
 from tests.support.waiting import free_port, listens, wait_until
 
 WORKER_START = "Attempting to start training worker group"
@@ -94,7 +94,7 @@ def ray_node(log: Path, head: RayHead, *, cpus: int) -> Iterator["subprocess.Pop
 def _ray_process(
     log: Path, environment: dict[str, str], words: list[str]
 ) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
-    """`ray start --block` and its folder. It leads a session of its own: all its processes can be ended, no others."""
+    """`ray start --block` and its folder. All its processes are killed with the block."""
     ray = str(Path(sys.executable).parent / "ray")
     # Paths of sockets have at most about 100 characters, which pytest's folders exceed. Each node has a folder of its
     # own: nodes of one machine would share a folder and clear it away when they end.
@@ -109,6 +109,5 @@ def _ray_process(
         yield process, Path(folder)
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(60)
+            kill_family(process)  # Ray's own end of a head takes half a minute.
         shutil.rmtree(folder, ignore_errors=True)
