@@ -4,8 +4,7 @@ import shlex
 import string
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from sqlalchemy import URL
 
 from kmcl_platform.errors import ConfigError

@@ -9,9 +9,7 @@ from rich.console import Console
 
 from kmcl_platform import __version__
 from kmcl_platform.cli import cluster, data, predict, registry
-from kmcl_platform.cli.options import open_store as _open
-from kmcl_platform.cli.options import store_options as _store_options
-from kmcl_platform.cli.options import store_words as _store_words
+from kmcl_platform.cli.options import open_store as _open, store_options as _store_options, store_words as _store_words
 from kmcl_platform.errors import KmclError, ResourceError, SearchError
 from kmcl_platform.files.atomic_write import write_atomically
 from kmcl_platform.messages import shell_command, show_path

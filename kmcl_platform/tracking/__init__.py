@@ -7,3 +7,57 @@ writing     from the driver to MLflow, without waiting
 report      the report page of a search
 ui_server   MLflow's own UI on a store
 """
+
+from typing import TYPE_CHECKING
+
+from kmcl_platform.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from kmcl_platform.tracking.database.store_errors import (
+        find_trouble as find_trouble,
+    )
+    from kmcl_platform.tracking.report.page import (
+        REPORT_FILE as REPORT_FILE,
+        write_report as write_report,
+    )
+    from kmcl_platform.tracking.runs.arm_comparison import (
+        compare_retrained as compare_retrained,
+        record_verdict as record_verdict,
+    )
+    from kmcl_platform.tracking.runs.leaderboard import (
+        Leaderboard as Leaderboard,
+        LeaderboardRow as LeaderboardRow,
+        count_outcomes as count_outcomes,
+        list_own_searches as list_own_searches,
+        read_latest_file as read_latest_file,
+        read_leaderboard as read_leaderboard,
+    )
+    from kmcl_platform.tracking.runs.leaderboard_text import (
+        to_json as to_json,
+        to_table as to_table,
+    )
+    from kmcl_platform.tracking.runs.names import (
+        BEST_OBJECTIVE as BEST_OBJECTIVE,
+        NUMBER_TAG as NUMBER_TAG,
+        RUNNING as RUNNING,
+        SEARCH_TAG as SEARCH_TAG,
+        TrialOutcome as TrialOutcome,
+    )
+    from kmcl_platform.tracking.runs.ownership import (
+        check_own as check_own,
+    )
+    from kmcl_platform.tracking.runs.search_run import (
+        SearchOutcome as SearchOutcome,
+        SearchRuns as SearchRuns,
+    )
+    from kmcl_platform.tracking.ui_server import (
+        serve_ui as serve_ui,
+    )
+    from kmcl_platform.tracking.writing.recorder import (
+        Recorder as Recorder,
+    )
+    from kmcl_platform.tracking.writing.writer import (
+        Writer as Writer,
+    )
+
+__getattr__, __all__ = lazy_exports(__name__, __file__)

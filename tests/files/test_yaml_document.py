@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import read_yaml, write_yaml

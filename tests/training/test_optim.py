@@ -4,8 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch.optim.lr_scheduler import OneCycleLR
 
 from kmcl_platform.training.optim import one_cycle

@@ -1,0 +1,20 @@
+"""What a trial reports after each epoch, and what a probe of it measured."""
+
+from typing import TYPE_CHECKING
+
+from kmcl_platform.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from kmcl_platform.config.reports.epoch_report import (
+        GRADIENT_SHARES as GRADIENT_SHARES,
+        METRIC_NAMES as METRIC_NAMES,
+        SKIPPED_IMAGES as SKIPPED_IMAGES,
+        TRAIN_LOSSES as TRAIN_LOSSES,
+        EpochReport as EpochReport,
+    )
+    from kmcl_platform.config.reports.measurement import (
+        Level as Level,
+        Measurement as Measurement,
+    )
+
+__getattr__, __all__ = lazy_exports(__name__, __file__)

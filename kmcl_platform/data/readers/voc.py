@@ -11,8 +11,13 @@ import numpy as np
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.progress import Progress, silent
-from kmcl_platform.data.readers.files import check_distinct, check_present, find_folder, list_names
-from kmcl_platform.data.readers.files import read_lines as read_text_lines
+from kmcl_platform.data.readers.files import (
+    check_distinct,
+    check_present,
+    find_folder,
+    list_names,
+    read_lines as read_text_lines,
+)
 from kmcl_platform.data.splits.draw import Draw, draw_manifest
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path, show_value

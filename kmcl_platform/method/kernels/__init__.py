@@ -1,18 +1,24 @@
 """Exponential kernels: the head that makes them, their values, similarities and uncertainty (docs/method.md)."""
 
-from kmcl_platform.method.kernels.log_kernel import log_kernel
-from kmcl_platform.method.kernels.mixture_head import KERNELS, KernelMixture, KernelMixtureHead
-from kmcl_platform.method.kernels.rows import Rows
-from kmcl_platform.method.kernels.similarity import MixtureSimilarity, log_norms
-from kmcl_platform.method.kernels.uncertainty import label_uncertainty
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "KERNELS",
-    "KernelMixture",
-    "KernelMixtureHead",
-    "MixtureSimilarity",
-    "Rows",
-    "label_uncertainty",
-    "log_kernel",
-    "log_norms",
-]
+from kmcl_platform.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from kmcl_platform.method.kernels.mixture_head import (
+        KERNELS as KERNELS,
+        KernelMixture as KernelMixture,
+        KernelMixtureHead as KernelMixtureHead,
+    )
+    from kmcl_platform.method.kernels.rows import (
+        Rows as Rows,
+    )
+    from kmcl_platform.method.kernels.similarity import (
+        MixtureSimilarity as MixtureSimilarity,
+        log_norms as log_norms,
+    )
+    from kmcl_platform.method.kernels.uncertainty import (
+        label_uncertainty as label_uncertainty,
+    )
+
+__getattr__, __all__ = lazy_exports(__name__, __file__)

@@ -1,15 +1,22 @@
 """Networks: a timm backbone, its pretrained weights, and the whole model (docs/method.md, Head)."""
 
-from kmcl_platform.method.networks.backbone import Backbone
-from kmcl_platform.method.networks.model import KmclModel, ModelOutput
-from kmcl_platform.method.networks.pretrained import HubError, WeightsFileError, fetch_network, load_network
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Backbone",
-    "HubError",
-    "KmclModel",
-    "ModelOutput",
-    "WeightsFileError",
-    "fetch_network",
-    "load_network",
-]
+from kmcl_platform.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from kmcl_platform.method.networks.backbone import (
+        Backbone as Backbone,
+    )
+    from kmcl_platform.method.networks.model import (
+        KmclModel as KmclModel,
+        ModelOutput as ModelOutput,
+    )
+    from kmcl_platform.method.networks.pretrained import (
+        HubError as HubError,
+        WeightsFileError as WeightsFileError,
+        fetch_network as fetch_network,
+        load_network as load_network,
+    )
+
+__getattr__, __all__ = lazy_exports(__name__, __file__)

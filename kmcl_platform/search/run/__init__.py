@@ -1,0 +1,19 @@
+"""The running search: driver, trainable, worker group."""
+
+from typing import TYPE_CHECKING
+
+from kmcl_platform.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from kmcl_platform.search.run.pretrained_check import (
+        check_weights as check_weights,
+    )
+    from kmcl_platform.search.run.run_search import (
+        check_data as check_data,
+        resume_search as resume_search,
+    )
+    from kmcl_platform.search.run.worker_group import (
+        WorkerGroup as WorkerGroup,
+    )
+
+__getattr__, __all__ = lazy_exports(__name__, __file__)

@@ -1,0 +1,25 @@
+"""Optuna's samplers and pruners, and the points of a space."""
+
+from typing import TYPE_CHECKING
+
+from kmcl_platform.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from kmcl_platform.search.sampling.asking import (
+        BASELINE as BASELINE,
+        VALUES as VALUES,
+        counted_trials as counted_trials,
+        enqueue_points as enqueue_points,
+        finish_asking as finish_asking,
+        list_trials as list_trials,
+        next_sampler as next_sampler,
+        open_trial as open_trial,
+    )
+    from kmcl_platform.search.sampling.pruners import (
+        build_pruner as build_pruner,
+    )
+    from kmcl_platform.search.sampling.space import (
+        suggest_values as suggest_values,
+    )
+
+__getattr__, __all__ = lazy_exports(__name__, __file__)

@@ -12,3 +12,18 @@ next start of a search finds what a killed one had not drawn or not logged.
 
 This package exports nothing: the process that draws must set its number of threads before anything imports NumPy.
 """
+
+from typing import TYPE_CHECKING
+
+from kmcl_platform.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from kmcl_platform.tracking.figures.figure_process import (
+        FigureProcess as FigureProcess,
+    )
+    from kmcl_platform.tracking.figures.score_queue import (
+        QueuedScores as QueuedScores,
+        ScoreQueue as ScoreQueue,
+    )
+
+__getattr__, __all__ = lazy_exports(__name__, __file__)

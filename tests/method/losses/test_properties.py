@@ -4,8 +4,7 @@ import math
 from typing import Any
 
 import torch
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from torch import Tensor
 
 from kmcl_platform.method.kernels.mixture_head import KernelMixture, KernelMixtureHead
