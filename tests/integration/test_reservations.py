@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
+from ray import PlacementGroupID
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from kmcl_platform.config.search_file import Resources
@@ -28,7 +34,7 @@ class Creator:
         return str(group.id.hex())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     ray.init(
         address="local", num_cpus=3, include_dashboard=True, dashboard_host="127.0.0.1", log_to_driver=False,
@@ -60,6 +66,8 @@ def test_a_dead_controllers_reservation_is_removed(cluster: None, small_manifest
     assert left not in held()
     assert named in held()
     group.close()
+    # The next test uses the same cluster.
+    remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(named))))
 
 
 def test_a_reservation_in_use_is_kept(cluster: None) -> None:

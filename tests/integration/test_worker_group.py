@@ -66,6 +66,7 @@ def train(group: WorkerGroup, small_manifest: Path, tmp_path: Path) -> Callable[
 
 
 def numbers(messages: list[Message]) -> list[dict[str, float]]:
+    assert all("report" in message for message in messages), messages
     return [message["report"]["metrics"] for message in messages]
 
 
