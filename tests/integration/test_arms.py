@@ -99,7 +99,7 @@ def test_the_best_trial_of_each_arm_is_trained_again_and_compared(raced: Race) -
             assert str(trained["seed"]) in seeds[-1]
     assert seeds[0] == seeds[1]
     (line,) = [line for line in raced.output.splitlines() if line.startswith("verdict: kmcl ")]
-    assert "against bce" in line and "95 % interval [" in line and line.endswith(", 2 seeds)")
+    assert "compared with bce" in line and "95 % interval [" in line and line.endswith(", 2 seeds)")
     assert "kmcl promote race-bce-best" not in raced.output
 
 

@@ -196,5 +196,5 @@ def test_a_search_is_not_planned_while_it_runs(
     with SearchLock(open_store(tmp_path / "store").root, "small"):
         done = kmcl("plan", file, "--steps", 2, store=tmp_path / "store")
     check_refused(done, tmp_path / "store")
-    assert "already running" in done.stderr
+    assert "search 'small' is in use (process " in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -71,8 +71,8 @@ def test_two_searches_on_one_store_do_not_disturb_each_other(
         check_on_loopback(processes["one"].pid)
         again = kmcl("search", tmp_path / "one" / "small.yaml", store=store)
         assert again.exit_code == 2
-        assert again.stderr.startswith(f"kmcl: search 'one' is already running (process {processes['one'].pid} on ")
-        assert "; valid: wait for it, or stop it first" in again.stderr
+        assert again.stderr.startswith(f"kmcl: search 'one' is in use (process {processes['one'].pid} on ")
+        assert "); valid: wait until that process ends, or stop it first" in again.stderr
         for name, process in processes.items():
             assert process.wait(SECONDS) == 0, logs[name].read_text()
     finally:
