@@ -56,6 +56,8 @@ def cluster_environment(token_file: Path | None = None, **more: str) -> dict[str
         "RAY_AUTH_MODE": "token",
         **({"RAY_AUTH_TOKEN_PATH": str(token_file)} if token_file else {"RAY_AUTH_TOKEN": token}),
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        # Ray runs its workers at niceness 15: while other tests run, they would get almost no time.
+        "RAY_worker_niceness": "0",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         **more,
     }
