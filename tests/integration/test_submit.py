@@ -93,6 +93,8 @@ def submitted(
         text = on_cluster(head, "logs", job).stdout
         return text if f"{NUM_TRIALS} trials of at most" in text else ""
 
+    # The study's file first: each look at the cluster is a process that imports Ray, which takes seconds of CPU time.
+    wait_until(study.exists)
     listed, seen = wait_until(running), wait_until(logs)
     wait_until(lambda: list(store.glob("checkpoints/small/trial-0000/epoch-*")))
     stopped = on_cluster(head, "stop", job)
