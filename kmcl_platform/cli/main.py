@@ -1,21 +1,18 @@
 """The command line. Heavy imports are inside the commands, so that --help is instant."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from kmcl_platform import __version__
-from kmcl_platform.cli import cluster, data, predict, registry
-from kmcl_platform.cli.options import open_store as _open, store_options as _store_options, store_words as _store_words
-from kmcl_platform.errors import KmclError, ResourceError, SearchError
+from kmcl_platform.cli import cluster, data, predict, registry, search
+from kmcl_platform.cli.options import open_store, store_options, store_words
+from kmcl_platform.errors import KmclError, SearchError
 from kmcl_platform.files.atomic_write import write_atomically
-from kmcl_platform.messages import shell_command, show_path
+from kmcl_platform.messages import mask_passwords, shell_command, show_path
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 class _Group(click.Group):
@@ -36,118 +33,10 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
-@_store_options
-def search(file: Path, address: str | None, folder: Path, tracking_uri: str | None) -> None:
-    """Run the search that FILE describes, or continue it. A file with arms: one search after another."""
-    from kmcl_platform.search.run.run_search import run_search
-
-    _show_search(
-        run_search,
-        file,
-        address,
-        folder,
-        tracking_uri,
-        f"{shell_command(['kmcl', 'search', file])}{_store_words(folder)}",
-    )
-
-
-@main.command()
-@click.argument("name")
-@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
-@_store_options
-def resume(name: str, address: str | None, folder: Path, tracking_uri: str | None) -> None:
-    """Continue search NAME from the file in its record. For a file with arms, NAME is the search of one arm."""
-    from kmcl_platform.search.run.run_search import resume_search
-
-    _show_search(
-        resume_search,
-        name,
-        address,
-        folder,
-        tracking_uri,
-        f"{shell_command(['kmcl', 'resume', name])}{_store_words(folder)}",
-    )
-
-
-def _show_search(
-    run: Any, what: Path | str, address: str | None, folder: Path, tracking_uri: str | None, again: str
-) -> None:
-    """Run a search, and print how it ended; if it was stopped, print how to continue."""
-    console = Console()
-    store = _open(folder, tracking_uri)
-    try:
-        summaries = run(what, store, console, address=address)
-    except KeyboardInterrupt:
-        click.echo(f"stopped; to go on: {again}", err=True)
-        sys.exit(EXIT_INTERRUPTED)
-    for summary in summaries:
-        if summary.interrupted:
-            click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: {again}")
-            sys.exit(EXIT_INTERRUPTED)
-        if summary.already_finished:
-            click.echo(f"search {summary.search}: already finished, nothing left to run ({summary.reason})")
-        else:
-            click.echo(f"search {summary.search}: finished ({summary.reason})")
-        _print_leaderboard(console, store, summary.search)
-        if summary.seconds:
-            phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
-            console.print(f"took {sum(summary.seconds.values()):.0f} s: {phases}", highlight=False)
-    searches = [summary.search for summary in summaries if not summary.retrains]
-    if len(searches) > 1:
-        _print_comparison(console, store, searches)
-        _print_verdict(store, {summary.retrains: summary.search for summary in summaries if summary.retrains})
-    for name in searches:
-        click.echo(f"next: {shell_command(['kmcl', 'promote', name])}{_store_words(folder)}")
-
-
-@main.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--steps", type=click.IntRange(1), default=8, show_default=True, help="Timed optimizer steps of each corner."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
-@_store_options
-def plan(file: Path, steps: int, as_json: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
-    """Measure the corners of the space in FILE, and forecast the time, memory and disk of its search."""
-    from kmcl_platform.search.plan.plan import run_plan
-    from kmcl_platform.search.plan.plan_table import to_json, to_table
-
-    plans = run_plan(file, _open(folder, tracking_uri), Console(stderr=True), num_steps=steps, address=address)
-    if as_json:
-        click.echo(to_json(plans))
-    else:
-        for one in plans:
-            Console().print(to_table(one))
-    for refusal in [one.refusal for one in plans if one.refusal]:
-        raise ResourceError(f"{show_path(file)}: {refusal}")
-    if not as_json:
-        click.echo(f"next: {shell_command(['kmcl', 'search', file])}{_store_words(folder)}")
-
-
-@main.command()
-@click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-@_store_options
-def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None) -> None:
-    """Show the trials of search NAME, best first."""
-    store = _open(folder, tracking_uri)
-    if as_json:
-        from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
-        from kmcl_platform.tracking.runs.leaderboard_text import to_json
-
-        click.echo(to_json(read_leaderboard(store, name)))
-    else:
-        _print_leaderboard(Console(), store, name)
-
-
-@main.command()
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="Path of the page [default: NAME-report.html].")
 @click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
-@_store_options
+@store_options
 def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_uri: str | None) -> None:
     """Write the report of search NAME as one HTML page; the search's run in MLflow gets it too."""
     from kmcl_platform.tracking.report.page import REPORT_FILE, write_report
@@ -157,30 +46,30 @@ def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_
         raise SearchError(f"--out: got {show_path(out)}; valid: the path of a page (*.html)")
     if out.exists() and not overwrite:
         raise SearchError(f"--out: got {show_path(out)}, which exists; valid: a new file, or --overwrite")
-    page = write_report(_open(folder, tracking_uri), name)
+    page = write_report(open_store(folder, tracking_uri), name)
     try:
         write_atomically(out, page)
     except OSError as error:
         raise SearchError(
             f"{show_path(out)}: cannot be written: {error.strerror}; valid: a file in a folder that can be written to"
         ) from None
-    click.echo(f"written: {show_path(out)}, and {REPORT_FILE} of the search's run (kmcl ui{_store_words(folder)})")
+    click.echo(f"written: {show_path(out)}, and {REPORT_FILE} of the search's run (kmcl ui{store_words(folder)})")
 
 
 @main.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
-@_store_options
+@store_options
 def ui(port: int, folder: Path, tracking_uri: str | None) -> None:
     """Serve MLflow's own UI for the store, on this machine only, and print links into it."""
     from kmcl_platform.tracking.ui_server import serve_ui
 
-    serve_ui(_open(folder, tracking_uri), port, lambda line: click.echo(line))
+    serve_ui(open_store(folder, tracking_uri), port, lambda line: click.echo(line))
 
 
 @main.command()
 @click.option("--fix", is_flag=True, help="Put right what can be put right, after listing it.")
 @click.option("--address", help="Ray's job server, http://HOST:8265: examine this cluster instead of the store.")
-@_store_options
+@store_options
 def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
     """Find what dead processes have left in the store: open runs and trials, checkpoints of no trial.
 
@@ -189,12 +78,12 @@ def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | Non
     if address:
         from kmcl_platform.search.cluster.health import examine_cluster
 
-        _treat(examine_cluster(address), fix, f" {shell_command(['--address', address])}")
+        _treat(examine_cluster(address), fix, f" {shell_command(['--address', mask_passwords(address)])}")
     else:
         from kmcl_platform.search.cluster.doctor import examine
 
-        with examine(_open(folder, tracking_uri), to_fix=fix) as findings:
-            _treat(findings, fix, _store_words(folder))
+        with examine(open_store(folder, tracking_uri), to_fix=fix) as findings:
+            _treat(findings, fix, store_words(folder))
 
 
 def _treat(findings: list[Any], fix: bool, words: str) -> None:
@@ -216,46 +105,9 @@ def _treat(findings: list[Any], fix: bool, words: str) -> None:
         click.echo(f"next: kmcl doctor --fix{words}")
 
 
-for module in (cluster, data, registry, predict):
+for module in (search, cluster, data, registry, predict):
     for command in module.COMMANDS:
         main.add_command(command)
-
-
-def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
-    from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
-    from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
-    from kmcl_platform.tracking.runs.leaderboard_text import to_table
-
-    console.print(to_table(read_leaderboard(store, search_name)))
-    held = measure_checkpoints(store, search_name)
-    console.print(f"checkpoints: {held.trials} kept, {held.bytes / 1e6:.1f} MB", highlight=False)
-
-
-def _print_comparison(console: Console, store: Any, searches: list[str]) -> None:
-    """Print the searches of a file's arms in one table, in the file's order."""
-    from rich.table import Table
-
-    from kmcl_platform.tracking.runs.leaderboard import count_outcomes, read_leaderboard
-
-    boards = [read_leaderboard(store, name) for name in searches]
-    table = Table("arm", f"best {boards[0].metric}", "finished trials", box=None)
-    for board in boards:
-        best = next((row.objective for row in board.rows if row.rank == 1), None)
-        table.add_row(board.search, _shown(best), str(count_outcomes(board.rows).get("completed", 0)))
-    console.print(table)
-
-
-def _print_verdict(store: Any, retrained: dict[str, str]) -> None:
-    """Print how the best trials of the arms compare on new seeds; nothing if they were not trained again."""
-    if retrained:
-        from kmcl_platform.tracking.runs.arm_comparison import compare_retrained
-
-        for comparison in compare_retrained(store, retrained):
-            click.echo(f"verdict: {comparison}")
-
-
-def _shown(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ in another database: without the study, every trial looks unknown.
 import json
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import ValidationError
 
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.store import NO_ROOM, Store, no_room
+from kmcl_platform.config.store import NO_ROOM, Store, no_room, sqlite_file, sqlite_url
 from kmcl_platform.errors import SearchError, StoreError
 from kmcl_platform.files.atomic_write import write_atomically
 from kmcl_platform.files.file_lock import FileLock
@@ -23,6 +23,11 @@ RECORD_FILE = "store.json"
 LOCK_FILE = "store.lock"
 OWN_STUDY = "optuna.db"
 """The recorded address of a study in the store's own SQLite file. It has no folder, so that a store can be moved."""
+
+_USUAL_PORTS = {"postgresql": "5432", "mysql": "3306", "mariadb": "3306", "mssql": "1433", "oracle": "1521"}
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_CONNECTION_OPTIONS = ("ssl", "user", "password", "passfile", "connect_timeout", "application_name")
+"""Beginnings of the names of options that say how a server is reached, not which database is meant."""
 
 LOCK_SECONDS = 60.0
 
@@ -93,9 +98,12 @@ def check_study(store: Store) -> None:
         StoreError: the record cannot be read.
     """
     record = read_record(store)
-    if record is None or record.study is None or record.study == study_address(store):
+    if record is None or record.study is None:
         return
     own = record.study == OWN_STUDY
+    # Compared in their plain form: the record may be of an older version, or changed by hand after a move.
+    if (OWN_STUDY if own else plain_address(record.study)) == study_address(store):
+        return
     remedy = "no --study-url and no KMCL_STUDY_URL" if own else "that address in --study-url or KMCL_STUDY_URL"
     raise SearchError(
         f"study: got {mask_passwords(store.study_url)}, but the searches of {show_path(store.root)} are in "
@@ -105,15 +113,35 @@ def check_study(store: Store) -> None:
 
 
 def study_address(store: Store) -> str:
-    """The address of a store's study as its record keeps it: without driver, user and password."""
-    if store.has_own_study:
+    """The address of a store's study as its record keeps it: `OWN_STUDY`, or `plain_address` of another database."""
+    own = sqlite_file(store.study_url)
+    if own is not None and own.resolve() == (store.root / OWN_STUDY).resolve():
         return OWN_STUDY
+    return plain_address(store.study_url)
+
+
+def plain_address(url: str) -> str:
+    """The address of a database without what does not decide which database it is, so that addresses can be compared.
+
+    Driver, user, password and the options of the connection are left out. The host is in lower case, this machine is
+    `localhost`, the server's usual port is left out, and an SQLite file has its whole path without symbolic links.
+
+    >>> plain_address("postgresql+psycopg://me:secret@127.0.0.1:5432/studies?sslmode=require")
+    'postgresql://localhost/studies'
+    """
+    file = sqlite_file(url)
+    if file is not None:
+        return sqlite_url(file.resolve())
     # Masked first: SQLAlchemy allows "/" and "#" in a password, at which `urlsplit` would cut the address.
-    parts = urlsplit(mask_passwords(store.study_url))
+    parts = urlsplit(mask_passwords(url))
     scheme = parts.scheme.partition("+")[0]
-    if scheme == "sqlite":
-        return f"sqlite:///{Path(parts.path[1:]).absolute()}"
-    return parts._replace(scheme=scheme, netloc=parts.netloc.rpartition("@")[2]).geturl()
+    host, port = parts.hostname or "", parts.netloc.rpartition("@")[2].removeprefix("[").rpartition("]")[2]
+    port = port.rpartition(":")[2] if ":" in port else ""
+    place = "localhost" if host in _THIS_MACHINE else f"[{host}]" if ":" in host else host
+    if port and port != _USUAL_PORTS.get(scheme):
+        place = f"{place}:{port}"
+    options = [pair for pair in parse_qsl(parts.query) if not pair[0].startswith(_CONNECTION_OPTIONS)]
+    return parts._replace(scheme=scheme, netloc=place, query=urlencode(sorted(options))).geturl()
 
 
 def _update(store: Store, study: str | None) -> StoreRecord:

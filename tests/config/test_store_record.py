@@ -40,7 +40,51 @@ def test_another_study_is_refused_in_one_line_without_its_password(tmp_path: Pat
                 check(open_store(tmp_path, study_url=other))
             assert "\n" not in str(caught.value)
             assert "pa#s" not in str(caught.value)
-    assert study_address(open_store(tmp_path, study_url=HEAD)) == "postgresql://10.0.0.7:5432/studies"
+    assert study_address(open_store(tmp_path, study_url=HEAD)) == "postgresql://10.0.0.7/studies"
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        "postgresql://localhost/studies",
+        "postgresql+psycopg://localhost:5432/studies",
+        "postgresql+psycopg2://LOCALHOST/studies",
+        "postgresql://[::1]:5432/studies",
+        "postgresql://me@127.0.0.1/studies?sslmode=require&connect_timeout=3",
+        "postgresql://me:p@ss/w#d@127.0.0.1:5432/studies",
+    ],
+)
+def test_another_way_to_write_the_address_is_the_same_study(same: str, tmp_path: Path) -> None:
+    claim_study(open_store(tmp_path, study_url="postgresql://127.0.0.1:5432/studies"))
+    check_study(open_store(tmp_path, study_url=same))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "postgresql://localhost:5433/studies",
+        "postgresql://localhost/Studies",
+        "postgresql://localhost.example/studies",
+        "mysql://localhost/studies",
+        "postgresql://localhost/studies?options=-csearch_path%3Dother",
+    ],
+)
+def test_an_address_of_another_database_is_another_study(other: str, tmp_path: Path) -> None:
+    claim_study(open_store(tmp_path, study_url="postgresql://127.0.0.1:5432/studies"))
+    with pytest.raises(SearchError, match=r"are in postgresql://localhost/studies; valid: "):
+        check_study(open_store(tmp_path, study_url=other))
+
+
+def test_a_record_that_was_changed_by_hand_is_compared_in_the_same_way(tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text('{"id": "a", "study": "postgresql+psycopg://kmcl@LocalHost:5432/studies"}')
+    check_study(open_store(tmp_path, study_url="postgresql://127.0.0.1/studies"))
+
+
+def test_the_own_file_by_another_path_is_the_own_study(tmp_path: Path) -> None:
+    claim_study(open_store(tmp_path / "store"))
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    for path in (tmp_path / "store" / "optuna.db", tmp_path / "link" / "optuna.db"):
+        check_study(open_store(tmp_path / "store", study_url=f"sqlite:///{path}"))
 
 
 def test_a_store_that_was_moved_keeps_its_own_study(tmp_path: Path) -> None:

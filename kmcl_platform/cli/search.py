@@ -1,0 +1,162 @@
+"""The commands that plan and run searches and show their trials. Heavy imports are inside them, as in `main`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from kmcl_platform.cli.options import open_store, store_options, store_words
+from kmcl_platform.errors import ResourceError
+from kmcl_platform.messages import shell_command, show_path
+
+EXIT_INTERRUPTED = 130
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@store_options
+def search(file: Path, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Run the search that FILE describes, or continue it. A file with arms: one search after another."""
+    from kmcl_platform.search.run.run_search import run_search
+
+    _show_search(
+        run_search,
+        file,
+        address,
+        folder,
+        tracking_uri,
+        f"{shell_command(['kmcl', 'search', file])}{store_words(folder)}",
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@store_options
+def resume(name: str, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Continue search NAME from the file in its record. For a file with arms, NAME is the search of one arm."""
+    from kmcl_platform.search.run.run_search import resume_search
+
+    _show_search(
+        resume_search,
+        name,
+        address,
+        folder,
+        tracking_uri,
+        f"{shell_command(['kmcl', 'resume', name])}{store_words(folder)}",
+    )
+
+
+def _show_search(
+    run: Any, what: Path | str, address: str | None, folder: Path, tracking_uri: str | None, again: str
+) -> None:
+    """Run a search, and print how it ended; if it was stopped, print how to continue."""
+    console = Console()
+    store = open_store(folder, tracking_uri)
+    try:
+        summaries = run(what, store, console, address=address)
+    except KeyboardInterrupt:
+        click.echo(f"stopped; to go on: {again}", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    for summary in summaries:
+        if summary.interrupted:
+            click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: {again}")
+            sys.exit(EXIT_INTERRUPTED)
+        if summary.already_finished:
+            click.echo(f"search {summary.search}: already finished, nothing left to run ({summary.reason})")
+        else:
+            click.echo(f"search {summary.search}: finished ({summary.reason})")
+        _print_leaderboard(console, store, summary.search)
+        if summary.seconds:
+            phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
+            console.print(f"took {sum(summary.seconds.values()):.0f} s: {phases}", highlight=False)
+    searches = [summary.search for summary in summaries if not summary.retrains]
+    if len(searches) > 1:
+        _print_comparison(console, store, searches)
+        _print_verdict(store, {summary.retrains: summary.search for summary in summaries if summary.retrains})
+    for name in searches:
+        click.echo(f"next: {shell_command(['kmcl', 'promote', name])}{store_words(folder)}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--steps", type=click.IntRange(1), default=8, show_default=True, help="Timed optimizer steps of each corner."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@store_options
+def plan(file: Path, steps: int, as_json: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+    """Measure the corners of the space in FILE, and forecast the time, memory and disk of its search."""
+    from kmcl_platform.search.plan.plan import run_plan
+    from kmcl_platform.search.plan.plan_table import to_json, to_table
+
+    plans = run_plan(file, open_store(folder, tracking_uri), Console(stderr=True), num_steps=steps, address=address)
+    if as_json:
+        click.echo(to_json(plans))
+    else:
+        for one in plans:
+            Console().print(to_table(one))
+    for refusal in [one.refusal for one in plans if one.refusal]:
+        raise ResourceError(f"{show_path(file)}: {refusal}")
+    if not as_json:
+        click.echo(f"next: {shell_command(['kmcl', 'search', file])}{store_words(folder)}")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@store_options
+def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None) -> None:
+    """Show the trials of search NAME, best first."""
+    store = open_store(folder, tracking_uri)
+    if as_json:
+        from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+        from kmcl_platform.tracking.runs.leaderboard_text import to_json
+
+        click.echo(to_json(read_leaderboard(store, name)))
+    else:
+        _print_leaderboard(Console(), store, name)
+
+
+def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
+    from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
+    from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+    from kmcl_platform.tracking.runs.leaderboard_text import to_table
+
+    console.print(to_table(read_leaderboard(store, search_name)))
+    held = measure_checkpoints(store, search_name)
+    console.print(f"checkpoints: {held.trials} kept, {held.bytes / 1e6:.1f} MB", highlight=False)
+
+
+def _print_comparison(console: Console, store: Any, searches: list[str]) -> None:
+    """Print the searches of a file's arms in one table, in the file's order."""
+    from rich.table import Table
+
+    from kmcl_platform.tracking.runs.leaderboard import count_outcomes, read_leaderboard
+
+    boards = [read_leaderboard(store, name) for name in searches]
+    table = Table("arm", f"best {boards[0].metric}", "finished trials", box=None)
+    for board in boards:
+        best = next((row.objective for row in board.rows if row.rank == 1), None)
+        table.add_row(board.search, _shown(best), str(count_outcomes(board.rows).get("completed", 0)))
+    console.print(table)
+
+
+def _print_verdict(store: Any, retrained: dict[str, str]) -> None:
+    """Print how the best trials of the arms compare on new seeds; nothing if they were not trained again."""
+    if retrained:
+        from kmcl_platform.tracking.runs.arm_comparison import compare_retrained
+
+        for comparison in compare_retrained(store, retrained):
+            click.echo(f"verdict: {comparison}")
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+COMMANDS = (search, resume, plan, leaderboard)
