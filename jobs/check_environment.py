@@ -1,4 +1,4 @@
-"""Exit code 1, and a line for each difference, unless this node's environment is the locked one."""
+"""Compare this node's environment with the lock file: exit code 1, and a line for each difference."""
 
 import sys
 from pathlib import Path

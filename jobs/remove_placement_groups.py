@@ -1,4 +1,4 @@
-"""Give back what placement groups hold, named by their ids: run by `kmcl doctor --fix` on the cluster itself."""
+"""Remove placement groups by their ids; `kmcl doctor --fix` runs this script on the cluster."""
 
 import sys
 

@@ -1,9 +1,9 @@
-"""What a Ray cluster runs: one search file, on the cluster that this script is started on.
+"""Run one search file on the Ray cluster on which this script is started.
 
     ray job submit --address http://HOST:8265 --working-dir . -- python jobs/run_search.py search_spaces/digits.yaml
 
-The store, MLflow's address and the studies' database come from KMCL_STORE, KMCL_TRACKING_URI and KMCL_STUDY_URL, so
-that no address is written into the job.
+The store, MLflow's address and the database of the studies come from the environment variables KMCL_STORE,
+KMCL_TRACKING_URI and KMCL_STUDY_URL.
 """
 
 import os
@@ -16,11 +16,15 @@ from kmcl_platform.search.cluster.lock_check import check_environment
 
 
 def main(path: str) -> int:
-    """Run the file's search, or its arms in turn; 0 when all have ended, 130 when stopped, 2 for a wrong file."""
+    """Run the search of a file, or those of its arms.
+
+    Returns:
+        The exit code. 0: all have ended; 130: stopped; 2: an error of the user, printed as one line.
+    """
     take_secrets(Path.cwd())
     try:
         check_environment(Path.cwd())
-        # Only now: in another environment these may be missing, or other than they should be.
+        # Imported after the check: in another environment these packages may be missing, or have another version.
         from rich.console import Console
 
         from kmcl_platform.config.store import open_store

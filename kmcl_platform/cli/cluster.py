@@ -63,7 +63,7 @@ def jobs(address: str) -> None:
     for job in Jobs(address).list():
         started = job.started.astimezone().strftime("%Y-%m-%d %H:%M") if job.started else "-"
         table.add_row(job.job_id, job.search, job.status, started, job.message)
-    Console().print(table if table.row_count else "no jobs yet; next: kmcl submit FILE")
+    Console().print(table if table.row_count else "no jobs; next: kmcl submit FILE")
 
 
 @click.command()

@@ -53,7 +53,7 @@ def open_store(folder: Path, tracking_uri: str | None) -> Any:
 
 
 def study_url() -> str | None:
-    """The address that the running command was given for the studies; None: SQLite in the store."""
+    """The address of the studies, from the options of the running command; None: SQLite in the store."""
     value = click.get_current_context().meta.get(_STUDY_URL)
     return str(value) if value else None
 
@@ -61,7 +61,7 @@ def study_url() -> str | None:
 def store_words(folder: Path) -> str:
     """The options that make a further command find the same store, quoted for a shell, with a space before them.
 
-    Options that come from the environment are left out: the next command gets them from there too.
+    Options that come from the environment are left out, because the next command reads them from there too.
     """
     words: list[object] = [] if folder == Path(DEFAULT_STORE) else ["--store", folder]
     context = click.get_current_context(silent=True)

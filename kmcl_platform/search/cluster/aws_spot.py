@@ -1,9 +1,8 @@
-"""Spot nodes on AWS, and on-demand ones of the same kind where EC2 has no spot capacity.
+"""Spot nodes on AWS, and on-demand nodes of the same kind if EC2 has no spot capacity.
 
-Ray's autoscaler (2.60) has no such fallback: a launch that EC2 refuses is asked for again, of the same node type, for
-as long as it is refused. It turns to another type only where an instance was granted and Ray did not come up on it.
-A cluster file names this class as `provider.module`, with `provider.type: external`:
-`kmcl_platform.search.cluster.aws_spot.SpotFirstProvider`.
+Ray's autoscaler (2.60) has no such fallback: it repeats a refused launch with the same node type, without end. It tries
+another type only if EC2 gives an instance on which Ray does not start. A cluster file uses this class with
+`provider.type: external` and `provider.module: kmcl_platform.search.cluster.aws_spot.SpotFirstProvider`.
 """
 
 import logging
@@ -15,16 +14,16 @@ from ray.autoscaler.node_launch_exception import NodeLaunchException
 MARKET = "InstanceMarketOptions"
 
 NO_SPOT = frozenset({"InsufficientInstanceCapacity", "MaxSpotInstanceCountExceeded", "SpotMaxPriceTooLow"})
-"""EC2's codes for a launch that the same request without a market option may still win."""
+"""EC2's error codes for a spot launch that may succeed on demand."""
 
 log = logging.getLogger(__name__)
 
 
 class SpotFirstProvider(AWSNodeProvider):
-    """Ray's provider for AWS, whose every launch of spot instances falls back to on-demand ones."""
+    """Ray's node provider for AWS, with on-demand instances if a launch of spot instances is refused."""
 
     def _create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
-        # The base class has tried every subnet, so every availability zone, before it raises.
+        # The base class tries every subnet, and so every availability zone, before it raises.
         try:
             return super()._create_node(node_config, tags, count)
         except NodeLaunchException as refusal:

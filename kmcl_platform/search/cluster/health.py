@@ -72,4 +72,7 @@ def _remove(cluster: Jobs, group_ids: list[str]) -> None:
             seconds=REMOVE_SECONDS,
         )
     if not done:
-        raise ClusterError(f"placement groups: not removed: {' '.join(printed.split())[-300:]}")
+        raise ClusterError(
+            f"placement groups: not removed: {' '.join(printed.split())[-300:]}; valid: a cluster with Ray of the same "
+            "version; or stop and start the cluster, which removes them"
+        )

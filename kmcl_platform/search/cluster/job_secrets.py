@@ -1,7 +1,8 @@
-"""Secrets of a submitted search: named on the command line, taken from the environment, given to the driver only.
+"""Secrets of a submitted search: environment variables that only its driver gets.
 
-They are a file in the job's package. The variables of a runtime environment would be visible to everyone who may list
-jobs, and in the dashboard; the package is read by the job and stays in the cluster's memory until Ray drops it.
+Their names are on the command line, their values in the environment. They are sent as a file in the job's package: the
+variables of a runtime environment would be visible in the list of jobs and in the dashboard. The package stays in the
+cluster's memory until Ray removes it.
 """
 
 import json
@@ -38,7 +39,7 @@ def refuse_password(option: str, uri: str | None) -> None:
     if uri and mask_passwords(uri) != uri:
         raise ConfigError(
             f"{option}: got an address with a password in it; valid: the address without it, and --secret NAME for "
-            "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, PGPASSWORD or whatever variable holds it"
+            "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, PGPASSWORD or the variable that holds it"
         )
 
 
@@ -50,7 +51,7 @@ def write_secrets(folder: Path, values: dict[str, str]) -> None:
 
 
 def take_secrets(folder: Path) -> None:
-    """Move a package's secrets, if it has any, into this process's environment."""
+    """Move the secrets of a package, if it has any, into the environment of this process, and delete their file."""
     path = folder / FILE
     if path.is_file():
         os.environ.update(json.loads(path.read_text()))

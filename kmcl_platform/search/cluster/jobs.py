@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kmcl_platform.errors import ClusterError
+from kmcl_platform.messages import show_value
 
 SEARCH = "kmcl_search"
 """A job's metadata: the name of the search that it runs."""
@@ -18,14 +19,14 @@ ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 @dataclass(frozen=True)
 class Job:
-    """A job that runs, or ran, a search.
+    """A job of the cluster that runs or ran a search.
 
     Attributes:
-        job_id: the name that Ray knows it by.
-        search: name of the search.
+        job_id: Ray's name of the job.
+        search: the name of the search.
         status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
-        started: when, or none while it waits.
-        message: Ray's words on the status.
+        started: the time of its start; None: it has not started.
+        message: Ray's explanation of the status.
     """
 
     job_id: str
@@ -36,13 +37,14 @@ class Job:
 
 
 class Jobs:
-    """A cluster's job server.
+    """The job server of a cluster.
 
     Args:
         address: `http://HOST:8265`.
 
     Raises:
-        ClusterError: here and from every method: the cluster cannot be reached, or wants a token that it was not given.
+        ClusterError: by the constructor and by every method: the cluster cannot be reached, or needs a token that was
+            not given.
     """
 
     def __init__(self, address: str) -> None:
@@ -58,12 +60,19 @@ class Jobs:
             raise _refusal(address, error) from None
 
     def submit(self, *, entrypoint: str, runtime_env: dict[str, Any], metadata: dict[str, str]) -> str:
-        """Start a job; its id."""
+        """Start a job.
+
+        Returns:
+            The job's id.
+        """
         submit = self._client.submit_job
         return str(self._ask(submit, entrypoint=entrypoint, runtime_env=runtime_env, metadata=metadata))
 
     def run(self, *, entrypoint: str, runtime_env: dict[str, Any], seconds: float) -> tuple[bool, str]:
-        """Start a job of our own and wait for it: whether it succeeded, and what it printed.
+        """Start a job that is not a search, and wait for its end.
+
+        Returns:
+            Whether it succeeded, and its output.
 
         Raises:
             ClusterError: it has not ended within `seconds`.
@@ -73,7 +82,7 @@ class Jobs:
         return status == "SUCCEEDED", str(self._ask(self._client.get_job_logs, job_id))
 
     def list(self) -> list[Job]:
-        """The jobs that `kmcl submit` sent, the latest first."""
+        """The jobs that `kmcl submit` has started, the latest first."""
         found = []
         for details in self._ask(self._client.list_jobs):
             if details.submission_id and SEARCH in (details.metadata or {}):
@@ -86,11 +95,15 @@ class Jobs:
         return str(self._ask(self._client.get_job_status, self._check(job_id)).value)
 
     def logs(self, job_id: str) -> str:
-        """All that a job has printed so far."""
+        """The output of a job up to now."""
         return str(self._ask(self._client.get_job_logs, self._check(job_id)))
 
     def follow(self, job_id: str, say: Callable[[str], None]) -> bool:
-        """Print a job's output until it ends; whether it succeeded."""
+        """Print a job's output until it ends.
+
+        Returns:
+            Whether the job succeeded.
+        """
         self._check(job_id)
 
         async def tail() -> None:
@@ -101,7 +114,10 @@ class Jobs:
         return self.status(job_id) == "SUCCEEDED"
 
     def stop(self, job_id: str, *, seconds: float) -> str:
-        """Ask a job to end, wait until it has, and return its last status.
+        """Stop a job, and wait for its end.
+
+        Returns:
+            Its last status.
 
         Raises:
             ClusterError: it has not ended within `seconds`.
@@ -111,26 +127,31 @@ class Jobs:
 
     def ray_version(self) -> str:
         """The version of Ray that the cluster runs."""
-        # Ray's client asks for it too, but tells only the version of the dashboard's interface.
+        # Ray's client reads this page too, but offers only the version of the dashboard's interface.
         response = self._ask(self._client._do_request, "GET", "/api/version")
         return str(response.json()["ray_version"])
 
     def link(self, job_id: str) -> str:
-        """Where Ray's dashboard shows a job."""
+        """The address of a job's page in Ray's dashboard."""
         return f"{self._address.rstrip('/')}/#/jobs/{job_id}"
 
     def _wait(self, job_id: str, seconds: float) -> str:
         deadline = time.monotonic() + seconds
         while (status := str(self._ask(self._client.get_job_status, job_id).value)) not in ENDED:
             if time.monotonic() > deadline:
-                raise ClusterError(f"job {job_id} is still {status} after {seconds:.0f} s; valid: kmcl logs {job_id}")
+                raise ClusterError(
+                    f"job {job_id}: still {status} after {seconds:.0f} s; valid: a job that ends by itself; "
+                    f"kmcl logs {job_id} shows its output"
+                )
             time.sleep(0.5)
         return status
 
     def _check(self, job_id: str) -> str:
         known = [job.job_id for job in self.list()]
         if job_id not in known:
-            raise ClusterError(f"job: got {job_id!r}; valid: {', '.join(known) or 'none, the cluster has no jobs yet'}")
+            raise ClusterError(
+                f"job: got {show_value(job_id)}; valid: {', '.join(known) or 'the ID of a job after kmcl submit'}"
+            )
         return job_id
 
     def _ask(self, request: Callable[..., Any], *words: Any, **named: Any) -> Any:
@@ -156,8 +177,8 @@ def _refusal(address: str, error: Exception) -> ClusterError:
     if any(sign in text for sign in ("401", "403", "nauthorized", "orbidden", "uthentication")):
         return ClusterError(
             f"{address}: refused, no valid token; valid: the cluster's token in RAY_AUTH_TOKEN or in the file that "
-            "RAY_AUTH_TOKEN_PATH names, and RAY_AUTH_MODE=token; the cluster's head prints it with ray get-auth-token, "
-            "and ray get-auth-token --generate makes one for a new cluster"
+            "RAY_AUTH_TOKEN_PATH names, and RAY_AUTH_MODE=token; on the cluster's head, ray get-auth-token prints the "
+            "token; ray get-auth-token --generate makes one for a new cluster"
         )
     return ClusterError(
         f"{address}: cannot be used: {text[:300].rstrip('.')}; valid: a Ray job server that runs, http://HOST:8265"

@@ -1,6 +1,6 @@
-"""Is this Python's environment the locked one? Asked on a cluster's node, where imports must not be taken for granted.
+"""Compare this Python's environment with the lock file; this runs on a cluster's node.
 
-Only the standard library is imported: what is missing is the very question.
+Only the standard library and `kmcl_platform.errors` are imported: any other package may be missing there.
 """
 
 import re
@@ -18,10 +18,10 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def compare_environment(folder: Path) -> list[str]:
-    """How this environment differs from the lock file in a folder, one text a package; empty: not at all.
+    """The differences between this environment and the lock file in a folder, one text for each package.
 
-    Packages that are not installed are missed where the project asks for them by name: others are for developers, or
-    for other machines. A build of the locked version (`2.15.0+cu132`) is that version.
+    A package that is not installed is a difference only if the project requires it by name: other packages are for
+    developers, or for other machines. A build of the locked version (`2.15.0+cu132`) is that version.
     """
     required = {_normal(name) for name in _required(folder / PROJECT)}
     locked: dict[str, set[str]] = {}
@@ -42,7 +42,7 @@ def compare_environment(folder: Path) -> list[str]:
 
 
 def check_environment(folder: Path) -> None:
-    """Refuse an environment that differs from the folder's lock file; a folder without one says nothing.
+    """Refuse an environment that differs from the folder's lock file; without a lock file nothing is checked.
 
     Raises:
         ClusterError: it differs.
@@ -52,8 +52,8 @@ def check_environment(folder: Path) -> None:
     if differences := compare_environment(folder):
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ClusterError(
-            f"environment: got {', '.join(differences[:3])}{more}; valid: {LOCK} installed on every node, or a search "
-            "sent by kmcl submit, which brings it along"
+            f"environment: got {', '.join(differences[:3])}{more}; valid: {LOCK} installed on every node, or "
+            "kmcl submit, which has the packages installed"
         )
 
 

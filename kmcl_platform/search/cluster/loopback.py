@@ -1,4 +1,4 @@
-"""A Ray in this machine, and its training workers, of which nobody on the network finds a port."""
+"""Ray and its training workers on this machine only: no other machine can reach any of their ports."""
 
 import os
 import sys
@@ -12,20 +12,20 @@ _SWITCH = "KMCL_ON_LOOPBACK"
 
 ENVIRONMENT = {
     _SWITCH: "1",
-    # Ray takes 127.0.0.1 for a slip and listens on the machine's own address instead, or on all of them. With this
-    # switch off it does on Linux what it does on Windows and macOS: everything stays on loopback.
+    # Ray replaces 127.0.0.1 by the machine's own address on Linux, or listens on all addresses. The name of this switch
+    # is misleading: with "0", Ray does on Linux what it does on Windows and macOS, and stays on loopback.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Workers meet at the address that the host's name stands for, unless they are told.
+    # Without an interface, the workers connect through the address of the host's name, which others may reach.
     **{f"{name}_SOCKET_IFNAME": "lo" for name in ("GLOO", "NCCL") if sys.platform == "linux"},
 }
-"""Environment of a Ray that is started in this machine; read when Ray is imported, by all of its processes."""
+"""The environment of a Ray that is started on this machine. All its processes read it when they import Ray."""
 
 
 def torch_config(folder: Path) -> Any:
-    """How the workers of a group find each other, as Ray Train wants it: in a cluster, in Ray's own way.
+    """The setting of Ray Train that decides how the workers of a group connect. On a cluster it is Ray's own.
 
     Args:
-        folder: lives as long as the group; used in this machine only.
+        folder: exists as long as the group; used on this machine only.
     """
     from ray.train.torch import TorchConfig
     from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
@@ -34,12 +34,12 @@ def torch_config(folder: Path) -> Any:
         return TorchConfig()
 
     class FileBackend(_TorchBackend):
-        """Through a file: torch's own meeting point, a TCP store, listens on every address of the machine."""
+        """Connects the workers through a file, because torch's default, a TCP store, listens on every address."""
 
         def on_start(self, worker_group: Any, backend_config: Any) -> None:
             import ray
 
-            # A new file for each start of the group: what dead workers wrote would mislead the next ones.
+            # A new file for each start of the group: entries of dead workers would be taken for live ones.
             meeting = folder / f"meeting-{uuid.uuid4().hex}"
             worker_group.execute(_set_torch_distributed_env_vars)
             size = len(worker_group)

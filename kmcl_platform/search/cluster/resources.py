@@ -1,4 +1,4 @@
-"""How many trials fit on a cluster at once, so that trials and their workers can never starve each other."""
+"""How many trials fit on a cluster at the same time, so that no trial waits for workers that cannot start."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,29 +6,32 @@ from collections.abc import Iterable, Mapping
 from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.errors import ResourceError
+from kmcl_platform.messages import show_value
 
 TRIAL_ACTOR = {"CPU": 0.0, "memory": 1.0}
-"""What Tune reserves for the process that stands for a trial. It only waits, so that all CPUs are left to the workers;
-Ray refuses an empty reservation, so it is one byte of memory."""
+"""What Tune reserves for the actor of a trial. The actor only waits, so that all CPUs are for the workers. Ray refuses
+an empty reservation; therefore it is one byte of memory."""
 
 CLUSTER_NODES = "KMCL_CLUSTER_NODES"
-"""Set by the start commands of a cluster that grows: all the nodes it may have for trials, as COUNTxCPUS/GPUS, several
-kinds with commas between them (`8x8/1`). Ray does not tell a driver what its autoscaler may add."""
+"""The largest set of nodes for trials on a cluster that grows; the cluster's start commands set this variable. Its form
+is COUNTxCPUS/GPUS, with commas between several kinds (`8x8/1,2x64/4`). A driver cannot read it from Ray's autoscaler."""
 
 _NODES = re.compile(r"(\d+)x(\d+)/(\d+)")
 
 
 def parse_nodes(text: str) -> list[dict[str, float]]:
-    """`CPU` and `GPU` of each node that `KMCL_CLUSTER_NODES` promises.
+    """The `CPU` and `GPU` of each node that `KMCL_CLUSTER_NODES` lists.
 
     Raises:
-        ResourceError: the text is of another form.
+        ResourceError: the text has another form.
     """
     nodes: list[dict[str, float]] = []
     for part in text.split(","):
         match = _NODES.fullmatch(part.strip())
         if match is None:
-            raise ResourceError(f"{CLUSTER_NODES}: got {text!r}; valid: COUNTxCPUS/GPUS, as in 8x8/1 or 8x8/1,2x64/4")
+            raise ResourceError(
+                f"{CLUSTER_NODES}: got {show_value(text)}; valid: COUNTxCPUS/GPUS, for example 8x8/1 or 8x8/1,2x64/4"
+            )
         count, cpus, gpus = map(int, match.groups())
         nodes += [{"CPU": cpus, "GPU": gpus}] * count
     return nodes
@@ -39,10 +42,10 @@ def count_concurrent_trials(nodes: Iterable[Mapping[str, float]], resources: Res
 
     Args:
         nodes: `CPU` and `GPU` of each node.
-        resources: what the search file asks for.
+        resources: the resources of a trial, from the search file.
 
     Raises:
-        ResourceError: not even one trial fits; the message shows the arithmetic.
+        ResourceError: not even one trial fits; the message shows the numbers.
     """
     nodes = list(nodes)
     cpus, gpus, wanted = resources.cpus_per_worker, resources.gpus_per_worker, resources.workers_per_trial
@@ -59,12 +62,12 @@ def count_concurrent_trials(nodes: Iterable[Mapping[str, float]], resources: Res
 
 
 def count_trials_in_memory(nodes: Iterable[Mapping[str, float]], resources: Resources, measured: Measurement) -> int:
-    """The number of trials that fit at once if each of their workers takes the memory that was measured; at least 1.
+    """The number of trials that fit at the same time if every worker needs the measured memory; at least 1.
 
     Args:
         nodes: `CPU`, `GPU` and `memory` (bytes) of each node.
-        resources: what the search file asks for.
-        measured: a trial's costs. On a GPU that several workers share its memory counts, else that of the node.
+        resources: the resources of a trial, from the search file.
+        measured: the costs of a trial. For a trial on a GPU, the memory of the GPU counts, else that of the node.
     """
     capped = [dict(node) for node in nodes]
     if measured.device == "cuda":
@@ -78,15 +81,15 @@ def count_trials_in_memory(nodes: Iterable[Mapping[str, float]], resources: Reso
     try:
         return count_concurrent_trials(capped, resources)
     except ResourceError:
-        # The trial that was measured did fit.
+        # The measured trial did run, so that one fits.
         return 1
 
 
 def _worker_slots(node: Mapping[str, float], cpus: float, gpus: float) -> int:
-    # Ray counts in ten-thousandths; the tolerance keeps 0.1 + 0.2 style rounding from losing a slot.
+    # Ray counts in ten-thousandths. The tolerance keeps a slot that rounding (0.1 + 0.2 > 0.3) would lose.
     slots = node.get("CPU", 0) / cpus
     if 0 < gpus < 1:
-        # A worker's part of a GPU is a part of one GPU: what is left over on two does not make a third part.
+        # A worker's share is of one GPU: the remainders of two GPUs cannot be combined.
         slots = min(slots, int(node.get("GPU", 0)) * int(1 / gpus + 1e-6))
     elif gpus:
         slots = min(slots, node.get("GPU", 0) / gpus)

@@ -1,40 +1,46 @@
-"""How many trials a search begins and how many epochs they train, where trials come in random order of merit.
+"""How many trials a search begins and how many epochs they train, if good and bad trials come in random order.
 
-A sampler that learns lets later trials come nearer to the best, so that more of them go on than is said here; the range
-of a forecast allows for all of them.
+A sampler that learns makes later trials better than earlier ones. More of them then continue than this model expects;
+the range of a forecast includes the case that all of them continue.
 """
 
 from kmcl_platform.config.search_file import Hyperband, Scheduler, SuccessiveHalving
 
 
 def expected_trials(num_trials: int, patience: int) -> float:
-    """Trials that are begun if the search ends once `patience` of them have ended since the best one.
+    """The expected number of trials of a search that ends when `patience` trials have ended since the best one.
 
-    The trial of place k is the best so far with probability 1/k, whatever came before it.
+    In random order, trial k is the best so far with probability 1/k, independently of the trials before it.
+
+    Args:
+        num_trials: the largest number of trials.
+        patience: trials without a better one after which the search ends, at least 1.
     """
-    # sums[k]: over the places i up to k, i times the probability that place i sets a new best in a search that has not
-    # ended. From such a place the search goes on for e trials with probability i / (i + e): to whatever end it comes,
-    # the product of that end's probability and its place is i, so that the sum over all places is what is sought.
+    # p(i): the probability that trial i is a new best and that the search has not ended before it.
+    # After such a trial, none of the next e trials is better with probability i / (i + e). So the search ends at trial
+    # i + patience with probability p(i) · i / (i + patience), and this end adds p(i) · i to the expected number.
+    # An end at `num_trials` adds the same. The expected number is therefore the sum of i · p(i); sums[k] is its part
+    # up to k.
     sums = [0.0, 1.0]
     for place in range(2, num_trials + 1):
-        # The best before it stood at one of the `patience` places before, and none came between.
+        # The best trial before it was one of the last `patience` trials, else the search would have ended.
         since = max(1, place - patience)
         sums.append(sums[-1] + (sums[-1] - sums[since - 1]) / (place - 1))
     return sums[num_trials]
 
 
 def fewest_epochs(scheduler: Scheduler, num_epochs: int, num_trials: float) -> float:
-    """Epochs if every trial but one is stopped as early as the scheduler may."""
+    """Epochs of all trials if every trial but one is stopped at its first rung."""
     first_rungs = sum(share * rungs[0] for share, rungs in _brackets(scheduler, num_epochs))
     return num_epochs + (num_trials - 1) * first_rungs
 
 
 def expected_epochs(scheduler: Scheduler, num_epochs: int, num_trials: float) -> float:
-    """Epochs of all trials together, each decided upon when it reaches a rung.
+    """The expected number of epochs of all trials, if the pruner decides when a trial reaches a rung.
 
-    The pruner lets a trial go on that is among the best max(1, floor(m / factor)) of the m that have reached the rung,
-    which happens to the m-th with probability max(1, floor(m / factor)) / m. Merit at one rung is taken to say nothing
-    of merit at the next.
+    If m trials have reached a rung, the pruner continues those among the best max(1, floor(m / factor)). The m-th trial
+    is among them with probability max(1, floor(m / factor)) / m. The ranks of a trial at two rungs are assumed to be
+    independent.
     """
     factor = scheduler.reduction_factor if isinstance(scheduler, SuccessiveHalving | Hyperband) else 1
     return sum(
@@ -43,9 +49,9 @@ def expected_epochs(scheduler: Scheduler, num_epochs: int, num_trials: float) ->
 
 
 def _epochs_of_bracket(num_trials: float, rungs: list[int], factor: int) -> float:
-    """Epochs of the trials of one bracket, whose number need not be whole."""
+    """Epochs of the trials of one bracket; their expected number can be a fraction."""
     whole = int(num_trials)
-    # How much of the trial of each place reaches the rung: all of it, and the rest of a number that is not whole.
+    # For each trial, the probability that it reaches the rung. The last one stands for a fraction of a trial.
     reaching = [1.0] * whole + ([num_trials - whole] if num_trials > whole else [])
     total, before = 0.0, 0
     for rung in rungs:
@@ -60,13 +66,13 @@ def _epochs_of_bracket(num_trials: float, rungs: list[int], factor: int) -> floa
 
 
 def _brackets(scheduler: Scheduler, num_epochs: int) -> list[tuple[float, list[int]]]:
-    """Each bracket's share of the trials, and the epochs at which it decides; the last epoch ends every trial."""
+    """Each bracket's share of the trials, and the epochs of its rungs; the last rung is the end of the trial."""
     if not isinstance(scheduler, SuccessiveHalving | Hyperband):
         return [(1.0, [num_epochs])]
     first, factor = scheduler.min_epochs, scheduler.reduction_factor
     if isinstance(scheduler, SuccessiveHalving):
         return [(1.0, _rungs(first, factor, num_epochs))]
-    # As Optuna's HyperbandPruner: bracket b begins to decide at first·factor^b.
+    # The same brackets and weights as Optuna's HyperbandPruner: the first rung of bracket b is first · factor^b.
     num_brackets = 1
     while first * factor**num_brackets <= num_epochs:
         num_brackets += 1

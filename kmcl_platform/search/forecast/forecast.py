@@ -1,12 +1,11 @@
-"""Forecast: what a search will take, by arithmetic from what its corners cost.
+"""The forecast of a search: its time, GPU time and disk, computed from the measured costs of its corners.
 
-Every quantity is a range. Low: each trial but one is stopped at the first rung and costs as little as the cheapest
-corner. High: each trial trains to its end and costs as much as the costliest corner. Expected: trials cost as much as
-the corners in the middle of the space, and the pruner keeps as many of them as of trials in random order of merit.
+Every quantity is a range. Low: every trial but one is stopped at the first rung, and costs as much as the cheapest
+corner. High: every trial trains to its end, and costs as much as the costliest corner. Expected: a trial costs as much
+as the corners in the middle of the space, and the pruner stops trials as in `expected_epochs`.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,20 +15,21 @@ from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.reports.measurement import Level, Measurement
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import SearchError
+from kmcl_platform.messages import show_path
 from kmcl_platform.search.forecast.expected_epochs import expected_epochs, expected_trials, fewest_epochs
 
 EPOCH_OVERHEAD_SECONDS = 0.05
-"""From an epoch's checkpoint to the next epoch's first step: its report, its record and the verdict. On two CPU cores
-`kmcl search search_spaces/digits.yaml` took 0.07 s an epoch beside training and evaluation, 0.02 s of them to write the
-checkpoint."""
+"""From an epoch's checkpoint to the first step of the next epoch: the report, the record and the pruner's decision.
+Measured with `kmcl search search_spaces/digits.yaml` on two CPU cores: 0.07 s for each epoch without training and
+evaluation, of which 0.02 s for the checkpoint."""
 
 TRIAL_OVERHEAD_SECONDS = 0.3
-"""From a trial's last verdict to the next one's set-up: the study, the record and Tune. In the same
-search it was 0.35 s, 0.05 s of them for the set-up."""
+"""From the end of a trial to the set-up of the next one: the study, the record and Tune. In the same search it was
+0.35 s, of which 0.05 s for the set-up."""
 
 
 class Range(Frozen):
-    """A quantity that is not known: its lowest, expected and highest value."""
+    """The lowest, expected and highest value of a quantity."""
 
     low: float
     expected: float
@@ -41,15 +41,15 @@ class Range(Frozen):
 
 
 class Costs(Frozen):
-    """What the trials of a search cost.
+    """The costs of a trial.
 
     Attributes:
         epoch_seconds: training and evaluation of an epoch.
-        epoch_overhead_seconds: what else an epoch takes: checkpoint, report, record.
-        trial_seconds: what a trial takes beside its epochs.
-        checkpoint_bytes: what a trial has on the disk while it runs.
-        average_bytes: what is left of it where it is kept.
-        start_seconds: from the start of the workers to the first trial's.
+        epoch_overhead_seconds: the other parts of an epoch: checkpoint, report and record.
+        trial_seconds: the time of a trial outside its epochs.
+        checkpoint_bytes: the size of a checkpoint of a trial that runs.
+        average_bytes: the size of the averaged weights, which are kept of the best trials.
+        start_seconds: from the start of the workers to the start of the first trial.
     """
 
     epoch_seconds: Range
@@ -61,20 +61,20 @@ class Costs(Frozen):
 
 
 class Forecast(Frozen):
-    """What a search will take in all.
+    """The expected totals of a search.
 
     Attributes:
-        search: its name.
-        fingerprint: of the search file, as `fingerprint` gives it.
-        concurrency: trials at once.
-        ends_by: the part of the budget that is expected to end it.
+        search: the name of the search.
+        fingerprint: the hash of the search file, see the function `fingerprint`.
+        concurrency: the number of trials that run at the same time.
+        ends_by: the part of the budget that is expected to end the search.
         epoch_seconds: training and evaluation of an epoch.
-        trials: trials that are begun.
-        epochs: epochs of all trials together.
+        trials: the number of trials.
+        epochs: the number of epochs of all trials.
         hours: wall time, from the start of the workers.
         gpu_hours: GPU time of training and evaluation.
-        disk_bytes: checkpoints that stay.
-        peak_disk_bytes: the most that checkpoints may take while trials run.
+        disk_bytes: the size of the checkpoints that are kept after the search.
+        peak_disk_bytes: the largest size of all checkpoints while trials run.
     """
 
     search: str
@@ -91,7 +91,7 @@ class Forecast(Frozen):
 
 
 def to_costs(measured: Sequence[tuple[Level, Measurement]], start_seconds: float) -> Costs:
-    """The costs of a space's trials from those of its corners, of which there is at least one."""
+    """The costs of a trial, from the measured corners (at least one) and the time until the workers had started."""
     middle = [found for level, found in measured if level == "middle"] or [found for _, found in measured]
 
     def spread(value: Callable[[Measurement], float]) -> Range:
@@ -113,9 +113,9 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
     """The forecast of a whole search, from its first trial to the end of its budget.
 
     Args:
-        file: the search, of no arms.
-        costs: of its trials.
-        concurrency: trials at once, at least 1.
+        file: the search, without arms.
+        costs: the costs of a trial.
+        concurrency: the number of trials that run at the same time, at least 1.
     """
     num_trials, num_epochs, patience = file.budget.trials, file.base.num_epochs, file.budget.patience
     fewest = num_trials if patience is None else min(num_trials, patience + 1)
@@ -132,7 +132,7 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
         ends_by = "budget.patience"
 
     def spread(name: str) -> Range:
-        # Where the time is bounded, the costliest trials are the fewest.
+        # If the budget bounds the time, fewer of the costly trials fit: the case "high" can have the lowest number.
         values = [getattr(total, name) for total in totals.values()]
         return Range(low=min(values), expected=getattr(totals["expected"], name), high=max(values))
 
@@ -147,36 +147,30 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
         hours=spread("hours"),
         gpu_hours=spread("gpu_hours"),
         disk_bytes=spread("disk_bytes"),
-        # While a checkpoint is written the former one is still there.
+        # While a checkpoint is written, the previous one still exists.
         peak_disk_bytes=totals["high"].disk_bytes + 2 * concurrency * costs.checkpoint_bytes.high,
     )
 
 
 def fingerprint(file: SearchFile) -> str:
-    """A hash of everything that a search file says: a forecast holds for no other."""
+    """The hash of everything in a search file; a forecast is only valid for the same content."""
     return hashlib.sha256(file.model_dump_json().encode()).hexdigest()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
-    draft.write_text(text)
-    draft.replace(path)
-
-
 def read_forecast(path: Path) -> Forecast | None:
-    """Read a forecast; none if there is no such file.
+    """Read a forecast; None: there is no such file.
 
     Raises:
-        SearchError: the file is no forecast of this version of the platform.
+        SearchError: the file is not a forecast of this version of the platform.
     """
     if not path.exists():
         return None
     try:
         return Forecast.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise SearchError(f"{path}: not a forecast; valid: one that `kmcl plan` wrote, or no file") from None
+        raise SearchError(
+            f"{show_path(path)}: not a forecast; valid: the file as `kmcl plan` wrote it; or delete it"
+        ) from None
 
 
 class _Total(Frozen):
@@ -191,7 +185,7 @@ class _Total(Frozen):
 def _total(
     file: SearchFile, costs: Costs, concurrency: int, which: str, num_trials: float, num_epochs: float
 ) -> _Total:
-    """One end of the range, cut where the budget of time ends it."""
+    """The totals of one case (`low`, `expected`, `high`), reduced in proportion if the budget of time ends it earlier."""
 
     def cost(name: str) -> float:
         return float(getattr(getattr(costs, name), which))
@@ -200,7 +194,7 @@ def _total(
     longest = cost("trial_seconds") + file.base.num_epochs * epoch
     seconds = (num_trials * cost("trial_seconds") + num_epochs * epoch) / concurrency
     if num_epochs == num_trials * file.base.num_epochs:
-        # Trials of one length run in rounds, the last of which need not be full.
+        # Trials of one length run in rounds; the last round may have fewer trials.
         seconds = -(-num_trials // concurrency) * longest
     hours = (costs.start_seconds + max(seconds, longest)) / 3600
     gpus = file.resources.workers_per_trial * file.resources.gpus_per_worker
@@ -217,7 +211,7 @@ def _total(
         epochs=num_epochs * share,
         hours=hours * share,
         gpu_hours=gpu_hours * share,
-        # At least one trial reaches its full length, and no more are kept than there are.
+        # At least one trial reaches its full length; not more checkpoints are kept than there are trials.
         disk_bytes=(1 if which == "low" else min(file.budget.checkpoints, num_trials)) * cost("average_bytes"),
         ends_by=ends_by,
     )

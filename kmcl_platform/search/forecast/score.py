@@ -1,4 +1,4 @@
-"""How good a forecast was: scored once, when its search has ended."""
+"""The score of a forecast: compared once with the search, when the search has ended."""
 
 import json
 from pathlib import Path
@@ -6,34 +6,35 @@ from pathlib import Path
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.search.forecast.forecast import Forecast, Range, fingerprint, read_forecast, write_whole
+from kmcl_platform.files.atomic_write import write_atomically
+from kmcl_platform.search.forecast.forecast import Forecast, Range, fingerprint, read_forecast
 from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 
 
 def is_score_due(store: Store, search: str) -> bool:
-    """Whether there is a forecast of a search that has not been scored."""
+    """Whether a search has a forecast that has not been scored."""
     return store.forecast(search).exists() and not _scored(store, search).exists()
 
 
 def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns) -> str | None:
-    """Hold the search's forecast, if there is one, against what happened, and write both into its record.
+    """Compare a search's forecast with the search, and write both into its record; safe to repeat.
 
-    Hours are those of the study's ledger, over all starts of the search. May be repeated.
+    The hours are those of the study's ledger, over all starts of the search.
 
     Returns:
-        What came out, in one line; none without a forecast.
+        The result in one line; None: the search has no forecast.
     """
     try:
         forecast = read_forecast(store.forecast(file.name))
     except SearchError as error:
-        # The search is whole though its forecast is damaged.
+        # A damaged forecast is no reason to fail: the search is complete.
         return f"forecast of {file.name}: not scored: {error}"
     if forecast is None:
         return None
     if forecast.fingerprint != fingerprint(file):
-        return f"forecast of {file.name}: not scored, since the search file has changed since it was made"
+        return f"forecast of {file.name}: not scored: the search file has changed since `kmcl plan`"
     num_epochs, seconds = runs.trials.epochs_and_seconds()
     happened = {
         "hours": study.ledger.hours,
@@ -46,13 +47,14 @@ def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: Se
         happened["epoch_seconds"] = seconds / num_epochs
     document = {"forecast": forecast.model_dump(), "happened": happened}
     runs.log_forecast(to_metrics(forecast, happened), document)
-    # Last, so that a score that was not recorded to its end is made again.
-    write_whole(_scored(store, file.name), json.dumps(document, indent=1))
+    # Last: if the process dies before this line, the next start scores the forecast again.
+    write_atomically(_scored(store, file.name), json.dumps(document, indent=1))
     return describe(forecast, happened)
 
 
 def to_metrics(forecast: Forecast, happened: dict[str, float]) -> dict[str, float]:
-    """Each quantity's forecast, what happened divided by it (where it is not 0), and whether it lay in the range."""
+    """For each quantity: its forecast, the measured value divided by the forecast (unless that is 0), and whether the
+    measured value was within the range."""
     metrics: dict[str, float] = {}
     for name, value in happened.items():
         predicted: Range = getattr(forecast, name)

@@ -1,4 +1,4 @@
-"""Plan a search: try the corners of its space on the workers that would train it, and forecast what it will take."""
+"""Plan a search: run the first steps of the corners of its space on real workers, and forecast the search."""
 
 import shutil
 from contextlib import ExitStack
@@ -13,9 +13,10 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study
+from kmcl_platform.files.atomic_write import make_folder, write_atomically
 from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory
-from kmcl_platform.search.forecast.forecast import Forecast, build_forecast, to_costs, write_whole
+from kmcl_platform.search.forecast.forecast import Forecast, build_forecast, to_costs
 from kmcl_platform.search.plan.probe_points import (
     DRIVERS_OF_COST,
     Corner,
@@ -38,17 +39,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What is known of a search before it begins.
+    """The plan of a search: its measured corners, its forecast, and the reason if it cannot be run.
 
     Attributes:
         file: the search.
-        tried: its corners, the costliest first.
-        concurrency: trials at once, by CPUs, GPUs and `resources.max_concurrent_trials`.
-        concurrency_in_memory: trials at once by the memory that was measured; none where no corner ran.
-        forecast: what it will take; none where no corner ran.
-        free_bytes: room on the store's disk.
-        refusal: why the search cannot be run as it stands and which bound to change; empty if it can.
-        notes: what else should be known.
+        tried: the corners, the costliest first.
+        concurrency: the trials that CPUs, GPUs and `resources.max_concurrent_trials` allow at the same time.
+        concurrency_in_memory: the trials that fit into memory at the same time; None: no corner ran.
+        forecast: the forecast; None: no corner ran.
+        free_bytes: the free bytes of the store's disk.
+        refusal: why the search cannot be run, and which bound to change; empty: it can be run.
+        notes: further lines for the user.
     """
 
     file: SearchFile
@@ -66,8 +67,8 @@ def run_plan(
 ) -> list[SearchPlan]:
     """Plan the search that a file describes, or each of its arms; the forecasts are kept in the store.
 
-    Neither a study nor an MLflow run is made. A search is not planned while it runs: its times would be wrong beside
-    it, and what it will be scored against must not change.
+    Neither a study nor an MLflow run is created. A search that runs is not planned: the measured times would be wrong,
+    and the forecast that the search is compared with must not change.
 
     Args:
         path: the search file.
@@ -77,7 +78,7 @@ def run_plan(
         address: as for `run_search`.
 
     Returns:
-        A plan of each search, in the file's order; what is refused is said in it.
+        The plan of each search, in the file's order. A search that cannot be run has a `refusal`.
 
     Raises:
         ConfigError: the file is invalid.
@@ -96,16 +97,16 @@ def run_plan(
     check_room(store.root)
     searches = expand_arms(file)
     with ExitStack() as stack:
-        # The scratch folder has the file's name, which for a file with arms is no search's.
+        # The scratch folder has the name of the file. For a file with arms, no search has that name.
         for name in dict.fromkeys([file.name, *(search.name for search in searches)]):
             stack.enter_context(SearchLock(store.root, name))
         scratch = store.forecast(file.name).parent / f".{file.name}"
-        # What a killed plan has left.
+        # A plan that was killed has left its folder.
         shutil.rmtree(scratch, ignore_errors=True)
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         console.print(f"plan {file.name}: starting Ray", highlight=False)
         start_ray(address)
-        # Ray reads its settings when it is imported, so that nothing may import it before.
+        # Imports Ray, which reads its settings from the environment at that moment: `start_ray` sets them first.
         from kmcl_platform.search.plan.probe_runner import Prober, check_free
 
         stack.callback(stop_ray)
@@ -142,22 +143,23 @@ def _plan(
         refusal = refuse_room(file, forecast, concurrency, in_memory, free_bytes)
     notes = _note(file, tried, corners)
     if failed and forecast:
-        notes.append("the forecast is of trials like the corners that ran")
+        notes.append("the forecast is computed from the corners that ran")
     if _has_begun(store, file.name):
-        notes.append("the search has begun: this forecast is of the whole of it, and is not kept")
+        notes.append("the search has begun: this forecast is of the whole search, and is not stored")
     elif forecast and not refusal:
-        write_whole(store.forecast(file.name), forecast.model_dump_json(indent=1))
+        make_folder(store.forecast(file.name).parent)
+        write_atomically(store.forecast(file.name), forecast.model_dump_json(indent=1))
     else:
-        # What an earlier plan said holds no longer.
+        # The forecast of an earlier plan is not valid any more.
         store.forecast(file.name).unlink(missing_ok=True)
     return SearchPlan(file, tried, concurrency, in_memory, forecast, free_bytes, refusal, notes)
 
 
 def _blame(file: SearchFile, failed: TriedCorner, prober: "Prober") -> str:
-    """Take back one bound of a failing corner at a time, until it runs; says which one that was."""
+    """The refusal for a corner that fails: it names the bound without which the corner runs, if there is one."""
     steps = step_back(file, failed.corner)
     if failed.measured:
-        # A loss that is not finite hangs on rates and weights rather than on what drives the cost.
+        # A loss that is not finite depends on rates and weights more often than on the paths that decide the cost.
         steps.sort(key=lambda step: step[0] in DRIVERS_OF_COST)
     for path, value, corner in steps:
         if not prober.try_corner(file, corner).failure:
@@ -166,23 +168,23 @@ def _blame(file: SearchFile, failed: TriedCorner, prober: "Prober") -> str:
             return f"space.{path}: {bound}: {failed.failure}; valid: {change} (with {value} the same trial runs)"
     values = ", ".join(f"{path} {value}" for path, value in failed.corner.values.items())
     return (
-        f"space: the trial {values}: {failed.failure}; no bound alone is to blame; valid: several bounds changed, or a "
-        "smaller base"
+        f"space: the trial {values}: {failed.failure}; it also fails if only one bound is changed; valid: a change of "
+        "several bounds, or a smaller base"
     )
 
 
 def refuse_room(
     file: SearchFile, forecast: Forecast | None, concurrency: int, in_memory: int | None, free_bytes: int
 ) -> str:
-    """Why trials that run one by one cannot run, or lie on the disk, together; empty if they can."""
+    """Why trials that run alone cannot run at the same time, or need too much disk; empty: they can."""
     if in_memory is not None and in_memory < concurrency:
         return (
-            f"resources.max_concurrent_trials: CPUs and GPUs hold {concurrency} trials at once, but memory only "
-            f"{in_memory} of the costliest corner; valid: at most {in_memory}"
+            f"resources.max_concurrent_trials: CPUs and GPUs hold {concurrency} trials at once, but memory holds "
+            f"only {in_memory} of the costliest corner; valid: at most {in_memory}"
         )
     if forecast is not None and forecast.peak_disk_bytes > free_bytes:
         return (
-            f"budget.checkpoints: {file.budget.checkpoints} kept and {forecast.concurrency} trials at once take up to "
+            f"budget.checkpoints: {file.budget.checkpoints} kept and {forecast.concurrency} trials at once need up to "
             f"{forecast.peak_disk_bytes / 1e9:.3g} GB, and {free_bytes / 1e9:.3g} GB are free; valid: fewer kept, "
             "a lower resources.max_concurrent_trials, or a store on a larger disk"
         )
@@ -199,7 +201,7 @@ def _note(file: SearchFile, tried: list[TriedCorner], corners: list[Corner]) -> 
                 f"{one.measured.nonfinite_peak_steps} of {one.measured.peak_steps} steps: such trials may diverge"
             )
     if uncovered := list_uncovered(file, corners):
-        notes.append(f"tried in no corner: {', '.join(uncovered)}")
+        notes.append(f"not tried in any corner: {', '.join(uncovered)}")
     return notes
 
 

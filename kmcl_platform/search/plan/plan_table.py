@@ -1,4 +1,4 @@
-"""A plan, for a reader: a table of the corners and what the search will take, or JSON."""
+"""A plan as text: a table of the corners and the forecast, or JSON."""
 
 import json
 from typing import Any
@@ -20,7 +20,11 @@ def to_json(plans: list[SearchPlan]) -> str:
 
 
 def to_table(plan: SearchPlan) -> Group:
-    """A plan for a terminal of 100 columns; of the losses, the first steps and those at the peak learning rate."""
+    """A plan for a terminal of 100 columns.
+
+    The last column of numbers counts steps with a loss that is not finite: of the first steps, and of those at the
+    peak learning rate.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("#", justify="right")
     table.add_column("level")
@@ -47,7 +51,7 @@ def to_table(plan: SearchPlan) -> Group:
 def _cells(one: TriedCorner) -> list[str]:
     values = ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in one.corner.values.items())
     if one.measured is None:
-        # The whole reason stands in the refusal, below the table.
+        # The whole reason is in the refusal, below the table.
         reason = "out of memory" if one.failure.startswith("out of memory") else one.failure
         return ["-", "-", "-", "-", "-", escape(f"{values}: {reason}")]
     found = one.measured

@@ -1,8 +1,8 @@
-"""Corners: the few trials of a space that are tried before it is searched.
+"""Corners: the few trials of a space that are tried before the search.
 
-A corner sets all numbers of the space to their high bounds, to their low bounds or to the middle between them. There
-are as many of them as it takes for every choice to occur once with the high numbers, where it costs most, and once with
-the middle ones, and for every path that is searched under a condition to occur at both its bounds.
+In a corner, all numbers of the space are at their high bounds, at their low bounds, or in the middle. Every choice
+occurs in one corner with high numbers, where it costs most, and in one with middle numbers. Every path with a condition
+occurs at both of its bounds.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 
 MAX_CORNERS = 16
-"""Corners at most; a space that has more loses those of the middle first, but one, then the cheapest."""
+"""The largest number of corners. Of more, those in the middle are dropped first (except one), then the cheapest."""
 
 DRIVERS_OF_COST = (
     "data.batch_size",
@@ -23,7 +23,7 @@ DRIVERS_OF_COST = (
     "model.kernel",
     "model.backbone",
 )
-"""The paths that decide what a trial takes, the one that is easiest to give up first."""
+"""The paths that decide the cost of a trial, ordered: first the one whose range is the easiest to reduce."""
 
 _EDGE = {"low": 0, "high": 1, "middle": 2}
 
@@ -33,8 +33,8 @@ class Corner:
     """One trial to try.
 
     Attributes:
-        level: where its numbers stand within their bounds.
-        values: of every path of the space that is searched in it, over the base's.
+        level: the position of its numbers within their bounds.
+        values: the value of every path of the space that is searched in this trial; the base has the others.
     """
 
     level: Level
@@ -43,12 +43,12 @@ class Corner:
 
 @dataclass(frozen=True)
 class TriedCorner:
-    """A corner and what came of it.
+    """A corner and its result.
 
     Attributes:
         corner: the trial.
-        measured: what it costs; none where it did not run.
-        failure: why it did not run, or that its loss was not finite; empty where all is well.
+        measured: its costs; None: it did not run.
+        failure: why it did not run, or that its loss was not finite; empty: neither.
     """
 
     corner: Corner
@@ -70,7 +70,7 @@ def choose_corners(file: SearchFile) -> list[Corner]:
 
 
 def list_uncovered(file: SearchFile, corners: list[Corner]) -> list[str]:
-    """The bounds and choices, in words, that stand in none of the corners."""
+    """The bounds and choices that occur in no corner, in words."""
     tried = {(path, value) for corner in corners for path, value in corner.values.items()}
     return [
         f"space.{path}: {name_bound(distribution, value)}"
@@ -89,10 +89,10 @@ def name_bound(distribution: Distribution, value: Scalar) -> str:
 
 
 def step_back(file: SearchFile, corner: Corner) -> list[tuple[str, Scalar, Corner]]:
-    """The corner with one path at a time at its other bound, or another choice: to learn which one a failure hangs on.
+    """Variants of a corner in which one path has another value, to find the path that a failure depends on.
 
     Returns:
-        The path, its new value and the new corner; paths that drive the cost first.
+        For each variant the path, its new value and the new corner; paths that decide the cost come first.
     """
     ranks = {path: rank for rank, path in enumerate(DRIVERS_OF_COST)}
     steps: list[tuple[str, Scalar, Corner]] = []
@@ -100,23 +100,23 @@ def step_back(file: SearchFile, corner: Corner) -> list[tuple[str, Scalar, Corne
         for value in _bounds(file.space[path]):
             if value == corner.values[path]:
                 continue
-            # A path on which others depend takes them with it.
+            # The new value may change which other paths are searched.
             values = _row(file, corner.level, {**corner.values, path: value}, 0)
             steps.append((path, value, Corner(corner.level, values)))
     return steps
 
 
 def to_config(file: SearchFile, corner: Corner) -> TrialConfig:
-    """The corner as a trial.
+    """The configuration of a corner.
 
     Raises:
-        ConfigError: it is not a valid one.
+        ConfigError: it is not valid.
     """
     return file.base.with_values(corner.values)
 
 
 def _cover(file: SearchFile, level: Level) -> list[Corner]:
-    """Rows of one level in which each number stands at that level once and, but for `low`, each choice once."""
+    """Corners of one level in which each number occurs at that level and, except for `low`, each choice occurs."""
     wanted: list[tuple[str, Scalar]] = []
     for path, distribution in file.space.items():
         if not isinstance(distribution, Choice):
@@ -128,7 +128,7 @@ def _cover(file: SearchFile, level: Level) -> list[Corner]:
         path, value = wanted[0]
         forced = _conditions(file, path) | {path: value}
         for other, choice in wanted:
-            # What is still wanted of other choices goes into the same row.
+            # Choices of other paths that are still missing go into the same corner.
             if isinstance(file.space[other], Choice) and other not in forced:
                 forced[other] = choice
         values = _row(file, level, forced, len(rows))
@@ -138,7 +138,7 @@ def _cover(file: SearchFile, level: Level) -> list[Corner]:
 
 
 def _row(file: SearchFile, level: Level, forced: dict[str, Scalar], turn: int) -> dict[str, Scalar]:
-    """A value of every path whose condition holds: the forced one, else the level's, else the turn's choice."""
+    """A value for every path whose condition holds: the forced one, or the level's number, or choice number `turn`."""
     values: dict[str, Scalar] = {}
     base = file.base.flat()
     for path, distribution in file.space.items():
@@ -155,7 +155,7 @@ def _row(file: SearchFile, level: Level, forced: dict[str, Scalar], turn: int) -
 
 
 def _conditions(file: SearchFile, path: str) -> dict[str, Scalar]:
-    """What has to hold for a path to be searched, the conditions of its conditions included."""
+    """The conditions under which a path is searched, with the conditions of those conditions."""
     conditions: dict[str, Scalar] = {}
     for condition, value in file.space[path].when.items():
         conditions |= _conditions(file, condition) | {condition: value}
@@ -180,7 +180,7 @@ def _distinct(corners: list[Corner]) -> list[Corner]:
 
 
 def _cost(file: SearchFile, corner: Corner) -> float:
-    """What a corner is expected to take, in no unit; what a backbone takes is not known before it has run."""
+    """The expected cost of a corner, without a unit. The cost of a backbone is left out: only a run shows it."""
     config = to_config(file, corner)
     model = config.model
     width = model.reduced_dim if model.kernel in ("anisotropic", "mahalanobis") else 1

@@ -1,4 +1,4 @@
-"""The prober: tries corners on a group of workers that is started as a search starts it."""
+"""The prober: runs the first steps of corners on a group of workers, which starts as in a search."""
 
 import time
 from pathlib import Path
@@ -15,30 +15,30 @@ from kmcl_platform.search.run.worker_group import WorkerGroup
 
 
 class Prober:
-    """A group of workers, and the corners that they are given.
+    """Measures corners, one after another, on one group of workers.
 
     Attributes:
-        start_seconds: from the start of the workers to the first corner's; none before it has ended.
+        start_seconds: from the start of the workers to the start of the first corner; None: no corner has ended.
     """
 
     def __init__(self, resources: Resources, store: Store, scratch: Path, num_steps: int) -> None:
         """
         Args:
-            resources: of one trial.
+            resources: the resources of one trial.
             store: holds the data.
             scratch: a folder that all nodes see.
-            num_steps: timed optimizer steps of each corner.
+            num_steps: the number of timed optimizer steps of each corner.
         """
         self._store = store
         self._scratch = scratch
         self._num_steps = num_steps
         self._started = time.monotonic()
         self.start_seconds: float | None = None
-        # A lost worker is not waited for again: on a sound machine it was memory that it lacked.
+        # The group is not started again: on a healthy machine a worker dies because it has too little memory.
         self._group = WorkerGroup(resources, max_starts=1)
 
     def try_corner(self, file: SearchFile, corner: Corner) -> TriedCorner:
-        """Take a corner's first steps.
+        """Run the first steps of a corner.
 
         Raises:
             StoreError: the store's disk is full.
@@ -75,10 +75,10 @@ class Prober:
 
 
 def check_free(resources: Resources) -> None:
-    """See that a trial's workers can start now: on a cluster that is in use they would be waited for without end.
+    """Check that the workers of a trial can start now: on a cluster that is in use, a plan would wait without end.
 
     Raises:
-        ResourceError: they cannot.
+        ResourceError: they cannot start.
     """
     free = ray.available_resources()
     wanted = resources.workers_per_trial
@@ -86,5 +86,5 @@ def check_free(resources: Resources) -> None:
         if free.get(name, 0) < wanted * each:
             raise ResourceError(
                 f"resources: a trial needs {wanted * each:g} {name}; {free.get(name, 0):g} are free on the cluster; "
-                "valid: plan when nothing else runs there"
+                "valid: kmcl plan when nothing else runs on the cluster"
             )

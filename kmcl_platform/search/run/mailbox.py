@@ -15,7 +15,16 @@ MAX_STARTS_WITHOUT_PROGRESS = 3
 
 
 class Assignment(TypedDict):
-    """A trial as it is sent to the workers. With `probe_steps`, only that many steps are run, to measure its cost."""
+    """A trial as it is sent to the workers.
+
+    Attributes:
+        number: the trial's number in the study.
+        config: the fields of its `TrialConfig`.
+        checkpoints: the folder of its checkpoints.
+        data_dir: the folder of the built-in datasets.
+        working_dir: the folder in which the search was started; relative paths of the search file begin there.
+        probe_steps: run only so many optimizer steps, to measure the costs of the trial.
+    """
 
     number: int
     config: dict[str, Any]
@@ -32,7 +41,7 @@ class Message(TypedDict, total=False):
         report: the fields of an epoch's `EpochReport`.
         diverged: why the trial diverged: a loss or a weight is no longer finite.
         failure: why the trial failed.
-        trouble: why no trial can go on.
+        trouble: why no trial can continue, for example a full disk.
         measurement: the fields of a probe's `Measurement`.
     """
 
@@ -44,7 +53,7 @@ class Message(TypedDict, total=False):
 
 
 class MailboxState:
-    """Stores messages between a trial actor and its workers (the body of the actor `Mailbox`)."""
+    """Stores messages between a trial actor and its workers; the Ray actor `Mailbox` is made of this class."""
 
     def __init__(self, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
         self._max_starts = max_starts
@@ -90,9 +99,9 @@ class MailboxState:
     # The workers' side --------------------------------------------------------------------------------------------
 
     async def first_place(self) -> int:
-        """The place in the queue at which a new group begins: the current trial if it is unfinished, else the next.
+        """The place in the queue at which a new group begins: the current trial if it has not ended, else the next.
 
-        A trial that has cost its group too many starts fails here.
+        A trial whose group was started too often without progress fails here.
         """
         async with self._changed:
             place = max(0, len(self._assignments) - 1)
@@ -106,7 +115,7 @@ class MailboxState:
             return place + 1 if place <= self._ended else place
 
     async def take(self, place: int) -> Assignment | None:
-        """Wait for the trial at a place in the queue; None: the group is to end."""
+        """Wait for the trial at a place in the queue; None: the group must end."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or len(self._assignments) > place)
             return None if self._closed else self._assignments[place]
@@ -140,7 +149,7 @@ class MailboxState:
             self._end(place, {"measurement": measurement})
 
     async def halt(self, place: int, reason: str) -> None:
-        """Report that no trial can go on for now; this one is not the cause and stays open."""
+        """Report that no trial can continue for now; this trial is not the cause and stays open."""
         async with self._changed:
             if self._is_current(place):
                 self._outbox.append({"trouble": reason})

@@ -1,4 +1,4 @@
-"""Pretrained weights are tried before anything is started, not learnt to be missing from each trial in turn."""
+"""Pretrained weights are loaded before anything starts, so that missing ones do not fail every trial."""
 
 from itertools import product
 
@@ -7,19 +7,19 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import ModelConfig, Scalar
 
 WEIGHTS_PATHS = ("model.backbone", "model.pretrained", "model.pretrained_file")
-"""What decides which pretrained weights a trial starts from."""
+"""The paths that decide which pretrained weights a trial starts from."""
 
 
 def check_weights(file: SearchFile) -> None:
-    """Load all pretrained weights that trials of a file may start from; the hub's lie in its local cache thereafter.
+    """Load all pretrained weights that trials of a file may start from; those of a hub are then in its local cache.
 
     Raises:
         ConfigError: timm does not know a backbone.
-        WeightsError: some weights cannot be had.
+        WeightsError: some weights cannot be loaded.
     """
     wanted = [model for model in _networks(file) if model.pretrained or model.pretrained_file is not None]
     if wanted:
-        # Imports torch, which a search without such weights needs in its workers alone.
+        # Imports torch, which a driver without such weights does not need.
         from kmcl_platform.training.build import build_backbone
 
         for model in wanted:
@@ -27,7 +27,7 @@ def check_weights(file: SearchFile) -> None:
 
 
 def _networks(file: SearchFile) -> list[ModelConfig]:
-    """Every backbone and source of its weights that trials may have, once each."""
+    """Every combination of backbone and weights that trials may have, once each."""
     found: dict[ModelConfig, None] = {}
     for search in expand_arms(file):
         searched = [path for path in WEIGHTS_PATHS if path in search.space]
@@ -39,7 +39,7 @@ def _networks(file: SearchFile) -> list[ModelConfig]:
 
 
 def _possible(search: SearchFile, values: dict[str, Scalar]) -> dict[str, Scalar]:
-    """The values whose conditions on one another hold; conditions on other paths may hold."""
+    """The values whose conditions hold, as far as these paths decide it; conditions on other paths count as true."""
     known = {path: search.base.value(path) for path in WEIGHTS_PATHS} | values
     return {
         path: value

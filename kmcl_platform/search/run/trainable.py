@@ -10,8 +10,9 @@ from kmcl_platform.search.run.worker_group import WorkerGroup
 
 
 class WarmTrial(tune.Trainable):
-    """With `reuse_actors=True` Tune calls `setup` once an actor and `reset_config` for each later trial.
+    """The actor of a trial, which passes messages between Tune and the workers.
 
+    With `reuse_actors=True`, Tune calls `setup` once for each actor and `reset_config` for each later trial.
     The configuration that Tune passes has `assignment` (see `Assignment`) and `resources` (of the search file). A
     result is a `Message` with `done`. A trial that fails is a result and not an exception: after an exception Tune
     would replace the actor, and with it the group that has just been started.

@@ -40,23 +40,23 @@ class WorkerGroup:
     """The mailbox and the Ray Train workers of a trial actor."""
 
     def __init__(self, resources: Resources, *, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
-        """Begin to start the workers, without waiting for them."""
+        """Start the workers, without waiting until they are ready."""
         self._mailbox: Any = Mailbox.remote(max_starts)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(resources,), daemon=True)
         self._thread.start()
         self._awaiting_decision: int | None = None
-        # Until the first message: what keeps the workers from starting.
+        # Only until the first message: an unused placement group can keep the workers from starting.
         self._watch: ReservationWatch | None = ReservationWatch()
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
 
     def begin(self, assignment: Assignment) -> None:
-        """Give the workers their next trial; an unfinished one is stopped."""
+        """Give the workers their next trial; a trial that has not ended is stopped."""
         self._awaiting_decision = None
         ray.get(self._mailbox.assign.remote(assignment))
 
     def next_message(self) -> Message:
-        """Let the trial go on, and wait for its next message.
+        """Let the trial continue, and wait for its next message.
 
         Raises:
             RuntimeError: the group has ended for good.
@@ -85,7 +85,7 @@ class WorkerGroup:
         self._thread.join(JOIN_SECONDS)
 
     def _run(self, resources: Resources) -> None:
-        # Train needs a folder, but nothing in it is read again, so it is not in the store.
+        # Ray Train needs a folder. Nothing in it is read again; therefore it is not in the store.
         with tempfile.TemporaryDirectory(prefix="kmcl-train-", ignore_cleanup_errors=True) as scratch:
             self._serve(resources, scratch)
 
@@ -157,8 +157,8 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
         return bool(ray.get(mailbox.report.remote(place, result.model_dump())))
 
     def fail_and_leave(error: Exception) -> NoReturn:
-        # The trial is the cause, but perhaps on this worker alone: the others wait for it in a collective operation.
-        # The exception makes Ray Train replace the group.
+        # Perhaps only this worker has failed, and the others wait for it in a collective operation. The exception makes
+        # Ray Train replace the whole group.
         reason = str(error) if isinstance(error, KmclError) else _one_line(error)
         _logger.exception("trial %d failed", assignment["number"])
         ray.get(mailbox.fail.remote(place, f"out of memory: {reason}" if is_out_of_memory(error) else reason))
@@ -179,12 +179,12 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
         if workers.is_first:
             ray.get(mailbox.measured.remote(place, found.model_dump()))
     except (Diverged, ConfigError) as error:
-        # Raised on every worker alike: the group is complete and takes the next trial.
+        # These are raised on every worker: the group is complete and takes the next trial.
         if workers.is_first:
             end = mailbox.diverge if isinstance(error, Diverged) else mailbox.fail
             ray.get(end.remote(place, str(error)))
     except StoreError as error:
-        _logger.error("trial %d cannot go on: %s", assignment["number"], error)
+        _logger.error("trial %d cannot continue: %s", assignment["number"], error)
         ray.get(mailbox.halt.remote(place, str(error)))
         raise
     except (RuntimeError, OSError, ray.exceptions.RayError) as error:

@@ -1,4 +1,4 @@
-"""From the arms of a file, once each has been searched, to the searches that train their best trials again."""
+"""The searches that train the best trial of each arm again, when all arms of a file have been searched."""
 
 from kmcl_platform.config.arms import expand_arms, retrain_best
 from kmcl_platform.config.search_file import SearchFile
@@ -7,9 +7,9 @@ from kmcl_platform.search.study.study import DurableStudy
 
 
 def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
-    """The search of each arm, in the file's order, that trains its best trial again on the verdict's seeds.
+    """For each arm, the search that trains its best trial again on the seeds of `verdict`, in the file's order.
 
-    Empty where the file asks for no verdict, or where an arm has no trial of full length.
+    Empty: the file has no `verdict`, or an arm has no trial that reached its last epoch.
     """
     if file.verdict is None or not file.verdict.seeds:
         return {}
