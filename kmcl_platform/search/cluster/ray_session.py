@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -67,6 +68,7 @@ def start_ray(address: str | None) -> None:
     if not cluster:
         os.environ.update(loopback.ENVIRONMENT)
         _use_short_temporary_folder()
+        _provide_token()
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -142,6 +144,26 @@ def _use_short_temporary_folder() -> None:
 def _is_short_folder(folder: str) -> bool:
     short = folder.isascii() and len(folder) <= _LONGEST_TEMPORARY_FOLDER
     return short and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _provide_token() -> None:
+    """Put Ray's token into the environment if Ray cannot keep it in its file, `~/.ray/auth_token`.
+
+    A Ray that is started on this machine asks every process for this token. Ray writes a random one into the file, and
+    fails if HOME cannot be written. All processes of this Ray inherit the environment.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    try:
+        token = Path.home() / ".ray" / "auth_token"
+        token.parent.mkdir(parents=True, exist_ok=True)
+        if os.access(token if token.exists() else token.parent, os.R_OK | os.W_OK):
+            return
+        if token.stat().st_size and os.access(token, os.R_OK):
+            return
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home at all.
+        _logger.warning("Ray's token is kept in the environment of this search: HOME cannot be used: %s", error)
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def stop_ray() -> None:

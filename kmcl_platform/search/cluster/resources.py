@@ -14,7 +14,7 @@ an empty reservation; therefore it is one byte of memory."""
 
 CLUSTER_NODES = "KMCL_CLUSTER_NODES"
 """The largest set of nodes for trials on a cluster that grows; the cluster's start commands set this variable. Its form
-is COUNTxCPUS/GPUS, with commas between several kinds (`8x8/1,2x64/4`). A driver cannot read it from Ray's autoscaler."""
+is COUNTxCPUS/GPUS, with commas between several kinds (`8x8/1,2x64/4`). Drivers cannot read it from Ray."""
 
 _NODES = re.compile(r"(\d+)x(\d+)/(\d+)")
 

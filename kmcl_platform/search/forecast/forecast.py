@@ -185,7 +185,7 @@ class _Total(Frozen):
 def _total(
     file: SearchFile, costs: Costs, concurrency: int, which: str, num_trials: float, num_epochs: float
 ) -> _Total:
-    """The totals of one case (`low`, `expected`, `high`), reduced in proportion if the budget of time ends it earlier."""
+    """The totals of one case (`low`, `expected`, `high`), reduced in proportion if the budget of time ends it."""
 
     def cost(name: str) -> float:
         return float(getattr(getattr(costs, name), which))

@@ -51,3 +51,36 @@ def test_a_good_folder_is_left_as_it_is() -> None:
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
         )
         assert said.stdout.strip() == folder
+
+
+def token_with_home(home: Path, **more: str) -> str:
+    program = (
+        "import os; from kmcl_platform.search.cluster.ray_session import _provide_token as provide;"
+        "provide(); print(os.environ.get('RAY_AUTH_TOKEN', 'none'))"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env=kept | {"HOME": str(home)} | more,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Traceback" not in said.stderr
+    return said.stdout.strip()
+
+
+def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
+    """A file as HOME: nothing can be made below it, by root neither."""
+    home = tmp_path / "home"
+    home.write_text("")
+    first, second = token_with_home(home), token_with_home(home)
+    assert len(first) == len(second) == 64 and first != second
+    assert token_with_home(home, RAY_AUTH_TOKEN="mine") == "mine"
+    assert token_with_home(home, RAY_AUTH_TOKEN_PATH=str(tmp_path / "token")) == "none"
+
+
+def test_a_usable_home_keeps_rays_token(tmp_path: Path) -> None:
+    assert token_with_home(tmp_path) == "none"
+    (tmp_path / ".ray" / "auth_token").write_text("x" * 64)
+    assert token_with_home(tmp_path) == "none"

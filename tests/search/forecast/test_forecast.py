@@ -228,5 +228,5 @@ def test_too_little_room_names_what_would_make_some() -> None:
     needed = 3 * 8 + 2 * 2 * 40
     assert refuse_room(file, forecast, 2, 2, free_bytes=needed) == ""
     refusal = refuse_room(file, forecast, 2, 2, free_bytes=needed - 1)
-    assert refusal.startswith("budget.checkpoints: 3 kept and 2 trials at once take up to 1.84e-07 GB, and ")
+    assert refusal.startswith("budget.checkpoints: 3 kept and 2 trials at once need up to 1.84e-07 GB, and ")
     assert refuse_room(file, forecast, 2, 1, free_bytes=needed).startswith("resources.max_concurrent_trials: CPUs and ")
