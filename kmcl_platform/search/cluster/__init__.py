@@ -1,4 +1,4 @@
-"""Ray clusters: started here or elsewhere, their jobs, what is wrong with them."""
+"""Ray clusters: their start, their jobs, their problems."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What a search will take, and how good that forecast was."""
+"""The forecast of a search, and its score."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
         Range as Range,
         build_forecast as build_forecast,
         to_costs as to_costs,
-        write_whole as write_whole,
     )
     from kmcl_platform.search.forecast.score import (
         is_score_due as is_score_due,

@@ -1,4 +1,4 @@
-"""`kmcl plan`: a few trials of the space are tried before the search."""
+"""`kmcl plan`: measures a few trials of the space before the search."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The Optuna study, which is the truth about what was asked and what it scored."""
+"""The Optuna study, which decides what a search has asked and what its trials scored."""
 
 from typing import TYPE_CHECKING
 
