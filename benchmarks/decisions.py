@@ -1,4 +1,4 @@
-"""What calibration and thresholds, both chosen on validation, are worth on the test split.
+"""The effect on the test split of calibration and thresholds that were fitted on validation.
 
     python -m benchmarks.decisions STORE MODEL_URI
 

@@ -4,7 +4,7 @@
 
 Decisions are made in two ways: by raw scores above 0.5, and by the product's rule (scores calibrated and thresholds
 fitted on validation). A decision is wrong if it differs from the target. Four rankings of the decisions, the most
-doubtful first, are compared by the area under the ROC curve (0.5: chance): (a) the kernels' uncertainty 1 - 1/v̄, (b)
+uncertain first, are compared by the area under the ROC curve (0.5: chance): (a) the kernels' uncertainty 1 - 1/v̄, (b)
 the binary entropy of the raw score, (c) the mean of the ranks of (a) and (b), (d) the binary entropy of the calibrated
 score, which is what `kmcl predict` shows.
 """
@@ -51,7 +51,7 @@ DECIDED = {"raw": "raw score above 0.5", "rule": "the product's rule"}
 LEVELS = {
     "label": "all (image, label) decisions",
     "within": "decisions about one label, mean over labels",
-    "image": "images with any wrong label, by their most doubtful label",
+    "image": "images with any wrong label, by their most uncertain label",
 }
 RANKINGS = {
     "a": "(a) kernel uncertainty",
@@ -77,7 +77,7 @@ FACTS = {
 
 
 def train(config: TrialConfig, manifest: Manifest) -> tuple[Prediction, DecisionRule]:
-    """A trained model's prediction of the test images, and its rule, fitted on validation."""
+    """Train a model; returns its prediction of the test images, and its rule, fitted on validation."""
     with tempfile.TemporaryDirectory() as scratch:
         checkpoints, folder = Path(scratch) / "checkpoints", Path(scratch) / "model"
         fit(config, manifest, checkpoints=checkpoints, report=lambda _: True, workers=Workers(0, 1, CPU))
@@ -91,7 +91,7 @@ def train(config: TrialConfig, manifest: Manifest) -> tuple[Prediction, Decision
 
 
 def measure(prediction: Prediction, rule: DecisionRule, targets_NK: np.ndarray) -> dict[str, float]:
-    """Areas under the ROC curve as `DECIDED/LEVEL/RANKING`, and what describes the model, as in FACTS."""
+    """Areas under the ROC curve as `DECIDED/LEVEL/RANKING`, and the numbers of FACTS."""
     scores_NK, uncertainty_NK = prediction
     assert uncertainty_NK is not None
     entropy_NK, calibrated_NK = binary_entropy(scores_NK), rule.calibrate(scores_NK)
@@ -163,9 +163,11 @@ def table(results: list[dict[str, float]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="at least 2")
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="change the trials so")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="a value of the trials' configuration"
+    )
     parser.add_argument("--train-images", type=int, default=4000)
     arguments = parser.parse_args()
     changes = {path: read_yaml(value.encode(), path) for path, value in (text.split("=") for text in arguments.set)}

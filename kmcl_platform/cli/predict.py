@@ -126,8 +126,8 @@ def _print_few(store: Any, model: str, images: tuple[Path, ...], as_json: bool) 
     for path, (_, row) in zip(images, table.iterrows(), strict=True):
         scores = _values(row, SCORE_PREFIX)
         ranked = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
-        doubts = {"entropy": _values(row, ENTROPY_PREFIX), "uncertainty": _values(row, UNCERTAINTY_PREFIX)}
-        shown = {name: values for name, values in doubts.items() if values}
+        columns = {"entropy": _values(row, ENTROPY_PREFIX), "uncertainty": _values(row, UNCERTAINTY_PREFIX)}
+        shown = {name: values for name, values in columns.items() if values}
         decided = _values(row, DECISION_PREFIX)
         labels = [name for name in ranked if decided[name]]
         if as_json:

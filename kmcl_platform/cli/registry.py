@@ -107,7 +107,7 @@ def history(model: str, as_json: bool, folder: Path, tracking_uri: str | None) -
 
 
 def _describe(detection: "ErrorDetection") -> str:
-    """What predictions show besides the scores, and the measurement behind it."""
+    """How well entropy and uncertainty find wrong decisions, and whether predictions show the uncertainty."""
     text = f"wrong decisions on validation, found by entropy: {detection.entropy or 'undefined'}"
     if detection.uncertainty is None:
         return text

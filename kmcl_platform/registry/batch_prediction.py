@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from kmcl_platform.config.store import NO_ROOM, no_room
 from kmcl_platform.data.loading.dataset import UnreadableImage
-from kmcl_platform.data.loading.image_files import find_images as find_images  # one door for all kinds of input
+from kmcl_platform.data.loading.image_files import find_images as find_images  # callers find all inputs here
 from kmcl_platform.data.loading.loader import build_loader
 from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
@@ -108,7 +108,7 @@ def predict_to_parquet(
         model: its classes are those of the images' manifest.
         images: N of them.
         out: the new file. Columns: `image`, then those of `registry.model.schema`.
-        progress: is called with what is done, how many, and of how many.
+        progress: is called after each batch with "images", the number of scored images, and N.
         overwrite: replace a file of that name, even one that appears during the prediction.
 
     Returns:
@@ -139,7 +139,7 @@ def predict_to_parquet(
     except UnreadableImage as error:
         if images.has_targets:
             raise
-        # The user knows the file, not the manifest that was made of it here.
+        # The user knows the file. The manifest in the message was made from it in this module.
         raise DataError(str(error).partition(", image ")[2]) from None
     return done
 

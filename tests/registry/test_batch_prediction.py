@@ -1,4 +1,4 @@
-"""Prediction over folders and manifests: the same numbers as image by image, whole files, and mistakes in one line."""
+"""Prediction of folders and manifests: the numbers of single images, complete files, and mistakes in one line."""
 
 import os
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def manifest(small_manifest: Path) -> Manifest:
 
 
 def check(table: pd.DataFrame, model: RegisteredModel, encoded: list[bytes]) -> None:
-    """Every number is that of the image by itself."""
+    """Every number is that of a prediction of the single image."""
     calibrated_NK = RULE.calibrate(model.predictor.predict(encoded).scores_NK)
     entropy_NK = binary_entropy(calibrated_NK)
     assert not any(name.startswith("uncertainty") for name in table.columns)
@@ -71,33 +71,33 @@ def check(table: pd.DataFrame, model: RegisteredModel, encoded: list[bytes]) -> 
 
 
 @pytest.mark.parametrize("form", ["embedded", "packed"])
-def test_a_manifest_with_its_truth(
+def test_a_manifest_with_its_targets(
     form: str, model: RegisteredModel, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if form == "packed":
         manifest = pack(manifest, parse_location(tmp_path / "packed"), group_images=16, progress=lambda *_: None)
     monkeypatch.setattr(batch_prediction, "ROW_GROUP", 50)
-    heard: list[tuple[str, int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     out = tmp_path / "out.parquet"
-    asked = images_of_manifest(manifest, "val", CLASSES)
-    assert predict_to_parquet(model, asked, out, lambda *said: heard.append(said)) == 97
-    assert heard == [("images", 64, 97), ("images", 97, 97)]
+    images = images_of_manifest(manifest, "val", CLASSES)
+    assert predict_to_parquet(model, images, out, lambda *words: calls.append(words)) == 97
+    assert calls == [("images", 64, 97), ("images", 97, 97)]
     table = pd.read_parquet(out)
     check(table, model, [manifest.encoded_image("val", row) for row in range(97)])
     expected = ["val#0", "val#96"] if form == "embedded" else manifest.split("val")["image"].to_pylist()[::96]
     assert table["image"].tolist()[::96] == expected
     assert (table[[f"target: {name}" for name in CLASSES]].to_numpy() == manifest.targets("val")).all()
-    kept = pq.ParquetFile(out)
-    assert kept.num_row_groups == 2
-    assert kept.schema_arrow.metadata[b"kmcl.model"] == b"models:/m/7"
+    file = pq.ParquetFile(out)
+    assert file.num_row_groups == 2
+    assert file.schema_arrow.metadata[b"kmcl.model"] == b"models:/m/7"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["out.parquet", *["packed"] * (form == "packed")])
 
 
-def test_classes_in_another_order_are_put_into_the_models(
+def test_targets_are_put_into_the_order_of_the_models_classes(
     model: RegisteredModel, manifest: Manifest, tmp_path: Path
 ) -> None:
-    turned = Manifest(
-        name="turned",
+    reversed_classes = Manifest(
+        name="reversed",
         version="1",
         class_names=manifest.class_names[::-1],
         table=manifest.table.set_column(
@@ -108,8 +108,8 @@ def test_classes_in_another_order_are_put_into_the_models(
         content_hash="",
         root=None,
     )
-    asked = images_of_manifest(turned, "test", CLASSES)
-    predict_to_parquet(model, asked, tmp_path / "out.parquet", lambda *_: None)
+    images = images_of_manifest(reversed_classes, "test", CLASSES)
+    predict_to_parquet(model, images, tmp_path / "out.parquet", lambda *_: None)
     table = pd.read_parquet(tmp_path / "out.parquet")
     assert (table[[f"target: {name}" for name in CLASSES]].to_numpy() == manifest.targets("test")).all()
 
@@ -138,7 +138,7 @@ def test_a_folder(model: RegisteredModel, manifest: Manifest, tmp_path: Path) ->
 
 
 def test_names_that_are_not_utf8_are_refused_in_one_line(tmp_path: Path) -> None:
-    """They cannot stand in a Parquet file. They used to end in a traceback (surrogates not allowed)."""
+    """A Parquet file cannot hold such names: pyarrow raises UnicodeEncodeError."""
     (tmp_path / "a.png").write_bytes(b"")
     for name in (b"caf\xe9.png", b"d\xe9j\xe0.png"):
         (tmp_path / os.fsdecode(name)).write_bytes(b"")
@@ -152,19 +152,19 @@ def test_names_that_are_not_utf8_are_refused_in_one_line(tmp_path: Path) -> None
 def test_an_unreadable_image_is_named_and_nothing_is_left(
     model: RegisteredModel, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Image by image, so that some are written before the broken one is met.
+    # One image in each batch, so that some are written before the broken one is read.
     monkeypatch.setattr(batch_prediction, "BATCH_SIZE", 1)
     monkeypatch.setattr(batch_prediction, "ROW_GROUP", 1)
     write_images(tmp_path / "images", manifest)
     broken = tmp_path / "images" / "b.png"
     broken.write_bytes(b"no image")
     out = tmp_path / "out.parquet"
-    out.write_bytes(b"what was there before")
+    out.write_bytes(b"the file before")
     with pytest.raises(DataError) as caught:
-        asked = images_of_paths(find_images(tmp_path / "images").paths, CLASSES)
-        predict_to_parquet(model, asked, out, lambda *_: None)
+        images = images_of_paths(find_images(tmp_path / "images").paths, CLASSES)
+        predict_to_parquet(model, images, out, lambda *_: None)
     assert str(caught.value).startswith(f"{broken}: cannot be read (UnidentifiedImageError")
-    assert out.read_bytes() == b"what was there before"
+    assert out.read_bytes() == b"the file before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out.parquet"]
 
 
@@ -180,7 +180,7 @@ def test_a_file_that_appears_during_the_prediction_is_not_replaced(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out.parquet"]
 
 
-def test_another_data_set_is_told_which_classes_differ(manifest: Manifest) -> None:
+def test_an_error_names_the_classes_that_differ(manifest: Manifest) -> None:
     with pytest.raises(DataError) as caught:
         images_of_manifest(manifest, "test", [*CLASSES[1:], "cat"])
     assert str(caught.value) == (
@@ -228,10 +228,10 @@ def test_mistakes_are_one_line(mistake: Mistake, tmp_path: Path, monkeypatch: py
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "there.parquet"]
 
 
-def test_a_folder_that_is_not_there_is_found_out_before_anything_is_scored(
+def test_a_missing_output_folder_is_found_before_any_image_is_scored(
     model: RegisteredModel, manifest: Manifest, tmp_path: Path
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    asked = images_of_paths([tmp_path / "a.png"], CLASSES)
+    images = images_of_paths([tmp_path / "a.png"], CLASSES)
     with pytest.raises(DataError, match="got a folder that does not exist; valid: a file in an existing folder"):
-        predict_to_parquet(model, asked, tmp_path / "gone" / "out.parquet", lambda *_: None)
+        predict_to_parquet(model, images, tmp_path / "gone" / "out.parquet", lambda *_: None)

@@ -14,7 +14,7 @@ from kmcl_platform.registry.calibration.error import expected_calibration_error
 from kmcl_platform.registry.model.decision_rule import DEFAULT_THRESHOLD, NEVER, DecisionRule, calibrate, to_logits
 
 TEMPERATURES = (0.1, 10.0)
-"""Bounds of a fitted temperature; it would become 0 for labels that the scores separate perfectly."""
+"""Bounds of a fitted temperature. Without the lower one it would be 0 if the scores separate the labels perfectly."""
 _LARGEST_SHIFT = 30.0
 
 
@@ -93,7 +93,8 @@ def fit_shifted(scores_NK: np.ndarray, targets_NK: np.ndarray) -> tuple[float, f
         targets_NK: 1 positive, 0 negative, -1 unknown, which are left out.
 
     Returns:
-        T and b. Without a known label they are 1 and 0. If all known labels are equal, b is 0; the best is infinite.
+        T and b. Without a known label they are 1 and 0. If all known labels are equal, b is 0: the best is
+        infinite.
 
     Reference: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, with the plain targets of 0 and 1.
     """

@@ -11,7 +11,7 @@ from kmcl_platform.registry.model.error_detection import DetectionArea
 _DRAWS = 64
 """Resamples at a time, which bounds the memory."""
 _VALUES = 1000
-"""Values of wrong decisions that the resamples tell apart."""
+"""The largest number of values of wrong decisions that the resamples distinguish."""
 
 
 def measure_detection_area(

@@ -1,4 +1,4 @@
-"""How a prediction shows its doubt, and how well that doubt separates right decisions from wrong ones. NumPy alone.
+"""The entropy of scores, and how well a quantity separates wrong decisions from right ones. Uses NumPy only.
 
 Legend of shapes: N images, K classes.
 """
@@ -29,7 +29,7 @@ class DetectionArea:
 
     @property
     def separates(self) -> bool:
-        """Whether the whole interval is above chance; NaN is not."""
+        """Whether the whole interval is above chance. False for NaN."""
         return self.low > CHANCE
 
     def __str__(self) -> str:
@@ -40,15 +40,15 @@ class DetectionArea:
 class ErrorDetection:
     """What was measured on the validation split about finding wrong decisions.
 
-    A decision about a label is wrong if the model predicts the label and it is not there, or the other way round.
+    A decision is wrong if the model predicts a label whose target is 0, or does not predict one whose target is 1.
 
     Attributes:
         images: how many images were used.
         decisions: how many (image, label) decisions with a known truth.
         wrong: how many of them are wrong.
         confidence: of the intervals, in (0, 1).
-        entropy: of the entropy of the calibrated scores. None: every decision was right, or every one was wrong.
-        uncertainty: of the uncertainty of the kernels. None: as for `entropy`, or the kernels were not trained.
+        entropy: the area for the entropy of the calibrated scores. None: all decisions were right, or all were wrong.
+        uncertainty: the area for the uncertainty of the kernels. None: as above, or the kernels were not trained.
 
     Reference: Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural
     Networks", 2017, section 2.
@@ -63,7 +63,7 @@ class ErrorDetection:
 
     @property
     def shows_uncertainty(self) -> bool:
-        """Whether predictions show the uncertainty of the kernels: only if it was seen to separate right from wrong."""
+        """Whether predictions show the uncertainty of the kernels: only if its whole interval is above chance."""
         return self.uncertainty is not None and self.uncertainty.separates
 
     def to_document(self) -> dict[str, object]:

@@ -49,10 +49,10 @@ def read_images(table: pd.DataFrame) -> list[bytes | np.ndarray]:
 
 
 def _readable_folder() -> Path | None:
-    """The folder that a server may read. None: this is no server, so every path may be read.
+    """The folder that a server may read. None: this process is not a server, so it may read every path.
 
     Raises:
-        DataError: this is a server that may not read files.
+        DataError: this process is a server that may not read files.
     """
     if _SERVED not in os.environ:
         return None
@@ -68,7 +68,7 @@ def _readable_folder() -> Path | None:
 def _read(value: str, folder: Path | None) -> bytes:
     path = Path(value)
     if folder is not None:
-        # Links and `..` are followed first, because the place of the file itself is what matters.
+        # Links and `..` are resolved first: they could lead out of the folder.
         path = (folder / path).resolve()
         if not path.is_relative_to(folder):
             raise DataError(f"path: got {show_value(value)}, outside the server's folder; valid: a path below it")

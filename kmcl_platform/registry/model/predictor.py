@@ -80,7 +80,7 @@ class Predictor:
 
     @property
     def shows_uncertainty(self) -> bool:
-        """Whether the columns have the uncertainty of the kernels: only if it was seen to find wrong decisions."""
+        """Whether the columns have the uncertainty of the kernels; see `ErrorDetection.shows_uncertainty`."""
         return self.error_detection is not None and self.error_detection.shows_uncertainty
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ ENTROPY_PREFIX = "entropy: "
 UNCERTAINTY_PREFIX = "uncertainty: "
 """Output of some models: `uncertainty: NAME` is the uncertainty of the kernels of class NAME, in [0, 1).
 
-Only models have it whose promotion measured that it separates right decisions from wrong ones.
+A model has it only if its promotion measured that it separates wrong decisions from right ones.
 """
 
 DECISION_PREFIX = "decision: "

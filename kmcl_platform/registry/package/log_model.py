@@ -30,7 +30,7 @@ REQUIREMENTS = (
     "torchcodec",
     "torchvision",
 )
-"""What a server of the model has to install; Ray and Optuna are not among it."""
+"""The packages that a server of the model installs. Ray and Optuna are not among them."""
 
 
 def log_model(

@@ -68,7 +68,7 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
         with atomic_file(out) as draft:
             _write(network, draft, predictor, _metadata(model))
             difference = _measure(network, draft, predictor.config.data.image_size)
-            # The comparison is this way round so that NaN is refused.
+            # Written with `not`, so that NaN is refused too.
             if not difference <= PARITY:
                 raise RegistryError(
                     f"{show_path(out)}: got scores of onnxruntime that differ from torch's by {difference:.1e}, so no "
@@ -99,7 +99,7 @@ def _metadata(model: RegisteredModel) -> dict[str, Any]:
         "model": model.uri,
         "class_names": list(predictor.class_names),
         **predictor.rule.to_document(),
-        # The entropy of predictions is a function of `scores`, so that the graph does not have it.
+        # The graph does not compute the entropy, because users can compute it from `scores`.
         "entropy": "-p log2 p - (1 - p) log2(1 - p) of a score p, in bits, in [0, 1]",
         "error_detection": detection.to_document() if detection else None,
         "image_size": predictor.config.data.image_size,
@@ -117,7 +117,7 @@ def _write(network: nn.Module, path: Path, predictor: Predictor, metadata: dict[
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # They are about the internals of the exporter.
-            # Traced in a step of its own: torch.onnx would silently fall back to a way that fixes the batch size.
+            # Traced first, because torch.onnx may fall back silently to an exporter that fixes the batch size.
             shapes = ({0: torch.export.Dim("batch")},)
             traced = torch.export.export(network, (example_B3SS,), dynamic_shapes=shapes)
             program = torch.onnx.export(

@@ -82,7 +82,7 @@ def settle_claim(client: "MlflowClient", model: str, version: "ModelVersion") ->
         _give_up(client, model, version, f"version {now} has become the champion in the meantime")
     # Last, so that a promotion that was suspended for a minute does not overtake the one that replaced it.
     if client.get_model_version(model, version.version).tags.get(_SETTLED_TAG) == _ABANDONED:
-        _give_up(client, model, version, f"another promotion took its turn, since it took over {CLAIM_SECONDS} s")
+        _give_up(client, model, version, f"another promotion replaced this one, which took more than {CLAIM_SECONDS} s")
 
 
 def _abandon(client: "MlflowClient", model: str, rival: "ModelVersion") -> None:

@@ -98,9 +98,9 @@ def _rank(scores_N: np.ndarray, targets_N: np.ndarray) -> _Class | None:
     ends = np.flatnonzero(np.append(scores_N[order][1:] != scores_N[order][:-1], True))
     places = np.flatnonzero(positive)
     # A step without a positive image adds nothing to the sum, but its images count in the steps after it.
-    kept, steps = np.unique(np.searchsorted(ends, places), return_inverse=True)
-    kept_ends = ends[kept]
-    return _Class(order, np.append(0, kept_ends[:-1] + 1), int(kept_ends[-1]) + 1, order[places], steps)
+    needed, steps = np.unique(np.searchsorted(ends, places), return_inverse=True)
+    needed_ends = ends[needed]
+    return _Class(order, np.append(0, needed_ends[:-1] + 1), int(needed_ends[-1]) + 1, order[places], steps)
 
 
 def _mean_difference(one: list[_Class | None], other: list[_Class | None], counts_NR: np.ndarray) -> np.ndarray:

@@ -75,10 +75,10 @@ def read_or_open(
 
 
 def count_openings(client: "MlflowClient", manifest: Manifest) -> dict[str, int]:
-    """How often each search of the store has opened the test split of this data; searches that never did are left out.
+    """How often each search of the store has opened the test split of this data, without those that never did.
 
-    The more candidates are scored on the test split, the more the best of them is the luckiest. Searches and runs that
-    were deleted in MLflow count too: what they have seen of the split stays seen.
+    Each candidate that is scored on the test split makes it more likely that the best one is only lucky. Searches and
+    runs that were deleted in MLflow count too: a deletion does not undo an opening.
     """
     prefix = f"{OPENING_TAG}.{manifest.content_hash[:_DIGEST_CHARACTERS]}."
     counts: dict[str, int] = {}

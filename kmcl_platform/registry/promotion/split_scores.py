@@ -117,6 +117,6 @@ def _kernel_uncertainties(predictor: Predictor, manifest: Manifest, step: int) -
     parts: list[np.ndarray] = []
     for images_B3HW, _ in loader:
         uncertainties_NK = predictor.predict_pixels(images_B3HW).uncertainties_NK
-        assert uncertainties_NK is not None  # The caller has looked: the kernels were trained.
+        assert uncertainties_NK is not None  # The caller calls this only if the kernels were trained.
         parts.append(uncertainties_NK)
     return np.concatenate(parts)

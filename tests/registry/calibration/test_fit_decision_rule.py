@@ -1,4 +1,4 @@
-"""Temperature and thresholds, against every threshold tried in turn and a plain minimiser."""
+"""Temperature and thresholds, compared with a trial of every threshold and with a plain minimiser."""
 
 import itertools
 import time
@@ -37,8 +37,8 @@ def rates(scores_N: np.ndarray, targets_N: np.ndarray, threshold: float) -> tupl
     return 2 * hits / (predicted.sum() + positive.sum()), precision, hits / positive.sum()
 
 
-def tried_in_turn(scores_N: np.ndarray, targets_N: np.ndarray, decision: Decision) -> float:
-    """The best of all thresholds that part known scores in another way."""
+def try_every_threshold(scores_N: np.ndarray, targets_N: np.ndarray, decision: Decision) -> float:
+    """The best of all thresholds that divide the known scores differently."""
     known = scores_N[targets_N >= 0]
     values = sorted({0.0 if known.min() > 0 else -1.0, *known.tolist()})
     cuts = [(low + high) / 2 for low, high in itertools.pairwise(values)]
@@ -51,7 +51,7 @@ def tried_in_turn(scores_N: np.ndarray, targets_N: np.ndarray, decision: Decisio
     return max(cut for cut, one in found.items() if one[2] >= decision.floor)
 
 
-SCORES = st.integers(0, 20).map(lambda number: number / 20)  # ties, 0 and 1 among them
+SCORES = st.integers(0, 20).map(lambda number: number / 20)  # with ties, 0 and 1
 
 
 @settings(max_examples=300, deadline=None)
@@ -67,7 +67,7 @@ def test_no_other_threshold_is_better(labels: list[tuple[float, int]], objective
     if not (targets_N == 1).any():
         assert found == 0.5
         return
-    assert found == pytest.approx(tried_in_turn(scores_N, targets_N, decision))
+    assert found == pytest.approx(try_every_threshold(scores_N, targets_N, decision))
     _, precision, recall = rates(scores_N, targets_N, found)
     assert objective != "precision" or precision >= floor
     assert objective != "recall" or recall >= floor
@@ -80,14 +80,14 @@ def test_of_equal_f1_the_fewest_predictions_are_taken() -> None:
     assert found == pytest.approx(0.7)
 
 
-def test_a_floor_that_is_met_exactly_is_met() -> None:
+def test_a_value_equal_to_the_floor_reaches_it() -> None:
     scores_N = np.linspace(0.95, 0.05, 20)
     targets_N = np.array([1] * 9 + [0] * 11)
     found = choose_thresholds(scores_N[:, None], targets_N[:, None], Decision(objective="precision", floor=0.9))
     assert rates(scores_N, targets_N, found[0])[1:] == (0.9, 1.0)
 
 
-def test_a_precision_that_is_out_of_reach_predicts_nothing() -> None:
+def test_a_precision_that_cannot_be_reached_predicts_nothing() -> None:
     scores_NK, targets_NK = np.array([[1.0], [0.9], [0.2]]), np.array([[0], [1], [1]])
     decision = Decision(objective="precision", floor=0.9, min_positives=1)
     assert choose_thresholds(scores_NK, targets_NK, decision).tolist() == [1.0]
@@ -102,7 +102,7 @@ def test_a_class_with_few_positives_keeps_one_half() -> None:
     assert found[1] == 0.5
 
 
-def test_neighbours_in_float64_are_parted() -> None:
+def test_neighbours_in_float64_are_separated() -> None:
     low = 0.7
     high = float(np.nextafter(low, 1))
     scores_NK = np.array([[high], [low]])
@@ -117,7 +117,7 @@ def nll(scores_NK: np.ndarray, targets_NK: np.ndarray, temperature: float) -> fl
 
 
 @pytest.mark.parametrize("true", [0.4, 1.0, 3.0])
-def test_the_temperature_is_that_of_least_nll_and_the_one_behind_the_data(true: float) -> None:
+def test_the_temperature_has_the_least_nll_and_is_that_of_the_data(true: float) -> None:
     rng = np.random.default_rng(0)
     logits_NK = rng.normal(0, 3, (4000, 5))
     targets_NK = (rng.random((4000, 5)) < sigmoid(logits_NK / true)).astype(np.int8)
@@ -127,12 +127,12 @@ def test_the_temperature_is_that_of_least_nll_and_the_one_behind_the_data(true: 
     assert found == pytest.approx(true, rel=0.05)
     best = minimize_scalar(lambda t: nll(scores_NK, targets_NK, t), bounds=TEMPERATURES, method="bounded")
     assert found == pytest.approx(best.x, rel=1e-4)
-    # What is unknown has no part in it.
+    # Unknown labels change nothing.
     scores_NK[targets_NK < 0] = 1.0
     assert fit_temperature(scores_NK, targets_NK) == pytest.approx(found)
 
 
-def test_scores_that_a_loss_has_moved_are_moved_back() -> None:
+def test_a_shift_of_the_logits_is_undone() -> None:
     rng = np.random.default_rng(0)
     logits_NK = rng.normal(-2, 2, (4000, 5))
     targets_NK = (rng.random((4000, 5)) < sigmoid(logits_NK)).astype(np.int8)
@@ -149,12 +149,12 @@ def test_scores_that_a_loss_has_moved_are_moved_back() -> None:
         fitted = fit_rule(scores_NK, targets_NK, Decision(calibration=calibration))
         rule[calibration], errors[calibration] = fitted.rule, fitted.error_after
         assert fitted.error_after == expected_calibration_error(fitted.rule.calibrate(scores_NK), targets_NK)
-    # A temperature alone cannot do it.
+    # A temperature without a shift cannot correct this.
     assert errors["shifted"] < 0.02 < 0.2 < errors["temperature"]
     assert (rule["shifted"].shift, rule["temperature"].shift) == (pytest.approx(shift), 0)
 
 
-def test_labels_that_are_all_alike_ask_for_no_shift() -> None:
+def test_labels_that_are_all_equal_give_no_shift() -> None:
     scores_NK = np.array([[0.9, 0.6], [0.4, 0.1]])
     for label in (0, 1):
         targets_NK = np.full((2, 2), label)
@@ -191,7 +191,7 @@ def test_calibration_divides_the_logit() -> None:
     assert calibrate(sigmoid(logits), 1.0, -1.0) == pytest.approx(sigmoid(logits - 1))
 
 
-def test_a_fitted_rule_says_what_calibration_did() -> None:
+def test_a_fitted_rule_has_the_errors_before_and_after_calibration() -> None:
     rng = np.random.default_rng(1)
     logits_NK = rng.normal(-1, 2, (2000, 3))
     targets_NK = (rng.random((2000, 3)) < sigmoid(logits_NK)).astype(np.int8)
@@ -225,7 +225,7 @@ def test_a_rule_is_read_as_it_was_written() -> None:
         read_rule(rule.to_document() | {"temperature": 0}, ["a", "b"])
 
 
-def test_coco_takes_seconds() -> None:
+def test_the_fit_for_a_data_set_of_the_size_of_coco_takes_seconds() -> None:
     rng = np.random.default_rng(0)
     # A quarter of COCO's images in a quarter of the time; the work grows with their number.
     scores_NK = rng.random((10_000, 80)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How well entropy and uncertainty find wrong decisions, compared with plain forms of the same."""
+"""The measurement of wrong decisions, compared with plain forms of it."""
 
 import json
 
@@ -38,7 +38,7 @@ def measure(values: np.ndarray, wrong: np.ndarray, known: np.ndarray, resamples:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_area_is_scikit_learns_and_the_interval_the_plain_bootstraps(seed: int) -> None:
+def test_the_area_is_that_of_scikit_learn_and_the_interval_that_of_a_plain_bootstrap(seed: int) -> None:
     values_NK, wrong_NK, known_NK = draw(seed, strength=0.3)
     found = measure(values_NK, wrong_NK, known_NK)
     assert found.auroc == pytest.approx(roc_auc_score(wrong_NK[known_NK], values_NK[known_NK]), abs=1e-12)
@@ -88,16 +88,16 @@ def test_only_an_interval_above_chance_separates(strength: float, separates: boo
 
 
 @pytest.mark.parametrize("wrong", [False, True])
-def test_decisions_that_are_all_alike_have_no_area(wrong: bool) -> None:
+def test_decisions_that_are_all_right_or_all_wrong_have_no_area(wrong: bool) -> None:
     values_NK, _, known_NK = draw(0, strength=0)
     same_NK = np.full(values_NK.shape, wrong)
     assert measure_detection_area(values_NK, same_NK, known_NK, resamples=10, confidence=0.9) is None
-    # What is unknown has no part in it.
+    # Unknown labels change nothing.
     same_NK[~known_NK] = not wrong
     assert measure_detection_area(values_NK, same_NK, known_NK, resamples=10, confidence=0.9) is None
 
 
-def test_entropy_is_scipys_in_bits_from_0_to_1() -> None:
+def test_entropy_is_that_of_scipy_in_bits_from_0_to_1() -> None:
     scores_NK = np.array([[0.0, 1.0, 0.5], [1e-300, 0.1, 1 - 2.0**-53]])
     expected = scipy_entropy(np.stack([scores_NK, 1 - scores_NK]), base=2)
     found = binary_entropy(scores_NK)

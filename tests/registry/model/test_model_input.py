@@ -1,4 +1,4 @@
-"""What a registered model takes: one column of three; and that a server reads no file that it was not allowed to."""
+"""The input of a registered model: one of three columns. A server reads only the files that it may read."""
 
 import json
 from pathlib import Path
@@ -24,13 +24,13 @@ def image(tmp_path: Path) -> Path:
 def test_bytes_paths_and_arrays(image: Path) -> None:
     assert read_images(pd.DataFrame({"image": [b"a", bytearray(b"b")]})) == [b"a", b"b"]
     assert read_images(pd.DataFrame({"path": [str(image)]})) == [b"an image"]
-    # A column that a schema adds, and that holds nothing, was not given.
+    # MLflow adds the schema's other columns without values.
     assert read_images(pd.DataFrame({"image": [None, None], "path": [str(image)] * 2})) == [b"an image"] * 2
     assert read_images(pd.DataFrame({"image": []})) == []
 
 
 @pytest.mark.parametrize("form", ["array", "lists", "int64", "arrow"])
-def test_pixels_in_every_form_that_they_come_in(form: str, tmp_path: Path) -> None:
+def test_pixels_in_every_form_are_read(form: str, tmp_path: Path) -> None:
     given = {
         "array": PIXELS,
         "lists": json.loads(json.dumps(PIXELS.tolist())),
@@ -68,7 +68,7 @@ def test_pixels_in_every_form_that_they_come_in(form: str, tmp_path: Path) -> No
         ({"array": ["text"]}, "got shape ()"),
     ],
 )
-def test_what_is_no_image_is_one_clear_line(columns: dict[str, list[object]], message: str) -> None:
+def test_an_input_that_is_not_an_image_is_one_line(columns: dict[str, list[object]], message: str) -> None:
     with pytest.raises(DataError) as caught:
         read_images(pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()}))
     assert message in str(caught.value)
@@ -77,7 +77,7 @@ def test_what_is_no_image_is_one_clear_line(columns: dict[str, list[object]], me
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """As `mlflow models serve` starts the processes that answer."""
+    """The environment of a process of `mlflow models serve`."""
     monkeypatch.setenv("__pyfunc_model_path__", "/somewhere")
     return monkeypatch
 
@@ -91,7 +91,7 @@ def test_a_server_reads_no_file(served: pytest.MonkeyPatch, image: Path) -> None
     assert read_images(pd.DataFrame({"image": [b"a"]})) == [b"a"]
 
 
-def test_a_server_reads_below_the_folder_it_was_given_and_nowhere_else(
+def test_a_server_reads_files_below_its_folder_and_no_others(
     served: pytest.MonkeyPatch, image: Path, tmp_path: Path
 ) -> None:
     served.setenv(PATHS_FROM, str(image.parent))

@@ -36,7 +36,7 @@ OBJECTIVES = ["kmcl", "bce"]
 
 
 def write(folder: Path, objective: str) -> Path:
-    """A model as it stands before training; its scores are near 0.5, some above and some below."""
+    """A model before training; its scores are near 0.5, some above and some below."""
     seed_everything(0)
     weights = folder / "weights.safetensors"
     save_file(build_model(CONFIG.model, len(CLASSES)).state_dict(), weights)
@@ -68,7 +68,7 @@ def test_an_objective_trains_the_kernels_or_not(values: dict[str, Scalar], train
     assert trains_kernels(TrialConfig().with_values(values).loss) is trained
 
 
-def test_a_model_is_read_without_hub_and_file_of_its_pretrained_weights(tmp_path: Path) -> None:
+def test_a_model_is_read_without_its_pretrained_weights(tmp_path: Path) -> None:
     folder = write(tmp_path, "kmcl")
     config = CONFIG.with_values({"model.pretrained": True, "model.pretrained_file": str(tmp_path / "gone.pth")})
     document = json.loads((folder / DESCRIPTION).read_text()) | {"config": config.model_dump()}
@@ -87,7 +87,7 @@ def test_a_model_that_is_older_than_rules_and_measurements_is_read(tmp_path: Pat
     scores_NK = np.array([[0.5, 0.500001]])
     assert rule.calibrate(scores_NK).tolist() == scores_NK.tolist()
     assert (scores_NK > np.array(rule.thresholds)[:2]).tolist() == [[False, True]]
-    # Nobody has measured whether its uncertainty finds wrong decisions, so that it is not shown.
+    # It was not measured whether its uncertainty finds wrong decisions, so predictions do not show it.
     assert not read_predictor(folder, torch.device("cpu")).shows_uncertainty
 
 
@@ -102,7 +102,9 @@ def test_a_rule_that_is_written_later_is_read(tmp_path: Path) -> None:
         read_predictor(folder, torch.device("cpu"))
 
 
-def test_a_prediction_is_what_the_network_and_its_kernels_say(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_prediction_has_the_scores_of_the_network_and_the_uncertainty_of_its_kernels(
+    manifest: Manifest, tmp_path: Path
+) -> None:
     predictor = read(tmp_path, "kmcl")
     images = [manifest.encoded_image("test", row) for row in range(3)]
     prediction = predictor.predict(images)
@@ -113,7 +115,7 @@ def test_a_prediction_is_what_the_network_and_its_kernels_say(manifest: Manifest
     assert prediction.uncertainties_NK == pytest.approx(label_uncertainty(mixture).numpy())
 
 
-def test_an_untrained_kernel_gives_scores_alone(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_model_with_untrained_kernels_gives_scores_only(manifest: Manifest, tmp_path: Path) -> None:
     predictor = read(tmp_path, "bce")
     images = [manifest.encoded_image("test", 0)]
     assert predictor.predict(images).uncertainties_NK is None
@@ -146,7 +148,7 @@ def test_only_an_uncertainty_that_finds_wrong_decisions_is_shown(
     scores_NK = np.stack([columns[f"score: {name}"] for name in CLASSES], axis=1)
     entropy_NK = np.stack([columns[f"entropy: {name}"] for name in CLASSES], axis=1)
     assert entropy_NK == pytest.approx(scipy_entropy(np.stack([scores_NK, 1 - scores_NK]), base=2))
-    # Entropy is that of calibrated scores, whatever scores are given.
+    # The entropy is always that of calibrated scores, also if the columns have raw scores.
     raw = predictor.to_columns(prediction, raw_scores=True)
     assert raw["score: 3"].tolist() == prediction.scores_NK[:, 3].astype(np.float64).tolist()
     assert all((raw[name] == values).all() for name, values in columns.items() if name.startswith("entropy"))

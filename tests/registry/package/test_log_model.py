@@ -45,7 +45,7 @@ def test_bytes_paths_and_arrays_give_the_same(model: Any, package: Path, tmp_pat
 
 @pytest.mark.slow
 def test_raw_scores_are_those_of_the_network(model: Any, package: Path) -> None:
-    calibrated, raw = (model.predict({"image": [jpeg()]}, params={"raw_scores": asked}) for asked in (False, True))
+    calibrated, raw = (model.predict({"image": [jpeg()]}, params={"raw_scores": raw}) for raw in (False, True))
     found = [raw[f"score: {name}"][0] for name in range(10)]
     assert found == pytest.approx(raw_scores(package)[0].tolist(), abs=1e-6)
     assert found != pytest.approx([calibrated[f"score: {name}"][0] for name in range(10)], abs=1e-3)
@@ -104,7 +104,7 @@ def fresh_process(package: Path, tmp_path_factory: pytest.TempPathFactory) -> st
 
 
 @pytest.mark.slow
-def test_it_predicts_where_there_is_no_ray_and_no_pickle_is_read(package: Path, fresh_process: str) -> None:
+def test_it_predicts_without_ray_and_reads_no_pickle(package: Path, fresh_process: str) -> None:
     check(fresh_process, package)
 
 
@@ -128,6 +128,6 @@ def test_nothing_in_it_is_a_pickle(package: Path) -> None:
     names = {path.suffix for path in package.rglob("*") if path.is_file()}
     assert ".safetensors" in names
     assert names.isdisjoint({".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib"})
-    # By their contents too: a pickle of any protocol since 2 and the archives that torch writes begin so.
+    # Also by content: pickles of protocol 2 and later and torch's archives begin with these bytes.
     for path in package.rglob("*"):
         assert path.is_dir() or not path.read_bytes().startswith((b"\x80", b"PK")), path

@@ -1,4 +1,4 @@
-"""ONNX: the scores of onnxruntime are torch's, for any batch; a file whose scores are not is not kept."""
+"""ONNX: onnxruntime gives the scores of torch for any batch size; a file with other scores is not kept."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`mlflow models predict` and `serve` with a registered model, also with nothing but its requirements and no network."""
+"""`mlflow models predict` and `serve` with a registered model, also with its requirements only and without a network."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.support.waiting import answers, free_port, wait_until
 
 @pytest.fixture(scope="module")
 def bare_python(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with the model's requirements, and nothing else."""
+    """A Python in which only the model's requirements are installed."""
     folder = tmp_path_factory.mktemp("bare") / "venv"
     uv = str(Path(sys.executable).with_name("uv"))
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
@@ -29,15 +29,15 @@ def bare_python(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def offline(python: Path) -> dict[str, str]:
-    """The environment as if it was activated; where a proxy leads to the network, none answers; hubs are not asked."""
-    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
+    """The environment of that Python, without a network: the proxy does not exist, and hubs are offline."""
+    no_proxy = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
     settings = {"HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return kept | nowhere | settings | {"PATH": f"{python.parent}:{os.environ['PATH']}"}
+    others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return others | no_proxy | settings | {"PATH": f"{python.parent}:{os.environ['PATH']}"}
 
 
 @pytest.mark.long
-def test_mlflow_predicts_with_its_requirements_alone(package: Path, bare_python: Path, tmp_path: Path) -> None:
+def test_mlflow_predicts_with_its_requirements_only(package: Path, bare_python: Path, tmp_path: Path) -> None:
     without = subprocess.run([bare_python, "-c", "import ray"], capture_output=True, text=True, check=False)
     assert "No module named 'ray'" in without.stderr
     (tmp_path / "request.json").write_text(request())
@@ -67,11 +67,11 @@ def serving(python: Path, package: Path, folder: Path, **settings: str) -> Itera
         server.wait(30)
 
 
-def ask(address: str, body: str) -> tuple[int, str]:
+def post(address: str, body: str) -> tuple[int, str]:
     """Status and text of an answer."""
-    asked = urllib.request.Request(f"{address}/invocations", body.encode(), {"Content-Type": "application/json"})
+    question = urllib.request.Request(f"{address}/invocations", body.encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(asked, timeout=60) as answer:
+        with urllib.request.urlopen(question, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -83,37 +83,37 @@ def test_a_server_answers_bytes_and_arrays_and_reads_no_file(package: Path, tmp_
     path.write_bytes(jpeg())
     with serving(Path(sys.executable), package, tmp_path) as address:
         for body in (request(), request("array", decode_pixels(jpeg()).tolist())):
-            status, answer = ask(address, body)
+            status, answer = post(address, body)
             assert status == 200, answer
             check(answer, package)
-        (row,) = json.loads(ask(address, request(raw_scores=True))[1])["predictions"]
+        (row,) = json.loads(post(address, request(raw_scores=True))[1])["predictions"]
         assert [row[f"score: {name}"] for name in range(10)] == pytest.approx(raw_scores(package)[0].tolist(), abs=1e-5)
         assert [row[f"decision: {name}"] for name in range(10)] == [True, False] * 5
-        status, answer = ask(address, request("path", str(path)))
+        status, answer = post(address, request("path", str(path)))
         assert status == 400
         assert "column 'path': a server reads no files; valid: 'image' or 'array'" in answer
-        status, answer = ask(address, request("other", 1))
+        status, answer = post(address, request("other", 1))
         assert status == 400
         assert "exactly one of image, path, array" in answer
 
 
 @pytest.mark.long
-def test_a_server_reads_files_below_the_folder_it_was_given(package: Path, tmp_path: Path) -> None:
+def test_a_server_reads_files_below_its_folder(package: Path, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for path in (tmp_path / "images" / "image.jpg", tmp_path / "other.jpg"):
         path.write_bytes(jpeg())
     with serving(Path(sys.executable), package, tmp_path, KMCL_PATHS_FROM=str(tmp_path / "images")) as address:
-        status, answer = ask(address, request("path", "image.jpg"))
+        status, answer = post(address, request("path", "image.jpg"))
         assert status == 200, answer
         check(answer, package)
-        status, answer = ask(address, request("path", str(tmp_path / "other.jpg")))
+        status, answer = post(address, request("path", str(tmp_path / "other.jpg")))
         assert status == 400
         assert "outside the server's folder" in answer
 
 
 @pytest.mark.long
-def test_mlflow_serves_with_its_requirements_alone(package: Path, bare_python: Path, tmp_path: Path) -> None:
+def test_mlflow_serves_with_its_requirements_only(package: Path, bare_python: Path, tmp_path: Path) -> None:
     with serving(bare_python, package, tmp_path) as address:
-        status, answer = ask(address, request())
+        status, answer = post(address, request())
         assert status == 200, answer
         check(answer, package)

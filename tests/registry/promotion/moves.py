@@ -7,7 +7,7 @@ from kmcl_platform.registry.promotion.alias_moves import AGAINST_TAG, NO_CHAMPIO
 
 
 def claim(client: MlflowClient, against: str) -> str:
-    """Register a version that claims the place of a champion, without settling it: as far as a killed process comes."""
+    """Register a version that claims the place of a champion, and stop there, like a process that is killed."""
     return str(client.create_model_version("m", "s3://bucket/model", tags={AGAINST_TAG: against}).version)
 
 

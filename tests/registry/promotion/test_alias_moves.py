@@ -82,7 +82,7 @@ def test_rollback_and_back(client: MlflowClient) -> None:
     assert promote(client, "2") == "3"
 
 
-def test_a_rollback_that_cannot_be(client: MlflowClient) -> None:
+def test_a_rollback_without_a_former_champion_is_one_line(client: MlflowClient) -> None:
     with pytest.raises(RegistryError, match="model 'm': no version has the alias `champion`; valid: `kmcl promote m`"):
         rollback(client, "m")
     with pytest.raises(RegistryError, match="model: got 'n', which is not in the registry; valid: m"):
@@ -101,8 +101,8 @@ def test_a_suspended_promotion_does_not_overtake_the_one_that_replaced_it(
     suspended = client.create_model_version("m", "s3://bucket/model", tags={AGAINST_TAG: "1"})
     monkeypatch.setattr("kmcl_platform.registry.promotion.alias_moves.CLAIM_SECONDS", 0)
     other = client.create_model_version("m", "s3://bucket/model", tags={AGAINST_TAG: "1"})
-    settle_claim(client, "m", other)  # It has the right to the alias, and has not moved it yet.
-    with pytest.raises(RegistryError, match="another promotion took its turn"):
+    settle_claim(client, "m", other)  # It may move the alias, and has not done so yet.
+    with pytest.raises(RegistryError, match="another promotion replaced this one, which took more than 0 s"):
         settle_claim(client, "m", suspended)
     move(client, "m", before="1", after=str(other.version), kind="promote", reason="test")
     assert aliases(client) == {CHAMPION: "3", PREVIOUS: "1"}
@@ -125,7 +125,7 @@ def test_a_dead_claim_whose_version_was_deleted_is_no_rival(
     assert promote(client, "1") == "3"
 
 
-def test_a_rollback_asks_first_whether_the_former_champion_can_be_used(client: MlflowClient) -> None:
+def test_a_rollback_first_checks_the_former_champion(client: MlflowClient) -> None:
     promote(client, NO_CHAMPION)
     promote(client, "1")
 

@@ -1,4 +1,4 @@
-"""The statistics of a promotion, against plain forms of the same."""
+"""The statistics of a promotion, compared with plain forms of them."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def plain_average_precision(positive_N: np.ndarray, scores_N: np.ndarray) -> flo
     return float((at_least_NN[:, positive_N].sum(1) / at_least_NN.sum(1)).mean())
 
 
-def test_the_plain_average_precision_is_scikit_learns() -> None:
+def test_the_plain_average_precision_is_that_of_scikit_learn() -> None:
     scores_NK, _, targets_NK = draw(9)
     for scores_N, positive_N in zip(scores_NK.T, targets_NK.T == 1, strict=True):
         assert plain_average_precision(positive_N, scores_N) == pytest.approx(
@@ -70,7 +70,7 @@ def plain_map(scores_NK: np.ndarray, targets_NK: np.ndarray, rows: np.ndarray) -
     return values, ~np.isnan(values)
 
 
-def test_the_interval_is_the_plain_bootstraps() -> None:
+def test_the_interval_is_that_of_a_plain_bootstrap() -> None:
     good_NK, poor_NK, targets_NK = draw(0)
     found = bootstrap_difference(good_NK, poor_NK, targets_NK, resamples=2000, confidence=0.9, seed=1)
     everything = np.arange(60)
@@ -95,7 +95,7 @@ def test_a_model_against_itself_is_no_different() -> None:
     assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
-def test_pairing_makes_a_small_steady_gain_certain() -> None:
+def test_a_small_gain_on_every_positive_image_is_found() -> None:
     rng = np.random.default_rng(0)
     targets_NK = (rng.random((300, 3)) < 0.3).astype(np.int8)
     champion_NK = rng.random((300, 3)).astype(np.float32)
@@ -114,7 +114,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_calibration_error() -> None:
     scores_NK = np.array([[0.9, 0.9], [0.9, 0.1], [0.1, 0.1]])
     targets_NK = np.array([[1, 0], [1, 0], [-1, 1]])
-    # Of three labels at 0.9 two are positive, of two known ones at 0.1 one is.
+    # Two of three labels at 0.9 are positive, and one of the two known labels at 0.1.
     expected = (3 * abs(0.9 - 2 / 3) + 2 * abs(0.1 - 1 / 2)) / 5
     assert expected_calibration_error(scores_NK, targets_NK) == pytest.approx(expected)
     assert expected_calibration_error(np.array([[1.0, 0.0]]), np.array([[1, 0]])) == 0

@@ -20,7 +20,6 @@ from tests.support.command_line import Answer, kmcl
 pytestmark = [pytest.mark.slow, pytest.mark.takes(50)]
 
 COMMANDS = ("promote", "rollback", "history", "predict", "export", "ui")
-OK = None
 
 
 def register_elsewhere(store: Path, client: MlflowClient) -> None:
@@ -128,7 +127,7 @@ CASES: dict[Callable[[Path, MlflowClient], None], dict[str, str]] = {
 
 @pytest.fixture
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str | Path]]:
-    """Each command on the model; only what needs seconds of work after all checks is left out."""
+    """The words of each command. The slow work that follows a command's checks is replaced by `stop`."""
     image = tmp_path / "image.png"
     Image.new("RGB", (40, 40)).save(image)
     monkeypatch.setattr("kmcl_platform.registry.promotion.promote.read_checkpoint", stop)

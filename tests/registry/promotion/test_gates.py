@@ -1,4 +1,4 @@
-"""Gates: a bound itself passes, what is undefined does not, a gate without a bound is left out."""
+"""Gates: a value equal to its bound passes, an undefined one fails, and a gate without a bound is left out."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def test_one_fails(gate: str, change: dict[str, object]) -> None:
         {"calibration_error": 0.05}, {"latency_ms": 20.0}, {"size_mb": 100.0}, {"parity": 1e-5},
     ],
 )  # fmt: skip
-def test_the_bound_itself_passes(change: dict[str, object]) -> None:
+def test_a_value_equal_to_its_bound_passes(change: dict[str, object]) -> None:
     assert all(result.passed for result in check(**change).values())
 
 
@@ -76,5 +76,5 @@ def test_a_champion_that_cannot_be_compared_with_fails_its_gate() -> None:
     assert all(result.passed for name, result in results.items() if name != failed.gate)
 
 
-def test_without_bounds_only_parity_is_left_of_the_absolute_gates() -> None:
+def test_without_bounds_only_the_gates_that_are_always_on_are_left() -> None:
     assert list(check(Promotion(class_tolerance=None))) == ["mAP against the champion", "reload parity"]

@@ -91,13 +91,13 @@ def test_a_promotion_measures_what_finds_wrong_decisions(story: Story, manifest:
         assert area.auroc == pytest.approx(expected.auroc, abs=0.01)
         assert (area.low, area.high) == (pytest.approx(expected.low, abs=0.02), pytest.approx(expected.high, abs=0.02))
     shown = " (shown)" if found.uncertainty.low > 0.5 else " (not above 0.5, so predictions leave it out)"
-    said = f"found by entropy: {found.entropy}; by the kernels' uncertainty: {found.uncertainty}{shown}"
-    assert said in story.answers["forced"].output
+    line = f"found by entropy: {found.entropy}; by the kernels' uncertainty: {found.uncertainty}{shown}"
+    assert line in story.answers["forced"].output
     card = connect(story.store).get_model_version("small", "3").description
     assert (
         f"**Finding wrong decisions**: AUROC with 95 % interval, on 320 validation decisions, {found.wrong} of" in card
     )
-    # A model whose kernels were not trained has nothing to show but the entropy.
+    # The kernels of version 2 were not trained, so only its entropy is measured.
     _, other = read(story, "2")
     assert other.error_detection is not None and other.error_detection.uncertainty is None
     assert "uncertainty" not in story.answers["is_better"].output

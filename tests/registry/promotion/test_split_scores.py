@@ -1,4 +1,4 @@
-"""The validation scores that decisions are chosen on: those in the checkpoint, or new ones."""
+"""The validation scores that the decision rule is fitted to: those in the checkpoint, or new ones."""
 
 from pathlib import Path
 
@@ -46,12 +46,12 @@ def test_scores_in_the_checkpoint_are_used(
     assert (found.targets_NK == manifest.targets("val")).all()
 
 
-@pytest.mark.parametrize("kept", ["nothing", "no safetensors", "other tensors", "another order", "fewer images"])
+@pytest.mark.parametrize("content", ["nothing", "no safetensors", "other tensors", "another order", "fewer images"])
 def test_everything_else_is_scored_again(
-    kept: str, manifest: Manifest, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: str, manifest: Manifest, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores_NK, targets_NK = np.zeros((97, 10), dtype=np.float32), manifest.targets("val").copy()
-    match kept:
+    match content:
         case "no safetensors":
             (tmp_path / VALIDATION_SCORES).write_bytes(b"no tensors")
         case "other tensors":
@@ -63,11 +63,11 @@ def test_everything_else_is_scored_again(
             )
         case "fewer images":
             save_file({"scores_NK": scores_NK[:5], "targets_NK": targets_NK}, tmp_path / VALIDATION_SCORES)
-    asked = []
-    anew = SplitScores(scores_NK, targets_NK)
-    monkeypatch.setattr(split_scores, "score_images", lambda *args: asked.append(args[2]) or anew)
-    assert read_or_score_validation(tmp_path, predictor, manifest) is anew
-    assert asked == ["val"]
+    scored = []
+    new = SplitScores(scores_NK, targets_NK)
+    monkeypatch.setattr(split_scores, "score_images", lambda *args: scored.append(args[2]) or new)
+    assert read_or_score_validation(tmp_path, predictor, manifest) is new
+    assert scored == ["val"]
 
 
 def test_new_scores_are_those_of_the_predictor(manifest: Manifest, predictor: Predictor) -> None:
