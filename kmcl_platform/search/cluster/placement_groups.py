@@ -1,4 +1,4 @@
-"""Placement groups without a user are removed: a trial could wait for their resources for ever.
+"""Placement groups without a user are removed: a trial could wait for their resources without end.
 
 A controller of Ray Train creates a placement group, and then registers it with a process that removes it if the
 controller dies. If the controller dies between these two steps, the placement group holds its resources until the job

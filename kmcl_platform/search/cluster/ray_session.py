@@ -105,8 +105,8 @@ def _dashboard_port() -> Iterator[int]:
     """A free port for a local Ray's dashboard; processes that Ray starts inside the block know it.
 
     Ray Train frees the CPUs of a killed group's workers only if it can ask its own Ray for their state. Without an
-    address it searches all processes, and gives up for ever if another Ray runs on the machine. Processes of a local
-    Ray inherit the environment of this one; a runtime environment would add seconds to every start.
+    address it searches all processes, and gives up if another Ray runs on the machine. Processes of a local Ray inherit
+    the environment of this one; a runtime environment would add seconds to every start.
     """
     with socket.socket() as probe:
         probe.bind((loopback.LOOPBACK, 0))

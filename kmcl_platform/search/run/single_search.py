@@ -84,7 +84,7 @@ def run_or_find(
 
 
 def keep_report(store: Store, search: str, console: Console) -> None:
-    """Keep the report with the search's run. A failure is only said: the search itself is complete."""
+    """Store the report with the search's run. An error is only printed, because the search itself is complete."""
     try:
         write_report(store, search)
     except Exception as error:
@@ -150,12 +150,13 @@ def _run(
 
 
 def _start(file: SearchFile, content: bytes, origin: str, store: Store, address: str | None) -> tuple[SearchRuns, int]:
-    """Start Ray and open the record; returns the record, and how many trials fit on the cluster at once.
+    """Start Ray and open the record; returns the record, and how many trials fit on the cluster.
 
     If Ray cannot be started, or no trial fits, the search's run does not stay RUNNING.
     """
-    # Read once more, instead of holding it with its images in memory for as long as the search runs. Not while Ray
-    # starts, which sets environment variables: the client of an object store reads them in C, and would crash.
+    # The manifest is read again here, so that its images are not in memory while the search runs. It is read before Ray
+    # starts: Ray sets environment variables, and a client of an object store that reads them in C at the same time
+    # would crash.
     manifest = open_manifest(file.base.data.source, store.data)
     # MLflow's import and first start take as long as Ray's, so both run at the same time.
     with ThreadPoolExecutor(1) as background:

@@ -1,4 +1,4 @@
-"""Points that a study is given or completes before it draws new ones: the baseline, a grid, a half-asked point."""
+"""Points that do not come from the sampler (the baseline, a grid), and points whose driver died while it drew them."""
 
 import warnings
 from typing import Any
@@ -15,7 +15,7 @@ BASELINE = "baseline"
 """Attribute of a trial: it is the base itself."""
 
 VALUES = "values"
-"""Attribute of a trial: its values. It is the mark that the point was asked completely."""
+"""Attribute of a trial: its values. It is the mark that the point is complete."""
 
 _QUEUED = "fixed_params"
 """Optuna's own attribute of a trial that was queued: its values."""
@@ -27,7 +27,7 @@ def list_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that count for the budget: every one whose point was asked completely."""
+    """The trials that count for the budget: every trial whose point is complete."""
     return [trial for trial in list_trials(study) if VALUES in trial.user_attrs]
 
 
@@ -42,21 +42,22 @@ def open_trial(study: optuna.Study, number: int) -> optuna.Trial:
 def next_sampler(study: optuna.Study, file: SearchFile) -> optuna.samplers.BaseSampler:
     """The sampler of the next point.
 
-    Seeding by number makes a continued search ask what an undisturbed one would have asked.
+    Its seed depends on the number of the point, so that a continued search gets the same points as one that was not
+    interrupted.
     """
     number = len(counted_trials(study))
     return build_sampler(file.sampler, derive_seed(file.sampler.seed, "trial", number))
 
 
 def finish_asking(study: optuna.Study, file: SearchFile) -> None:
-    """Complete each point whose driver died while it was asked: the same values, under the same number."""
+    """Complete each point whose driver died while it drew the values: it gets the same values under the same number."""
     for half in list_trials(study):
         if half.state != TrialState.RUNNING or VALUES in half.user_attrs:
             continue
         values: dict[str, Any] = {}  # A trial that was queued has its values already.
         if _QUEUED not in half.system_attrs:
-            # A sampler that finds some of the values there would draw others for the rest, so all are asked of
-            # a copy of the study in which this trial was not begun.
+            # A sampler that finds some values already drawn would draw different ones for the rest. So all values are
+            # drawn in a copy of the study without this trial.
             copy = optuna.create_study(
                 study_name=study.study_name,
                 direction=study.direction,

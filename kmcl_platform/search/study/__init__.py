@@ -1,4 +1,4 @@
-"""The Optuna study, which decides what a search has asked and what its trials scored."""
+"""The Optuna study, in which the points of a search and their values are stored."""
 
 from typing import TYPE_CHECKING
 

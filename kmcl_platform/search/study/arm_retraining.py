@@ -7,7 +7,7 @@ from kmcl_platform.search.study.study import DurableStudy
 
 
 def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
-    """For each arm, the search that trains its best trial again on the seeds of `verdict`, in the file's order.
+    """For each arm, the search that trains its best trial again on the seeds of its `verdict`, in the file's order.
 
     Empty: the file has no `verdict`, or an arm has no trial that reached its last epoch.
     """

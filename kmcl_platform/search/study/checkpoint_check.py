@@ -1,4 +1,4 @@
-"""Do the checkpoints in the store belong to the trials of the study? Asked before a search starts.
+"""Before a search starts: compare the checkpoints in the store with the trials of the study.
 
 A trial continues from the checkpoint in its folder. If the study was deleted and the folder was not, trial 3 of a new
 search would continue with the weights, reports and schedule of another trial 3.
@@ -28,7 +28,7 @@ def trial_folders(store: Store, search: str) -> Iterator[tuple[int, Path]]:
 
 
 def check_checkpoints(store: Store, search: str, configs: Mapping[int, TrialConfig]) -> None:
-    """Refuse to start a search beside checkpoints that are not of its trials.
+    """Refuse to start a search if the store has checkpoints that are not of its trials.
 
     Args:
         store: where the checkpoints are.

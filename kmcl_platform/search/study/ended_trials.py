@@ -51,7 +51,7 @@ def trials_without_improvement(trials: Iterable[FrozenTrial], sign: int) -> int:
     """
     best, waited = None, 0
     ended = [trial for trial in trials if trial.state.is_finished()]
-    # In the order in which they ended: that is the order in which the search learnt of them.
+    # Trials run in parallel: the order of their ends decides, not the order of their numbers.
     for trial in sorted(ended, key=lambda trial: (trial.datetime_complete, trial.number)):
         value = trial.value if _is_completed(trial) else None
         if value is not None and (best is None or sign * value > sign * best):

@@ -1,8 +1,8 @@
-"""The durable Optuna study: which points were asked, what they scored, which of them are still open.
+"""The durable Optuna study: the points of a search, their values, and which trials are still open.
 
-It is the truth of a search. A driver may be killed at any moment: a trial that it had asked and not finished is found
-RUNNING here, and is handed out again first. For the same reason every method may be repeated, which the methods use
-themselves when the database is away for a while (`storage.patient`).
+Other records are corrected from it. A driver may be killed at any moment: its open trials are then RUNNING in the
+study, and the next start hands them out first. For the same reason every method is safe to repeat. The methods use this when
+the database does not answer for a while (`storage.patient`).
 """
 
 import logging
@@ -113,8 +113,8 @@ class DurableStudy:
 
     @patient
     def should_prune(self, number: int) -> bool:
-        """Whether a trial is to be stopped at the last epoch it reported."""
-        # Asked in every case: by asking, a trial enters the rung's comparison, the baseline too.
+        """Whether the pruner stops a trial at the last epoch that it reported."""
+        # Called for the baseline too: only by this call Optuna includes a trial in the comparison at its rung.
         wanted = open_trial(self._study, number).should_prune()
         frozen = self._frozen(number)
         return wanted and not frozen.user_attrs.get(BASELINE) and frozen.last_step != self._file.base.num_epochs
@@ -123,8 +123,8 @@ class DurableStudy:
     def tell(self, number: int, end: TrialEnd, value: float | None = None) -> None:
         """End a trial; one that has ended stays as it is.
 
-        A diverged trial is told to the sampler as the worst possible value. Optuna's samplers ignore failed trials,
-        and its Gaussian process ignores pruned ones, so that both would ask for the same region again.
+        A diverged trial gets the worst possible value. Optuna's samplers ignore failed trials, and its Gaussian process
+        ignores pruned ones too; both would then propose points of the same region again.
         """
         if self._frozen(number).state.is_finished():
             return
@@ -140,7 +140,7 @@ class DurableStudy:
 
     @patient
     def counted(self) -> list[FrozenTrial]:
-        """The trials that count for the budget: every one whose point was asked completely."""
+        """The trials that count for the budget: every trial whose point is complete."""
         return counted_trials(self._study)
 
     def num_finished(self) -> int:
@@ -212,7 +212,7 @@ class DurableStudy:
             warnings.filterwarnings("ignore", message="Clip non-finite values")
             trial = self._study.ask()
             values = suggest_values(trial, self._file)
-        # The mark that the point is complete: a trial without it was being asked when its driver died.
+        # The mark that the point is complete: if a trial has no mark, its driver died while it drew the values.
         trial.set_user_attr(VALUES, values)
         return self._point(trial.number)
 
