@@ -1,8 +1,8 @@
 """The durable Optuna study: the points of a search, their values, and which trials are still open.
 
 Other records are corrected from it. A driver may be killed at any moment: its open trials are then RUNNING in the
-study, and the next start hands them out first. For the same reason every method is safe to repeat. The methods use this when
-the database does not answer for a while (`storage.patient`).
+study, and the next start hands them out first. For the same reason every method is safe to repeat. The methods use
+this when the database does not answer for a while (`storage.patient`).
 """
 
 import logging
