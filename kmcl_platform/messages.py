@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable
 from os import PathLike
 
@@ -50,12 +51,33 @@ def show_path(path: str | PathLike[str]) -> str:
 
 
 def shell_command(words: Iterable[object]) -> str:
-    """A command as a user can paste it into a shell: every word is quoted where that is necessary.
+    r"""A command as a user can paste it into a shell: every word is quoted where that is necessary.
+
+    The command is one line of printable text. Bytes that are not UTF-8 and control characters are written as bash and
+    zsh read them.
 
     >>> shell_command(["kmcl", "search", "my file.yaml"])
     "kmcl search 'my file.yaml'"
+    >>> print(shell_command(["kmcl", "search", b"caf\xe9.yaml".decode("utf-8", "surrogateescape")]))
+    kmcl search $'caf\xe9.yaml'
     """
-    return shlex.join(str(word) for word in words)
+    return " ".join(_quote(str(word)) for word in words)
+
+
+def _quote(word: str) -> str:
+    if not any(unicodedata.category(character) in ("Cc", "Cs") for character in word):
+        return shlex.quote(word)
+    return "$'" + "".join(map(_escape, word)) + "'"
+
+
+def _escape(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if unicodedata.category(character) not in ("Cc", "Cs"):
+        return character
+    # Python keeps each byte of a path that is not UTF-8 as one of these surrogates. Other surrogates are in no path.
+    kept = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", kept))
 
 
 def _cut(text: str, limit: int) -> str:

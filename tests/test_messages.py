@@ -1,10 +1,11 @@
 """Messages: no password is shown, no value is long, commands can be pasted."""
 
-import shlex
+import os
 import string
+import subprocess
 
 import pytest
-from hypothesis import example, given, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from sqlalchemy import URL
 
 from kmcl_platform.errors import ConfigError
@@ -78,6 +79,19 @@ def test_a_path_that_is_not_utf8_can_be_printed() -> None:
     assert show_path(b"a\xff.png".decode("utf-8", "surrogateescape")) == "a\\xff.png"
 
 
-@given(st.lists(st.text(min_size=1), min_size=1))
+# All bytes that a word of a command can have: every one but NUL, in UTF-8 or not.
+WORDS = st.binary(min_size=1).map(lambda word: word.replace(b"\0", b"")).map(os.fsdecode) | st.text().map(
+    lambda word: word.replace("\0", "")
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(WORDS, min_size=1))
+@example(["caf\udce9.yaml", "it's \udcff\\x", "a\nb", "\udce9a", "$HOME", "é"])
 def test_a_command_can_be_pasted(words: list[str]) -> None:
-    assert shlex.split(shell_command(words)) == words
+    """A real shell gets the same words, whatever bytes are in them; the command is one line of printable text."""
+    command = shell_command(words)
+    assert "\n" not in command
+    command.encode()
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True)
+    assert done.stdout.split(b"\0")[:-1] == [os.fsencode(word) for word in words]

@@ -76,7 +76,7 @@ def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int,
     size = sum(shard.num_bytes for shard in shards)
     click.echo(f"packed: {len(shards)} shard{'s' if len(shards) > 1 else ''}, {size / 1e6:,.1f} MB")
     click.echo(f"written: {show_path(str(target))}")
-    click.echo(f"next: {show_path(shell_command(['kmcl', 'data', 'check', target]))}")
+    click.echo(f"next: {shell_command(['kmcl', 'data', 'check', target])}")
 
 
 @data.command()
@@ -87,17 +87,19 @@ def check(file: str, as_json: bool) -> None:
 
     Rows count from 0.
     """
-    from kmcl_platform.data.check.check import check_manifest, to_json
-    from kmcl_platform.data.check.remedies import duplicate_remedies
+    from kmcl_platform.data.check.check import check_manifest
+    from kmcl_platform.data.check.json_report import to_json
+    from kmcl_platform.data.check.remedies import find_remedies
     from kmcl_platform.data.manifest.split_counts import to_table
     from kmcl_platform.data.storage.object_store import parse_location
 
     with progress_bar() as progress:
         report = check_manifest(file, progress)
+    remedies = find_remedies(report, file)
     location = parse_location(file)
     shown = show_path(file if location.path else str(location))
     if as_json:
-        click.echo(to_json(report))
+        click.echo(to_json(report, remedies))
     else:
         if report.manifest is not None:
             Console().print(to_table(report.manifest))
@@ -109,9 +111,9 @@ def check(file: str, as_json: bool) -> None:
             print_faults(report.faults)
         else:
             click.echo(f"fit for a search: data.source: {shown}")
-            click.echo(f"next: {show_path(shell_command(['kmcl', 'data', 'describe', file]))}")
-        for remedy in duplicate_remedies(report, file):
-            click.echo(show_path(remedy))
+            click.echo(f"next: {shell_command(['kmcl', 'data', 'describe', file])}")
+        for remedy in remedies:
+            click.echo(f"{remedy.purpose}: {remedy.command}")
     if report.faults:
         count = len(report.faults)
         raise DataError(f"{shown}: {count} fault{'s' if count > 1 else ''}; a search on it would be wrong")

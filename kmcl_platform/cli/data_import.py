@@ -155,7 +155,7 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
         click.echo("worth knowing:")
         print_faults(notes)
     click.echo(f"written: {show_path(out)}")
-    click.echo(f"next: {show_path(shell_command(['kmcl', 'data', 'check', out]))}")
+    click.echo(f"next: {shell_command(['kmcl', 'data', 'check', out])}")
 
 
 def _given_options() -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """`kmcl data import` on what users have: copies of pictures, names with a space or not in UTF-8, huge cells."""
 
+import json
 import os
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -98,6 +100,49 @@ def test_a_manifest_that_was_not_imported_is_repaired_too(start: str, tmp_path: 
     assert run("check", out).exit_code == 0
 
 
+def test_the_json_has_the_commands_that_repair(tmp_path: Path) -> None:
+    out = tmp_path / "m.parquet"
+    assert run("import", "table", write_copies(tmp_path, splits=True), out, "--duplicates", "keep").exit_code == 0
+    repairs = json.loads(run("check", out, "--json").stdout)["repairs"]
+    assert [repair["kinds"] for repair in repairs] == [
+        ["same content in two splits"],
+        ["same content twice in a split"],
+    ]
+    words = shlex.split(repairs[0]["command"])
+    assert words[:3] == ["kmcl", "data", "import"]
+    assert run(*words[1:]).exit_code == 0
+    assert [repair["kinds"] for repair in json.loads(run("check", out, "--json").stdout)["repairs"]] == [
+        ["same content twice in a split"]
+    ]
+
+
+def test_a_split_of_copies_alone_is_refused(tmp_path: Path) -> None:
+    rows = [["a.png", "train", 1], ["b.png", "train", 1], ["c.png", "val", 1], ["d.png", "test", 1]]
+    table = write_csv(tmp_path / "t.csv", ["image", "split", "cat"], rows)
+    for number, name in enumerate(["a", "c"]):
+        picture(tmp_path / f"{name}.png", number)
+    shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
+    shutil.copy(tmp_path / "a.png", tmp_path / "d.png")
+    for treatment in ("group", "drop"):
+        answer = run("import", "table", table, tmp_path / "m.parquet", "--duplicates", treatment)
+        assert answer.exit_code == 2
+        assert answer.stderr == (
+            "kmcl: t: split 'train': got 2 images, all of them copies of images in test and val; "
+            "valid: images of its own in each split, or --duplicates keep\n"
+        )
+        assert not (tmp_path / "m.parquet").exists()
+    assert run("import", "table", table, tmp_path / "m.parquet", "--duplicates", "keep").exit_code == 0
+
+
+def test_class_names_that_differ_only_by_case_are_shown(tmp_path: Path) -> None:
+    rows = [["a.png", "train", "Cat|dog"], ["b.png", "val", "cat"], ["c.png", "test", "dog"]]
+    table = write_csv(tmp_path / "t.csv", ["image", "split", "labels"], rows)
+    answer = run("import", "table", table, tmp_path / "m.parquet", "--labels-column", "labels")
+    line = "  got 'Cat', 'cat', which differ only in upper and lower case or spaces; they are 2 classes"
+    assert line in answer.stdout.splitlines()
+    assert line in run("check", tmp_path / "m.parquet").stdout.splitlines()
+
+
 def test_every_reader_treats_copies(tmp_path: Path) -> None:
     write_coco(tmp_path)
     shutil.copy(tmp_path / "val2017" / "000000000042.jpg", tmp_path / "train2017" / "000000000049.jpg")
@@ -133,7 +178,13 @@ def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
     inside = run("import", "table", table, folder / "m.parquet")
     assert inside.exit_code == 0, inside.output
     assert "d\\xe9/m.parquet" in inside.stdout
-    assert run("check", folder / "m.parquet").exit_code == 0
+    # The command of the next line can be pasted into a shell.
+    command = inside.stdout.splitlines()[-1].removeprefix("next: ")
+    words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True).stdout
+    assert words.split(b"\0")[:-1] == [b"kmcl", b"data", b"check", os.fsencode(folder / "m.parquet")]
+    checked = run("check", folder / "m.parquet")
+    assert (checked.exit_code, "data.source: " in checked.stdout) == (0, True)
+    assert "d\\xe9/m.parquet" in json.loads(run("check", folder / "m.parquet", "--json").stdout)["manifest"]
     outside = run("import", "table", table, tmp_path / "m.parquet")
     assert (outside.exit_code, outside.stderr.count("\n")) == (2, 1)
     assert "kmcl: d\\xe9/train.png: got a name on the disk that is not UTF-8; valid: a manifest that" in outside.stderr

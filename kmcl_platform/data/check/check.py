@@ -1,19 +1,17 @@
 """Every fault of a manifest in one pass, and whether a search on it would be right."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kmcl_platform.data.check.images import check_images
 from kmcl_platform.data.check.rows import TableFindings, check_table
+from kmcl_platform.data.manifest.class_names import find_similar_names
 from kmcl_platform.data.manifest.import_command import ImportCommand
 from kmcl_platform.data.manifest.manifest import SPLITS, Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
-from kmcl_platform.data.manifest.split_counts import summarise
-from kmcl_platform.data.manifest.table_errors import Fault, group_faults
+from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.progress import Progress
 from kmcl_platform.data.storage.object_store import Location, parse_location
 from kmcl_platform.data.storage.shard_reader import ShardReader
@@ -49,7 +47,7 @@ def check_manifest(path: Path | str, progress: Progress) -> CheckReport:
     """
     location = parse_location(path)
     found = check_table(location)
-    faults, warnings = list(found.faults), list[Fault]()
+    faults, warnings = list(found.faults), find_similar_names(found.class_names)
     manifest: Manifest | None = None
     try:
         manifest = read_manifest(path)
@@ -115,20 +113,3 @@ def _check_splits(found: TableFindings, faults: list[Fault], warnings: list[Faul
             warnings.append(
                 Fault("class without a label", f"no positive label in split {split!r}", column=found.class_names[k])
             )
-
-
-def to_json(report: CheckReport) -> str:
-    """The report for programs: every fault and warning with its row (from 0; null: of no row) and column."""
-    document: dict[str, Any] = {
-        "manifest": str(report.path),
-        "rows": report.num_rows,
-        "fit": not report.faults,
-        "counts": {kind: len(group) for kind, group in group_faults(report.faults).items()},
-        "faults": [asdict(fault) for fault in report.faults],
-        "warnings": [asdict(fault) for fault in report.warnings],
-        "class_names": None if report.manifest is None else report.manifest.class_names,
-        "splits": None
-        if report.manifest is None
-        else {split: asdict(summary) for split, summary in summarise(report.manifest).items()},
-    }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)

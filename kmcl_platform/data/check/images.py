@@ -14,6 +14,7 @@ from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.progress import Progress
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path, show_value
 
 _LEAST_RANGE = 1 / 16
 """An image with more than 8 bits that uses less of its range keeps fewer than 16 of the 256 grey levels."""
@@ -81,7 +82,7 @@ def check_images(
             stored = images[row].as_py()
             if not stored:
                 continue
-            shown = repr(stored) if isinstance(stored, str) else f"{len(stored)} bytes"
+            shown = show_value(stored) if isinstance(stored, str) else f"{len(stored)} bytes"
             if isinstance(stored, str):
                 earlier = row_of_path.setdefault(os.path.normpath(root / stored), row)
                 if earlier != row:
@@ -135,7 +136,9 @@ def _read(stored: str | bytes | None, root: Path, shards: ShardReader | None) ->
         try:
             encoded = (root / stored).read_bytes()
         except FileNotFoundError:
-            return _Image(fault=_Finding("missing image", f"no such file ({root / stored})"))
+            return _Image(
+                fault=_Finding("missing image", f"no such file ({show_value(show_path(root / stored))[1:-1]})")
+            )
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             return _Image(fault=_Finding("unreadable image", reason))

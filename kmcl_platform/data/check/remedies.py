@@ -1,6 +1,7 @@
 """The commands that repair what a check found."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from kmcl_platform.data.check.check import CheckReport
 from kmcl_platform.messages import shell_command
@@ -9,19 +10,37 @@ BETWEEN_SPLITS = ("same image in two splits", "same content in two splits")
 WITHIN_A_SPLIT = ("same image twice in a split", "same content twice in a split")
 
 
-def duplicate_remedies(report: CheckReport, file: str) -> list[str]:
-    """One line for copies between splits and one for copies within a split, each with a command that can be run.
+class Remedy(NamedTuple):
+    """A command that repairs some kinds of faults or warnings.
+
+    Attributes:
+        kinds: those of the report that it repairs.
+        purpose: what to write before the command.
+        command: text that a shell can run; what to do, if no single command can do it.
+    """
+
+    kinds: tuple[str, ...]
+    purpose: str
+    command: str
+
+
+def find_remedies(report: CheckReport, file: str) -> list[Remedy]:
+    """The remedies for copies between splits and within a split.
 
     Args:
         report: of the manifest.
         file: the manifest, as the user named it.
     """
-    lines = []
-    if any(fault.kind in BETWEEN_SPLITS for fault in report.faults):
-        lines.append(f"next: {_command(report, file, 'group')}")
-    if any(fault.kind in WITHIN_A_SPLIT for fault in report.warnings):
-        lines.append(f"to keep one row of each picture: {_command(report, file, 'drop')}")
-    return lines
+    found = {fault.kind for fault in (*report.faults, *report.warnings)}
+    remedies = []
+    for kinds, purpose, duplicates in (
+        (BETWEEN_SPLITS, "next", "group"),
+        (WITHIN_A_SPLIT, "to keep one row of each picture", "drop"),
+    ):
+        there = tuple(kind for kind in kinds if kind in found)
+        if there:
+            remedies.append(Remedy(there, purpose, _command(report, file, duplicates)))
+    return remedies
 
 
 def _command(report: CheckReport, file: str, duplicates: str) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kmcl_platform.data.manifest.class_names import FIT_NAME, is_fit_name
 from kmcl_platform.data.manifest.import_command import METADATA_KEY, ImportCommand, read_import_command
-from kmcl_platform.data.manifest.manifest import FIT_NAME, SPLITS, is_fit_name, targets_to_numpy
+from kmcl_platform.data.manifest.manifest import SPLITS, targets_to_numpy
 from kmcl_platform.data.manifest.parquet import read_facts, read_parquet, without_index
 from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.storage.object_store import Location

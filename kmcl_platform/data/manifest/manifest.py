@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kmcl_platform.data.manifest.class_names import FIT_NAME, is_fit_name
 from kmcl_platform.data.storage.object_store import one_line
 from kmcl_platform.data.storage.shard_index import Packing, to_facts
 from kmcl_platform.data.storage.shard_reader import ShardReader
@@ -167,14 +167,6 @@ def checked_manifest(
         root=root,
         packing=packing,
     )
-
-
-FIT_NAME = "up to 200 characters, no line ends or other control characters"
-
-
-def is_fit_name(name: str) -> bool:
-    """Whether a class can have this name: it is shown in tables, pictures and file names."""
-    return len(name) <= 200 and not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
 def _cast(where: str, column: str, values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -31,7 +31,7 @@ def place_manifest(manifest: Manifest, folder: Path) -> Manifest:
         rename = shell_command(["convmv", "-f", "latin1", "-t", "utf8", "--notest", "-r", root])
         raise DataError(
             f"{show_path(wrong)}: got a name on the disk that is not UTF-8; valid: a manifest that is written into "
-            f"{show_path(root)}, or names in UTF-8, for example after: {show_path(rename)}"
+            f"{show_path(root)}, or names in UTF-8, for example after: {rename}"
         )
     return build_manifest(
         name=manifest.name,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kmcl_platform.data.manifest.class_names import find_similar_names
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.progress import Progress, silent
@@ -70,7 +71,8 @@ def draw_manifest(
 
     Raises:
         FaultyTable: image files cannot be read.
-        DataError: `duplicates` is unknown, or a split cannot be drawn.
+        DataError: `duplicates` is unknown, a split cannot be drawn, or all images of a split are copies of images in a
+            more protected one.
     """
     if duplicates not in DUPLICATES:
         raise DataError(f"duplicates: got {show_value(duplicates)}; valid: {', '.join(DUPLICATES)}")
@@ -83,6 +85,9 @@ def draw_manifest(
                 first_N, splits, images, class_names, targets_NK, drop=duplicates == "drop", notes=notes
             )
             links.append(first_N.tolist())
+            _check_splits(name, splits, kept)
+    if notes is not None:
+        notes += find_similar_names(class_names)
     splits = [splits[row] for row in kept]
     targets_NK = targets_NK[kept]
     joined = _join([[link[row] for row in kept] for link in links]) if links else None
@@ -139,6 +144,16 @@ def _leave_out(
             # Known labels are more than unknown ones: 1, then 0, then -1.
             targets_NK[kept] = targets_NK[inside].max(axis=0)
     return np.flatnonzero(stays_N).tolist(), targets_NK
+
+
+def _check_splits(where: str, splits: Sequence[str], kept: Sequence[int]) -> None:
+    """Refuse to leave out all rows of a split: a search could not use the manifest, and would say so much later."""
+    remaining = {splits[row] for row in kept}
+    for split in sorted(set(splits) - remaining):
+        raise DataError(
+            f"{where}: split {split!r}: got {list(splits).count(split)} images, all of them copies of images in "
+            f"{' and '.join(sorted(remaining))}; valid: images of its own in each split, or --duplicates keep"
+        )
 
 
 def _show(image: str | bytes) -> str:

@@ -69,7 +69,7 @@ def undecodable(path: Path, encoding: str, line: int, byte: int) -> DataError:
     convert = shell_command(["iconv", "-f", "latin1", "-t", "utf-8", path, "-o", path.with_name(f"utf8-{path.name}")])
     return DataError(
         f"{show_path(path)}: line {line}: got byte 0x{byte:02x}, not {encoding.removesuffix('-sig').upper()}; valid: "
-        f"a text in UTF-8 or UTF-16; to convert one in Latin-1: {show_path(convert)}"
+        f"a text in UTF-8 or UTF-16; to convert one in Latin-1: {convert}"
     )
 
 

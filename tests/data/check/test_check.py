@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kmcl_platform.data.check.check import CheckReport, check_manifest, to_json
+from kmcl_platform.data.check.check import CheckReport, check_manifest
+from kmcl_platform.data.check.json_report import to_json
 from kmcl_platform.data.manifest.manifest import build_manifest
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.data.manifest.table_errors import Fault

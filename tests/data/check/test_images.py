@@ -34,6 +34,12 @@ def test_a_transparent_image_is_a_warning() -> None:
     assert "data.background shows through (white by default)" in str(found.warnings[0])
 
 
+def test_a_long_path_makes_a_short_message() -> None:
+    column = pa.chunked_array([pa.array(["x" * 1_000_000])])
+    found = check_images(column, ["train"], "image", Path(), lambda *_: None)
+    assert [len(str(fault)) < 1000 for fault in found.faults] == [True]
+
+
 @pytest.mark.parametrize(("largest", "warned"), [(65535, False), (4097, False), (4095, True), (255, True)])
 def test_16_bit_values_that_use_little_of_their_range(largest: int, warned: bool) -> None:
     values = np.array([[0, largest]], dtype=np.uint16)
