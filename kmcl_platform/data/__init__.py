@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     )
     from kmcl_platform.data.check.check import (
         check_manifest as check_manifest,
+    )
+    from kmcl_platform.data.check.json_report import (
         to_json as to_json,
     )
     from kmcl_platform.data.check.remedies import (
-        duplicate_remedies as duplicate_remedies,
+        Remedy as Remedy,
+        find_remedies as find_remedies,
     )
     from kmcl_platform.data.loading.augmentations import (
         cutout as cutout,

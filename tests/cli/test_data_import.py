@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from kmcl_platform.data.manifest.parquet import read_manifest
 from tests.data.fixtures import picture, write_coco, write_csv
@@ -110,7 +112,7 @@ def test_the_json_has_the_commands_that_repair(tmp_path: Path) -> None:
     ]
     words = shlex.split(repairs[0]["command"])
     assert words[:3] == ["kmcl", "data", "import"]
-    assert run(*words[1:]).exit_code == 0
+    assert run(*words[2:]).exit_code == 0
     assert [repair["kinds"] for repair in json.loads(run("check", out, "--json").stdout)["repairs"]] == [
         ["same content twice in a split"]
     ]
@@ -132,6 +134,36 @@ def test_a_split_of_copies_alone_is_refused(tmp_path: Path) -> None:
         )
         assert not (tmp_path / "m.parquet").exists()
     assert run("import", "table", table, tmp_path / "m.parquet", "--duplicates", "keep").exit_code == 0
+
+
+@pytest.mark.parametrize("treatment", ["group", "drop"])
+def test_near_copies_are_a_warning_with_the_command_that_repairs(treatment: str, tmp_path: Path) -> None:
+    first, second = (Image.fromarray(pixels) for pixels in load_sample_images().images)
+    first.save(tmp_path / "a.png")
+    first.save(tmp_path / "a.jpg", quality=75)
+    second.save(tmp_path / "b.png")
+    second.save(tmp_path / "b.webp")
+    for number, name in enumerate(["c", "d"]):
+        picture(tmp_path / f"{name}.png", number)
+    rows = [["a.png", "train"], ["b.png", "train"], ["b.webp", "train"], ["c.png", "train"], ["d.png", "val"]]
+    names = [*rows, ["a.jpg", "test"]]
+    table = write_csv(tmp_path / "t.csv", ["image", "split", "cat"], [[*row, 1] for row in names])
+    out = tmp_path / "m.parquet"
+    assert run("import", "table", table, out).exit_code == 0
+    checked = run("check", out)
+    assert checked.exit_code == 0
+    line = "  row 5, column 'image': got 'a.jpg' in test, which looks like row 0, 'a.png' in train"
+    assert "near copies in two splits: 1" in checked.stdout.splitlines()
+    assert line in checked.stdout.splitlines()
+    if treatment == "group":
+        repaired = run_line(checked.stdout, "to keep near copies in one split, after a look at them: ")
+    else:
+        options = ["--duplicates", "drop", "--near-duplicates", "--overwrite"]
+        repaired = run("import", "table", table, out, *options)
+    assert repaired.exit_code == 0, repaired.output
+    kept = read_manifest(out).table["image"].to_pylist()
+    assert kept == ["b.png", *(["b.webp"] if treatment == "group" else []), "c.png", "d.png", "a.jpg"]
+    assert "near copies" not in run("check", out).stdout
 
 
 def test_class_names_that_differ_only_by_case_are_shown(tmp_path: Path) -> None:

@@ -28,9 +28,9 @@ class CheckReport:
     faults: tuple[Fault, ...]
     """A search would refuse the manifest, stop at an image, or report scores that are wrong."""
     warnings: tuple[Fault, ...]
-    """A search runs and its scores are what they say."""
+    """A search runs and its scores are right, but the user should know."""
     manifest: Manifest | None
-    """None: it cannot be read, because of its faults."""
+    """None: its faults prevent reading it."""
     import_command: ImportCommand | None = None
     """How it was imported; None: not known."""
 
@@ -40,7 +40,7 @@ def check_manifest(path: Path | str, progress: Progress) -> CheckReport:
 
     Args:
         path: the manifest's file, or its URI.
-        progress: is called with the number of images that are done.
+        progress: is called with the number of images that were checked.
 
     Raises:
         DataError: the file is missing or not Parquet.
@@ -52,7 +52,7 @@ def check_manifest(path: Path | str, progress: Progress) -> CheckReport:
     try:
         manifest = read_manifest(path)
     except DataError as error:
-        # What is found above is found there too; what only reading finds is the content hash.
+        # The check of the table finds every other fault. Only reading compares the content hash.
         if not faults:
             faults.append(Fault("content", str(error).removeprefix(f"{location}: ")))
     _check_splits(found, faults, warnings)

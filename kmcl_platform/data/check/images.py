@@ -1,4 +1,7 @@
-"""The faults of a manifest's images: missing, unreadable, or present twice. Each image is read and decoded once."""
+"""The faults of a manifest's images: missing, unreadable, or present twice. Each image is read and decoded once.
+
+Legend of shapes: N images, E pairs.
+"""
 
 import hashlib
 import os
@@ -7,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from kmcl_platform.data.loading.decode import UndecodableError, decode_image
 from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.progress import Progress
+from kmcl_platform.data.splits.near_copies import find_near_pairs, fingerprint
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path, show_value
@@ -26,7 +31,7 @@ class ImageFindings(NamedTuple):
     Attributes:
         faults: a search would stop at such an image, or its scores would be wrong.
         warnings: a search runs and its scores are right, but the user should know.
-        same: rows of images with the same content: an earlier row, and a later one.
+        same: pairs of rows whose images have the same content, the earlier row first.
     """
 
     faults: list[Fault]
@@ -46,11 +51,13 @@ class _Image(NamedTuple):
         sha256: of the encoded bytes; None: they could not be read.
         fault: why the image cannot be used; None: it can be.
         warnings: what the user should know about it.
+        fingerprint: see `near_copies`; None: the image could not be decoded.
     """
 
     sha256: str | None = None
     fault: _Finding | None = None
     warnings: tuple[_Finding, ...] = ()
+    fingerprint: np.ndarray | None = None
 
 
 def check_images(
@@ -74,6 +81,7 @@ def check_images(
     found = ImageFindings([], [], [])
     row_of_path: dict[str, int] = {}
     row_of_content: dict[str, int] = {}
+    fingerprints: dict[int, np.ndarray] = {}
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
         results = pool.map(lambda row: _read(images[row].as_py(), root, shards), range(len(images)))
@@ -82,7 +90,7 @@ def check_images(
             stored = images[row].as_py()
             if not stored:
                 continue
-            shown = show_value(stored) if isinstance(stored, str) else f"{len(stored)} bytes"
+            shown = _show(stored)
             if isinstance(stored, str):
                 earlier = row_of_path.setdefault(os.path.normpath(root / stored), row)
                 if earlier != row:
@@ -99,9 +107,32 @@ def check_images(
                 if earlier != row:
                     found.same.append((earlier, row))
                     _note_same(found, "content", shown, row, earlier, column, splits)
+                elif image.fingerprint is not None:
+                    fingerprints[row] = image.fingerprint
     finally:
         pool.shutdown(cancel_futures=True)
+    if splits is not None and fingerprints:
+        found.warnings.extend(_near_copies(fingerprints, images, splits, column))
     return found
+
+
+def _near_copies(
+    fingerprints: dict[int, np.ndarray], images: pa.ChunkedArray, splits: Sequence[str | None], column: str
+) -> list[Fault]:
+    """A warning for each row that has a near copy before it in another split. It is not a fault: it may be wrong."""
+    rows = list(fingerprints)
+    warned: dict[int, Fault] = {}
+    for pair in find_near_pairs(np.stack(list(fingerprints.values()))):
+        earlier, row = rows[pair[0]], rows[pair[1]]
+        if splits[earlier] != splits[row] and row not in warned:
+            message = f"got {_show(images[row].as_py())} in {splits[row]}, which looks like row {earlier}"
+            message += f", {_show(images[earlier].as_py())} in {splits[earlier]}"
+            warned[row] = Fault("near copies in two splits", message, row, column)
+    return [warned[row] for row in sorted(warned)]
+
+
+def _show(stored: str | bytes) -> str:
+    return show_value(stored) if isinstance(stored, str) else f"{len(stored)} bytes"
 
 
 def _note_same(
@@ -113,7 +144,7 @@ def _note_same(
     column: str,
     splits: Sequence[str | None] | None,
 ) -> None:
-    """Between two splits this is a fault: a score would count what was trained on. Within one it only costs time."""
+    """Note a copy. Between two splits it is a fault: the score would count trained images. Within one it costs time."""
     if splits is not None and splits[row] != splits[earlier]:
         message = (
             f"got {shown} in {splits[row]}, the {what} that row {earlier} has in {splits[earlier]}; valid: one split"
@@ -160,4 +191,4 @@ def _read(stored: str | bytes | None, root: Path, shards: ShardReader | None) ->
                 "grey; valid: values that are scaled to the whole range before they are stored",
             )
         )
-    return _Image(sha256, None, tuple(warnings))
+    return _Image(sha256, None, tuple(warnings), fingerprint(image.pixels_HW3))

@@ -8,6 +8,7 @@ from kmcl_platform.messages import shell_command
 
 BETWEEN_SPLITS = ("same image in two splits", "same content in two splits")
 WITHIN_A_SPLIT = ("same image twice in a split", "same content twice in a split")
+NEAR_COPIES = ("near copies in two splits",)
 
 
 class Remedy(NamedTuple):
@@ -25,7 +26,7 @@ class Remedy(NamedTuple):
 
 
 def find_remedies(report: CheckReport, file: str) -> list[Remedy]:
-    """The remedies for copies between splits and within a split.
+    """The remedies for copies and near copies.
 
     Args:
         report: of the manifest.
@@ -33,22 +34,27 @@ def find_remedies(report: CheckReport, file: str) -> list[Remedy]:
     """
     found = {fault.kind for fault in (*report.faults, *report.warnings)}
     remedies = []
-    for kinds, purpose, duplicates in (
-        (BETWEEN_SPLITS, "next", "group"),
-        (WITHIN_A_SPLIT, "to keep one row of each picture", "drop"),
+    for kinds, purpose, options in (
+        (BETWEEN_SPLITS, "next", ["--duplicates", "group"]),
+        (WITHIN_A_SPLIT, "to keep one row of each picture", ["--duplicates", "drop"]),
+        (
+            NEAR_COPIES,
+            "to keep near copies in one split, after a look at them",
+            ["--duplicates", "group", "--near-duplicates"],
+        ),
     ):
         there = tuple(kind for kind in kinds if kind in found)
         if there:
-            remedies.append(Remedy(there, purpose, _command(report, file, duplicates)))
+            remedies.append(Remedy(there, purpose, _command(report, file, options)))
     return remedies
 
 
-def _command(report: CheckReport, file: str, duplicates: str) -> str:
+def _command(report: CheckReport, file: str, options: list[str]) -> str:
     packed = report.manifest is not None and report.manifest.packing is not None
     if packed or report.path.path is None:
-        return f"import the dataset with --duplicates {duplicates}, and pack it again"
+        return f"import the dataset with {shell_command(options)}, and pack it again"
     # Drawing the splits again keeps every picture; the manifest alone can only leave copies out.
     if report.import_command is not None and Path(report.import_command.root).exists():
-        return shell_command(report.import_command.words(file, duplicates=duplicates))
+        return shell_command(report.import_command.words(file, duplicates=options))
     out = str(Path(file).with_suffix("")) + "-repaired.parquet"
-    return shell_command(["kmcl", "data", "import", "manifest", "--duplicates", duplicates, file, out])
+    return shell_command(["kmcl", "data", "import", "manifest", *options, file, out])

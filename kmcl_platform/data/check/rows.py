@@ -21,7 +21,7 @@ from kmcl_platform.messages import show_value
 
 @dataclass
 class TableFindings:
-    """What could be read of a table, and what was wrong with it; None: a column that is missing."""
+    """The readable parts of a table, and its faults. None: the column is missing or cannot be read."""
 
     num_rows: int
     faults: list[Fault] = field(default_factory=list)
@@ -157,7 +157,7 @@ def _check_target_lists(found: TableFindings, column: pa.ChunkedArray) -> None:
         message = f"got {got}; valid: {num_classes} values, one for each class"
         found.faults.append(Fault("targets that are not valid", message, int(row), "targets"))
     targets_NK = np.zeros((found.num_rows, num_classes), dtype=np.int64)
-    # A null becomes a number that is no valid target, so that the check of values finds it.
+    # A null becomes a number that is not a valid target, so that the check of values finds it.
     kept = pc.list_flatten(column.filter(pa.array(whole)))
     values = pc.fill_null(kept.cast(pa.int64()), _NULL)
     targets_NK[whole] = targets_to_numpy(

@@ -5,18 +5,21 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from kmcl_platform.data.manifest.class_names import (
+        FIT_NAME as FIT_NAME,
+        find_similar_names as find_similar_names,
+        is_fit_name as is_fit_name,
+    )
     from kmcl_platform.data.manifest.import_command import (
         METADATA_KEY as METADATA_KEY,
         ImportCommand as ImportCommand,
         read_import_command as read_import_command,
     )
     from kmcl_platform.data.manifest.manifest import (
-        FIT_NAME as FIT_NAME,
         SPLITS as SPLITS,
         Manifest as Manifest,
         build_manifest as build_manifest,
         checked_manifest as checked_manifest,
-        is_fit_name as is_fit_name,
         targets_to_numpy as targets_to_numpy,
     )
     from kmcl_platform.data.manifest.parquet import (

@@ -1,7 +1,7 @@
 """The command that made a manifest, kept in its file so that a check can say how to make it again."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ class ImportCommand:
     root: str
     """Absolute path of what was read."""
     options: tuple[str, ...]
-    """Other options that were given, as words; not `--duplicates` and not `--overwrite`."""
+    """Other options that were given, as words; not those for copies, and not `--overwrite`."""
 
-    def words(self, out: str | Path, *, duplicates: str) -> list[str]:
-        """The command that imports again, with another treatment of identical pictures, and replaces `out`."""
+    def words(self, out: str | Path, *, duplicates: Sequence[str]) -> list[str]:
+        """The command that imports again, with other options for copies of pictures, and replaces `out`."""
         start = ["kmcl", "data", "import", self.kind, *self.options]
         # Behind `--`, a path that begins with a hyphen is no option.
         hyphen = ["--"] if self.root.startswith("-") or str(out).startswith("-") else []
-        return [*start, "--duplicates", duplicates, "--overwrite", *hyphen, self.root, str(out)]
+        return [*start, *duplicates, "--overwrite", *hyphen, self.root, str(out)]
 
 
 def import_facts(command: ImportCommand) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def import_facts(command: ImportCommand) -> dict[str, Any]:
 
 
 def read_import_command(schema: pa.Schema) -> ImportCommand | None:
-    """The command out of a manifest's metadata; None: it was not made by `kmcl data import`, or by an old one."""
+    """The command out of a manifest's metadata; None: `kmcl data import` did not make it, or an old version did."""
     try:
         facts = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
     except ValueError:

@@ -28,7 +28,7 @@ def write_manifest(manifest: Manifest, path: Path, *, command: ImportCommand | N
         command: how it was imported; None: it was made by other means.
 
     Raises:
-        DataError: relative image paths would lead elsewhere from the new folder, or the file cannot be written.
+        DataError: relative image paths would name other files in the new folder, or the file cannot be written.
     """
     path = path.absolute()
     if (
@@ -48,7 +48,7 @@ def write_manifest(manifest: Manifest, path: Path, *, command: ImportCommand | N
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as draft, draft.open("wb") as file:
-            # Not by name: Arrow takes names in UTF-8 alone.
+            # An open file is passed: Arrow accepts a name only if it is UTF-8.
             pq.write_table(to_stored_table(manifest, command), file)
     except OSError as error:
         raise DataError(
@@ -105,7 +105,7 @@ def read_manifest(path: Path | str) -> Manifest:
 
 
 def _elsewhere_checked(where: str, location: Location, manifest: Manifest) -> Manifest:
-    """Refuse relative paths of a manifest whose folder is not on this machine: they would lead nowhere."""
+    """Refuse relative paths of a manifest whose folder is not on this machine."""
     if location.path is None and manifest.packing is None and "image" in manifest.table.column_names:
         relative = [image for image in manifest.table["image"].to_pylist() if not Path(image).is_absolute()]
         if relative:
@@ -126,9 +126,9 @@ def read_parquet(location: Location) -> pa.Table:
     if location.path and not location.path.is_file():
         raise DataError(f"{location}: no such file; valid: {valid}")
     try:
-        # Not by name: Arrow takes names in UTF-8 alone.
+        # An open file is passed: Arrow accepts a name only if it is UTF-8.
         source = location.path.open("rb") if location.path else pa.BufferReader(read_file(location, valid))
-        # Not pq.read_table: it takes a folder named `split=train` for a column.
+        # pq.read_table would read a folder named `split=train` as a column.
         with source, pq.ParquetFile(source) as file:
             return file.read()
     except (pa.ArrowException, OSError) as error:

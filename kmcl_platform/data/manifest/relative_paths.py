@@ -25,7 +25,7 @@ def place_manifest(manifest: Manifest, folder: Path) -> Manifest:
     # normpath, not resolve: an image that is itself a link keeps its place, and the disk is not needed.
     paths = [Path(os.path.normpath(root / image)) for image in manifest.table["image"].to_pylist()]
     images = [path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path) for path in paths]
-    # Only the folder can be at fault: the table's own paths are text already.
+    # Only the folder's name can be the cause: the paths of the table are text already.
     wrong = next((image for image in images if not _is_text(image)), None)
     if wrong is not None:
         rename = shell_command(["convmv", "-f", "latin1", "-t", "utf8", "--notest", "-r", root])

@@ -32,7 +32,7 @@ class Fault:
 
 
 class FaultyTable(DataError):
-    """A table has faults; its text names the first and counts the others, `faults` has them all."""
+    """A table has faults. The text has the first one and the number of the others; `faults` has all."""
 
     def __init__(self, where: str, faults: Sequence[Fault]) -> None:
         """

@@ -43,6 +43,7 @@ def read_adp(
     level: str = "L3Only",
     all_negative: str = "keep",
     duplicates: str = "group",
+    near_duplicates: bool = False,
     notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
@@ -53,7 +54,8 @@ def read_adp(
         level: `L1`, `L2`, `L3` or `L3Only`.
         all_negative: `keep` rows without any label at this level, as negative for every class, or `drop` them.
         duplicates: what is done with identical pictures, see `draw_manifest`.
-        notes: takes what a user should know of them.
+        near_duplicates: whether near copies are identical pictures too; all images are then decoded.
+        notes: takes remarks about them for the user.
 
     Raises:
         DataError: an option is unknown, a file or image is missing, or a label or split is not valid.
@@ -90,6 +92,7 @@ def read_adp(
         targets_NK=targets_NK[rows],
         root=folder,
         duplicates=duplicates,
+        near_duplicates=near_duplicates,
         notes=notes,
         progress=progress,
     )

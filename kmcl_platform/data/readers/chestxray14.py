@@ -35,6 +35,7 @@ def read_chestxray14(
     val_fraction: float = 0.1,
     seed: int = 0,
     duplicates: str = "group",
+    near_duplicates: bool = False,
     notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
@@ -45,7 +46,8 @@ def read_chestxray14(
         val_fraction: share of the training images that become `val`, above 0 and below 1.
         seed: of that draw, 0 or more.
         duplicates: what is done with identical pictures, see `draw_manifest`.
-        notes: takes what a user should know of them.
+        near_duplicates: whether near copies are identical pictures too; all images are then decoded.
+        notes: takes remarks about them for the user.
 
     Raises:
         DataError: a file or image is missing, a finding is unknown, an image is in no list or in two, or a patient is
@@ -64,7 +66,7 @@ def read_chestxray14(
     _, targets_NK = joined_labels_to_targets(
         frame[_FINDINGS].tolist(), _FINDINGS, CHEST_CLASSES, separator="|", no_label="No Finding", faults=faults
     )
-    # Unlike in a user's own table, an empty cell is damage here: a healthy image says `No Finding`.
+    # An empty cell is an error here, unlike in a user's own table: a healthy image has `No Finding`.
     faults += [
         Fault("empty cell", "got nothing; valid: findings, or No Finding", row, column)
         for column in (_FINDINGS, _PATIENT)
@@ -88,6 +90,7 @@ def read_chestxray14(
         draws=[Draw("val", val_fraction, seed)],
         groups=patients,
         duplicates=duplicates,
+        near_duplicates=near_duplicates,
         notes=notes,
         progress=progress,
     )

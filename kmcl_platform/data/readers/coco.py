@@ -40,6 +40,7 @@ def read_coco(
     val_fraction: float = 0.1,
     seed: int = 0,
     duplicates: str = "group",
+    near_duplicates: bool = False,
     notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
@@ -53,7 +54,8 @@ def read_coco(
         val_fraction: share of the training images that become `val`, above 0 and below 1.
         seed: of that draw, 0 or more.
         duplicates: what is done with identical pictures, see `draw_manifest`.
-        notes: takes what a user should know of them.
+        near_duplicates: whether near copies are identical pictures too; all images are then decoded.
+        notes: takes remarks about them for the user.
 
     Raises:
         DataError: an option is unknown, a file or image is missing, or an annotation is not valid.
@@ -90,6 +92,7 @@ def read_coco(
         root=folder,
         draws=[Draw("val", val_fraction, seed)],
         duplicates=duplicates,
+        near_duplicates=near_duplicates,
         notes=notes,
         progress=progress,
     )

@@ -12,10 +12,10 @@ _SHOWN = 3
 
 
 def find_folder(root: Path, candidates: Sequence[str], marker: str) -> Path:
-    """The first of `root / candidate` that holds `marker`, resolved.
+    """The first folder `root / candidate` that contains `marker`, resolved.
 
     Raises:
-        DataError: none does.
+        DataError: no folder contains it.
     """
     for candidate in candidates:
         folder = root / candidate
@@ -43,7 +43,7 @@ def read_lines(path: Path) -> list[str]:
 def list_names(folder: Path) -> frozenset[str]:
     """The names in a folder.
 
-    One listing is far faster than a question for each of 100,000 images.
+    One listing is far faster than 100,000 tests whether a file exists.
 
     Raises:
         DataError: the folder is missing.
@@ -61,7 +61,7 @@ def check_present(folder: Path, wanted: Iterable[str], present: Iterable[str], n
     """Check that all images that a list names are in a folder.
 
     Raises:
-        DataError: some are not; counts them and names the first.
+        DataError: images are missing; the message has their number and the first names.
     """
     have = frozenset(present)
     missing = [name for name in wanted if name not in have]
@@ -73,10 +73,10 @@ def check_present(folder: Path, wanted: Iterable[str], present: Iterable[str], n
 
 
 def check_distinct(where: str, names: Sequence[str], what: str) -> None:
-    """Check that no name comes twice.
+    """Check that all names are different.
 
     Raises:
-        DataError: one does; counts them and names the first.
+        DataError: names are repeated; the message has their number and the first names.
     """
     seen: set[str] = set()
     repeated = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]

@@ -13,7 +13,7 @@ from kmcl_platform.messages import show_path, show_value
 
 _CHUNK = 1 << 20
 _LONGEST = 64 << 20
-"""Characters of one value, far more than COCO's longest has: if so many are no value, the file is broken."""
+"""The most characters of one value, far more than in COCO. If no value ends within them, the file is damaged."""
 
 
 def read_objects(path: Path, keys: Collection[str], progress: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -108,11 +108,11 @@ class _Text:
                 if self._ended or left > _LONGEST:
                     raise self.error("no JSON value, or the file is cut off", "JSON as the dataset has it") from None
             else:
-                # A number that ends where the text that was read ends may have more digits.
+                # A number at the end of the text that was read may have more digits in the file.
                 if end < len(self._text) or self._ended:
                     self._at = end
                     return value
-            # Each time as much as there is already: a long value is then scanned only a few times.
+            # The text is doubled each time, so that a long value is scanned only a few times.
             self._read(max(_CHUNK, left))
 
     def _read(self, size: int) -> None:

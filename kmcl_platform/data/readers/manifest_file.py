@@ -12,14 +12,20 @@ from kmcl_platform.messages import show_path
 
 
 def read_manifest_again(
-    path: Path, *, duplicates: str = "group", notes: list[Fault] | None = None, progress: Progress = silent
+    path: Path,
+    *,
+    duplicates: str = "group",
+    near_duplicates: bool = False,
+    notes: list[Fault] | None = None,
+    progress: Progress = silent,
 ) -> Manifest:
     """Read a manifest, and leave out copies of pictures.
 
     Args:
         path: a manifest of paths or of encoded images.
         duplicates: what is done with identical pictures, see `draw_manifest`.
-        notes: takes what a user should know of them.
+        near_duplicates: whether near copies are identical pictures too; all images are then decoded.
+        notes: takes remarks about them for the user.
 
     Raises:
         DataError: the manifest is missing, not valid, or packed.
@@ -39,6 +45,7 @@ def read_manifest_again(
         targets_NK=targets_to_numpy(manifest.table["targets"], len(manifest.class_names)),
         root=manifest.root,
         duplicates=duplicates,
+        near_duplicates=near_duplicates,
         notes=notes,
         progress=progress,
     )

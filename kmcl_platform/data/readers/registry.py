@@ -20,5 +20,5 @@ READERS: dict[str, Callable[..., Manifest]] = {
 }
 """Each takes the folder of the official layout, or the file of `table` and `manifest`, and copies no image.
 
-All have the options `duplicates`, `notes` and `progress`.
+All have the options `duplicates`, `near_duplicates`, `notes` and `progress`.
 """

@@ -31,6 +31,7 @@ def read_table(
     test_fraction: float = 0.2,
     seed: int = 0,
     duplicates: str = "group",
+    near_duplicates: bool = False,
     notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
@@ -45,20 +46,21 @@ def read_table(
         split_column: `train`, `val` or `test`, in upper or lower case.
         labels_column: joined labels, or lists of labels; None: each column that is not named here is a class of 1, 0
             and -1 (unknown).
-        separator: between joined labels; None: `|`, and a column that seems to have another is refused.
+        separator: between joined labels; None: `|`, and a column that seems to have another one is refused.
         no_label: what a cell without labels says, besides an empty one.
-        classes: names of the classes; empty: every label that is met, sorted, or every other column.
+        classes: names of the classes; empty: every label that occurs, sorted, or every other column.
         group_column: patients or the like, which are drawn whole and which no two splits may share.
         image_folder: where relative paths start; None: the table's folder.
-        delimiter: between the columns of a CSV file; None: found out from its first line.
-        encoding: of a CSV file; None: UTF-8, UTF-16 or UTF-32, whichever it is.
+        delimiter: between the columns of a CSV file; None: detected from its first line.
+        encoding: of a CSV file; None: UTF-8, UTF-16 or UTF-32, detected.
         val_fraction, test_fraction: shares that are drawn, above 0 and below 1.
         seed: of the draws, 0 or more.
         duplicates: what is done with identical pictures, see `draw_manifest`.
-        notes: takes what a user should know of them.
+        near_duplicates: whether near copies are identical pictures too; all images are then decoded.
+        notes: takes remarks about them for the user.
 
     Raises:
-        FaultyTable: cells are not valid: an image that is missing, comes twice or is in two splits, a split, a label.
+        FaultyTable: cells are not valid: an image that is missing, repeated or in two splits, a split, a label.
         DataError: the table cannot be read, or a column is missing.
     """
     named = [column for column in (image_column, labels_column, group_column) if column is not None]
@@ -109,6 +111,7 @@ def read_table(
         draws=draws,
         groups=groups,
         duplicates=duplicates,
+        near_duplicates=near_duplicates,
         notes=notes,
         progress=progress,
     )

@@ -31,13 +31,13 @@ def read_splits(cells: Iterable[str], column: str, faults: list[Fault]) -> list[
 def read_images(
     cells: Iterable[str], splits: Sequence[str], column: str, folder: Path, progress: Progress, faults: list[Fault]
 ) -> list[str]:
-    """N paths of images out of the cells of a column, each an existing file that no other row has.
+    """N paths of images out of the cells of a column, each an existing file that is in no other row.
 
     Args:
         cells: N paths; relative ones start from `folder`. `\\` separates folders where no such file exists otherwise.
         splits: of the same rows; a path in two of them is a fault of its own.
-        progress: is called with the number of images that were looked for.
-        faults: takes a fault for each image that is empty, missing or there twice.
+        progress: is called with the number of images that were searched for.
+        faults: takes a fault for each image that is empty, missing or repeated.
     """
     images = [cell.strip() for cell in cells]
     first: dict[str, int] = {}
@@ -66,7 +66,7 @@ def read_images(
                 Fault("image in two splits", f"got {show_value(image)} {places}; valid: one split", row, column)
             )
         elif earlier is not None:
-            message = f"got {show_value(image)}, as row {earlier}; valid: a row for each image"
+            message = f"got {show_value(image)}, the image of row {earlier}; valid: one row for each image"
             faults.append(Fault("image twice", message, row, column))
     return images
 
@@ -93,7 +93,7 @@ def _normal(folder: Path, image: str) -> str:
 
 
 def _is_file(path: str) -> bool:
-    # A name with a NUL character, or one that is too long, is no file's name.
+    # No file has a name with a NUL character, or a name that is too long.
     try:
         return os.path.isfile(path)  # noqa: PTH113
     except ValueError:
@@ -111,7 +111,7 @@ def _missing(image: str, path: str, *, hint: bool) -> str:
 
 
 def _similar_name(path: Path) -> str | None:
-    """A file in the folder whose name differs in upper case, suffix or the form of its accents alone."""
+    """A file in the folder whose name differs only in upper case, suffix or the form of its accents."""
     try:
         names = os.listdir(path.parent)  # noqa: PTH208
     except (OSError, ValueError):
@@ -124,5 +124,5 @@ def _similar_name(path: Path) -> str | None:
 
 
 def _plain(name: str) -> str:
-    # macOS stores an accent as a character of its own, most other systems do not.
+    # macOS stores an accent as a separate character; most other systems do not.
     return unicodedata.normalize("NFC", name).casefold()

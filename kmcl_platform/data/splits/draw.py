@@ -14,6 +14,7 @@ from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.progress import Progress, silent
 from kmcl_platform.data.splits.identical_pictures import find_identical
+from kmcl_platform.data.splits.near_copies import join_near_copies
 from kmcl_platform.data.splits.stratified_split import carve_split
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_value
@@ -44,12 +45,14 @@ def draw_manifest(
     draws: Sequence[Draw] = (),
     groups: Sequence[str] | None = None,
     duplicates: str = "group",
+    near_duplicates: bool = False,
     notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Treat identical pictures, draw splits, and build the manifest.
 
-    A picture is identical to another if its file has the same bytes.
+    A picture is identical to another if its file has the same bytes. With `near_duplicates`, one picture that was
+    stored again in another format, quality or size counts as a copy too, see `near_copies`.
 
     - `keep`: nothing is compared. Copies may be drawn into different splits.
     - `group`: copies are drawn into one split. Where the dataset's own splits have a picture in two of them, the copies
@@ -66,7 +69,8 @@ def draw_manifest(
         draws: splits to draw, one after the other.
         groups: N names of groups, such as patients, that are drawn whole.
         duplicates: one of `DUPLICATES`.
-        notes: takes what a user should know of identical pictures: copies that are left out, and labels that differ.
+        near_duplicates: whether all images are decoded to find near copies. It has no effect with `keep`.
+        notes: takes remarks about identical pictures: copies that are left out, and labels that differ.
         progress: is called while files are compared.
 
     Raises:
@@ -80,6 +84,8 @@ def draw_manifest(
     kept = list(range(len(splits)))
     if duplicates != "keep":
         first_N = find_identical(images, root, name, progress)
+        if near_duplicates:
+            first_N = join_near_copies(first_N, images, root, progress)
         if (first_N != np.arange(len(splits))).any():
             kept, targets_NK = _leave_out(
                 first_N, splits, images, class_names, targets_NK, drop=duplicates == "drop", notes=notes
@@ -133,7 +139,7 @@ def _leave_out(
             other = next(row for row in rows if (targets_NK[row] != targets_NK[kept]).any())
             result = f"labels of the copies in {protected} are joined" if drop else "each copy keeps its labels"
             message = f"{_show(images[kept])} and {_show(images[other])} differ in {shown}; {result}"
-            notes.append(Fault("identical pictures with different labels", message))
+            notes.append(Fault("copies with different labels", message))
         for row in rows:
             if splits[row] != protected or (drop and row != kept):
                 stays_N[row] = False
@@ -141,7 +147,7 @@ def _leave_out(
                 kind = "copy in the same split" if splits[row] == protected else "copy in another split"
                 notes.append(Fault(f"{kind} left out", message))
         if drop:
-            # Known labels are more than unknown ones: 1, then 0, then -1.
+            # The largest target: positive, otherwise negative, otherwise unknown.
             targets_NK[kept] = targets_NK[inside].max(axis=0)
     return np.flatnonzero(stays_N).tolist(), targets_NK
 
@@ -161,7 +167,7 @@ def _show(image: str | bytes) -> str:
 
 
 def _join(links: Sequence[Sequence[object]]) -> list[str]:
-    """Names of the groups that follow when rows with the same value in any of the links belong together."""
+    """N names of groups: rows that have the same value in any of the links are in one group."""
     parents = list(range(len(links[0])))
 
     def find(row: int) -> int:
@@ -174,5 +180,5 @@ def _join(links: Sequence[Sequence[object]]) -> list[str]:
         first: dict[object, int] = {}
         for row, value in enumerate(link):
             parents[find(row)] = find(first.setdefault(value, row))
-    # With one link that has names, the names decide the draw, as they did before there was another.
+    # A single link keeps its own names: the draw depends on them, so that it stays the same as without copies.
     return [str(link) for link in links[0]] if len(links) == 1 else [f"{find(row):09d}" for row in range(len(parents))]

@@ -1,4 +1,4 @@
-"""Which images of a dataset are the same picture: files of exactly the same bytes, under whatever names."""
+"""Which images of a dataset are the same picture: files with exactly the same bytes."""
 
 import hashlib
 import os
@@ -14,10 +14,10 @@ from kmcl_platform.data.progress import Progress, silent
 from kmcl_platform.messages import show_path, show_value
 
 _THREADS = 8
-"""More than cores: on a network disk, most of the time is waiting."""
+"""More than there are cores: a network disk makes the threads wait most of the time."""
 _SAMPLE_BYTES = 4096
 _ROUND = 4096
-"""Files that are worked on between two reports of progress."""
+"""Files that are compared between two reports of progress."""
 
 
 def find_identical(
@@ -25,9 +25,9 @@ def find_identical(
 ) -> np.ndarray:
     """For each of N images the first row with the same bytes; its own row if there is none before it.
 
-    Files are compared in three steps, each only among those that the step before could not tell apart: by size, by
-    three samples of 4 KiB, and by the SHA-256 of all bytes. So nearly all of a dataset of photographs is told apart
-    without being read. An empty file is no picture and is the same as no other.
+    Files are compared in three steps, each only among files that the step before found equal: by size, by
+    three samples of 4 KiB, and by the SHA-256 of all bytes. Few photographs have the same size, so that most are
+    never read. An empty file is not a picture and is never a copy.
 
     Args:
         images: N paths of files, or N encoded images.

@@ -15,7 +15,7 @@ def carve(
 ) -> np.ndarray:
     """Draw about `fraction` of N images so that each class keeps its share: iterative stratification.
 
-    The groups with the rarest class are dealt out first, each to the side that lacks most of that class (Sechidis,
+    Groups with the rarest class are assigned first, each to the side that lacks most of that class (Sechidis,
     Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011). A class that two groups have is on both
     sides, even if its share would be less than one image. The same arguments give the same draw on every machine.
 
@@ -56,13 +56,13 @@ def carve(
 def _deal_groups(counts_GK: np.ndarray, sizes_G: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Which groups are drawn, drawn_G."""
     rng = np.random.Generator(np.random.PCG64([seed]))
-    # Sorting random keys is a shuffle that stays the same; NumPy's own may change between its versions.
+    # Sorting random keys is a shuffle that never changes. NumPy's own shuffle may change between its versions.
     order_G = np.argsort(rng.integers(0, 2**62, len(sizes_G)), kind="stable")
     totals_K = counts_GK.sum(axis=0)
     wanted_K = fraction * totals_K
     shared_K = (counts_GK > 0).sum(axis=0) >= 2
     wanted_K[shared_K] = np.maximum(wanted_K[shared_K], 1)
-    # What each side still lacks: row 0 the rest, row 1 the draw.
+    # The counts that each side still needs. Row 0 is the rest, row 1 the draw.
     lacking_2K = np.stack([totals_K - wanted_K, wanted_K])
     lacking_2 = np.array([(1 - fraction) * sizes_G.sum(), fraction * sizes_G.sum()])
     drawn_G = np.zeros(len(sizes_G), dtype=bool)

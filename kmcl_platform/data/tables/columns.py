@@ -38,7 +38,7 @@ def class_columns_to_targets(
         values = frame[column].map(targets)
         wrong = np.flatnonzero(values.isna().to_numpy())
         if len(wrong) == len(frame) and (len(frame) >= _MANY or LIST_CELL in targets):
-            # Rather a column of another kind, which names a remedy of its own.
+            # The column is probably of another kind. The message names the option for it.
             got = "lists" if LIST_CELL in targets else f"no valid cell (first: {show_value(frame[column].iloc[0])})"
             remedy = f"--labels-column {column}" if LIST_CELL in targets else "--classes with the names of the classes"
             faults.append(Fault("column that is no class", f"got {got}; valid: {valid}, or {remedy}", column=column))
@@ -76,11 +76,11 @@ def joined_labels_to_targets(
     Args:
         cells: N cells; an empty one has no label.
         column: its name, for faults.
-        classes: K names; None: every label that is met, sorted.
-        separator: between joined labels; None: `|`, and it is a fault if the cells rather seem to have another.
-        no_label: what a cell without labels says, besides an empty one.
-        faults: takes a fault for each cell that cannot be read, each label that is no class, each that comes twice, and
-            `no_label` together with a label.
+        classes: K names; None: every label that occurs, sorted.
+        separator: between joined labels; None: `|`; cells that seem to have another one are a fault.
+        no_label: the word of a cell without labels; an empty cell is valid too.
+        faults: takes a fault for each cell that cannot be read, each label that is not a class or is
+            repeated, and `no_label` together with a label.
 
     Returns:
         The K names, and targets_NK, int8, 1 and 0.
@@ -128,7 +128,7 @@ def _set_targets(
 def _column_faults(
     cells: Sequence[object], labels_N: list[list[str]], column: str, separator: str | None, *, guess: bool
 ) -> list[Fault]:
-    """Faults that only the whole column shows: vectors of targets, or another separator than the assumed one."""
+    """Faults of the whole column: vectors of targets, or another separator than the assumed one."""
     if find_target_vectors(labels_N, [not isinstance(cell, str) or cell.strip().startswith("[") for cell in cells]):
         message = f"got vectors of 0, 1 and -1 such as {show_value(cells[0])}; valid: names, or a column for each class"
         return [Fault("labels that cannot be read", message, column=column)]

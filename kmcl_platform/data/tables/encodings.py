@@ -1,4 +1,4 @@
-"""Text files of other programs: which encoding they are in, and the one line that refuses what cannot be known."""
+"""Text files of other programs: their encoding is detected, and unknown encodings are refused in one line."""
 
 import codecs
 import re
@@ -8,7 +8,7 @@ from kmcl_platform.errors import DataError
 from kmcl_platform.messages import shell_command, show_path
 
 _BYTE_ORDER_MARKS = (
-    # UTF-32's mark begins with UTF-16's, so that the longer one is tried first.
+    # The mark of UTF-32 begins with that of UTF-16, so that UTF-32 is tried first.
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -42,12 +42,12 @@ def find_encoding(start: bytes) -> str:
 
 
 def decode_text(path: Path, data: bytes, encoding: str | None = None) -> str:
-    """The text of a file; a byte-order mark is no part of it.
+    """The text of a file; a byte-order mark is not part of it.
 
     Args:
         path: the file, for the message.
         data: all of its bytes.
-        encoding: any name that Python knows; None: found out, see `find_encoding`.
+        encoding: any name that Python knows; None: detected, see `find_encoding`.
 
     Raises:
         DataError: the bytes are not text in that encoding.

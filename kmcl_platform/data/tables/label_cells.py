@@ -25,22 +25,22 @@ _GAP = re.compile(r"\s*,\s*|\s+|\s*$")
 
 
 class LabelError(Exception):
-    """A cell's labels cannot be read; its text says what was got and what is valid."""
+    """A cell's labels cannot be read; its text has the value and what is valid."""
 
 
 def read_labels(
     cell: object, separator: str, *, no_label: str | None = None, classes: Collection[str] = ()
 ) -> list[str]:
-    """The labels of a cell, without the space around them; no label for an empty cell.
+    """The labels of a cell, without surrounding spaces. An empty cell has none.
 
     Args:
         cell: text, or a list of labels.
         separator: between joined labels.
-        no_label: what a cell without labels says, besides an empty one.
+        no_label: the word of a cell without labels; an empty cell is valid too.
         classes: names of the classes where they are known: a cell that consists of them is never a printed list.
 
     Raises:
-        LabelError: the cell looks like a printed list that cannot be read, or says that a value is missing.
+        LabelError: the cell looks like a printed list that cannot be read, or contains a word for a missing value.
 
     >>> [read_labels(cell, "|") for cell in ("cat| dog", "['cat', 'dog']", "['cat' 'dog']", ["cat"], "")]
     [['cat', 'dog'], ['cat', 'dog'], ['cat', 'dog'], ['cat'], []]
@@ -90,7 +90,7 @@ def _parse_printed(text: str) -> list[str]:
         is_quoted = item[0][-1] in "'\""
         quoted.add(is_quoted)
         try:
-            # One literal at a time: Python joins two that only white space parts, which is how NumPy prints two names.
+            # Each literal is read alone: Python joins two that only a space separates, as NumPy prints two names.
             label = (
                 str(ast.literal_eval(item[0].replace("\n", " ").replace("\\/", "/")))
                 if is_quoted
@@ -118,7 +118,7 @@ def _list_labels(cell: object) -> list[str]:
 
 
 def find_target_vectors(labels_N: Sequence[Sequence[str]], were_lists: Sequence[bool]) -> bool:
-    """Whether lists of labels are rather vectors of targets: lists of one length, 2 or more, of 0, 1 and -1 alone.
+    """Whether lists of labels are vectors of targets: all of one length, 2 or more, and only 0, 1 and -1.
 
     Args:
         labels_N: labels of N cells.
@@ -131,10 +131,10 @@ def find_target_vectors(labels_N: Sequence[Sequence[str]], were_lists: Sequence[
 
 
 def find_other_separator(cells: Sequence[str], separator: str) -> str | None:
-    """The separator that cells seem to have where they do not have the one that was assumed; None: none.
+    """The separator that cells seem to have, if no cell contains the assumed one; None: no other is probable.
 
-    Names with a comma, a semicolon or a space in them are possible. Cells are taken for joined labels if parting them
-    gives fewer names than there are different cells, as labels that recur in other combinations do.
+    One name may contain a comma, a semicolon or a space. Labels that are joined occur again in other combinations.
+    Cells therefore count as joined labels if splitting them gives fewer names than there are different cells.
     """
     different = {cell for cell in cells if cell.strip()}
     if any(separator in cell for cell in different):
@@ -142,7 +142,7 @@ def find_other_separator(cells: Sequence[str], separator: str) -> str | None:
     for other in (",", ";", "|", "\t", "/", " "):
         parts = [[part.strip() for part in cell.split(other) if part.strip()] for cell in different]
         names = {name for cell_parts in parts for name in cell_parts}
-        # A space or a slash within one name is common, so that more has to speak for it.
+        # A space or a slash within one name is common, so that the limit is lower for them.
         most = len(different) - (other in "/ ")
         if len(names) <= most and any(len(cell_parts) > 1 for cell_parts in parts):
             return other

@@ -20,10 +20,10 @@ from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path, show_value
 
 DELIMITERS = (",", ";", "\t", "|")
-"""What a CSV file's columns may be separated by without being named; the first of them that fits is taken."""
+"""The delimiters of CSV files that are detected; if two fit equally well, the earlier one is used."""
 
 LIST_CELL = "<list>"
-"""The cells of a column of lists or structures that is not needed; they are valid for no class."""
+"""The text of each cell in a column of lists that is not needed; it is not a valid target."""
 
 _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x1f\x8b": gzip.decompress,
@@ -31,7 +31,7 @@ _UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
     b"\xfd7zXZ\0": lzma.decompress,
 }
 _HEADER_CHARACTERS = 100_000
-"""More is not looked through for the delimiter; Python's `csv` refuses a longer field."""
+"""The delimiter is detected in this part; Python's `csv` refuses a longer field."""
 _VALID = "a CSV or Parquet table"
 
 
@@ -51,12 +51,12 @@ def read_text_table(
     Args:
         path: the file. What it is depends on its first bytes, not on its name.
         needed: columns that must be there; others are read too.
-        delimiter: between the columns of a CSV file; None: found out from its first line, out of `DELIMITERS`.
-        encoding: of a CSV file; None: found out, see `find_encoding`.
+        delimiter: between the columns of a CSV file; None: one of `DELIMITERS`, detected from its first line.
+        encoding: of a CSV file; None: detected, see `find_encoding`.
         list_columns: columns whose cells may be lists; such a cell stays a list, of its values as they are.
 
     Raises:
-        DataError: the file is missing or cannot be read, a column is missing, a name comes twice, or a column has
+        DataError: the file is missing or cannot be read, a column is missing, a name is repeated, or a column has
             values that are not text, such as lists.
     """
     needed = list(needed)
@@ -102,7 +102,7 @@ def _read_csv(path: Path, data: bytes, needed: list[str], delimiter: str | None,
         text = text[stated.end() :]
         delimiter = delimiter or stated[1]
     delimiter = delimiter or find_delimiter(text, needed)
-    # Without a header of its own: pandas would call a second column `cat` `cat.1`, a class of its own.
+    # The header is read as a row: pandas would rename a second column `cat` to `cat.1`, which would be a new class.
     rows = pd.read_csv(
         io.StringIO(text, newline=""),
         header=None,
@@ -116,19 +116,20 @@ def _read_csv(path: Path, data: bytes, needed: list[str], delimiter: str | None,
     names = [_column_name(name) for name in rows.iloc[0]]
     _check_names([name for name in names if name])
     frame = rows.iloc[1:].reset_index(drop=True).set_axis(names, axis="columns")
-    # A column without a name is pandas's index, or what a delimiter at the end of each line makes: no class.
+    # A column without a name is pandas's index, or follows from a delimiter at the end of each line. It is not a class.
     return frame.loc[:, [bool(name) for name in names]]
 
 
 def find_delimiter(text: str, needed: Iterable[str] = ()) -> str:
-    """What separates the columns of a CSV file, found out from its first line.
+    """The delimiter of a CSV file, detected from its first line.
 
     Args:
         text: the file's text.
         needed: columns that should be there.
 
     Returns:
-        The delimiter out of `DELIMITERS` that gives most of the needed columns, and among those most columns at all.
+        The delimiter out of `DELIMITERS` that gives most of the needed columns; if several do, the one that
+        gives most columns.
     """
     header = next((line for line in split_lines(text[:_HEADER_CHARACTERS]) if line.strip()), "")
 
@@ -140,7 +141,7 @@ def find_delimiter(text: str, needed: Iterable[str] = ()) -> str:
 
 
 def _column_name(name: str) -> str:
-    # What pandas calls an index without a name when it reads its own CSV file and writes it again.
+    # Pandas gives this name to an index without a name when it reads its own CSV file.
     return "" if re.fullmatch(r"Unnamed: \d+", name.strip()) else name.strip()
 
 

@@ -80,7 +80,9 @@ def test_folders_as_windows_writes_them(tmp_path: Path) -> None:
     path.write_text("image,split,cat\nsub\\a.png,train,1\nb\\c.png,val,1\n")
     assert list(rows_of(read_table(path))) == ["sub/a.png", "b\\c.png"]
     path.write_text("image,split,cat\nsub\\a.png,train,1\nsub/a.png,train,1\n")
-    assert faults_of(path) == ["row 1, column 'image': got 'sub/a.png', as row 0; valid: a row for each image"]
+    assert faults_of(path) == [
+        "row 1, column 'image': got 'sub/a.png', the image of row 0; valid: one row for each image"
+    ]
 
 
 def test_missing_images_and_their_hints(tmp_path: Path) -> None:

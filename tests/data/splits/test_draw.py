@@ -127,13 +127,13 @@ def test_the_more_protected_split_keeps_the_picture(tmp_path: Path) -> None:
     ]
     assert [(fault.kind, fault.message) for fault in notes] == [
         (
-            "identical pictures with different labels",
+            "copies with different labels",
             "'0-copy.png' and '0.png' differ in 'cat', 'dog'; each copy keeps its labels",
         ),
         ("copy in another split left out", "'0.png' in train: the picture of '0-copy.png' in test"),
         ("copy in another split left out", "'1-copy.png' in train: the picture of '1.png' in val"),
         (
-            "identical pictures with different labels",
+            "copies with different labels",
             "'2.png' and '2-copy.png' differ in 'cat', 'dog'; each copy keeps its labels",
         ),
     ]
