@@ -53,7 +53,7 @@ def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int,
     from kmcl_platform.data.manifest.parquet import read_manifest
     from kmcl_platform.data.manifest.split_counts import to_table
     from kmcl_platform.data.pack.write_shards import MANIFEST_NAME, pack
-    from kmcl_platform.data.storage.object_store import parse_location
+    from kmcl_platform.data.storage.location import parse_location
 
     location = parse_location(out)
     with progress_bar() as progress:
@@ -91,7 +91,7 @@ def check(file: str, as_json: bool) -> None:
     from kmcl_platform.data.check.json_report import to_json
     from kmcl_platform.data.check.remedies import find_remedies
     from kmcl_platform.data.manifest.split_counts import to_table
-    from kmcl_platform.data.storage.object_store import parse_location
+    from kmcl_platform.data.storage.location import parse_location
 
     with progress_bar() as progress:
         report = check_manifest(file, progress)
@@ -128,7 +128,7 @@ def describe(file: str, out: Path | None, overwrite: bool) -> None:
 
     Without OUT, the page is next to FILE and has its name; if FILE is a URI, it is in the current folder.
     """
-    from kmcl_platform.data.storage.object_store import parse_location
+    from kmcl_platform.data.storage.location import parse_location
 
     location = parse_location(file)
     out = out or (Path(file) if location.path else Path(location.name)).with_suffix(".html")

@@ -1,4 +1,4 @@
-"""A model's scores on a whole split, as a safetensors file: written beside the weights that gave them.
+"""A model's scores on a whole split, as a safetensors file. It is written next to the weights that gave the scores.
 
 Legend of shapes: N images of the split, in its order; K classes.
 """
@@ -14,7 +14,7 @@ VALIDATION_SCORES = "val_scores.safetensors"
 
 
 class SplitScores(NamedTuple):
-    """Scores and what is true.
+    """The scores of a split's images, and their targets.
 
     Attributes:
         scores_NK: float32 probabilities in [0, 1].
@@ -26,7 +26,7 @@ class SplitScores(NamedTuple):
 
 
 def scores_to_bytes(scores: SplitScores) -> bytes:
-    """The file's content."""
+    """The content of the file."""
     tensors: dict[str, np.ndarray] = {
         "scores_NK": np.ascontiguousarray(scores.scores_NK, dtype=np.float32),
         "targets_NK": np.ascontiguousarray(scores.targets_NK, dtype=np.int8),
@@ -38,7 +38,8 @@ def read_scores(path: Path) -> SplitScores:
     """Read the file.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: it does not exist.
+        SafetensorError: its content is damaged.
     """
     tensors = load_file(path)
     return SplitScores(tensors["scores_NK"], tensors["targets_NK"])

@@ -5,6 +5,7 @@ folder is atomic. The folder is flushed too, because on Linux a rename is only s
 is on the disk (see `man 2 fsync`).
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -15,25 +16,35 @@ from pathlib import Path
 DRAFT_PREFIX = ".writing-"
 """How the name of an unfinished file or folder begins; it is followed by the process's number."""
 
+# What Linux reports for a file system without hard links, such as FAT or some network file systems.
+_NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Write one file whole or not at all.
 
     Args:
-        path: where the file will be. Its folder must exist. A file that is there already is replaced at the end.
+        path: where the file will be. Its folder must exist.
+        replace: whether a file that exists at `path` is replaced at the end. Otherwise it stays, also if another
+            process has just written it. On a file system without hard links (FAT), a process that writes it at the same
+            instant is not noticed.
 
     Yields:
         The path to write to. If the block raises, that file is removed and `path` is as it was.
 
     Raises:
+        FileExistsError: `path` exists, and is not to be replaced.
         OSError: the file cannot be written, for example because the disk is full.
     """
     draft = draft_path(path)
     try:
         yield draft
         sync_file(draft)
-        draft.replace(path)
+        if replace:
+            draft.replace(path)
+        else:
+            _rename_to_new(draft, path)
         sync_folder(path.parent)
     except BaseException:
         draft.unlink(missing_ok=True)
@@ -98,6 +109,21 @@ def make_folder(path: Path) -> None:
 def draft_path(path: Path) -> Path:
     """A hidden name beside a path that no other writer uses."""
     return path.with_name(f"{DRAFT_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _rename_to_new(draft: Path, path: Path) -> None:
+    """Rename a file, unless the new name exists."""
+    try:
+        # A rename replaces what has the new name, and Python has no call that does not. A hard link never replaces.
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        draft.replace(path)
+    else:
+        draft.unlink()
 
 
 def sync_file(path: Path) -> None:

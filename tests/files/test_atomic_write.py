@@ -1,5 +1,6 @@
 """A file or folder appears whole or not at all, also when its writer is killed."""
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -52,6 +53,30 @@ def test_a_block_that_raises_changes_nothing(tmp_path: Path) -> None:
         raise RuntimeError
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_file_that_another_process_has_written_meanwhile_stays(
+    hard_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    if not hard_links:
+        # As on a FAT file system, which a test cannot mount.
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", refuse)
+    with atomic_file(path, replace=False) as draft:
+        draft.write_text("first")
+    with pytest.raises(FileExistsError), atomic_file(path, replace=False) as draft:
+        draft.write_text("second")
+    assert path.read_text() == "first"
+    path.unlink()
+    with pytest.raises(FileExistsError), atomic_file(path, replace=False) as draft:
+        draft.write_text("own")
+        path.write_text("other")
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    assert path.read_text() == "other"
 
 
 def test_a_full_folder_is_not_replaced(tmp_path: Path) -> None:

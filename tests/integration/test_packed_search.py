@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_small_search
-from tests.data.s3_server import serve_s3
+from tests.data.s3_server import serve_s3, use_s3
 from tests.support.command_line import Word, kmcl, kmcl_process
 from tests.support.finished_search import read_runs
 
@@ -25,7 +25,8 @@ def test_from_packing_to_the_champion(
 ) -> None:
     cache = tmp_path / "cache"
     monkeypatch.setenv("KMCL_CACHE", str(cache))
-    with serve_s3(monkeypatch) as server:
+    with serve_s3() as port:
+        server = use_s3(port, monkeypatch)
         run("data", "pack", small_manifest, server.uri("set"), "--shard-size", "100kB", "--row-group-images", 8)
         source = server.uri("set/manifest.parquet")
         search = write_small_search(tmp_path, Path("unused"), epochs=2, trials=2)
@@ -45,4 +46,4 @@ def test_from_packing_to_the_champion(
     runs = read_runs(store)
     sources = {input.dataset.source for run in runs for input in run.inputs.dataset_inputs}
     assert len(runs) == 3
-    assert sources and all("s3://bucket/set/manifest.parquet" in source for source in sources)
+    assert sources and all(f"s3://{server.bucket}/set/manifest.parquet" in source for source in sources)

@@ -18,7 +18,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.pack.write_shards import pack
-from kmcl_platform.data.storage.object_store import parse_location
+from kmcl_platform.data.storage.location import parse_location
 from kmcl_platform.errors import DataError
 from kmcl_platform.registry import batch_prediction
 from kmcl_platform.registry.batch_prediction import (

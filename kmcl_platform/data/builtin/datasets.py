@@ -5,7 +5,7 @@ from pathlib import Path
 from kmcl_platform.data.builtin.digits import DIGITS_VERSION, build_digits
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
-from kmcl_platform.data.storage.object_store import Location, parse_location
+from kmcl_platform.data.storage.location import Location, parse_location
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.atomic_write import write_atomically
 from kmcl_platform.messages import show_path, show_value

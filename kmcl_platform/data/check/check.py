@@ -13,7 +13,7 @@ from kmcl_platform.data.manifest.manifest import SPLITS, Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.progress import Progress
-from kmcl_platform.data.storage.object_store import Location, parse_location
+from kmcl_platform.data.storage.location import Location, parse_location
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_value

@@ -14,7 +14,7 @@ from kmcl_platform.data.manifest.import_command import METADATA_KEY, ImportComma
 from kmcl_platform.data.manifest.manifest import SPLITS, targets_to_numpy
 from kmcl_platform.data.manifest.parquet import read_facts, read_parquet, without_index
 from kmcl_platform.data.manifest.table_errors import Fault
-from kmcl_platform.data.storage.object_store import Location
+from kmcl_platform.data.storage.location import Location
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_value
 

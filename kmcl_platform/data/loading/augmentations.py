@@ -1,4 +1,4 @@
-"""Augmentations of training images. None of them crops: a crop can cut away what a label stands for.
+"""Augmentations of training images. No augmentation crops, because a crop can remove the object that a label names.
 
 Legend of shapes: S = image_size pixels.
 """
@@ -14,11 +14,17 @@ from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import v2
 
 Augment = Callable[[np.ndarray], np.ndarray]
-"""pixels_SS3 to pixels_SS3, uint8; may write into what it is given; draws from the global random states."""
+"""A function of pixels_SS3 that returns pixels_SS3, both uint8.
+
+It may change its argument. It draws from the global random states.
+"""
 
 
 class Released:
-    """As the authors' recipe: Cutout of half the height and width, then RandAugment (2 operations at magnitude 9)."""
+    """The recipe of the authors' code: Cutout of half the height and width, then RandAugment.
+
+    RandAugment applies 2 operations at magnitude 9.
+    """
 
     def __init__(self) -> None:
         self._rand_augment = v2.RandAugment(num_ops=2, magnitude=9)
@@ -28,11 +34,11 @@ class Released:
 
 
 class Timm:
-    """timm's RandAugment (`rand-m9-mstd0.5-inc1`) after a horizontal flip of every second image."""
+    """A horizontal flip with probability 1/2, then timm's RandAugment (`rand-m9-mstd0.5-inc1`)."""
 
     def __init__(self) -> None:
-        # At the magnitude 10, which one draw in fifty would reach, timm asks for a posterised image of 0 bits, which
-        # Pillow refuses.
+        # timm draws magnitudes from a normal distribution. About one draw in fifty would reach magnitude 10, where timm
+        # posterises an image to 0 bits. Pillow refuses that, so the magnitude is limited.
         self._rand_augment = rand_augment_transform("rand-m9-mstd0.5-inc1", {"magnitude_max": 9.99})
 
     def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
@@ -41,7 +47,7 @@ class Timm:
 
 
 class Torchvision:
-    """torchvision's TrivialAugmentWide after a horizontal flip of every second image."""
+    """A horizontal flip with probability 1/2, then torchvision's TrivialAugmentWide."""
 
     def __init__(self) -> None:
         self._augment = v2.Compose([v2.RandomHorizontalFlip(), v2.TrivialAugmentWide()])
@@ -51,14 +57,17 @@ class Torchvision:
 
 
 AUGMENTATIONS: dict[str, Callable[[], Augment]] = {"released": Released, "timm": Timm, "torchvision": Torchvision}
-"""By their name in a search file (`data.augmentation`)."""
+"""The augmentations by their names in a search file (`data.augmentation`)."""
 
 
 def cutout(pixels_SS3: np.ndarray, fraction: float) -> np.ndarray:
-    """The image with a box of one random colour at a random place; where it passes the border it is cut.
+    """The image with a box of one random colour at a random place.
+
+    The centre of the box is inside the image. The part of the box that is outside has no effect.
 
     Args:
-        fraction: of height and width that the box has, above 0, at most 1.
+        pixels_SS3: uint8. It is changed, unless it is read-only.
+        fraction: the height and width of the box, as a fraction of the image's; above 0, at most 1.
 
     Reference: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
     """
@@ -72,10 +81,10 @@ def cutout(pixels_SS3: np.ndarray, fraction: float) -> np.ndarray:
 
 
 class SeededDraws:
-    """Runs an augmentation so that its draws hang on a seed, the epoch and the image's index alone.
+    """Applies an augmentation with draws that depend only on a seed, the epoch and the image's index.
 
-    The libraries draw from the global random states of torch, numpy and Python, which are what they were afterwards:
-    training draws from them too.
+    The libraries draw from the global random states of torch, numpy and Python. These states are restored afterwards,
+    because training draws from them too.
     """
 
     def __init__(self, seed: int) -> None:
@@ -88,12 +97,21 @@ class SeededDraws:
     def apply(
         self, augment: Augment, images: Iterable[np.ndarray], keys: Sequence[tuple[int, int]]
     ) -> list[np.ndarray]:
-        """Augment images, each under its key of epoch and index."""
+        """Augment images.
+
+        Args:
+            augment: one of `AUGMENTATIONS`, made.
+            images: pixels_SS3 of each image, uint8.
+            keys: the epoch and the index of each image.
+
+        Raises:
+            ValueError: there are more or fewer keys than images.
+        """
         augmented = []
-        with _global_states_kept():
+        with _restored_random_states():
             for image, (epoch, index) in zip(images, keys, strict=True):
                 state = np.random.SeedSequence([self._seed, epoch, index]).generate_state(2)
-                # Not torch.manual_seed: it asks after every kind of device, at each image.
+                # torch.manual_seed would also look for devices of every kind, for each image.
                 torch.default_generator.manual_seed(int(state[0]))
                 random.seed(int(state[1]))
                 np.random.seed(state[1])
@@ -102,7 +120,7 @@ class SeededDraws:
 
 
 @contextmanager
-def _global_states_kept() -> Iterator[None]:
+def _restored_random_states() -> Iterator[None]:
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()
     try:
         yield

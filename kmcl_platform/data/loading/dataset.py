@@ -1,8 +1,9 @@
-"""Images and targets of one split, in batches, shared out over training workers.
+"""Images and targets of one split, decoded in whole batches.
 
-Legend of shapes: B batch, K classes, H = W image size in pixels.
+Legend of shapes: B batch, K classes, N images of the split, H = W image size in pixels.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,28 +18,35 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.storage.shard_index import locate
 from kmcl_platform.data.storage.shard_reader import ShardReader
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """images_B3HW uint8, targets_BK int8 (1 positive, 0 negative, -1 unknown)."""
-_MOST_IN_A_ROW = 100
-"""Corrupt images, one after another, that are skipped: where there are more, it is not a few images that are broken."""
+_MAX_SKIPPED_IN_A_ROW = 100
+"""More corrupt images than this, one after another, are an error: then something else is wrong with the dataset."""
+
+_logger = logging.getLogger(__name__)
 
 
 class UnreadableImage(DataError):
-    """An image is missing or cannot be decoded; names manifest, split, row and path, in one line."""
+    """An image is missing or cannot be decoded. The message names manifest, split, row and path, in one line."""
 
     def __init__(self, message: str) -> None:
-        # A DataLoader process raises its error again with a whole traceback as the message: ours is its last line.
+        # A DataLoader raises the error of a loader process again, with the whole traceback as its message. The last
+        # line of it is our message.
         last_line = message.rstrip().rpartition("\n")[2]
         super().__init__(last_line.removeprefix(f"{type(self).__module__}.{type(self).__qualname__}: "))
 
 
 class CorruptImage(UnreadableImage):
-    """An image was read and is broken, today and tomorrow; a missing file or a failing disk is not this."""
+    """An image was read, but its bytes cannot be decoded. Reading it again would not help.
+
+    A missing file or a disk that fails is an `UnreadableImage` only.
+    """
 
 
 class ImageDataset(Dataset[Batch]):
-    """The images of one split, decoded on demand; can be pickled for worker processes."""
+    """The images of one split, decoded when they are needed. It can be pickled for loader processes."""
 
     def __init__(
         self,
@@ -51,11 +59,13 @@ class ImageDataset(Dataset[Batch]):
     ) -> None:
         """
         Args:
+            manifest: where the images are, and their targets.
             split: `train`, `val` or `test`.
             transform: from decoded images to images_B3HW.
             background: the colour behind transparent pixels.
-            skip_corrupt: put the next readable image of the split, with its own targets, in the place of a corrupt one,
-                and count it. For `train` only: elsewhere it would change what a score means.
+            skip_corrupt: replace a corrupt image by the next readable image of the split and that image's targets. The
+                skipped images are counted, and each one is logged once. Only for `train`: in another split it would
+                change the meaning of a score.
 
         Raises:
             DataError: the split is unknown or has no images.
@@ -67,7 +77,7 @@ class ImageDataset(Dataset[Batch]):
         if not rows.num_rows:
             raise DataError(f"manifest {manifest.name!r}: split {split!r} has no images; valid: one or more")
         self._encoded = "bytes" in rows.column_names
-        # Only this split's images are kept, so that pickling carries no other.
+        # A pickled dataset contains only the images of its split.
         self._images = rows["bytes" if self._encoded else "image"]
         self._targets_NK = torch.from_numpy(manifest.targets(split).copy())
         self._root = manifest.root
@@ -75,9 +85,11 @@ class ImageDataset(Dataset[Batch]):
         self._where = f"manifest {manifest.name!r}, split {split!r}"
         self._transform = transform
         self._background = background
-        # In shared memory, because loader processes set it: 1 where an image was asked for and skipped.
+        # These tensors are in shared memory, because loader processes set them or read them, and outlive an epoch.
+        # 1 where an image was requested in this epoch and skipped.
         self._skipped_N = torch.zeros(len(self), dtype=torch.uint8).share_memory_() if skip_corrupt else None
-        # In shared memory too: loader processes outlive an epoch.
+        # 1 where an image was skipped in any epoch, so that it is in the log.
+        self._logged_N = torch.zeros(len(self), dtype=torch.uint8).share_memory_() if skip_corrupt else None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
@@ -90,12 +102,15 @@ class ImageDataset(Dataset[Batch]):
 
     @property
     def max_labels(self) -> int:
-        """Positive labels of the image that has most, at least 1."""
+        """The largest number of positive labels of an image, but at least 1."""
         return max(1, int((self._targets_NK == 1).sum(1).max()))
 
     @property
     def row_groups(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Of each image its shard and the row group in it, shards_N and groups_N, numbered from 0; None: not packed."""
+        """For each image, the number of its shard and of the row group in that shard: shards_N and groups_N.
+
+        Both are int64 and count from 0. None: the images are not packed.
+        """
         if self._shards is None:
             return None
         rows_N, shards_N = locate(self._shards.packing, self._images)
@@ -103,11 +118,11 @@ class ImageDataset(Dataset[Batch]):
         return shards_N, rows_N // sizes[shards_N]
 
     def count_skipped(self) -> int:
-        """Images that were asked for and skipped since `set_epoch`; 0 where corrupt images are errors."""
+        """The number of images that were requested and skipped since `set_epoch`; 0 without `skip_corrupt`."""
         return 0 if self._skipped_N is None else int(self._skipped_N.sum())
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the augmentation of epoch 0, 1, ..., and count skipped images anew."""
+        """Choose the augmentation of epoch 0, 1, ..., and set the number of skipped images to 0."""
         self._epoch.fill_(epoch)
         if self._skipped_N is not None:
             self._skipped_N.zero_()
@@ -125,8 +140,8 @@ class ImageDataset(Dataset[Batch]):
         """One batch: images_B3HW, targets_BK.
 
         Raises:
-            UnreadableImage: an image is missing or cannot be decoded; with `skip_corrupt`, one is missing, or too many
-                in a row are corrupt.
+            UnreadableImage: an image is missing or cannot be decoded. With `skip_corrupt`: an image is missing, or too
+                many in a row are corrupt.
         """
         taken: list[int] = []
 
@@ -137,13 +152,17 @@ class ImageDataset(Dataset[Batch]):
                 yield pixels
 
         epoch = int(self._epoch)
+        # The transform consumes all of `decoded`, so `taken` is complete when it returns.
         images_B3HW = self._transform(decoded(), [(epoch, index) for index in indices])
         return images_B3HW, self._targets_NK[taken]
 
     def _decode_or_next(self, index: int) -> tuple[int, np.ndarray]:
-        """The image, or where corrupt ones are skipped the next that is not, and its index: the same at every time."""
+        """The index and the pixels of an image, or of the next readable one if corrupt images are skipped.
+
+        The result does not depend on what was read before, so a resumed trial sees the same batches.
+        """
         first: CorruptImage | None = None
-        for offset in range(min(len(self), _MOST_IN_A_ROW)):
+        for offset in range(min(len(self), _MAX_SKIPPED_IN_A_ROW)):
             taken = (index + offset) % len(self)
             try:
                 return taken, self._decode(taken)
@@ -152,8 +171,16 @@ class ImageDataset(Dataset[Batch]):
                 if self._skipped_N is None:
                     break
                 self._skipped_N[index] = 1
+                self._log_once(taken, error)
         assert first is not None
         raise first
+
+    def _log_once(self, index: int, error: CorruptImage) -> None:
+        """Log that an image is skipped, unless a process that shares this dataset has done so."""
+        assert self._logged_N is not None
+        if not self._logged_N[index]:
+            self._logged_N[index] = 1
+            _logger.warning("corrupt image skipped: %s", error)
 
     def _decode(self, index: int) -> np.ndarray:
         stored = self._images[index].as_py()
@@ -161,23 +188,24 @@ class ImageDataset(Dataset[Batch]):
             encoded, at_least = self._read(stored), self._transform.decode_at_least
             return decode_pixels(encoded, at_least=at_least, background=self._background)
         except UndecodableError as error:
-            raise CorruptImage(self._complaint(index, stored, str(error))) from None
+            raise CorruptImage(self._message(index, stored, str(error))) from None
         except DataError as error:
-            raise UnreadableImage(self._complaint(index, stored, str(error))) from None
+            raise UnreadableImage(self._message(index, stored, str(error))) from None
         except (OSError, ValueError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UnreadableImage(self._complaint(index, stored, reason)) from None
+            raise UnreadableImage(self._message(index, stored, reason)) from None
 
     def _read(self, stored: str | bytes) -> bytes:
         if isinstance(stored, bytes):
             return stored
         return self._path(stored).read_bytes() if self._shards is None else self._shards.read(stored)
 
-    def _complaint(self, index: int, stored: str | bytes, reason: str) -> str:
-        what: object = f"{len(stored)} bytes" if isinstance(stored, bytes) else stored
-        if isinstance(stored, str) and self._shards is None:
-            what = self._path(stored)
-        return f"{self._where}, row {index}, image {what}: cannot be read ({reason}); valid: an image file"
+    def _message(self, index: int, stored: str | bytes, reason: str) -> str:
+        if isinstance(stored, bytes):
+            image = f"{len(stored)} bytes"
+        else:
+            image = stored if self._shards is not None else show_path(self._path(stored))
+        return f"{self._where}, row {index}, image {image}: cannot be read ({reason}); valid: an image file"
 
     def _path(self, stored: str) -> Path:
         return (self._root or Path()) / stored

@@ -1,4 +1,4 @@
-"""A loader of whole batches over an `ImageDataset`."""
+"""A loader of whole batches from an `ImageDataset`."""
 
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 def identity(batch: _T) -> _T:
-    """Collate function of the loader: `ImageDataset` returns whole batches already."""
+    """The collate function of the loader: `ImageDataset` returns whole batches already."""
     return batch
 
 
@@ -24,13 +24,16 @@ def build_loader(
     processes: int,
     pin_memory: bool,
 ) -> DataLoader[Batch]:
-    """A loader of `Batch`es in the sampler's order.
+    """A loader that yields a `Batch` at a time, in the sampler's order.
 
     Args:
+        dataset: the images of one split.
+        sampler: the indices of this worker.
         batch_size: images in a batch of this worker.
         drop_last: leave out a last batch that is not full.
-        processes: processes that decode, kept from epoch to epoch; 0 decodes in the caller's own.
-        pin_memory: page-locked memory, for faster copies to a GPU.
+        processes: number of loader processes, which decode images and stay alive between epochs. 0: the calling process
+            decodes.
+        pin_memory: use page-locked memory, for faster copies to a GPU.
     """
     return DataLoader(
         dataset,
@@ -41,6 +44,7 @@ def build_loader(
         pin_memory=pin_memory,
         persistent_workers=processes > 0,
         collate_fn=identity,
-        # Its own: otherwise each pass over a loader would take a number from the generator that training draws from.
+        # Without a generator of its own, the loader would draw a number from the global generator in each epoch, and so
+        # change the draws of training.
         generator=torch.Generator(),
     )

@@ -9,23 +9,26 @@ from kmcl_platform.errors import DataError
 
 
 class ShardedShuffle(Sampler[int]):
-    """A fresh permutation each epoch, cut into equal shares; the remainder of N / world_size is left out.
+    """A new permutation in each epoch, divided into equal shares.
 
-    The permutation depends on seed and epoch alone, so that all ranks agree on it without talking.
+    The permutation depends only on seed and epoch, so all ranks compute the same one without communication. The
+    remainder of num_samples / world_size is left out; other samples are left out in another epoch.
     """
 
     def __init__(self, num_samples: int, *, rank: int, world_size: int, seed: int) -> None:
         """
         Args:
+            num_samples: the size of the split, `world_size` or more.
             rank: 0 to world_size - 1.
+            world_size: number of training workers, 1 or more.
             seed: 0 or more.
 
         Raises:
             DataError: there are fewer samples than ranks.
+            ValueError: the rank is out of its range.
         """
         check_rank(rank, world_size)
-        if num_samples < world_size:
-            raise DataError(f"training images: got {num_samples} for {world_size} workers; valid: one or more each")
+        check_num_samples(num_samples, world_size)
         self._num_samples = num_samples
         self._rank = rank
         self._world_size = world_size
@@ -47,12 +50,20 @@ class ShardedShuffle(Sampler[int]):
 
 
 class ShardedSequence(Sampler[int]):
-    """Indices rank, rank + world_size, ...: each sample exactly once over all ranks, so shares may differ by one."""
+    """The indices rank, rank + world_size, ... in this order.
+
+    Over all ranks, each sample occurs exactly once. The shares of two ranks may therefore differ by one sample.
+    """
 
     def __init__(self, num_samples: int, *, rank: int, world_size: int) -> None:
         """
         Args:
+            num_samples: the size of the split.
             rank: 0 to world_size - 1.
+            world_size: number of workers, 1 or more.
+
+        Raises:
+            ValueError: the rank is out of its range.
         """
         check_rank(rank, world_size)
         self._indices = range(rank, num_samples, world_size)
@@ -65,5 +76,18 @@ class ShardedSequence(Sampler[int]):
 
 
 def check_rank(rank: int, world_size: int) -> None:
+    """
+    Raises:
+        ValueError: the rank is not one of 0 to world_size - 1.
+    """
     if not 0 <= rank < world_size:
         raise ValueError(f"rank: got {rank}; valid: 0 to {world_size - 1}, below world_size")
+
+
+def check_num_samples(num_samples: int, world_size: int) -> None:
+    """
+    Raises:
+        DataError: there are fewer training images than workers, so that some worker would have none.
+    """
+    if num_samples < world_size:
+        raise DataError(f"training images: got {num_samples} for {world_size} workers; valid: one or more each")

@@ -1,4 +1,4 @@
-"""The training order of packed images: shuffled, yet read a row group at a time.
+"""The training order of packed images: shuffled, but read one row group at a time.
 
 Legend of shapes: N images.
 """
@@ -9,32 +9,35 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from kmcl_platform.data.loading.dataset import ImageDataset
-from kmcl_platform.data.loading.samplers import ShardedShuffle, check_rank
+from kmcl_platform.data.loading.samplers import ShardedShuffle, check_num_samples, check_rank
 from kmcl_platform.data.storage.shard_reader import BUFFER_GROUPS
-from kmcl_platform.errors import DataError
 
 
 class PackedShuffle(Sampler[int]):
-    """Shards in a fresh order each epoch, their row groups too, cut into equal shares; the images of a share are mixed
-    within buffers of a few row groups. The remainder of N / world_size is left out.
+    """A new order of shards, of their row groups and of their images in each epoch, divided into equal shares.
 
-    The order depends on seed and epoch alone, so that all ranks agree on it without talking. A worker reads its own
-    share of the row groups and no other, and each once, but for the two that it may share with its neighbours.
+    The row groups are cut into buffers of `BUFFER_GROUPS`, and the images within a buffer are mixed. A worker reads
+    each row group of its share once. Only the first and the last one may also be read by a neighbour.
+
+    The order depends only on seed and epoch, so all ranks compute the same one without communication. The remainder of
+    N / world_size is left out.
     """
 
     def __init__(self, shards_N: np.ndarray, groups_N: np.ndarray, *, rank: int, world_size: int, seed: int) -> None:
         """
         Args:
-            shards_N, groups_N: of each image its shard and the row group in it, as `ImageDataset.row_groups`.
+            shards_N: number of each image's shard, from `ImageDataset.row_groups`.
+            groups_N: number of each image's row group in its shard, from `ImageDataset.row_groups`.
             rank: 0 to world_size - 1.
+            world_size: number of training workers, 1 or more.
             seed: 0 or more.
 
         Raises:
             DataError: there are fewer images than ranks.
+            ValueError: the rank is out of its range.
         """
         check_rank(rank, world_size)
-        if len(shards_N) < world_size:
-            raise DataError(f"training images: got {len(shards_N)} for {world_size} workers; valid: one or more each")
+        check_num_samples(len(shards_N), world_size)
         most = groups_N.max() + 1
         keys, self._group_N = np.unique(shards_N * most + groups_N, return_inverse=True)
         self._shard_of_group = np.unique(keys // most, return_inverse=True)[1]
@@ -59,10 +62,11 @@ class PackedShuffle(Sampler[int]):
             len(place_of_group)
         )
         shuffled_N = rng.permutation(len(self._group_N))
-        # A stable sort leaves the images of a group shuffled: which of them a cut gives to whom is chance as well.
+        # A stable sort keeps the shuffled order within a row group. Where the end of a share cuts a row group, it is
+        # therefore random which of its images belong to which worker.
         order_N = shuffled_N[np.argsort(place_of_group[self._group_N[shuffled_N]], kind="stable")]
         own = order_N[self._rank * len(self) : (self._rank + 1) * len(self)]
-        # Its row groups, numbered 0, 1, ... as they come, and so many of them at a time in one pot.
+        # The row groups of the share are numbered 0, 1, ... in their order, then divided into buffers.
         changes = np.diff(self._group_N[own], prepend=self._group_N[own[:1]]) != 0
         buffer_of_image = np.cumsum(changes) // BUFFER_GROUPS
         indices: list[int] = own[np.lexsort((rng.random(len(own)), buffer_of_image))].tolist()
@@ -72,7 +76,7 @@ class PackedShuffle(Sampler[int]):
 def build_training_order(
     dataset: ImageDataset, *, rank: int, world_size: int, seed: int
 ) -> ShardedShuffle | PackedShuffle:
-    """The order that suits where a dataset's images lie.
+    """The training order of a dataset: `PackedShuffle` if its images are packed, otherwise `ShardedShuffle`.
 
     Raises:
         DataError: there are fewer images than ranks.

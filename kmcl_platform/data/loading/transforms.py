@@ -13,31 +13,31 @@ from kmcl_platform.data.loading.augmentations import AUGMENTATIONS, SeededDraws
 
 
 class Transform(Protocol):
-    """What a dataset does with the images of a batch. Can be pickled for loader processes."""
+    """What a dataset does with the decoded images of a batch. It can be pickled for loader processes."""
 
     @property
     def decode_at_least(self) -> int | None:
-        """`at_least` of `decode_pixels`."""
+        """The argument `at_least` of `decode_pixels`."""
 
     def __call__(self, pixels: Iterable[np.ndarray], keys: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Turn B images, pixels_HW3 of any sizes, into images_B3SS, uint8, channels last.
 
         Args:
-            pixels: taken one by one, and made small before the next is: a batch of decoded photographs would fill all
-                caches, and the memory of it would be new each time.
-            keys: epoch and index of each image: with the transform's seed, all that chance may hang on.
+            pixels: the images. Each one is resized before the next one is taken: a batch of decoded photographs would
+                not fit into the processor's caches, and its memory would be allocated again each time.
+            keys: epoch and index of each image. Random draws may depend only on these and on the transform's seed.
         """
 
 
 class EvalTransform:
-    """Every image resized, and nothing else: the same pixels for the same image, always."""
+    """Every image is resized, and nothing else. The same image always has the same pixels."""
 
     decode_at_least = None
 
     def __init__(self, *, image_size: int) -> None:
         """
         Args:
-            image_size: height and width in pixels, 1 or more; the aspect ratio is not kept.
+            image_size: height and width in pixels, 1 or more. The aspect ratio is not kept.
 
         Raises:
             ValueError: the size is out of its range.
@@ -50,15 +50,15 @@ class EvalTransform:
 
 
 class TrainTransform:
-    """Every image resized and augmented, by draws of its own for each image and epoch.
+    """Every image is resized and augmented, with random draws of its own for each image and epoch.
 
-    Whatever process an image is prepared in and whatever batch it is in, it is augmented alike.
+    The result does not depend on the process that prepares an image, or on the other images of its batch.
     """
 
     def __init__(self, *, image_size: int, augmentation: str, seed: int) -> None:
         """
         Args:
-            image_size: height and width in pixels, 1 or more; the aspect ratio is not kept.
+            image_size: height and width in pixels, 1 or more. The aspect ratio is not kept.
             augmentation: one of `AUGMENTATIONS`.
             seed: 0 or more.
 
@@ -76,13 +76,17 @@ class TrainTransform:
 
 
 def resize(pixels_HW3: np.ndarray, size: int) -> np.ndarray:
-    """The image at S x S pixels, pixels_SS3: bilinear and antialiased, within one grey level of Pillow's."""
+    """The image at S x S pixels: pixels_SS3, uint8, bilinear and antialiased.
+
+    Each value differs from Pillow's by one grey level at most.
+    """
     if pixels_HW3.shape[:2] == (size, size):
         return pixels_HW3
-    # torch would warn of a read-only array, which it does not write to.
+    # torch warns about a read-only array, although it only reads it here.
     pixels_HW3 = pixels_HW3 if pixels_HW3.flags.writeable else pixels_HW3.copy()
     image_13HW = torch.from_numpy(pixels_HW3).unsqueeze(0).permute(0, 3, 1, 2)
-    # On bytes, channels last, which torch knows by the strides of all four dimensions: four times as fast as Pillow.
+    # torch recognises "channels last" by the strides of four dimensions, and then resizes bytes four times as fast as
+    # Pillow.
     resized_13SS = torch.nn.functional.interpolate(image_13HW, size=(size, size), mode="bilinear", antialias=True)
     resized: np.ndarray = resized_13SS[0].permute(1, 2, 0).numpy()
     return resized

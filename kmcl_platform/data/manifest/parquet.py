@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from kmcl_platform.data.manifest.import_command import METADATA_KEY, ImportCommand, import_facts
 from kmcl_platform.data.manifest.manifest import Manifest, check_no_nulls, checked_manifest, targets_to_numpy
-from kmcl_platform.data.storage.object_store import Location, one_line, parse_location, read_file
+from kmcl_platform.data.storage.location import Location, parse_location
+from kmcl_platform.data.storage.object_store import one_line, read_file
 from kmcl_platform.data.storage.shard_index import read_packing, to_facts
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.atomic_write import atomic_file

@@ -1,15 +1,12 @@
 """Packing: a manifest's images as Parquet shards, in a folder or at a URI, with a manifest that names them.
 
-The manifest is written last: who sees it sees whole shards.
+The manifest is written last, so every shard that a reader finds in a manifest is whole.
 """
 
 import contextlib
 import hashlib
 import logging
-import os
 import re
-import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +20,8 @@ from kmcl_platform.data.manifest.parquet import read_manifest, to_stored_table
 from kmcl_platform.data.pack.image_source import ImageSource
 from kmcl_platform.data.pack.shard_plan import ShardPlan, plan_shards
 from kmcl_platform.data.progress import Progress
-from kmcl_platform.data.storage.object_store import Location, exists, one_line, put_file, remove_file
+from kmcl_platform.data.storage.location import Location
+from kmcl_platform.data.storage.object_store import exists, new_file, one_line, remove_file
 from kmcl_platform.data.storage.shard_index import Packing, Shard
 from kmcl_platform.errors import DataError
 
@@ -46,53 +44,56 @@ def pack(
     overwrite: bool = False,
     progress: Progress,
 ) -> Manifest:
-    """Write a manifest's images, as they are encoded, into shards and a manifest of them into `out`.
+    """Write a manifest's images into shards in `out`, and a manifest that names them.
 
-    The images of a split are shuffled, so that each row group is a fair mix of it. Nothing is decoded: an image that is
-    corrupt is packed as it is. Shards that an earlier manifest in `out` names stay until the new one stands.
+    The images stay as they are encoded: nothing is decoded, and a corrupt image is packed too. The images of a split
+    are shuffled, so that each row group is a random sample of it. Shards that an earlier manifest in `out` names are
+    removed when the new manifest has replaced it.
 
     Args:
-        out: a folder; made if needed.
-        shard_bytes: a shard is closed before it would grow beyond this; one row group always fits.
-        group_images: images in a row group, which is what is read at once.
+        manifest: of any kind; it may be packed itself.
+        out: a folder. It is made if needed.
+        shard_bytes: the largest size of a shard. A single row group may be larger.
+        group_images: images in a row group, which is read as one piece.
         seed: of the shuffle, 0 or more.
-        overwrite: replace what was packed into `out` earlier.
-        progress: hears how many images are done.
+        overwrite: replace an earlier packing in `out`.
+        progress: is called with the number of images that are done.
 
     Returns:
         The packed manifest.
 
     Raises:
-        FaultyTable: images are missing or cannot be read; names each by row.
-        DataError: `out` holds a packed dataset and is not to be overwritten, or cannot be written. What was written is
+        FaultyTable: images are missing or cannot be read. It names each of them by its row.
+        DataError: `out` has a packed dataset that is not to be overwritten, or cannot be written. What was written is
             removed again.
     """
     if min(shard_bytes, group_images) < 1:
         raise ValueError(f"shard_bytes, group_images: got {shard_bytes}, {group_images}; valid: 1 or more")
-    target = out.join(MANIFEST_NAME)
-    earlier = _find_earlier(target, overwrite)
+    # Packing may take hours, so what would refuse it is found first.
+    _replaced_shards(out, overwrite)
     source = ImageSource(manifest)
     plans = plan_shards(manifest, source.sizes(), shard_bytes, group_images, seed)
     try:
-        with _stage(out) as stage:
-            packed = _write(manifest, plans, source, out, stage, group_images, progress)
+        with _folder_of(out), _removed_on_failure(out) as written:
+            shards = _write_all(plans, source, out, group_images, written, progress)
+            packed = _packed_manifest(manifest, plans, shards, out)
+            replaced = _write_manifest(packed, out, overwrite)
     except OSError as error:
-        raise DataError(f"{out}: cannot be written: {one_line(error)}; valid: a writable place") from None
-    _remove_shards(out, earlier)
+        raise DataError(f"{out}: cannot be written: {one_line(error)}; valid: a writable folder") from None
+    _remove_shards(out, replaced)
     return packed
 
 
-def _write(
-    manifest: Manifest,
+def _write_all(
     plans: list[ShardPlan],
     source: ImageSource,
     out: Location,
-    stage: Path,
     group_images: int,
+    written: set[str],
     progress: Progress,
-) -> Manifest:
-    """Write all shards, then the manifest; if that fails, remove the shards that no manifest in `out` names."""
-    total = manifest.table.num_rows
+) -> list[Shard]:
+    """Write all shards; the name of each one is added to `written` before it can be in `out`."""
+    total = sum(len(plan.rows) for plan in plans)
     done = 0
     shards: list[Shard] = []
 
@@ -101,20 +102,37 @@ def _write(
         done += count
         progress("images", done, total)
 
+    for plan in plans:
+        with new_file(out.join(plan.name)) as file:
+            _write_shard(file, plan, source, group_images, advance)
+            shards.append(_describe(file, plan, group_images))
+            written.add(plan.name)
+    return shards
+
+
+def _write_manifest(packed: Manifest, out: Location, overwrite: bool) -> set[str]:
+    """Write the manifest. The names of the shards of the one that it replaces.
+
+    Another process may have packed into `out` since the start, so the manifest that is there now counts.
+    """
+    replaced = _replaced_shards(out, overwrite)
     try:
-        for plan in plans:
-            with _temporary(stage, plan.name) as file:
-                _write_shard(file, plan, source, group_images, advance)
-                shards.append(_describe(file, plan, group_images))
-                put_file(file, out.join(plan.name))
-        packed = _packed_manifest(manifest, plans, shards, out)
-        with _temporary(stage, MANIFEST_NAME) as file:
+        with new_file(out.join(MANIFEST_NAME), replace=overwrite) as file:
             pq.write_table(to_stored_table(packed), file)
-            put_file(file, out.join(MANIFEST_NAME))
+    except FileExistsError:
+        raise _exists_error(out) from None
+    return replaced
+
+
+@contextlib.contextmanager
+def _removed_on_failure(out: Location) -> Iterator[set[str]]:
+    """A set for the names of shards. If the block raises, these shards are removed unless a manifest names them."""
+    written: set[str] = set()
+    try:
+        yield written
     except BaseException:
-        _remove_shards(out, {shard.name for shard in shards})
+        _remove_shards(out, written)
         raise
-    return packed
 
 
 def _remove_shards(out: Location, names: set[str]) -> None:
@@ -123,9 +141,8 @@ def _remove_shards(out: Location, names: set[str]) -> None:
     Another process may have packed into the same place meanwhile. If that manifest cannot be read, nothing is removed.
     Files with other names than shards have are never removed.
     """
-    target = out.join(MANIFEST_NAME)
     try:
-        named = _find_earlier(target, overwrite=True)
+        named = _replaced_shards(out, overwrite=True)
     except DataError as error:
         _logger.warning("shards in %s are not removed, because the manifest there cannot be read: %s", out, error)
         return
@@ -134,42 +151,41 @@ def _remove_shards(out: Location, names: set[str]) -> None:
             remove_file(out.join(name))
 
 
-@contextlib.contextmanager
-def _temporary(stage: Path, name: str) -> Iterator[Path]:
-    file = stage / f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        yield file
-    finally:
-        file.unlink(missing_ok=True)
+def _replaced_shards(out: Location, overwrite: bool) -> set[str]:
+    """The names of the shards that the manifest in `out` names.
 
-
-def _find_earlier(target: Location, overwrite: bool) -> set[str]:
-    """The names of the shards that an earlier manifest names."""
+    Raises:
+        DataError: it is not to be overwritten, cannot be read, or is not of a packed dataset.
+    """
+    target = out.join(MANIFEST_NAME)
     if not exists(target):
         return set()
     if not overwrite:
-        raise DataError(f"{target}: exists; valid: a new folder, or --overwrite")
+        raise _exists_error(out)
     packing = read_manifest(str(target.path) if target.path else target.uri).packing
     if packing is None:
         raise DataError(f"{target}: is not of a packed dataset; valid: another folder")
     return set(packing.shards)
 
 
+def _exists_error(out: Location) -> DataError:
+    return DataError(f"{out.join(MANIFEST_NAME)}: exists; valid: a new folder, or --overwrite")
+
+
 @contextlib.contextmanager
-def _stage(out: Location) -> Iterator[Path]:
-    """A folder for files that are not whole yet: `out` itself, where a rename is then enough, or a temporary one."""
+def _folder_of(out: Location) -> Iterator[None]:
+    """Make a folder on this machine. If the block raises, the folders that were made are removed if they are empty."""
     if out.path is None:
-        with tempfile.TemporaryDirectory(prefix="kmcl-pack-") as folder:
-            yield Path(folder)
+        yield
         return
-    made = [parent for parent in (out.path, *out.path.parents) if not parent.exists()]
+    made = [folder for folder in (out.path, *out.path.parents) if not folder.exists()]
     out.path.mkdir(parents=True, exist_ok=True)
     try:
-        yield out.path
+        yield
     except BaseException:
-        for parent in made:
+        for folder in made:
             with contextlib.suppress(OSError):
-                parent.rmdir()
+                folder.rmdir()
         raise
 
 
@@ -177,7 +193,8 @@ def _write_shard(
     file: Path, plan: ShardPlan, source: ImageSource, group_images: int, advance: Callable[[int], None]
 ) -> None:
     schema = pa.schema([pa.field("bytes", pa.binary(), nullable=False)])
-    # JPEG and PNG do not compress, and no two images are alike. The checksums are what a reader in place holds on to.
+    # Encoded images do not become smaller by compression, and no two are alike, so a dictionary has no use. A reader in
+    # place recognises damage by the checksums of the pages.
     options = {"compression": "none", "use_dictionary": False, "write_statistics": False, "write_page_checksum": True}
     with pq.ParquetWriter(file, schema, **options) as writer, ThreadPoolExecutor(_READING_THREADS) as pool:
         for start in range(0, len(plan.rows), group_images):

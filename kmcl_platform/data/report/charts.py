@@ -1,4 +1,4 @@
-"""The bars of the page that describes a manifest: positives of each class, labels per image."""
+"""The bar charts of the page that describes a manifest: positives of each class, labels per image."""
 
 from collections.abc import Sequence
 from html import escape
@@ -6,11 +6,11 @@ from html import escape
 from kmcl_platform.data.report.statistics import Description
 
 _BINS = 16
-"""Labels per image from which on images are counted together."""
+"""Images with this number of labels or more are counted together."""
 
 
 def percent(share: float) -> str:
-    """Written with as many decimals as count: 38.1 %, 0.38 %, < 0.01 %."""
+    """A share in [0, 1] as text, with two or three significant digits: 38.1 %, 0.38 %, < 0.01 %."""
     value = 100 * share
     if value == 0:
         return "0 %"
@@ -20,7 +20,14 @@ def percent(share: float) -> str:
 
 
 def imbalance_table(found: Description, names: tuple[str, ...]) -> str:
-    """A line for each class, the most frequent first, with a bar for each split; all bars are on one scale."""
+    """An HTML table with a line for each class, the most frequent first, and in it a bar for each split.
+
+    All bars have the same scale.
+
+    Args:
+        found: what the page shows.
+        names: the K class names, not escaped.
+    """
     splits = found.splits
     shares = {split: [labels.share(k) for k in range(len(names))] for split, labels in splits.items()}
     longest = max((share or 0.0 for each in shares.values() for share in each), default=0.0) or 1.0
@@ -37,11 +44,11 @@ def imbalance_table(found: Description, names: tuple[str, ...]) -> str:
         cells = [f'<td class="name" title="{escape(names[k])}">{escape(names[k])}{flags}</td>']
         for split, labels in splits.items():
             share = shares[split][k]
-            told = f"{split}: {labels.positives[k]:,} of {labels.known[k]:,} known labels"
+            title = f"{split}: {labels.positives[k]:,} of {labels.known[k]:,} known labels"
             bar = f'<i class="{split}" style="width:{100 * share / longest:.1f}%"></i>' if share else ""
             cells.append(
-                f'<td class="bar" title="{told}">{bar}</td><td title="{told}">{labels.positives[k]:,}</td>'
-                f'<td class="soft" title="{told}">{"–" if share is None else percent(share)}</td>'
+                f'<td class="bar" title="{title}">{bar}</td><td title="{title}">{labels.positives[k]:,}</td>'
+                f'<td class="soft" title="{title}">{"–" if share is None else percent(share)}</td>'
             )
         cells += [f"<td>{unknown[k]:,}</td>"] if any(unknown) else []
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -51,7 +58,7 @@ def imbalance_table(found: Description, names: tuple[str, ...]) -> str:
 
 
 def labels_svg(found: Description) -> str:
-    """Grouped columns: for each number of labels one of each split."""
+    """A column chart as SVG: for each number of labels per image, a column for each split."""
     counts = {split: _binned(labels.images_by_labels) for split, labels in found.splits.items()}
     bins = max((len(each) for each in counts.values()), default=1)
     top = max((max(each) / sum(each) for each in counts.values()), default=1.0)

@@ -1,6 +1,7 @@
-"""How often classes are positive on the same images, against how often they would be if they were independent.
+"""How often two classes are positive on the same images, compared with how often independent classes would be.
 
-Shape suffixes: N images, K classes. Each element of a KK table is over the images where both classes are known.
+Legend of shapes: N images, K classes, C clusters of classes. Each element of a KK table is over the images where both
+classes are known.
 """
 
 from dataclasses import dataclass
@@ -8,35 +9,40 @@ from dataclasses import dataclass
 import numpy as np
 
 _ROWS = 2**16
-"""Images multiplied at once: float32 counts up to 2**24 exactly, and the copies stay small."""
+"""Images in one matrix product: float32 is exact up to 2**24, and the float32 copies of the targets stay small."""
 
 
 @dataclass(frozen=True)
 class Cooccurrence:
-    """Counts of pairs of classes."""
+    """Counts of images for each pair of classes."""
 
     known_KK: np.ndarray
-    """int64: images where both are known; symmetric."""
+    """int64: images where both classes are known; symmetric."""
     positive_KK: np.ndarray
-    """int64: of these, images where the class of the row is positive."""
+    """int64: of the images where both are known, those where the row's class is positive."""
     both_KK: np.ndarray
-    """int64: of these, images where both are positive; symmetric."""
+    """int64: images where both classes are positive; symmetric."""
 
     def expected_KK(self) -> np.ndarray:
-        """Images where both would be positive if they were independent, float64; 0 where nothing is known."""
+        """The expected `both_KK` of independent classes, float64; 0 where nothing is known."""
         return _divide(self.positive_KK * self.positive_KK.T.astype(np.float64), self.known_KK, 0.0)
 
     def lift_KK(self) -> np.ndarray:
-        """P(ab) / (P(a) P(b)), float64: 1 where independent; NaN where either is never positive."""
+        """P(ab) / (P(a) P(b)), float64: 1 for independent classes, NaN where a class is never positive."""
         return _divide(self.both_KK, self.expected_KK(), np.nan)
 
     def smallest_expected_KK(self) -> np.ndarray:
-        """The smallest count expected in a cell of the pair's table: both, only one, only the other, neither."""
+        """The smallest expected count of the pair's four cells: both, only one, only the other, neither. float64.
+
+        The cell of the rarer values of both labels has the smallest expected count.
+        """
         rare_KK = np.minimum(self.positive_KK, self.known_KK - self.positive_KK).astype(np.float64)
         return _divide(rare_KK * rare_KK.T, self.known_KK, 0.0)
 
     def deviation_KK(self) -> np.ndarray:
-        """The adjusted residual: both less expected, in standard deviations under independence; 0 where undefined.
+        """The adjusted residual: count minus expected count, in standard deviations of independent classes.
+
+        0 where it is undefined.
 
         Agresti, Categorical Data Analysis, 3.3: (n_ab - e) / sqrt(e (1 - P(a)) (1 - P(b))).
         """
@@ -45,15 +51,18 @@ class Cooccurrence:
         return _divide(self.both_KK - expected_KK, np.sqrt(expected_KK * absent_KK * absent_KK.T), 0.0)
 
     def correlation_KK(self) -> np.ndarray:
-        """The phi coefficient of the two labels, in [-1, 1]; 0 where undefined."""
+        """The phi coefficient of the two labels, float64 in [-1, 1]; 0 where it is undefined.
+
+        It is Pearson's correlation of two binary variables: the adjusted residual / sqrt(n).
+        """
         return _divide(self.deviation_KK(), np.sqrt(self.known_KK), 0.0)
 
 
 def count_cooccurrence(targets_NK: np.ndarray) -> Cooccurrence:
-    """Count pairs.
+    """Count the images of each pair of classes.
 
     Args:
-        targets_NK: 1 positive, 0 negative, -1 unknown.
+        targets_NK: int8; 1 positive, 0 negative, -1 unknown.
     """
     num_classes = targets_NK.shape[1]
     known_KK, positive_KK, both_KK = (np.zeros((num_classes, num_classes), dtype=np.int64) for _ in range(3))
@@ -71,9 +80,9 @@ def count_cooccurrence(targets_NK: np.ndarray) -> Cooccurrence:
 
 
 def order_by_similarity(similarity_KK: np.ndarray) -> list[int]:
-    """Classes in an order in which similar ones stand together: leaves of an average-linkage clustering.
+    """An order of the K classes with similar classes next to each other: the leaves of an average-linkage clustering.
 
-    Two clusters are joined at those of their ends that are most alike.
+    Two clusters are joined at the pair of their ends that is most similar.
 
     Args:
         similarity_KK: symmetric and finite.
@@ -99,7 +108,7 @@ def _join(left: list[int], right: list[int], similarity_KK: np.ndarray) -> list[
 
 
 def _divide(above: np.ndarray, below: np.ndarray, otherwise: float) -> np.ndarray:
-    """`above` / `below`, and `otherwise` where `below` is 0."""
+    """The quotient `above` / `below`, but `otherwise` where `below` is 0."""
     out = np.full(above.shape, otherwise, dtype=np.float64)
     np.divide(above, below, out=out, where=below > 0)
     return out

@@ -1,4 +1,7 @@
-"""The co-occurrence matrix as SVG: colour is lift, small squares are of too few images, hovering tells counts."""
+"""The co-occurrence matrix as SVG: the colour of a square is the lift, and a small square means too few images.
+
+The counts appear when the mouse is over a square.
+"""
 
 from html import escape
 
@@ -8,10 +11,10 @@ from kmcl_platform.data.report.cooccurrence import Cooccurrence, order_by_simila
 from kmcl_platform.data.report.statistics import MIN_EXPECTED
 
 MAX_CLASSES = 100
-"""Of more classes, the most frequent are shown: squares would become too small, and the page too large."""
+"""The largest number of classes in the matrix. With more, squares would be too small and the page too large."""
 
 _STEPS = ((0.25, "m3"), (0.5, "m2"), (0.8, "m1"), (1.25, "z"), (2.0, "p1"), (4.0, "p2"), (10.0, "p3"), (np.inf, "p4"))
-"""Below this lift, this colour."""
+"""Upper limits of the lift, and the colour below each."""
 _LEGEND = (
     ("m3", "below ¼"),
     ("m2", "¼ to ½"),
@@ -23,18 +26,18 @@ _LEGEND = (
     ("p4", "10 and more"),
 )
 _DARK = ("m3", "m2", "p3", "p4")
-"""Colours that light text stands out from."""
+"""Colours that need light text."""
 _NUMBERED = 16
-"""Up to so many classes, the lift is written into the squares."""
+"""The largest number of classes for which the lift is written into the squares."""
 _MAX_NAME = 22
 
 
 def matrix_svg(counted: Cooccurrence, names: tuple[str, ...]) -> str:
-    """One square for each two classes, similar classes side by side.
+    """One square for each pair of classes, with similar classes next to each other.
 
     Args:
-        counted: of K classes.
-        names: of the K classes, as they are; escaped here.
+        counted: the counts of K classes.
+        names: the K class names, not escaped.
     """
     order = shown_classes(counted)
     size = max(11.0, min(44.0, 860 / max(1, len(order))))
@@ -46,7 +49,7 @@ def matrix_svg(counted: Cooccurrence, names: tuple[str, ...]) -> str:
     edge = margin + size * len(order) + 2
     parts = [
         f'<svg width="{edge:.0f}" height="{edge:.0f}" viewBox="0 0 {edge:.0f} {edge:.0f}" role="img" '
-        f'aria-label="Lift of each two classes" font-size="{font:.1f}">'
+        f'aria-label="Lift of each pair of classes" font-size="{font:.1f}">'
     ]
     for i, k in enumerate(order):
         middle, label = margin + size * (i + 0.5), _label(names[k])
@@ -62,16 +65,16 @@ def matrix_svg(counted: Cooccurrence, names: tuple[str, ...]) -> str:
                 parts.append(_square(x, y, size, "self", f"{safe[a]}: {positives:,} of {known:,} images"))
                 continue
             lift = float(lift_KK[a, b])
-            told = f"{safe[a]} + {safe[b]}: together on {counted.both_KK[a, b]:,} of {counted.known_KK[a, b]:,} images"
+            title = f"{safe[a]} + {safe[b]}: together on {counted.both_KK[a, b]:,} of {counted.known_KK[a, b]:,} images"
             if np.isnan(lift):
-                parts.append(_square(x, y, size, "none", told, filled=0.2))
+                parts.append(_square(x, y, size, "none", title, filled=0.2))
                 continue
-            told += f"; {expected_KK[a, b]:,.1f} by chance; lift {lift:.2f}; {deviation_KK[a, b]:+z.1f} SD"
+            title += f"; {expected_KK[a, b]:,.1f} by chance; lift {lift:.2f}; {deviation_KK[a, b]:+z.1f} SD"
             colour = next(name for edge_of, name in _STEPS if lift < edge_of)
             if not enough_KK[a, b]:
-                parts.append(_square(x, y, size, "none", f"{told}; too few images to tell", filled=0.4))
+                parts.append(_square(x, y, size, "none", f"{title}; too few images", filled=0.4))
                 continue
-            parts.append(_square(x, y, size, colour, told))
+            parts.append(_square(x, y, size, colour, title))
             if len(order) <= _NUMBERED:
                 kind = "on" if colour in _DARK else "in"
                 parts.append(
@@ -82,28 +85,28 @@ def matrix_svg(counted: Cooccurrence, names: tuple[str, ...]) -> str:
 
 
 def shown_classes(counted: Cooccurrence) -> list[int]:
-    """The classes of the matrix in their order: similar ones stand together."""
+    """The classes of the matrix in their order, with similar classes next to each other."""
     positives_K = counted.both_KK.diagonal()
     chosen = np.sort(np.argsort(-positives_K, kind="stable")[:MAX_CLASSES])
-    # What too few images show would only shuffle the others.
-    told_KK = np.where(counted.smallest_expected_KK() >= MIN_EXPECTED, counted.correlation_KK(), 0.0)
-    similarity_KK = told_KK[np.ix_(chosen, chosen)]
+    # A correlation that is estimated from too few images is noise, and would disturb the order of the other classes.
+    usable_KK = np.where(counted.smallest_expected_KK() >= MIN_EXPECTED, counted.correlation_KK(), 0.0)
+    similarity_KK = usable_KK[np.ix_(chosen, chosen)]
     return [int(chosen[place]) for place in order_by_similarity(similarity_KK)]
 
 
 def matrix_legend() -> str:
-    """What the colours and sizes mean."""
+    """The meaning of the colours and sizes, as HTML."""
     keys = "".join(f'<span class="key {colour}"></span>{text}' for colour, text in _LEGEND)
     small = '<svg width="12" height="12"><rect x="3.5" y="3.5" width="5" height="5" class="none"/></svg>'
-    return f'<div class="legend">{keys}{small}too few images to tell</div>'
+    return f'<div class="legend">{keys}{small}too few images</div>'
 
 
-def _square(x: float, y: float, size: float, colour: str, told: str, *, filled: float = 1.0) -> str:
+def _square(x: float, y: float, size: float, colour: str, title: str, *, filled: float = 1.0) -> str:
     side = (size - 1) * filled
     shift = (size - 1 - side) / 2
     return (
         f'<rect x="{x + shift:.1f}" y="{y + shift:.1f}" width="{side:.1f}" height="{side:.1f}" class="{colour}">'
-        f"<title>{told}</title></rect>"
+        f"<title>{title}</title></rect>"
     )
 
 

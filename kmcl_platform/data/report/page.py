@@ -1,9 +1,6 @@
 """The page that describes a manifest: one HTML file that needs no network."""
 
-import os
-import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -13,34 +10,38 @@ from kmcl_platform.data.report.matrix import MAX_CLASSES, matrix_legend, matrix_
 from kmcl_platform.data.report.statistics import MIN_EXPECTED, Description, Drift, Pair, describe
 from kmcl_platform.data.report.style import STYLE
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.atomic_write import write_atomically
+from kmcl_platform.messages import show_path
 
 _ROWS = 15
-"""Lines of the tables of pairs and of drift."""
+"""Largest number of lines in a table of pairs or of drift."""
 _NAMED = 6
-"""Classes that a sentence names."""
+"""Largest number of classes that a sentence names."""
 
 
 def write_page(manifest: Manifest, path: Path) -> None:
-    """Write the page; a reader sees the old file or the new one, never half of one.
+    """Write the page. A reader sees the old file or the new one, never a part of it.
+
+    Args:
+        manifest: the dataset.
+        path: the HTML file. Its folder is made if needed.
 
     Raises:
         DataError: the file cannot be written.
     """
     path = path.absolute()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    page = to_html(manifest)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(to_html(manifest), encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, page)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}; valid: a path in a writable folder") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+        raise DataError(
+            f"{show_path(path)}: cannot be written: {error.strerror}; valid: a path in a writable folder"
+        ) from None
 
 
 def to_html(manifest: Manifest) -> str:
-    """The whole page of a manifest."""
+    """The page as HTML."""
     found, names = describe(manifest), manifest.class_names
     version = f"version {escape(manifest.version)} · " if manifest.version else ""
     body = (
@@ -67,19 +68,19 @@ def to_html(manifest: Manifest) -> str:
 _IMBALANCE = "Positive labels of each class and their share of the split's known labels, the most frequent first."
 _LABELS = "Share of a split's images by their number of positive labels."
 _TOGETHER = (
-    "Lift of each two classes: how many images show both, by how many would if they were independent, "
-    "over the images of train and val where both are known (test stays sealed). Similar classes stand side by side; "
-    "hovering over a square shows its counts."
+    "Lift of each pair of classes: the number of images with both, divided by the number expected for independent "
+    "classes. Only images of train and val count where both labels are known (test stays sealed). Similar classes are "
+    "next to each other. Move the mouse over a square to see its counts."
 )
 _DRIFT = (
-    "Share of known labels that are positive. Deviations are in standard deviations (SD) of splits drawn alike; "
-    "those beyond what chance brings about among so many classes are marked."
+    "Share of known labels that are positive. Deviations are in standard deviations (SD) of two splits that are drawn "
+    "from the same images. Deviations that are too large to be chance, given the number of classes, are marked."
 )
 
 
 def _section(title: str, note: str, content: str) -> str:
-    said = f'<p class="soft">{note}</p>' if note else ""
-    return f'<section><h2>{title}</h2>{said}<div class="wide">{content}</div></section>\n'
+    paragraph = f'<p class="soft">{note}</p>' if note else ""
+    return f'<section><h2>{title}</h2>{paragraph}<div class="wide">{content}</div></section>\n'
 
 
 def _beside(*sections: str) -> str:
@@ -116,28 +117,28 @@ def _splits(found: Description) -> str:
 
 
 def _findings(found: Description, names: tuple[str, ...]) -> str:
-    """What a reader should not miss, in sentences."""
-    said: list[str] = []
+    """The most important facts, as a list of sentences."""
+    sentences: list[str] = []
     for split, labels in found.splits.items():
         if missing := labels.missing():
-            said.append(f"No positive label in {split}: {_list([names[k] for k in missing])}.")
-    said += [f"No images in {split}." for split in ("train", "val", "test") if split not in found.splits]
-    if "train" in found.splits and (there := [(n, k) for k, n in enumerate(found.splits["train"].positives) if n]):
-        (most, most_k), (least, least_k) = max(there), min(there)
-        said.append(
+            sentences.append(f"No positive label in {split}: {_list([names[k] for k in missing])}.")
+    sentences += [f"No images in {split}." for split in ("train", "val", "test") if split not in found.splits]
+    if "train" in found.splits and (counts := [(n, k) for k, n in enumerate(found.splits["train"].positives) if n]):
+        (most, most_k), (least, least_k) = max(counts), min(counts)
+        sentences.append(
             f"In train, the largest class is {escape(names[most_k])} ({most:,} positive labels), the smallest "
             f"{escape(names[least_k])} ({least:,}): {_ratio(most / least)}."
         )
     pairs = len(found.together) + len(found.apart)
-    said.append(
+    sentences.append(
         f"{pairs:,} of {len(names) * (len(names) - 1) // 2:,} pairs of classes depend on each other: "
-        f"{len(found.together):,} are seen together more often than by chance, {len(found.apart):,} less often."
+        f"{len(found.together):,} occur together more often than by chance, {len(found.apart):,} less often."
     )
     if drifted := [names[drift.index] for drift in found.drifts if drift.significant]:
-        said.append(f"Another frequency in val than in train, beyond chance: {_list(drifted)}.")
+        sentences.append(f"Frequency in val differs from train by more than chance: {_list(drifted)}.")
     elif found.drifts:
-        said.append("No class is more or less frequent in val than in train beyond chance.")
-    return f"<ul>{''.join(f'<li>{sentence}</li>' for sentence in said)}</ul>"
+        sentences.append("For no class does the frequency in val differ from train by more than chance.")
+    return f"<ul>{''.join(f'<li>{sentence}</li>' for sentence in sentences)}</ul>"
 
 
 def _matrix(found: Description, names: tuple[str, ...]) -> str:
@@ -147,9 +148,9 @@ def _matrix(found: Description, names: tuple[str, ...]) -> str:
 
 def _dependencies_note(found: Description) -> str:
     return (
-        f"Pairs that are expected on at least {MIN_EXPECTED} images each way (both, one, the other, neither) and "
-        f"deviate by at least {found.threshold:.1f} standard deviations (SD) from independence. Among independent "
-        "classes, one data set in 20 would show a pair here."
+        f"Pairs of which each of the four cases (both, one, the other, neither) is expected on at least {MIN_EXPECTED} "
+        f"images, and that deviate by at least {found.threshold:.1f} standard deviations (SD) from independence. "
+        "If all classes were independent, one dataset in 20 would show a pair here."
     )
 
 
@@ -203,7 +204,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _hovered(text: str) -> str:
-    """Text that may be cut off: hovering shows it whole."""
+    """A text that may be cut off. It appears whole when the mouse is over it."""
     return f'<span title="{escape(text)}">{escape(text)}</span>'
 
 

@@ -1,9 +1,9 @@
 """How the labels of a manifest are distributed: imbalance of classes, labels per image, dependency, drift of splits.
 
-Unknown labels are left out of everything: a share is one of known labels, a pair of classes is counted over the images
-where both are known.
+Unknown labels are left out. A share is a share of the known labels, and a pair of classes is counted over the images
+where both labels are known.
 
-Shape suffixes: N images, K classes.
+Legend of shapes: N images, K classes.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,16 @@ from kmcl_platform.data.manifest.split_counts import SplitSummary, summarise
 from kmcl_platform.data.report.cooccurrence import Cooccurrence, count_cooccurrence
 
 MIN_EXPECTED = 5
-"""Of a pair's four cells (both, one, the other, neither), each is expected to hold as many images, or nothing is said
-of the pair: with fewer, chance alone makes strong dependencies (Cochran's rule)."""
+"""A pair of classes needs this expected count in each of its four cells: both, one, the other, neither.
+
+With fewer images, chance alone produces strong dependencies (Cochran's rule).
+"""
 
 SIGNIFICANCE = 0.05
-"""Chance that anything at all is called significant where classes are independent, or splits are alike (Bonferroni)."""
+"""Probability of one or more false findings, if all classes are independent or both splits are alike (Bonferroni)."""
 
 DEPENDENCY_SPLITS = ("train", "val")
-"""Where classes are looked at in pairs: what a search sees. `test` stays sealed."""
+"""The splits whose images are counted for pairs of classes: those that a search sees. `test` stays sealed."""
 
 
 @dataclass(frozen=True)
@@ -35,73 +37,78 @@ class SplitLabels:
     positives: tuple[int, ...]
     """Positive labels of each class."""
     images_by_labels: tuple[int, ...]
-    """At place n the images with n positive labels; nothing where there are no images."""
+    """At index n, the number of images with n positive labels."""
 
     def share(self, k: int) -> float | None:
-        """Positives among the known labels of class `k`; none where no label is known."""
+        """The share of positives among the known labels of class `k`. None: no label is known."""
         return self.positives[k] / self.known[k] if self.known[k] else None
 
     def imbalance(self) -> float | None:
-        """Positives of the most frequent class by those of the rarest that has one; none where there is no positive."""
-        there = [count for count in self.positives if count]
-        return max(there) / min(there) if there else None
+        """Positives of the most frequent class / those of the rarest class that has any. None: no label is positive."""
+        counts = [count for count in self.positives if count]
+        return max(counts) / min(counts) if counts else None
 
     def missing(self) -> tuple[int, ...]:
-        """Classes without a positive label."""
+        """The classes without a positive label."""
         return tuple(k for k, count in enumerate(self.positives) if not count)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two classes, over the images where both are known."""
+    """A pair of classes, over the images where both labels are known."""
 
     first: int
+    """Index of one class."""
     second: int
+    """Index of the other class, larger than `first`."""
     both: int
     """Images where both are positive."""
     expected: float
-    """As many would be if the two were independent."""
+    """Expected value of `both` for independent classes."""
     lift: float
-    """`both` by `expected`: P(ab) / (P(a) P(b))."""
+    """`both` / `expected`, which is P(ab) / (P(a) P(b))."""
     deviation: float
-    """`both` less `expected`, in standard deviations of independent classes (the adjusted residual)."""
+    """`both` - `expected`, in standard deviations of independent classes (the adjusted residual)."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How much more or less frequent a class is in `val` than in `train`."""
+    """The difference between the frequencies of a class in `val` and in `train` (a test of two proportions)."""
 
     index: int
+    """Index of the class."""
     train: float
-    """Share of known labels."""
+    """Share of positives among the known labels of `train`."""
     val: float
+    """Share of positives among the known labels of `val`."""
     deviation: float
-    """`val` less `train`, in standard deviations of splits that are alike."""
+    """`val` - `train`, in standard deviations of two splits that are alike."""
     significant: bool
+    """Whether the deviation is too large to be chance, given the number of classes."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a manifest's labels are like."""
+    """The label statistics of a manifest, which the page shows."""
 
     summaries: dict[str, SplitSummary]
-    """Each split, and `all`."""
+    """Counts of each split, and of `all`."""
     splits: dict[str, SplitLabels]
     """Each split that has images."""
     cooccurrence: Cooccurrence
-    """Over `DEPENDENCY_SPLITS`."""
+    """Counts of pairs over `DEPENDENCY_SPLITS`."""
     threshold: float
-    """Standard deviations beyond which a pair is significant."""
+    """Number of standard deviations from which on a pair is significant."""
     together: tuple[Pair, ...]
-    """Significant pairs seen together more often than by chance, the largest lift first."""
+    """Significant pairs that occur together more often than by chance, the largest lift first."""
     apart: tuple[Pair, ...]
-    """Significant pairs seen together less often than by chance, the smallest lift first."""
+    """Significant pairs that occur together less often than by chance, the smallest lift first."""
     drifts: tuple[Drift, ...]
-    """The largest deviation first; none where `train` or `val` lacks images."""
+    """The significant ones first, then by deviation, the largest first. Empty: `train` or `val` has no images."""
 
 
 def describe(manifest: Manifest) -> Description:
-    """Count everything that the page shows."""
+    """Compute everything that the page shows."""
     targets = {split: manifest.targets(split) for split in SPLITS}
     splits = {split: _split_labels(targets_NK) for split, targets_NK in targets.items() if len(targets_NK)}
     counted = count_cooccurrence(np.concatenate([targets[split] for split in DEPENDENCY_SPLITS]))
@@ -129,12 +136,15 @@ def _split_labels(targets_NK: np.ndarray) -> SplitLabels:
 
 
 def _threshold(comparisons: int) -> float:
-    """Standard deviations that chance exceeds in any of so many comparisons with a probability of `SIGNIFICANCE`."""
+    """The number of standard deviations that chance exceeds in any comparison with a probability of `SIGNIFICANCE`.
+
+    Bonferroni's correction: each of the two-sided comparisons has the probability `SIGNIFICANCE` / `comparisons`.
+    """
     return NormalDist().inv_cdf(1 - SIGNIFICANCE / 2 / max(1, comparisons))
 
 
 def _well_counted(counted: Cooccurrence) -> list[Pair]:
-    """The pairs that are known on enough images."""
+    """The pairs with enough images for a statement."""
     enough_KK = np.triu(counted.smallest_expected_KK() >= MIN_EXPECTED, k=1)
     expected_KK, lift_KK, deviation_KK = counted.expected_KK(), counted.lift_KK(), counted.deviation_KK()
     return [

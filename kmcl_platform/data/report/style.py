@@ -1,4 +1,4 @@
-"""The look of the page that describes a manifest: light and dark, nothing from a network."""
+"""The style of the page that describes a manifest, light and dark. Nothing is loaded from a network."""
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1d2530; --soft: #667180; --line: #e4e6ea;

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kmcl_platform.data.storage.byte_sizes import parse_size
-from kmcl_platform.data.storage.object_store import Location, one_line, read_chunks
+from kmcl_platform.data.storage.location import Location
+from kmcl_platform.data.storage.object_store import one_line, read_chunks
 from kmcl_platform.data.storage.shard_index import Shard
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.file_lock import FileLock

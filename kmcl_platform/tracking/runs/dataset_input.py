@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from kmcl_platform.data.manifest.manifest import SPLITS, Manifest
 from kmcl_platform.data.report.page import to_html
-from kmcl_platform.data.storage.object_store import Location
+from kmcl_platform.data.storage.location import Location
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,3 +1,5 @@
+"""The augmentations of training images."""
+
 import random
 
 import numpy as np
@@ -9,7 +11,7 @@ from kmcl_platform.data.loading.augmentations import AUGMENTATIONS, cutout
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_no_draw_fails(name: str) -> None:
-    """Rare draws too: timm's magnitudes are normally distributed, and Pillow refuses the utmost of some operations."""
+    """This includes rare draws: timm draws magnitudes from a normal distribution, and Pillow refuses some extreme ones."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
@@ -25,7 +27,7 @@ def test_cutout_fills_one_box_with_one_colour() -> None:
     torch.manual_seed(0)
     sizes = []
     for _ in range(200):
-        # A level that no box has would be luck: -1 cannot be drawn, so the image is grey 7 and boxes that are, too.
+        # With this seed, no box has the colour of the image.
         cut = cutout(np.full((20, 20, 3), 7, dtype=np.uint8), 0.5)
         inside = (cut != 7).any(axis=2)
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
@@ -33,7 +35,7 @@ def test_cutout_fills_one_box_with_one_colour() -> None:
         assert inside.sum() == len(rows) * len(columns)
         assert len(np.unique(cut[inside], axis=0)) == 1
         sizes.append((len(rows), len(columns)))
-    # Half of each side, less where the box passes the border: from 5 on, as its centre lies in the image.
+    # The side is 10, or less where a part of the box is outside. It is at least 5, because the centre is inside.
     assert {min(size) for size in zip(*sizes, strict=True)} == {5}
     assert {max(size) for size in zip(*sizes, strict=True)} == {10}
 

@@ -1,5 +1,6 @@
-"""Corrupt images in training: named by default, skipped and counted where asked, never silently."""
+"""Corrupt images in training: an error by default; with `skip_corrupt` they are skipped, counted and logged."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -22,7 +23,7 @@ CORRUPT = (3, 4, 17, 23)
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Manifest:
-    """24 training images, four of them cut off: two side by side, and the last one."""
+    """24 training images. Four are cut off, among them two neighbours and the last one."""
     for number in range(NUM):
         picture(tmp_path / f"{number}.png", number)
     for number in CORRUPT:
@@ -34,7 +35,7 @@ def manifest(tmp_path: Path) -> Manifest:
         class_names=[f"bit {k}" for k in range(5)],
         splits=["train"] * NUM + ["val"] * 2 + ["test"] * 2,
         images=[*(f"{number}.png" for number in range(NUM)), "0.png", "3.png", "0.png", "3.png"],
-        # The targets spell the image's number, so that a mistaken pair shows.
+        # The targets are the bits of the image's number, so a wrong pair is found.
         targets=np.array([[number >> k & 1 for k in range(5)] for number in [*range(NUM), 0, 3, 0, 3]]),
         root=tmp_path,
     )
@@ -97,6 +98,34 @@ def test_by_default_it_is_an_error_that_names_the_file(manifest: Manifest, tmp_p
     assert dataset.count_skipped() == 0
 
 
+def test_a_skipped_image_is_logged_once(manifest: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Image 4 is skipped for its own index and for that of image 3, in every epoch."""
+    dataset = ImageDataset(manifest, "train", TRANSFORM, skip_corrupt=True)
+    with caplog.at_level(logging.WARNING):
+        for epoch in range(2):
+            dataset.set_epoch(epoch)
+            dataset.__getitems__([3, 4, 5])
+    assert {record.name for record in caplog.records} == {"kmcl_platform.data.loading.dataset"}
+    first, second = caplog.messages
+    assert first.startswith(
+        f"corrupt image skipped: manifest 'm', split 'train', row 3, image {tmp_path}/3.png: cannot"
+    )
+    assert second.startswith(
+        f"corrupt image skipped: manifest 'm', split 'train', row 4, image {tmp_path}/4.png: cannot"
+    )
+
+
+def test_what_a_loader_process_has_logged_is_not_logged_again(
+    manifest: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = ImageDataset(manifest, "train", TRANSFORM, skip_corrupt=True)
+    sampler = ShardedShuffle(NUM, rank=0, world_size=1, seed=1)
+    list(build_loader(dataset, sampler, batch_size=4, drop_last=True, processes=1, pin_memory=False))
+    dataset.__getitems__(list(range(NUM)))
+    assert dataset.count_skipped() == len(CORRUPT)
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("processes", [0, 1])
 def test_a_missing_file_is_never_skipped(manifest: Manifest, tmp_path: Path, processes: int) -> None:
     (tmp_path / "6.png").unlink()
@@ -108,7 +137,7 @@ def test_a_missing_file_is_never_skipped(manifest: Manifest, tmp_path: Path, pro
     assert type(error) is UnreadableImage
 
 
-def test_where_nothing_can_be_read_the_first_is_named(manifest: Manifest, tmp_path: Path) -> None:
+def test_if_no_image_can_be_read_the_first_is_named(manifest: Manifest, tmp_path: Path) -> None:
     for number in range(NUM):
         (tmp_path / f"{number}.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="row 5, image .*5.png: cannot be read"):
@@ -116,6 +145,6 @@ def test_where_nothing_can_be_read_the_first_is_named(manifest: Manifest, tmp_pa
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_a_score_is_of_every_image(manifest: Manifest, split: str) -> None:
+def test_a_score_is_computed_from_every_image(manifest: Manifest, split: str) -> None:
     with pytest.raises(ValueError, match=f"skip_corrupt: got split '{split}'; valid: 'train'"):
         ImageDataset(manifest, split, TRANSFORM, skip_corrupt=True)

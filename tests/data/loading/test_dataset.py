@@ -137,7 +137,7 @@ def test_identity() -> None:
 
 
 @pytest.mark.parametrize("augmentation", ["released", "timm", "torchvision"])
-def test_augmentation_hangs_on_epoch_and_image_alone(digits: Manifest, augmentation: str) -> None:
+def test_augmentation_depends_only_on_epoch_and_image(digits: Manifest, augmentation: str) -> None:
     transform = TrainTransform(image_size=40, augmentation=augmentation, seed=3)
 
     def images(epoch: int, *, processes: int, batch_size: int) -> torch.Tensor:

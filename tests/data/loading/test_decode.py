@@ -1,3 +1,5 @@
+"""Decoding: the pixels, the reduced size of a JPEG, and errors."""
+
 import io
 
 import numpy as np
@@ -69,7 +71,7 @@ def test_a_cut_off_image_is_an_error(kind: str, at_least: int | None) -> None:
             decode(data[: len(data) * 2 // 3])
 
 
-def test_what_is_no_image_is_an_error() -> None:
+def test_bytes_that_are_not_an_image_are_an_error() -> None:
     for decode in (decode_pixels, decode_image):
         with pytest.raises(UndecodableError, match="no known image format"):
             decode(b"not an image")

@@ -1,3 +1,5 @@
+"""Finding the image files of a folder."""
+
 import os
 from pathlib import Path
 
@@ -27,7 +29,7 @@ def test_every_suffix_that_the_decoders_read_is_found(tmp_path: Path) -> None:
         assert decode_pixels(path.read_bytes()).shape == (24, 24, 3)
 
 
-def test_no_suffix_of_something_else_is_called_readable() -> None:
+def test_other_suffixes_are_not_readable() -> None:
     assert not set(readable_suffixes()) & {".pdf", ".eps", ".ps", ".h5", ".hdf", ".mpg", ".mpeg", ".txt", ".npy", ""}
 
 
@@ -55,12 +57,12 @@ def test_links_are_followed_and_never_in_circles(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
-    """Its images would be missing from the result, and nobody would know."""
+    """Otherwise its images would be missing from the result without a message."""
     (tmp_path / "a.png").write_bytes(b"")
     closed = tmp_path / "closed"
     closed.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        # Permissions do not stop root, who runs the tests in a container.
+        # In a container the tests run as root, and root can read every folder.
         scandir = os.scandir
 
         def refuse(path: str) -> object:

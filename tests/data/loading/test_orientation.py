@@ -1,4 +1,4 @@
-"""A picture that a camera stored with an orientation is upright everywhere: formats, orientations and paths."""
+"""A picture that was stored with an orientation is upright, in every format and wherever it is decoded."""
 
 import io
 import struct
@@ -65,7 +65,7 @@ def with_exif(jpeg: bytes, exif: bytes) -> bytes:
 
 
 def is_upright(pixels_HW3: np.ndarray) -> bool:
-    """Whether the colours of the four quarters are where they belong."""
+    """Whether the four quarters have the right colours."""
     expected_SS3 = resize(np.asarray(upright()), SIZE)
     return bool(np.abs(resize(pixels_HW3, SIZE).astype(int) - expected_SS3).mean() < 6)
 
@@ -100,7 +100,7 @@ def through_dataset(split: str, augmentation: str) -> Callable[[list[Path]], lis
 
 
 def through_check(paths: list[Path]) -> list[np.ndarray]:
-    """The check decodes for its findings alone; what it saw is recorded at its door to the decoder."""
+    """The check does not return pixels, so those that it decodes are recorded where it calls the decoder."""
     seen: dict[bytes, np.ndarray] = {}
     with pytest.MonkeyPatch.context() as patch:
 
@@ -189,7 +189,7 @@ def test_the_sizes_of_a_reduced_jpeg(kind: str, orientation: int) -> None:
 )
 @pytest.mark.filterwarnings("ignore:.*Corrupt EXIF")
 def test_odd_exif_data(exif: bytes, expected: int, at_least: int | None) -> None:
-    """Training at a reduced size, and every other path at the full one, read the tag in the same way."""
+    """The tag is read in the same way at the reduced size of training and at the full size elsewhere."""
     stream = io.BytesIO()
     STORED_FROM_UPRIGHT[expected](upright()).save(stream, "JPEG", quality=95)
     assert is_upright(decode_pixels(with_exif(stream.getvalue(), exif), at_least=at_least))

@@ -14,14 +14,14 @@ from kmcl_platform.data.loading.shard_shuffle import PackedShuffle, build_traini
 from kmcl_platform.data.loading.transforms import EvalTransform
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.pack.write_shards import pack
-from kmcl_platform.data.storage.object_store import parse_location
+from kmcl_platform.data.storage.location import parse_location
 from kmcl_platform.errors import DataError
 
 TRANSFORM = EvalTransform(image_size=40)
 
 
 def layout(shard_sizes: list[int], group_images: int) -> tuple[np.ndarray, np.ndarray]:
-    """shards_N and groups_N of shards of so many images."""
+    """shards_N and groups_N of shards with these numbers of images."""
     shards = np.concatenate([np.full(size, shard) for shard, size in enumerate(shard_sizes)])
     groups = np.concatenate([np.arange(size) // group_images for size in shard_sizes])
     return shards, groups
@@ -44,7 +44,7 @@ LAYOUTS = [([320, 320, 200], 16), ([64], 64), ([5, 3], 2), ([1000, 7, 1], 64), (
 
 @pytest.mark.parametrize(("shard_sizes", "group_images"), LAYOUTS)
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
-def test_no_image_twice_and_few_left_out(shard_sizes: list[int], group_images: int, world_size: int) -> None:
+def test_no_image_occurs_twice_and_few_are_left_out(shard_sizes: list[int], group_images: int, world_size: int) -> None:
     total = sum(shard_sizes)
     for epoch in range(4):
         own = shares(shard_sizes, group_images, world_size, epoch=epoch)
@@ -62,17 +62,17 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     assert order(3, 1) == order(3, 1)
     assert order(3, 1) != order(3, 2)
     assert order(3, 1) != order(4, 1)
-    # Everyone gets everything, some day.
+    # In the end, each rank has had each image.
     assert {index for epoch in range(12) for index in order(3, epoch)[0]} == set(range(840))
 
 
-def test_what_is_left_out_changes() -> None:
+def test_the_images_that_are_left_out_change() -> None:
     left_out = [set(range(8)) - {i for share in shares([8], 8, 3, epoch=epoch) for i in share} for epoch in range(20)]
     assert len(set().union(*left_out)) > 4
 
 
 def group_reads(share: list[int], shards: np.ndarray, groups: np.ndarray, kept: int) -> int:
-    """Reads by one who keeps the last few groups: the oracle's own memory."""
+    """How often a reader that keeps the last few row groups in memory has to read one: a simple reference."""
     memory: list[tuple[int, int]] = []
     reads = 0
     for index in share:
@@ -99,7 +99,7 @@ def test_images_are_mixed_within_a_buffer() -> None:
         buffer = share[start : start + 128]
         counts = Counter((int(shards[i]), int(groups[i])) for i in buffer)
         assert set(counts.values()) == {16} and len(counts) == 8
-        # Already the first batch has images of most groups.
+        # The first batch has images of most groups.
         assert len({(int(shards[i]), int(groups[i])) for i in buffer[:32]}) > 5
     assert share != sorted(share)
 

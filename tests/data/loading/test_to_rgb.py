@@ -1,4 +1,4 @@
-"""Deep, transparent, indexed and animated images become red, green and blue by one stated rule."""
+"""How images of more than 8 bits, transparent, indexed and animated ones become red, green and blue."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def tiff(values_HW: np.ndarray, *, photometric: int = 1, bits: int | None = None) -> bytes:
-    """An uncompressed grey TIFF of any type of values (TIFF 6.0), which Pillow writes only some of."""
+    """An uncompressed grey TIFF (TIFF 6.0) of any type of values. Pillow can write only some of them."""
     sample_format = {"u": 1, "i": 2, "f": 3}[values_HW.dtype.kind]
     data = values_HW.tobytes()
     tags = [

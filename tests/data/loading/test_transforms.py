@@ -1,3 +1,5 @@
+"""The transforms of decoded images into a batch."""
+
 import random
 
 import numpy as np
@@ -33,7 +35,7 @@ def test_a_batch_is_bytes_with_channels_last() -> None:
     assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_images_of_a_batch_do_not_meet() -> None:
+def test_images_of_a_batch_do_not_affect_each_other() -> None:
     transform = EvalTransform(image_size=16)
     images = [picture((16, 16)), picture((30, 20))]
     batch = transform(images)
@@ -58,7 +60,7 @@ class TestAugmentation:
         transform = TrainTransform(image_size=24, augmentation=augmentation, seed=seed)
         return transform([image.copy() for image in self.images], [(epoch, index) for _, index in self.keys])
 
-    def test_draws_hang_on_seed_epoch_and_index(self, augmentation: str) -> None:
+    def test_draws_depend_on_seed_epoch_and_index(self, augmentation: str) -> None:
         one = self.augmented(augmentation)
         assert torch.equal(one, self.augmented(augmentation))
         assert not torch.equal(one, self.augmented(augmentation, seed=1))
@@ -71,12 +73,12 @@ class TestAugmentation:
         changed = (self.augmented(augmentation) != plain).flatten(1).any(1)
         assert int(changed.sum()) >= 4
 
-    def test_equal_images_are_drawn_apart(self, augmentation: str) -> None:
+    def test_equal_images_get_different_draws(self, augmentation: str) -> None:
         transform = TrainTransform(image_size=24, augmentation=augmentation, seed=0)
         batch = transform([self.images[0].copy() for _ in self.keys], self.keys)
         assert not torch.equal(batch[:1].expand_as(batch), batch)
 
-    def test_random_states_are_left_as_they_were(self, augmentation: str) -> None:
+    def test_random_states_are_restored(self, augmentation: str) -> None:
         torch.manual_seed(5)
         random.seed(5)
         np.random.seed(5)

@@ -12,7 +12,7 @@ SHARD_BYTES = 40_000
 
 
 def as_files(digits: Manifest, folder: Path) -> Manifest:
-    """The same images as files."""
+    """The same images as PNG files in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for row, encoded in enumerate(digits.table["bytes"].to_pylist()):
         (folder / f"{row}.png").write_bytes(encoded)
@@ -28,7 +28,7 @@ def as_files(digits: Manifest, folder: Path) -> Manifest:
 
 
 def content(manifest: Manifest) -> dict[str, list[tuple[bytes, list[int]]]]:
-    """Images with their targets, sorted, split by split."""
+    """The images of each split with their targets, sorted."""
     return {
         split: sorted(
             (manifest.encoded_image(split, row), targets_K.tolist())

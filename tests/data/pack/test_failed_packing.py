@@ -7,11 +7,11 @@ import pytest
 
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.data.manifest.manifest import Manifest
-from kmcl_platform.data.manifest.parquet import write_manifest
+from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.data.manifest.table_errors import FaultyTable
 from kmcl_platform.data.pack.write_shards import pack
 from kmcl_platform.data.progress import silent
-from kmcl_platform.data.storage.object_store import parse_location
+from kmcl_platform.data.storage.location import parse_location
 from kmcl_platform.errors import DataError
 from tests.data.pack.packings import SHARD_BYTES, as_files, content, shard_files
 
@@ -52,7 +52,7 @@ def test_faults_name_each_image_and_leave_nothing(digits: Manifest, tmp_path: Pa
 @pytest.mark.parametrize("fault", ["folder", "empty"])
 def test_a_fault_in_the_middle_leaves_nothing(fault: str, digits: Manifest, tmp_path: Path) -> None:
     files = as_files(digits, tmp_path / "images")
-    # In the last split, so that whole shards are there when it is met.
+    # The image is in the last split, so other shards have been written before it is read.
     bad = tmp_path / "images" / "138.png"
     bad.unlink()
     bad.mkdir() if fault == "folder" else bad.touch()
@@ -74,6 +74,46 @@ def test_an_interrupt_leaves_nothing_and_a_folder_its_own_files(digits: Manifest
     assert os.listdir(tmp_path / "out") == ["mine.txt"]
 
 
+def test_a_packing_that_was_finished_meanwhile_stays(digits: Manifest, tmp_path: Path) -> None:
+    """Without --overwrite, the manifest of another process used to be replaced, and its shards were left over."""
+    out = parse_location(tmp_path / "out")
+
+    def finish_another(what: str, done: int, total: int) -> None:
+        if done == total:
+            pack(digits, out, seed=1, progress=silent)
+
+    with pytest.raises(
+        DataError, match=f"^{tmp_path}/out/manifest.parquet: exists; valid: a new folder, or --overwrite$"
+    ):
+        pack(digits, out, progress=finish_another)
+    packing = read_manifest(tmp_path / "out" / "manifest.parquet").packing
+    assert packing is not None
+    assert sorted(os.listdir(tmp_path / "out")) == sorted([*packing.shards, "manifest.parquet"])
+
+
+def test_shards_of_every_packing_that_was_replaced_are_removed(digits: Manifest, tmp_path: Path) -> None:
+    """With --overwrite, a packing that another process finished meanwhile is replaced with its shards."""
+    out = parse_location(tmp_path / "out")
+
+    def finish_another(what: str, done: int, total: int) -> None:
+        if done == total:
+            pack(digits, out, seed=1, progress=silent)
+
+    packing = pack(digits, out, overwrite=True, progress=finish_another).packing
+    assert packing is not None
+    assert sorted(os.listdir(tmp_path / "out")) == sorted([*packing.shards, "manifest.parquet"])
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused(digits: Manifest, tmp_path: Path) -> None:
+    """Arrow takes only names in UTF-8. This used to be a traceback."""
+    with pytest.raises(DataError) as caught:
+        pack(digits, parse_location(tmp_path / os.fsdecode(b"caf\xe9")), progress=silent)
+    assert str(caught.value) == (
+        f"{tmp_path}/caf\\xe9/manifest.parquet: got a name that is not UTF-8; valid: a path in UTF-8"
+    )
+    assert os.listdir(tmp_path) == []
+
+
 def test_overwrite(digits: Manifest, packed: Manifest, tmp_path: Path) -> None:
     out = parse_location(tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
@@ -85,7 +125,7 @@ def test_overwrite(digits: Manifest, packed: Manifest, tmp_path: Path) -> None:
         if done > 100:
             raise KeyboardInterrupt
 
-    # What stood there stands until the new manifest does, whether its shards have the same names or others.
+    # Until the new manifest is written, the old packing stays, whether the shards have the same names or others.
     for seed in (0, 1):
         options = {"shard_bytes": SHARD_BYTES, "group_images": 8, "seed": seed, "overwrite": True}
         with pytest.raises(KeyboardInterrupt):

@@ -72,7 +72,7 @@ def damage(path: Path, kind: str) -> None:
 def test_a_damaged_shard_is_refused_by_name(kind: str, processes: int, packed: Manifest, tmp_path: Path) -> None:
     bad = shard_files(tmp_path / "out")[0]
     damage(bad, kind)
-    # Not an image that is corrupt: that would be skipped.
+    # A damaged shard is not a corrupt image, because that would be skipped.
     dataset = ImageDataset(packed, bad.name.partition("-")[0], TRANSFORM)
     loader = build_loader(
         dataset,

@@ -10,7 +10,7 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.data.pack.write_shards import pack
 from kmcl_platform.data.progress import silent
-from kmcl_platform.data.storage.object_store import parse_location
+from kmcl_platform.data.storage.location import parse_location
 from kmcl_platform.errors import DataError
 from tests.data.pack.packings import SHARD_BYTES, as_files, content, shard_files
 
@@ -44,7 +44,7 @@ def test_shards_and_row_groups(digits: Manifest, packed: Manifest, tmp_path: Pat
         assert {group.column(0).compression for group in groups} == {"UNCOMPRESSED"}
     assert len(files) > 4
     assert max(path.stat().st_size for path in files) < SHARD_BYTES + 2000
-    # A row group is a mix of its split, not a stretch of it.
+    # A row group is a random sample of its split, not a range of it.
     order = [digits.split("train")["bytes"].to_pylist().index(packed.encoded_image("train", row)) for row in range(100)]
     assert sorted(order) == list(range(100))
     assert np.abs(np.corrcoef(order, np.arange(100))[0, 1]) < 0.3

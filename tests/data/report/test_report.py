@@ -1,4 +1,4 @@
-"""What a manifest's description counts, by values; and that the page shows it."""
+"""The statistics of a manifest's labels, and the page that shows them."""
 
 import re
 from html.parser import HTMLParser
@@ -28,7 +28,7 @@ def manifest_of(targets_NK: np.ndarray, splits: list[str], class_names: tuple[st
 
 
 def drawn(seed: int, *, images: int = 400, classes: int = 6, unknown: float = 0.2) -> np.ndarray:
-    """Targets of which some are unknown; the first two classes go together."""
+    """Random targets, some of them unknown. The first two classes depend on each other."""
     generator = np.random.default_rng(seed)
     targets_NK = (generator.random((images, classes)) < 0.3).astype(np.int8)
     targets_NK[:, 1] |= targets_NK[:, 0] & (generator.random(images) < 0.7)
@@ -37,7 +37,7 @@ def drawn(seed: int, *, images: int = 400, classes: int = 6, unknown: float = 0.
 
 
 @pytest.mark.parametrize("unknown", [0.0, 0.2])
-def test_pairs_against_counting_one_by_one(unknown: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_are_those_of_a_loop_over_images(unknown: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kmcl_platform.data.report.cooccurrence._ROWS", 64)  # several blocks
     targets_NK = drawn(0, unknown=unknown)
     counted = count_cooccurrence(targets_NK)
@@ -67,7 +67,7 @@ def test_the_deviation_is_pearsons_chi_square() -> None:
         assert deviation_KK[a, b] ** 2 == pytest.approx(chi2_contingency(cells, correction=False).statistic)
 
 
-def test_pairs_that_cannot_be_told() -> None:
+def test_pairs_without_a_lift() -> None:
     counted = count_cooccurrence(np.array([[1, 0, -1], [0, 0, 1], [1, 0, -1]], dtype=np.int8))
     assert np.isnan(counted.lift_KK()[0, 1])  # class 1 is never positive
     assert counted.known_KK[0, 2] == 1
@@ -75,7 +75,7 @@ def test_pairs_that_cannot_be_told() -> None:
     assert counted.deviation_KK()[0, 1] == counted.correlation_KK()[0, 2] == 0
 
 
-def test_similar_classes_stand_together() -> None:
+def test_similar_classes_are_next_to_each_other() -> None:
     similarity_KK = np.full((5, 5), -0.1)
     for a, b in ((0, 3), (1, 4)):
         similarity_KK[a, b] = similarity_KK[b, a] = 0.9
@@ -106,7 +106,7 @@ def test_the_sealed_split_does_not_enter_the_pairs() -> None:
     assert (found.both_KK == count_cooccurrence(targets_NK[:300]).both_KK).all()
 
 
-def test_only_dependencies_beyond_chance_are_told() -> None:
+def test_only_significant_dependencies_are_reported() -> None:
     splits = ["train"] * 300 + ["val"] * 100
     found = describe(manifest_of(drawn(3), splits))
     assert [(pair.first, pair.second) for pair in found.together] == [(0, 1)]
@@ -114,26 +114,26 @@ def test_only_dependencies_beyond_chance_are_told() -> None:
     assert found.apart == ()
 
 
-def test_a_dependency_of_one_image_is_not_told() -> None:
+def test_a_dependency_of_one_image_is_not_reported() -> None:
     targets_NK = np.zeros((400, 2), dtype=np.int8)
     targets_NK[0] = 1  # never one without the other: 20 standard deviations, and lift 400
     assert describe(manifest_of(targets_NK, ["train"] * 400)).together == ()
 
 
-def test_classes_that_exclude_each_other_are_told() -> None:
+def test_classes_that_exclude_each_other_are_reported() -> None:
     first = np.arange(400) % 2
     found = describe(manifest_of(np.stack([first, 1 - first], axis=1).astype(np.int8), ["train"] * 400))
     assert [(pair.both, pair.expected, pair.lift) for pair in found.apart] == [(0, 100.0, 0.0)]
     assert found.apart[0].deviation == pytest.approx(-20)  # phi is -1, and 400 images
 
 
-def test_chance_alone_is_seldom_told() -> None:
-    told = 0
+def test_independent_classes_are_seldom_reported() -> None:
+    reported = 0
     for seed in range(60):
         targets_NK = (np.random.default_rng(seed).random((600, 8)) < 0.3).astype(np.int8)
         found = describe(manifest_of(targets_NK, ["train"] * 300 + ["val"] * 300))
-        told += bool(found.together or found.apart)
-    assert told <= 9  # 3 of 60 are expected, more than 9 have a probability of 0.0005
+        reported += bool(found.together or found.apart)
+    assert reported <= 9  # 3 of 60 are expected, more than 9 have a probability of 0.0005
 
 
 def test_drift_is_the_two_proportions_test() -> None:
@@ -149,7 +149,7 @@ def test_drift_is_the_two_proportions_test() -> None:
 
 
 class Page(HTMLParser):
-    """Gathers text, and what refers to something outside."""
+    """Collects the text of a page, its tags, and its references to other files."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_is_whole_and_needs_nothing_else() -> None:
+def test_the_page_is_well_formed_and_needs_no_other_file() -> None:
     names = ("<script>alert(1)</script>", 'a "quoted" & name', "class2", "class3", "class4", "class5")
     html = to_html(manifest_of(drawn(4), ["train"] * 200 + ["val"] * 100 + ["test"] * 100, names))
     page = Page(html)
@@ -194,14 +194,14 @@ def test_the_page_shows_counts_and_flags() -> None:
     assert "version 7" in page.text
     assert "cat: 3 of 4 images" in page.text
     assert "cat + dog: together on 1 of 4 images; 1.5 by chance; lift 0.67" in page.text
-    assert "too few images to tell" in page.text
+    assert "too few images" in page.text
     assert "none in val" in page.text
     assert "No positive label in val: dog." in page.text
     assert "train: 1 of 3 images (33.3 %) have 2 labels" in page.text
 
 
 @pytest.mark.parametrize("splits", [["train", "train"], ["test", "test"], ["val", "test"]])
-def test_a_page_of_hardly_anything(splits: list[str]) -> None:
+def test_a_page_of_two_images(splits: list[str]) -> None:
     for targets in ([[0], [0]], [[-1], [-1]], [[1], [-1]]):
         assert Page(to_html(manifest_of(np.array(targets, dtype=np.int8), splits))).open == []
 

@@ -1,9 +1,8 @@
-"""Packed datasets on an object store: a real S3-speaking server on loopback."""
+"""Packed datasets in an object store: a real S3 server on this machine."""
 
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,21 @@ from kmcl_platform.data.loading.transforms import EvalTransform
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.data.pack.write_shards import pack
-from kmcl_platform.data.storage.object_store import parse_location
+from kmcl_platform.data.progress import silent
+from kmcl_platform.data.storage.location import parse_location
 from kmcl_platform.errors import DataError
 from tests.data.pack.packings import as_files
-from tests.data.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server, serve_s3
+from tests.data.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.support.command_line import Answer, kmcl
 
 TRANSFORM = EvalTransform(image_size=40)
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[S3Server]:
+def server(s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> S3Server:
+    """A bucket on the shared server; its shards are stored in a new cache."""
     monkeypatch.setenv("KMCL_CACHE", str(tmp_path / "cache"))
-    with serve_s3(monkeypatch) as running:
-        yield running
+    return s3
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def run(*words: str | Path) -> Answer:
 
 
 def pack_to(server: S3Server, digits: Manifest, prefix: str = "set") -> str:
-    """Pack into the bucket; the manifest's URI."""
+    """Pack into the bucket. The manifest's URI."""
     out = parse_location(server.uri(prefix))
-    pack(digits, out, shard_bytes=40_000, group_images=8, progress=lambda *_: None)
+    pack(digits, out, shard_bytes=40_000, group_images=8, progress=silent)
     return server.uri(f"{prefix}/manifest.parquet")
 
 
@@ -59,7 +59,7 @@ def test_commands(server: S3Server, digits: Manifest, tmp_path: Path) -> None:
         "pack", tmp_path / "m.parquet", server.uri("deep/set"), "--shard-size", "40kB", "--row-group-images", 8
     )
     assert answer.exit_code == 0, answer.output
-    uri = f"s3://{BUCKET}/deep/set/manifest.parquet?{server.query}"
+    uri = f"s3://{server.bucket}/deep/set/manifest.parquet?{server.query}"
     names = server.names("deep/set")
     assert names[0] == "manifest.parquet" and len(names) > 4
     assert f"packed: {len(names) - 1} shards, 0.1 MB" in answer.stdout
@@ -67,7 +67,7 @@ def test_commands(server: S3Server, digits: Manifest, tmp_path: Path) -> None:
     answer = run("check", uri)
     assert answer.exit_code == 0, answer.output
     assert f"fit for a search: data.source: {uri}" in answer.stdout
-    # Written to the bucket alone, and read by way of the cache.
+    # The shards were written only to the bucket, and then read from the cache.
     assert len(cached(tmp_path)) == len(names) - 1
     answer = run("pack", tmp_path / "m.parquet", server.uri("deep/set"))
     assert answer.stderr == f"kmcl: {uri}: exists; valid: a new folder, or --overwrite\n"
@@ -91,9 +91,9 @@ def test_an_epoch_fetches_each_shard_once(processes: int, server: S3Server, digi
     assert manifest.packing is not None
     train = [shard for name, shard in manifest.packing.shards.items() if name.startswith("train")]
     assert [path.stem for path in cached(tmp_path)] == sorted(shard.sha256 for shard in train)
-    # A second run needs the store no more.
+    # A second run does not need the store.
     for name in server.names("set"):
-        server.files.delete_file(f"{BUCKET}/set/{name}")
+        server.delete(f"set/{name}")
     assert ImageDataset(manifest, "train", TRANSFORM).__getitems__([0, 59])[0].shape == (2, 3, 40, 40)
 
 
@@ -101,7 +101,7 @@ def test_endpoint_from_the_environment(
     server: S3Server, digits: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
-    out = f"s3://{BUCKET}/plain"
+    out = f"s3://{server.bucket}/plain"
     write_manifest(digits, tmp_path / "m.parquet")
     answer = run("pack", tmp_path / "m.parquet", out)
     assert answer.exit_code == 0, answer.output
@@ -116,7 +116,7 @@ def test_a_manifest_of_bytes_is_read_too(server: S3Server, digits: Manifest, tmp
     assert read_manifest(server.uri("plain.parquet")).content_hash == digits.content_hash
 
 
-def test_relative_paths_lead_nowhere(server: S3Server, tmp_path: Path) -> None:
+def test_relative_image_paths_are_refused(server: S3Server, tmp_path: Path) -> None:
     write_manifest(as_files(build_digits(num_train=1, num_val=1, num_test=1), tmp_path), tmp_path / "m.parquet")
     server.write("m.parquet", (tmp_path / "m.parquet").read_bytes())
     with pytest.raises(
@@ -131,13 +131,15 @@ def test_a_damaged_shard_is_refused_by_name(kind: str, server: S3Server, digits:
     name = next(name for name in server.names("set") if name.startswith("test"))
     data = server.read(f"set/{name}")
     if kind == "missing":
-        server.files.delete_file(f"{BUCKET}/set/{name}")
+        server.delete(f"set/{name}")
     else:
         server.write(f"set/{name}", data[:-9] if kind == "truncated" else data[:99] + b"?" + data[100:])
     with pytest.raises(UnreadableImage) as caught:
         _ = ImageDataset(manifest, "test", TRANSFORM)[0]
     start = {"missing": "no such file", "truncated": "size: got ", "altered": "sha256: got "}[kind]
-    assert f"image {name}#0: cannot be read (s3://{BUCKET}/set/{name}?{server.query}: {start}" in str(caught.value)
+    assert f"image {name}#0: cannot be read (s3://{server.bucket}/set/{name}?{server.query}: {start}" in str(
+        caught.value
+    )
     assert cached(tmp_path) == []
     answer = run("check", server.uri("set/manifest.parquet"))
     assert answer.exit_code == 2
@@ -152,6 +154,23 @@ def test_a_failed_packing_leaves_nothing(server: S3Server, digits: Manifest, tmp
     with pytest.raises(KeyboardInterrupt):
         pack(digits, parse_location(server.uri("set")), shard_bytes=40_000, group_images=8, progress=interrupt)
     assert server.names("set") == []
+
+
+def test_a_packing_that_was_finished_meanwhile_stays(server: S3Server, digits: Manifest) -> None:
+    """Without --overwrite, packing looks for a manifest again before it writes its own."""
+    out = parse_location(server.uri("set"))
+
+    def finish_another(what: str, done: int, total: int) -> None:
+        if done == total:
+            pack(digits, out, seed=1, progress=silent)
+
+    with pytest.raises(
+        DataError, match=r"^s3://.*/set/manifest.parquet\?.*: exists; valid: a new folder, or --overwrite$"
+    ):
+        pack(digits, out, progress=finish_another)
+    packing = read_manifest(server.uri("set/manifest.parquet")).packing
+    assert packing is not None
+    assert server.names("set") == sorted([*packing.shards, "manifest.parquet"])
 
 
 @pytest.mark.parametrize("path", ["none/manifest.parquet", "../none/manifest.parquet"])
@@ -171,16 +190,16 @@ def test_a_bucket_that_is_not_there(server: S3Server, digits: Manifest, tmp_path
     assert len(answer.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("silent", [False, True])
-def test_an_endpoint_that_does_not_answer(silent: bool, server: S3Server, digits: Manifest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("accepts", [False, True])
+def test_an_endpoint_that_does_not_answer(accepts: bool, server: S3Server, digits: Manifest, tmp_path: Path) -> None:
     write_manifest(digits, tmp_path / "m.parquet")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        if not silent:
+        if not accepts:
             listening.close()
         query = f"endpoint_override=127.0.0.1:{port}&scheme=http"
         commands = [("check", f"s3://b/m.parquet?{query}"), ("pack", tmp_path / "m.parquet", f"s3://b/set?{query}")]
-        for words in commands[silent:]:
+        for words in commands[accepts:]:
             started = time.monotonic()
             answer = run(*words)
             assert time.monotonic() - started < 30
@@ -195,19 +214,22 @@ def test_refused_credentials_are_not_shown(
     server: S3Server, digits: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_manifest(digits, tmp_path / "m.parquet")
-    for uri in (f"s3://{ACCESS_KEY}:{SECRET_KEY}@{BUCKET}/set", f"gs://someone:{SECRET_KEY}@{BUCKET}/set"):
+    for uri in (
+        f"s3://{ACCESS_KEY}:{SECRET_KEY}@{server.bucket}/set",
+        f"gs://someone:{SECRET_KEY}@{server.bucket}/set",
+    ):
         for words in (("pack", tmp_path / "m.parquet", uri), ("check", f"{uri}/manifest.parquet")):
             answer = run(*words)
             assert answer.exit_code == 2
             assert "got credentials within a URI; valid: credentials in the environment" in answer.stderr
             assert SECRET_KEY not in answer.output and ACCESS_KEY not in answer.output
     with pytest.raises(DataError) as caught:
-        open_manifest(f"s3://{ACCESS_KEY}:{SECRET_KEY}@{BUCKET}/set/manifest.parquet", tmp_path)
+        open_manifest(f"s3://{ACCESS_KEY}:{SECRET_KEY}@{server.bucket}/set/manifest.parquet", tmp_path)
     assert SECRET_KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["nonsense://bucket/m.parquet", "s3://bucket/m.parquet?token=hush", "s3://[/m.parquet"])
-def test_uris_that_are_not_known(uri: str) -> None:
+def test_uris_that_are_refused(uri: str) -> None:
     answer = run("check", uri)
     assert answer.exit_code == 2
     assert len(answer.stderr.splitlines()) == 1

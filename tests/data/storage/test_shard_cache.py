@@ -1,4 +1,4 @@
-"""The node's cache: fetched once, within its bound, never half."""
+"""The node's cache: it fetches a shard once, stays within its bound, and never has a part of a shard."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from kmcl_platform.data.storage import shard_cache
 from kmcl_platform.data.storage.byte_sizes import parse_size
-from kmcl_platform.data.storage.object_store import Location
+from kmcl_platform.data.storage.location import Location
 from kmcl_platform.data.storage.shard_cache import ShardCache, node_cache
 from kmcl_platform.data.storage.shard_index import Shard
 from kmcl_platform.errors import DataError
@@ -22,7 +22,7 @@ PROCESSES = fast_context(__name__)
 
 
 def make_shard(folder: Path, name: str, num_bytes: int = 1000) -> tuple[Shard, Location]:
-    """A file and what a manifest says of it. It lies here, which the cache does not care about."""
+    """A file, and what a manifest says about it. The cache also fetches files that are on this machine."""
     data = hashlib.sha256(name.encode()).digest() * (num_bytes // 32 + 1)
     (folder / name).write_bytes(data[:num_bytes])
     sha256 = hashlib.sha256(data[:num_bytes]).hexdigest()
@@ -35,7 +35,7 @@ def kept(cache: ShardCache) -> int:
 
 @pytest.fixture
 def fetches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of what is fetched."""
+    """The names of the shards that are fetched, in order."""
     seen: list[str] = []
     read = shard_cache.read_chunks
 
@@ -72,7 +72,7 @@ def test_the_least_recently_used_makes_room(tmp_path: Path, fetches: list[str]) 
     assert kept(cache) <= 3000
 
 
-def test_files_of_others_are_never_removed(tmp_path: Path) -> None:
+def test_other_files_are_never_removed(tmp_path: Path) -> None:
     """`KMCL_CACHE` may name a folder of datasets. Making room used to delete every *.parquet and *.tmp file in it."""
     names = ["my_table.parquet", "notes.tmp", "0" * 64 + ".tmp", "train-00000-of-00001-0a1b2c3d.parquet"]
     for name in names:
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def _fetch_all(cache: ShardCache, shards: list[tuple[Shard, Location]], log: Path, rounds: int, start: Barrier) -> None:
-    """In a process of its own: fetch the shards in turn, and log what was read from the slow source."""
+    """Fetch the shards one after another, in a process of its own, and log what is read from the slow source."""
     read = shard_cache.read_chunks
 
     def slowly(location: Location, valid: str) -> Iterator[bytes]:
@@ -198,13 +198,13 @@ def test_a_crash_in_the_middle(same: bool, tmp_path: Path) -> None:
     assert process.exitcode == 9
     assert [path for path in cache.folder.iterdir() if path.suffix == ".tmp"]
     assert not [path for path in cache.folder.iterdir() if path.suffix == ".parquet"]
-    # What it left counts against the bound, so that it has to go.
+    # The unfinished file takes the whole room, so it has to be removed.
     shard, source = dying if same else other
     assert cache.fetch(shard, source).read_bytes() == (source.path or Path()).read_bytes()
     assert not [path for path in cache.folder.iterdir() if path.suffix == ".tmp"]
 
 
-def test_what_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("KMCL_CACHE", "KMCL_CACHE_BYTES", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
