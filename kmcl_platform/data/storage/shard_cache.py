@@ -1,4 +1,4 @@
-"""A node's cache of shards that lie elsewhere: each fetched once, whatever the number of processes, within a bound."""
+"""A node's cache of shards from an object store. All processes of the node share it, and its size has a bound."""
 
 import contextlib
 import hashlib
@@ -41,8 +41,13 @@ class ShardCache:
     max_bytes: int
 
     def fetch(self, shard: Shard, source: Location) -> Path:
-        """The path of a shard's copy, fetched if needed. Another process may remove it at any time: open it at once,
-        and fetch again if it is gone.
+        """The path of a shard's copy, which is fetched if needed.
+
+        Another process may remove the copy at any time. Open it immediately, and fetch it again if it does not exist.
+
+        Args:
+            shard: what the manifest says about the shard.
+            source: where the shard is.
 
         Raises:
             DataError: the shard is missing, cut off or altered, or larger than the bound, or the cache cannot be
@@ -83,7 +88,7 @@ class ShardCache:
                     digest.update(chunk)
                     file.write(chunk)
                 check_shard(source, shard, size, digest.hexdigest())
-                # Else a machine that stops at once could leave the name without the bytes.
+                # Without this, a power loss could leave the new name without the bytes.
                 os.fsync(file.fileno())
             temporary.replace(target)
             _logger.info("fetched shard %s in %.1f s", source, time.monotonic() - start)
@@ -92,9 +97,9 @@ class ShardCache:
                 temporary.unlink()
 
     def _make_room(self, shard: Shard, temporary: Path) -> None:
-        """Remove what was used longest ago until the shard fits, and take its room."""
+        """Remove the copies that were used longest ago until the shard fits, then reserve its room on the disk."""
         while True:
-            # One lock for measuring and taking the room: two processes must not both count the same free bytes.
+            # One lock for measuring and reserving: two processes must not use the same free bytes.
             with FileLock(self.folder / "room.lock").hold():
                 self._remove_leftovers(shard.sha256)
                 copies, drafts = self._files(_COPY), self._files(_DRAFT)
@@ -131,11 +136,12 @@ class ShardCache:
 
 
 def node_cache() -> ShardCache:
-    """The cache that this process's environment names: `KMCL_CACHE`, else a folder in the user's cache directory;
-    `KMCL_CACHE_BYTES`, else 32 GiB.
+    """The cache that this process's environment names.
+
+    Its folder is `KMCL_CACHE`, or a folder in the user's cache directory. Its bound is `KMCL_CACHE_BYTES`, or 32 GiB.
 
     Raises:
-        DataError: the bound is no size.
+        DataError: the bound is not a size.
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(os.environ.get(FOLDER_VARIABLE) or Path(home) / "kmcl_platform" / "shards").expanduser().absolute()
@@ -147,9 +153,10 @@ def node_cache() -> ShardCache:
 
 
 def check_shard(source: Location, shard: Shard, num_bytes: int, sha256: str) -> None:
-    """
+    """Compare a shard's size and hash with those that the manifest names.
+
     Raises:
-        DataError: size or hash are not those that the manifest names.
+        DataError: they are different.
     """
     if num_bytes != shard.num_bytes:
         raise DataError(
@@ -162,7 +169,7 @@ def check_shard(source: Location, shard: Shard, num_bytes: int, sha256: str) -> 
 
 
 def _is_whole(target: Path, shard: Shard) -> bool:
-    """Whether a copy is there; notes that it was used."""
+    """Whether a copy exists in its full size. If so, it is marked as used now."""
     try:
         if target.stat().st_size != shard.num_bytes:
             return False
