@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     from kmcl_platform.data.storage.byte_sizes import (
         parse_size as parse_size,
     )
-    from kmcl_platform.data.storage.object_store import (
+    from kmcl_platform.data.storage.location import (
         Location as Location,
         parse_location as parse_location,
     )

@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from kmcl_platform.data.storage.byte_sizes import (
         parse_size as parse_size,
     )
-    from kmcl_platform.data.storage.object_store import (
+    from kmcl_platform.data.storage.location import (
         Location as Location,
-        exists as exists,
-        one_line as one_line,
         parse_location as parse_location,
-        put_file as put_file,
+    )
+    from kmcl_platform.data.storage.object_store import (
+        exists as exists,
+        new_file as new_file,
+        one_line as one_line,
         read_file as read_file,
         remove_file as remove_file,
     )
