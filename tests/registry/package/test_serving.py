@@ -60,7 +60,7 @@ def serving(python: Path, package: Path, folder: Path, **settings: str) -> Itera
         )
     try:
         log = folder / "server.txt"
-        wait_until(lambda: answers(f"http://127.0.0.1:{port}/ping"), seconds=180, process=server, log=log)
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/ping"), process=server, log=log)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
