@@ -1,10 +1,10 @@
-"""The cost of recording a search: how long its trials wait for it, and how much CPU time it takes from them.
+"""The cost of recording a search: how long trials wait for the record, and how much CPU time it takes.
 
     python -m benchmarks.record [--write]
 
-Runs the demo's search and measures in it:
+Runs the search of the demo and measures:
 
-- waiting: wall time in the recorder's methods; a trial waits for nothing else;
+- waiting: wall time in the recorder's methods, which is all that a trial waits for;
 - writing: CPU time of the thread that writes to MLflow;
 - drawing: CPU time of the process that draws, which has the lowest priority.
 """
@@ -34,7 +34,7 @@ MINUTE = 60.0
 
 
 class Costs:
-    """Seconds by purpose."""
+    """Seconds of the search's record, by purpose."""
 
     def __init__(self) -> None:
         self.waiting: list[float] = []
@@ -92,7 +92,11 @@ def watch(costs: Costs) -> None:
 
 
 def run(store: Store, costs: Costs) -> tuple[float, int, float]:
-    """The demo's search; seconds of its trials, their epochs, and the CPU seconds of all its processes."""
+    """Run the search of the demo.
+
+    Returns:
+        Wall seconds from the first trial to the last, number of epochs, and seconds of training and evaluation.
+    """
     from kmcl_platform.search.run.run_search import run_search
 
     watch(costs)
@@ -105,6 +109,8 @@ def main() -> None:
     """Measure, print, and with `--write` write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    # Before the measurement, which takes minutes: a wrong option is refused without it.
+    is_written = parser.parse_args().write
     costs = Costs()
     with tempfile.TemporaryDirectory() as folder:
         seconds, epochs, trained = run(open_store(Path(folder) / "store"), costs)
@@ -113,23 +119,24 @@ def main() -> None:
     lines = [
         "# The cost of the record",
         "",
-        f"Written by `python -m benchmarks.record --write`: the demo's search, {epochs} epochs in {trained:.0f} s of "
-        f"training ({seconds:.0f} s with the start of the workers), on {cores} CPU cores.",
+        "`python -m benchmarks.record --write` writes this page. It runs the search of the demo and measures the cost "
+        f"of its record. This run trained {epochs} epochs in {trained:.0f} s on {cores} CPU cores. With the start of the "
+        f"workers it took {seconds:.0f} s.",
         "",
-        "| what | seconds | share of the trials' time | bound |",
+        "| cost | seconds | share of the training time | bound |",
         "|---|---|---|---|",
-        f"| trials wait for the record | {waiting:.2f} | {waiting / trained:.2%} | 3 % |",
-        f"| writing to MLflow, CPU time | {costs.writing:.2f} "
+        f"| waiting of trials for the record | {waiting:.2f} | {waiting / trained:.2%} | 3 % |",
+        f"| CPU time of writing to MLflow | {costs.writing:.2f} "
         f"| {costs.writing / trained / cores:.2%} of {cores} cores | |",
-        f"| drawing, CPU time at the lowest priority | {costs.drawing:.2f} "
+        f"| CPU time of drawing, at the lowest priority | {costs.drawing:.2f} "
         f"| {costs.drawing / trained / cores:.2%} of {cores} cores | |",
         "",
-        f"An epoch waits {1000 * per_epoch:.1f} ms for its record: {per_epoch / MINUTE:.3%} of one that takes a minute "
-        "(bound: 0.1 %).",
+        f"An epoch waits {1000 * per_epoch:.1f} ms for its record. That is {per_epoch / MINUTE:.3%} of an epoch that "
+        "takes one minute. The bound is 0.1 %.",
         "",
     ]
     print("\n".join(lines))
-    if parser.parse_args().write:
+    if is_written:
         PAGE.write_text("\n".join(lines))
 
 

@@ -3,17 +3,17 @@
     KmclError                 one line for the user; the command line prints it and exits with code 2
     ├── ConfigError           a file or field that cannot be used: names it, the value got, what is valid
     ├── DataError             a dataset, manifest or image that cannot be used
-    ├── WeightsError          pretrained weights that cannot be loaded: not there, of another network, or a hub away
-    ├── ResourceError         the cluster cannot run what the search file asks for
-    ├── SearchError           a search that does not exist, or cannot do what was asked of it
+    ├── WeightsError          pretrained weights that cannot be loaded, for example of another network
+    ├── ResourceError         the cluster is too small for the resources in the search file
+    ├── SearchError           a search that does not exist, or whose state does not allow the command
     ├── StoreError            the store cannot be written, a full disk for example
-    │   ├── NoAnswerError     a server or a database does not answer, but may be back
+    │   ├── NoAnswerError     a server or a database does not answer; it may answer later
     │   └── CheckpointError   a checkpoint is of another trial, or incomplete
     ├── RegistryError         a model or alias that does not exist, or a model that cannot be promoted
-    ├── ClusterError          a Ray cluster that cannot be reached or refuses us
-    └── Diverged              a trial whose loss is no longer finite; ends the trial, never the search
+    ├── ClusterError          a Ray cluster that cannot be reached or refuses the connection
+    └── Diverged              a trial whose loss, weights or scores are not finite; it ends the trial, never the search
 
-Errors of our own making are ordinary exceptions: they keep their traceback.
+Errors of the platform's own code are ordinary exceptions: they keep their traceback.
 """
 
 from kmcl_platform.messages import bound_line, mask_passwords
@@ -38,36 +38,36 @@ class DataError(KmclError):
 
 
 class WeightsError(KmclError):
-    """Pretrained weights cannot be had; perhaps on one node alone, unlike what a ConfigError says."""
+    """Pretrained weights cannot be loaded. Unlike a ConfigError, this may happen on one node of a cluster only."""
 
 
 class ResourceError(KmclError):
-    """The cluster cannot give a trial what it asks for."""
+    """The cluster does not have the resources of one trial."""
 
 
 class SearchError(KmclError):
-    """A search is unknown, or not in a state for what was asked."""
+    """A search does not exist, or its state does not allow the command."""
 
 
 class StoreError(KmclError):
-    """The store cannot be written to for now; once that is mended, the same command goes on."""
+    """The store cannot be written to. When that is repaired, the same command continues."""
 
 
 class NoAnswerError(StoreError):
-    """MLflow's server or a database does not answer; perhaps in a moment it does."""
+    """MLflow's server or a database does not answer. It may answer later."""
 
 
 class CheckpointError(StoreError):
-    """A trial cannot go on from the checkpoint in its folder; once that is moved away, the same command goes on."""
+    """A trial cannot continue from the checkpoint in its folder, which has to be moved away."""
 
 
 class RegistryError(KmclError):
-    """A model, version or alias is unknown, or there is nothing to promote."""
+    """A model, version or alias does not exist, or a model cannot be promoted."""
 
 
 class ClusterError(KmclError):
-    """A Ray cluster cannot be reached, or refuses the caller."""
+    """A Ray cluster cannot be reached, or refuses the connection."""
 
 
 class Diverged(KmclError):
-    """A loss term stopped being finite."""
+    """A term of the loss, a weight or a score is not finite. It ends the trial, never the search."""

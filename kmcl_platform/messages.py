@@ -10,7 +10,7 @@ MAX_VALUE_CHARACTERS = 200
 MAX_LINE_CHARACTERS = 1000
 
 # The password may hold any character but white space and quotes, "/" and ":" among them: SQLAlchemy allows it too.
-# `host:8080/path/a@b` has no password: what follows the colon there is a port.
+# `host:8080/path/a@b` has no password: the number after the colon is a port.
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/?#@:'\"]*):(?!\d+(?:[/?#\s'\"]|$))[^\s'\"<>]*@")
 _QUERY_PASSWORD = re.compile(r"([?&](?:[\w-]*(?:password|passwd|pwd|secret|token)[\w-]*)=)[^&\s'\"#]+", re.IGNORECASE)
 
@@ -18,8 +18,7 @@ _QUERY_PASSWORD = re.compile(r"([?&](?:[\w-]*(?:password|passwd|pwd|secret|token
 def mask_passwords(text: str) -> str:
     """Replace each password in the addresses of a text by `***`; everything else stays as it is.
 
-    This is the only function that does so. Every address that is printed, logged or recorded goes through it; the
-    errors of `errors.py` call it themselves.
+    Call it for every address that is printed, logged or recorded. The errors of `errors.py` call it by themselves.
 
     >>> mask_passwords("postgresql://user:pa/ss@host/db?sslpassword=x")
     'postgresql://user:***@host/db?sslpassword=***'

@@ -15,7 +15,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
-# The fields whose record is one of several kinds, and how deep in the file the record is: `space.PATH`, `scheduler`.
+# Fields whose record is one of several kinds: how deep the record is in the file (`space.PATH`), and the kinds.
 _UNIONS: dict[str, tuple[int, str]] = {
     "space": (2, "uniform, loguniform, int, choice"),
     "scheduler": (1, "successive_halving, hyperband, none"),
@@ -43,47 +43,57 @@ _PHRASES = {
     "too_short": "at least {min_length}",
     "tuple_type": "a list, such as [1, 2]",
 }
-"""What is valid, by pydantic's name of the problem; filled in from the problem's context."""
+"""Texts after `valid:`, by pydantic's name of the problem. They are filled in from the problem's context."""
 
 
 def describe_error(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
     """The first problem of a pydantic error in one line: dotted path, the value found, what is valid.
 
     Args:
-        error: what pydantic raised.
-        model: the type that was being built; after a misspelt name its fields are listed.
-        prefix: dotted path that is put before each location, for a record that is part of a larger file.
+        error: the error of pydantic.
+        model: the type that pydantic tried to build. Its fields are listed after an unknown name.
+        prefix: dotted path of the record, if it is a part of a larger file.
     """
-    problems = error.errors(include_url=False)
-    first: Any = problems[0]
+    first, *others = error.errors(include_url=False)
     location = _file_location(first["loc"])
     path = ".".join((prefix, *location) if prefix else location)
-    got = "" if isinstance(first["input"], dict) else f"got {show_value(first['input'])}; "
-    match first["type"]:
+    line = _describe_name(first, path, location, model) or _describe_value(first, path)
+    return f"{line} (and {len(others)} more)" if others else line
+
+
+def _describe_name(problem: Any, path: str, location: tuple[str, ...], model: type[BaseModel]) -> str | None:
+    """The line for a name that is unknown, missing or not a text. None: the problem is a value."""
+    match problem["type"]:
         case "extra_forbidden":
-            line = f"{path}: unknown name; valid: {', '.join(_field_names(model, location[:-1]))}"
+            return f"{path}: unknown name; valid: {', '.join(_field_names(model, location[:-1]))}"
         case "missing":
-            line = f"{path}: missing; valid: give it a value, because it has no default"
-        case "union_tag_invalid":
-            line = f"{path}.kind: got {show_value(first['ctx']['tag'])}; valid: {first['ctx']['expected_tags']}"
+            return f"{path}: missing; valid: give it a value, because it has no default"
         case "union_tag_not_found":
-            line = f"{path}.kind: missing; valid: {_UNIONS.get(location[0], (0, 'a kind'))[1]}"
+            return f"{path}.kind: missing; valid: {_UNIONS.get(location[0], (0, 'a kind'))[1]}"
         case "invalid_key":
-            line = f"{path}: got {show_value(first['input'])} as a name; valid: text"
-        case "value_error":
-            # Our own validators raise these. One that checks a whole file says the path and the value itself.
-            reason = str(first["ctx"]["error"])
-            line = f"{path}: {got}valid: {reason}" if path else reason
-        case kind:
-            message = first["msg"].removeprefix("Input ").removeprefix("should be ")
-            phrase = _PHRASES[kind].format(**first.get("ctx", {})) if kind in _PHRASES else message
-            line = f"{path}: {got}valid: {phrase}"
-    more = len(problems) - 1
-    return f"{line} (and {more} more)" if more else line
+            return f"{path}: got {show_value(problem['input'])} as a name; valid: text"
+    return None
+
+
+def _describe_value(problem: Any, path: str) -> str:
+    kind, value, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "union_tag_invalid":
+        return f"{path}.kind: got {show_value(context['tag'])}; valid: {context['expected_tags']}"
+    if kind == "value_error" and not path:
+        # A validator of the platform that checks a whole file: its text has the path and the value.
+        return str(context["error"])
+    if kind == "value_error":
+        phrase = str(context["error"])
+    elif kind in _PHRASES:
+        phrase = _PHRASES[kind].format(**context)
+    else:
+        phrase = problem["msg"].removeprefix("Input ").removeprefix("should be ")
+    got = "" if isinstance(value, dict) else f"got {show_value(value)}; "
+    return f"{path}: {got}valid: {phrase}"
 
 
 def _file_location(location: Sequence[int | str]) -> tuple[str, ...]:
-    """Where a problem is in the file: pydantic's location also has the kind of a record, and marks of its own."""
+    """The place of a problem in the file: pydantic's location without the kind of a record and without `[key]`."""
     parts = list(location)
     depth = _UNIONS.get(str(parts[0]), (0, ""))[0] if parts else 0
     if depth and len(parts) > depth:

@@ -8,7 +8,7 @@ from kmcl_platform.config.base import Frozen
 
 
 class Decision(Frozen):
-    """What thresholds and calibration optimise on the validation split. It may change while a search goes on."""
+    """The aim of thresholds and calibration on the validation split. It may be changed when a search is continued."""
 
     objective: Literal["f1", "precision", "recall"] = "f1"
     """Optimised for each class by itself. `f1`: the best F1; `precision`: the highest recall whose precision is at

@@ -6,7 +6,7 @@ from kmcl_platform.config.base import Frozen
 
 
 class Promotion(Frozen):
-    """The bounds of the gates. A bound of None leaves its gate out. It may change while a search goes on."""
+    """The bounds of the gates. None: without that gate. They may be changed when a search is continued."""
 
     margin: float = Field(default=0, ge=0, lt=1)
     """By how much the candidate's mAP on the test split has to be above the champion's, in [0, 1)."""

@@ -1,4 +1,4 @@
-"""SearchFile: one YAML file that says what is searched, within which bounds, for how much."""
+"""SearchFile: one YAML file with a search's values, their bounds and its budget."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -104,7 +104,7 @@ class Verdict(Frozen):
     @classmethod
     def _check_seeds(cls, seeds: int) -> int:
         if seeds == 1:
-            raise ValueError("0, or 2 and more: one training says nothing about chance")
+            raise ValueError("0, or at least 2: one training cannot show the effect of chance")
         return seeds
 
 
@@ -112,7 +112,7 @@ class SearchFile(Frozen):
     """A whole search, or with `arms` several to be compared: the same but for each arm's values (config/arms.py).
 
     The base is a complete trial. With `baseline`, it is run as the first trial, exactly as it stands and never stopped
-    early, so that every search says what was gained over its starting point.
+    early, so that every search shows the gain over its starting point.
     """
 
     name: str
@@ -127,7 +127,7 @@ class SearchFile(Frozen):
     arms: dict[str, dict[str, FileScalar]] = Field(default_factory=dict)
     """Names of alternatives, each with values at dotted paths over the base's and the whole budget for itself."""
     verdict: Verdict | None = None
-    """With arms, `Verdict()` where the file says nothing; without, None."""
+    """With arms: `Verdict()` unless the file has another. Without arms: None."""
     promotion: Promotion = Promotion()
     decision: Decision = Decision()
 

@@ -1,4 +1,4 @@
-"""From the bytes of a YAML file to a checked SearchFile, or one line that says what is wrong."""
+"""Reads a YAML file as a checked SearchFile, or raises an error of one line."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""The record of a store: a small JSON file in its root that says which store this is and where its study lives.
+"""The record of a store: a small JSON file in its root, with the store's identity and the address of its study.
 
-It holds `id`, a random name of the store, and `study`, the address of the Optuna study without user and password. Two
-stores on one MLflow server are told apart by their ids. The address guards against a command that looks for the study
+It has `id`, a random name of the store, and `study`, the address of the Optuna study without user and password. The ids
+distinguish two stores on one MLflow server. The address guards against a command that looks for the study
 in another database: without the study, every trial looks unknown.
 """
 
@@ -33,10 +33,10 @@ LOCK_SECONDS = 60.0
 
 
 class StoreRecord(Frozen):
-    """What a store knows about itself.
+    """The content of a store's record.
 
     Attributes:
-        id: a random UUID, made once; a copy of the folder has the same one.
+        id: a random UUID, made once. A copy of the folder has the same one.
         study: the address of the Optuna study, without user and password; None: no search has been started here.
     """
 
@@ -45,10 +45,10 @@ class StoreRecord(Frozen):
 
 
 def read_record(store: Store) -> StoreRecord | None:
-    """Read a store's record; None: there is none, because the store is new or of an older version.
+    """Read a store's record. None: it does not exist, because the store is new or of an older version.
 
     Raises:
-        StoreError: the file cannot be read, or it is no record.
+        StoreError: the file cannot be read, or it is not a record.
     """
     path = _path(store)
     try:
@@ -65,7 +65,7 @@ def read_record(store: Store) -> StoreRecord | None:
 
 
 def store_id(store: Store) -> str:
-    """The store's id; the record is written if there is none.
+    """The store's id. The record is written if it does not exist.
 
     Raises:
         StoreError: the record cannot be read or written.
@@ -75,7 +75,7 @@ def store_id(store: Store) -> str:
 
 
 def claim_study(store: Store) -> StoreRecord:
-    """Record that the store's searches are kept in `store.study_url`; the record is written if there is none.
+    """Record that the store's searches are in `store.study_url`. The record is written if it does not exist.
 
     Raises:
         SearchError: the record names another study.
@@ -147,10 +147,10 @@ def plain_address(url: str) -> str:
 def _update(store: Store, study: str | None) -> StoreRecord:
     """Complete the record under the store's lock: two processes that start at the same time agree on one id."""
     try:
-        with FileLock(store.root / LOCK_FILE).hold(seconds=LOCK_SECONDS) as held:
-            if not held:
+        with FileLock(store.root / LOCK_FILE).hold(seconds=LOCK_SECONDS) as is_locked:
+            if not is_locked:
                 raise StoreError(
-                    f"{show_path(store.root / LOCK_FILE)}: held by another process for {LOCK_SECONDS:.0f} s; valid: "
+                    f"{show_path(store.root / LOCK_FILE)}: locked by another process for {LOCK_SECONDS:.0f} s; valid: "
                     "try again when that process has ended"
                 )
             before = read_record(store)

@@ -1,4 +1,4 @@
-"""Files on this machine: written whole or not at all, locked between processes, read as YAML."""
+"""Files on this machine: atomic writing, locks between processes, YAML."""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,8 @@
-"""Files and folders that appear whole or not at all, whatever happens to the process, the disk or the machine.
+"""Atomic writing: a file or folder is complete or does not exist, also after a crash, a full disk or a power loss.
 
-The new content is written beside its place under a hidden name, flushed to the disk, then renamed: a rename within a
-folder is atomic. The folder is flushed too, because on Linux a rename is only safe after a power loss when its folder
-is on the disk (see `man 2 fsync`).
+The new content is written in the same folder under a hidden name, flushed to the disk, then renamed: a rename within a
+folder is atomic. The folder is flushed too. On Linux, a rename is safe from a power loss only when its folder is on the
+disk (see `man 2 fsync`).
 """
 
 import errno
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DRAFT_PREFIX = ".writing-"
-"""How the name of an unfinished file or folder begins; it is followed by the process's number."""
+"""The name of an unfinished file or folder begins with this."""
 
 # What Linux reports for a file system without hard links, such as FAT or some network file systems.
 _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -22,7 +22,7 @@ _NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 @contextmanager
 def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
-    """Write one file whole or not at all.
+    """Write one file completely or not at all.
 
     Args:
         path: where the file will be. Its folder must exist.
@@ -53,11 +53,11 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Write one folder whole or not at all.
+    """Write one folder completely or not at all.
 
     Args:
-        path: where the folder will be; it must not exist when the block ends, since a full folder cannot be replaced
-            in one step.
+        path: where the folder will be. It must not exist when the block ends, because a folder that has files cannot be
+            replaced in one step.
 
     Yields:
         An empty folder to write to. If the block raises, that folder is removed and `path` does not exist.
@@ -79,13 +79,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         draft.rename(path)
         sync_folder(path.parent)
     except BaseException:
-        # Frees the room at once: those who still have to write how it ended may need it.
+        # This frees space on the disk, which the caller may need to record the failure.
         shutil.rmtree(draft, ignore_errors=True)
         raise
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a text (as UTF-8) or bytes into a file, whole or not at all.
+    """Write a text (as UTF-8) or bytes into a file, completely or not at all.
 
     Raises:
         OSError: the file cannot be written.
@@ -95,10 +95,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, and wait until their names are on the disk.
+    """Make a folder and its missing parents, and wait until their names are on the disk.
 
     Raises:
-        OSError: it cannot be made, for example because a file has its name.
+        OSError: a folder cannot be made, for example because a file has its name.
     """
     if not path.is_dir():
         make_folder(path.parent)
@@ -107,7 +107,7 @@ def make_folder(path: Path) -> None:
 
 
 def draft_path(path: Path) -> Path:
-    """A hidden name beside a path that no other writer uses."""
+    """A hidden name in the same folder as a path. No other process or thread uses it."""
     return path.with_name(f"{DRAFT_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
 
 

@@ -1,7 +1,7 @@
-"""A lock between processes that the operating system releases when its holder dies.
+"""A lock between processes. The operating system releases it when the process that has it dies.
 
-Linux's open-file-description locks are used rather than `flock`: they can be asked for the holder without being taken,
-and on NFS they hold between machines (see `man 2 fcntl`, F_OFD_SETLK).
+It is one of Linux's open-file-description locks. Unlike with `flock`, a process can read who has the lock without
+taking it, and on NFS the lock also works between machines (see `man 2 fcntl`, F_OFD_SETLK).
 """
 
 import fcntl
@@ -21,7 +21,7 @@ _FLOCK = "hhqqi"
 
 
 class FileLock:
-    """One lock, by the path of its file; the file stays when the lock is released.
+    """A lock whose name is the path of a file. The file stays when the lock is released.
 
     >>> import tempfile
     >>> lock = FileLock(Path(tempfile.mkdtemp()) / "a.lock")
@@ -40,10 +40,10 @@ class FileLock:
         """Take the lock.
 
         Args:
-            seconds: how long to wait for another holder; 0: not at all; `math.inf`: for ever.
+            seconds: how long to wait while another process has the lock. 0: not at all; `math.inf`: without limit.
 
         Returns:
-            Whether this process holds the lock now.
+            Whether this object has the lock now.
 
         Raises:
             OSError: the lock's file cannot be made.
@@ -63,21 +63,21 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; without effect if this object does not hold it."""
+        """Release the lock. Nothing changes if this object does not have it."""
         if self._file:
             self._file.close()
             self._file = None
 
     @contextmanager
     def hold(self, *, seconds: float = float("inf")) -> Iterator[bool]:
-        """Hold the lock for a block; yields whether it was to be had within `seconds`."""
+        """Take the lock for a block; yields whether this object has it after at most `seconds`."""
         try:
             yield self.acquire(seconds=seconds)
         finally:
             self.release()
 
     def owner(self) -> str | None:
-        """Who holds the lock, such as "process 17 on node-1"; None if nobody does. The lock is not taken for this."""
+        """The process that has the lock, such as "process 17 on node-1". None: the lock is free. It is not taken."""
         try:
             with self.path.open("rb") as file:
                 answer = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK))
@@ -91,7 +91,7 @@ class FileLock:
 def _try_lock(file: IO[bytes]) -> bool:
     try:
         fcntl.fcntl(file, fcntl.F_OFD_SETLK, _request(fcntl.F_WRLCK))
-    except (BlockingIOError, PermissionError):  # The standard allows both answers for a lock that is held.
+    except (BlockingIOError, PermissionError):  # POSIX allows both errors for a lock that is taken.
         return False
     return True
 

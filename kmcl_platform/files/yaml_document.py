@@ -17,9 +17,9 @@ from kmcl_platform.messages import show_value
 
 MAX_DEPTH = 100
 MAX_VALUES = 1_000_000
-"""Values of a document, those behind an alias counted again at each use: a few lines of aliases can mean billions."""
+"""Values of a document. Those of an alias count at each use: a few lines of aliases can stand for billions."""
 MAX_DIGITS = 1000
-"""Digits of a whole number; Python refuses to print numbers of more than 4,300."""
+"""Digits of a whole number. Python does not print numbers of more than 4,300 digits."""
 
 _PREFIX = "tag:yaml.org,2002:"
 _NULL = re.compile(r"(?:~|null|Null|NULL|)")
@@ -30,7 +30,7 @@ _FLOAT = re.compile(
 )
 _MERGE = re.compile(r"<<")
 
-# The order matters: `10` is a whole number, not a float. The third value lists the first characters of such a text.
+# The order matters: `10` is a whole number, not a float. The third value lists the possible first characters.
 _RESOLVERS: tuple[tuple[str, re.Pattern[str], list[str]], ...] = (
     ("null", _NULL, ["~", "n", "N", ""]),
     ("bool", _BOOL, list("tTfF")),
@@ -80,7 +80,7 @@ def write_yaml(tree: Any) -> bytes:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the resolvers and constructors of YAML 1.2's core schema."""
 
-    # Both tables are new, so that nothing of YAML 1.1 is left in them: dates, `!!binary`, `!!set`, numbers in base 60.
+    # Both tables begin empty, without those of YAML 1.1: dates, `!!binary`, `!!set`, numbers in base 60.
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
     yaml_constructors: ClassVar[dict[str | None, Callable[..., Any]]] = {}
 
@@ -91,7 +91,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        """Compose a node, and bound how deep and how large the tree becomes."""
+        """Compose a node; refuse a tree that is too deep or too large."""
         event = self.peek_event()
         anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent) and anchor in self._open:
@@ -117,7 +117,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
-        """Compose a mapping and check its keys, before the merge key copies others into it."""
+        """Compose a mapping and check its keys. Later, the merge key copies other keys into it."""
         node: MappingNode = super().compose_mapping_node(anchor)
         lines: dict[Hashable, int] = {}
         for key_node, _ in node.value:
@@ -136,7 +136,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper, which quotes every text that YAML 1.1 or 1.2 would read as something else."""
+    """PyYAML's safe dumper. It quotes every text that YAML 1.1 or 1.2 would read as another type."""
 
 
 def _construct_null(_: _Loader, node: Node) -> None:
@@ -176,14 +176,14 @@ def _text(node: Node, pattern: re.Pattern[str], valid: str) -> str:
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> ScalarNode:
-    # PyYAML writes these line breaks of Unicode as they are, and reads them back as a space. Double quotes escape them.
+    # PyYAML writes these line breaks of Unicode unchanged, but reads them as a space. Double quotes escape them.
     style = '"' if any(letter in text for letter in "\x85\u2028\u2029\r") else None
     return dumper.represent_scalar(f"{_PREFIX}str", text, style=style)
 
 
 _Dumper.add_representer(str, _represent_text)
 for _name, _pattern, _first in _RESOLVERS:
-    # PyYAML matches from the start only; the end belongs to the pattern.
+    # PyYAML uses `match`, which does not check the end of the text.
     _whole = re.compile(rf"{_pattern.pattern}\Z")
     _Loader.add_implicit_resolver(_PREFIX + _name, _whole, _first)
     _Dumper.add_implicit_resolver(_PREFIX + _name, _whole, _first)
@@ -221,6 +221,6 @@ def _explain(error: yaml.MarkedYAMLError) -> str:
 
 
 def _decode(content: bytes) -> str:
-    """The text of a file; a byte-order mark at its start says which encoding it has."""
+    """The text of a file. A byte-order mark at its start shows its encoding."""
     encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     return content.decode(encoding)

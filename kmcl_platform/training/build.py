@@ -1,4 +1,4 @@
-"""The only place where configuration becomes objects."""
+"""Builds the objects of a trial from its configuration. No other module does."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from kmcl_platform.method.networks.pretrained import HubError, WeightsFileError
 
 
 def build_backbone(config: ModelConfig) -> Backbone:
-    """The backbone, with the pretrained weights that the configuration names.
+    """Build the backbone, with the pretrained weights that the configuration names.
 
     Raises:
-        ConfigError: timm does not know the backbone.
-        WeightsError: its pretrained weights cannot be had.
+        ConfigError: timm has no such backbone.
+        WeightsError: its pretrained weights cannot be loaded.
     """
     file = None if config.pretrained_file is None else Path(config.pretrained_file).expanduser()
     try:
@@ -39,15 +39,17 @@ def build_backbone(config: ModelConfig) -> Backbone:
 
 
 def build_model(config: ModelConfig, num_classes: int, *, pretrained: bool = True) -> KmclModel:
-    """The network, initialised from torch's global random state.
+    """Build the network, initialised from torch's global random state.
 
     Args:
-        pretrained: load the pretrained weights that the configuration names; not where all weights follow from a
-            checkpoint or a registered model, which must not need the hub or the file again.
+        config: the network's part of a trial's configuration.
+        num_classes: K, at least 1.
+        pretrained: load the pretrained weights that the configuration names. False if the weights of a checkpoint or a
+            registered model replace them: that must work without the hub and without the file.
 
     Raises:
-        ConfigError: timm does not know the backbone.
-        WeightsError: its pretrained weights cannot be had.
+        ConfigError: timm has no such backbone.
+        WeightsError: its pretrained weights cannot be loaded.
     """
     if not pretrained:
         config = config.model_copy(update={"pretrained": False, "pretrained_file": None})
@@ -63,11 +65,13 @@ def build_model(config: ModelConfig, num_classes: int, *, pretrained: bool = Tru
 
 
 def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_labels: int | None = None) -> KmclLoss:
-    """The objective.
+    """Build the loss.
 
     Args:
-        gather: joins the batches of all workers; None: one worker.
-        max_labels: bound on positive labels per image, for devices that the host should not wait for.
+        config: the loss's part of a trial's configuration.
+        gather: joins the batches of all workers. None: one worker.
+        max_labels: upper bound of the positive labels per image. None: they are counted for each batch; the host then
+            waits for a GPU.
     """
     return KmclLoss(
         objective=config.objective,
@@ -87,10 +91,10 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
 
 
 def build_dataset(config: TrialConfig, manifest: Manifest, split: str) -> ImageDataset:
-    """One split's images, resized, and augmented in `train` alone.
+    """Build the dataset of one split: its images are resized, and augmented in the split `train` only.
 
-    Corrupt images are skipped in `train` alone, whatever the configuration says, because a score of only some images
-    would mean something else.
+    Corrupt images are skipped in `train` only, also if the configuration says `skip`: a score of only some images of a
+    split cannot be compared with other scores.
     """
     data = config.data
     transform: Transform = EvalTransform(image_size=data.image_size)

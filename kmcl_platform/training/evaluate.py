@@ -1,4 +1,4 @@
-"""Scores of a whole split, whatever the number of workers."""
+"""Scores of a whole split, the same for any number of workers."""
 
 import torch
 from torch import nn
@@ -20,15 +20,15 @@ def score_split(
     processes: int = 0,
     first: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score every image of a split once, dealt out over the workers.
+    """Score every image of a split once. The workers share the images.
 
     Args:
-        model: gives (features_BD, mixture); is put into evaluation mode.
+        model: returns (features_BD, mixture). It is put into evaluation mode.
         dataset: N images.
         batch_size: images per forward pass on each worker.
-        workers: who shares the work.
+        workers: the group that shares the images; all of them call this.
         processes: decoding processes for each worker.
-        first: score only so many images, from the split's first on, which are then N; None: all.
+        first: number of images to score, from the beginning of the split; N is then this number. None: all.
 
     Returns:
         scores_NK, probabilities in [0, 1], and targets_NK (1, 0, or -1 for unknown), both on the CPU, in the split's
@@ -45,7 +45,7 @@ def score_split(
         processes=processes,
         pin_memory=workers.device.type == "cuda",
     )
-    # An empty tensor first, because a worker may get no image.
+    # The list begins with an empty tensor, because a worker may get no image.
     scores = [torch.empty((0, dataset.num_classes))]
     targets = [torch.empty((0, dataset.num_classes), dtype=torch.int8)]
     for images_B3HW, targets_BK in loader:
@@ -59,5 +59,5 @@ def score_split(
 
 
 def split_metrics(split: str, scores_NK: torch.Tensor, targets_NK: torch.Tensor) -> dict[str, float]:
-    """Every evaluation metric under `SPLIT/NAME`; those that are undefined on this split are left out."""
+    """Every evaluation metric under `SPLIT/NAME`. Metrics that are undefined on this split are left out."""
     return {f"{split}/{name}": value for name, value in evaluate_scores(scores_NK, targets_NK).items()}

@@ -19,21 +19,21 @@ from kmcl_platform.training.workers.distributed import Workers
 logger = logging.getLogger(__name__)
 
 Report = Callable[[EpochReport], bool]
-"""Takes an epoch's result, on the first worker; returns whether the trial goes on."""
+"""Receives an epoch's result, on the first worker. Returns whether the trial continues."""
 
 
 def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: Report, workers: Workers) -> None:
     """Train a trial until its last epoch, or until `report` returns False.
 
     Every worker of the group calls this with the same arguments. After each epoch the first worker writes a checkpoint
-    and reports. If the folder holds a checkpoint, the trial goes on after it, with the numbers of a trial that was
-    never interrupted. The reports of its finished epochs are then made again first, because the process that takes
-    them may have died before it got them.
+    and calls `report`. If the folder has a checkpoint, the trial continues after it, with the same numbers as a trial
+    that was never interrupted. The reports of its finished epochs are repeated first, because the process that receives
+    them may have died before they arrived.
 
     Args:
         config: the trial.
         manifest: the data; its splits `train` and `val` are used.
-        checkpoints: the trial's own folder, on storage that all workers see.
+        checkpoints: the trial's own folder, on storage that all workers can read.
         report: called on the first worker only.
         workers: this process's place in the group.
 
@@ -49,12 +49,12 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
     torch.set_flush_denormal(True)
     found = workers.broadcast(find_checkpoint(checkpoints) if workers.is_first else None)
     if found:
-        # Before the network is built and the reports are repeated: nothing of another trial may reach the study.
+        # Before the network is built and the reports are repeated: a report of another trial must not reach the study.
         check_can_continue(found, read_progress(found), config, manifest.class_names)
     session = TrainingSession(config, manifest, workers, pretrained=found is None)
     reports = session.restore(found) if found else ()
     if workers.is_first:
-        logger.info("%s: %s", checkpoints, f"goes on after epoch {len(reports)}" if found else "begins")
+        logger.info("%s: %s", checkpoints, f"continues after epoch {len(reports)}" if found else "begins")
     for earlier in reports:
         if not _report(workers, report, earlier):
             return
@@ -78,5 +78,5 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
 
 
 def _report(workers: Workers, report: Report, result: EpochReport) -> bool:
-    """Report an epoch on the first worker; returns on every worker whether the trial goes on."""
+    """Report an epoch on the first worker; returns on every worker whether the trial continues."""
     return workers.broadcast(report(result) if workers.is_first else False)

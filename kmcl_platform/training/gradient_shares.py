@@ -1,6 +1,6 @@
-"""How much each term of the loss changes the features: the terms' shares of the gradient norms.
+"""The terms' shares of the gradient norms: how much each term of the loss changes the features.
 
-The weight of a term says little about its effect: the gradients of the terms differ by orders of magnitude, and change
+The weights of the terms do not show this: the gradients of the terms differ by orders of magnitude, and they change
 during training.
 """
 
@@ -17,23 +17,24 @@ from kmcl_platform.training.workers.distributed import Workers
 
 
 class TermGradients:
-    """The norm of each weighted term's gradient with respect to the features, which all terms share, at one step.
+    """Measures the gradient norm of each weighted term with respect to the features, at one step.
 
-    ||∂(λ_i·L_i)/∂f||, as in Chen et al., "GradNorm", 2018, but at the features rather than at the weights before them:
-    everything that a term changes in the backbone passes through f, and no gradient of a parameter is changed.
+    The norm of term i is ||∂(λ_i·L_i)/∂f||. Chen et al., "GradNorm", 2018 (arXiv 1711.02257) take the gradient with
+    respect to the last shared weights. The features f are used here: each term changes the backbone only through f, and
+    the gradients of the parameters stay as they are.
     """
 
     def __init__(self, head: nn.Module) -> None:
-        """Watch the model whose head this is."""
+        """Measure at the inputs of a head."""
         self._head = head
         self._seen: tuple[torch.Tensor, Any] | None = None
         self._squares: torch.Tensor | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Keep what goes into the head and comes out of it, within a forward pass.
+        """Remember the head's input and output in a forward pass inside the block.
 
-        Not the model's own output: data parallelism may hand out copies, from which no way leads back to f.
+        The model's own output would not do: data parallelism may return copies, whose graph does not contain f.
         """
         hook = self._head.register_forward_hook(self._keep)
         try:
@@ -45,12 +46,12 @@ class TermGradients:
         self._seen = (inputs[0], output)
 
     def measure(self, loss: KmclLoss, targets_BK: torch.Tensor, *, scale: float = 1.0) -> None:
-        """Differentiate each term; the graph is left for the step's own backward pass.
+        """Differentiate each term. The graph stays for the backward pass of the step.
 
         Args:
             loss: the objective.
-            targets_BK: of the batch.
-            scale: of float16 gradients, which would vanish without it; shares do not depend on it.
+            targets_BK: the targets of the batch.
+            scale: factor of the terms. Without it, float16 gradients would become 0. Shares do not depend on it.
         """
         assert self._seen is not None, "no forward pass was watched"
         features_BD, mixture = self._seen
@@ -65,7 +66,10 @@ class TermGradients:
         self._seen = None
 
     def shares(self, workers: Workers) -> dict[str, float]:
-        """Each term's share of the norms' sum, over the samples of all workers; empty where nothing was measured."""
+        """Each term's share, in [0, 1], of the sum of all norms. It covers the samples of all workers.
+
+        Empty if nothing was measured, or if the sum is 0 or not finite.
+        """
         if self._squares is None:
             return {}
         norms = workers.mean(self._squares).sqrt()

@@ -1,7 +1,7 @@
-"""probe: a few steps of a trial, to learn what it costs and whether it runs at all.
+"""probe: a few steps of a trial, which show what the trial costs and whether it runs.
 
-The first steps are the trial's own, number by number. After them come as many steps at the peak learning rate, which
-the schedule reaches only after its warm-up: if a trial diverges, it is most likely there.
+The first steps compute the same numbers as the trial itself. The same number of steps at the peak learning rate
+follows. The schedule reaches that rate only after its warm-up, and a trial that diverges does so most likely there.
 """
 
 import shutil
@@ -24,26 +24,27 @@ from kmcl_platform.training.workers.distributed import Workers
 from kmcl_platform.training.workers.memory import peak_memory, reset_peak_memory
 
 WARM_UP_STEPS = 3
-"""Steps before the timing: they allocate memory and choose kernels, which later steps do not."""
+"""Steps before the measured ones. They also allocate memory and choose kernels, so they take longer."""
 
 EVALUATION_BATCHES = 8
-"""Batches of each worker in the timed part of the evaluation."""
+"""Batches of each worker in the measured part of the evaluation."""
 
 
 def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: Path, workers: Workers) -> Measurement:
-    """Take a trial's first steps, an evaluation and a checkpoint; nothing is kept of them.
+    """Measure a trial's first steps, an evaluation and a checkpoint. No file is kept.
 
     Every worker of the group calls this with the same arguments.
 
     Args:
         config: the trial.
         manifest: the data; its splits `train` and `val` are used.
-        num_steps: timed steps, at least 1, and steps at the peak learning rate; fewer where the trial has fewer.
-        scratch: a folder for one checkpoint, on the disk that would hold the search's; it is removed.
+        num_steps: number of measured steps, at least 1, and of steps at the peak learning rate. A trial that has fewer
+            steps takes fewer.
+        scratch: a folder for one checkpoint, on the same disk as the search's checkpoints. It is removed.
         workers: this process's place in the group.
 
     Returns:
-        The costs; of what differs between workers, the worst.
+        The costs. If a cost differs between workers, it is that of the worst one.
 
     Raises:
         ConfigError, DataError: as `fit`.
@@ -88,7 +89,7 @@ def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: P
 
 
 class _Clock:
-    """Wall time of what all workers do together."""
+    """Measures the wall time of an operation of all workers."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
@@ -98,14 +99,13 @@ class _Clock:
         return self._now() - self._started
 
     def _now(self) -> float:
-        # An all-reduce lets no worker begin or end before the others; its value has to be read for a GPU to be waited
-        # for.
+        # After an all-reduce, all workers are at the same point. Only reading its value waits for a GPU.
         float(self._workers.mean(torch.zeros(1, device=self._workers.device)))
         return time.monotonic()
 
 
 def _endless(session: TrainingSession) -> Iterator[Batch]:
-    """The batches of epoch 1, 2, …"""
+    """The batches of epoch 1, then of epoch 2, and so on without end."""
     epoch = 1
     while True:
         session.begin_epoch(epoch)
@@ -121,7 +121,11 @@ def _steps_at_peak(session: TrainingSession, batches: Iterator[Batch], num_steps
 
 
 def _time_evaluation(session: TrainingSession) -> float:
-    """Seconds of the whole validation split: scores from some batches, metrics of as many scores as there are."""
+    """Seconds of an evaluation on the whole validation split.
+
+    The time for scores is extrapolated from some batches. The time for metrics is measured with random scores
+    for the whole split.
+    """
     workers, dataset = session.workers, session.validation_set
 
     def score(batches: int) -> int:
@@ -145,7 +149,7 @@ def _time_evaluation(session: TrainingSession) -> float:
 
 
 def _time_checkpoint(session: TrainingSession, scratch: Path) -> tuple[float, int, int]:
-    """Seconds and bytes of one checkpoint, which the first worker writes, and bytes of what is kept of it."""
+    """Seconds and bytes of one checkpoint, and the bytes that are kept of it when a trial has ended."""
     if not session.workers.is_first:
         return session.workers.broadcast((0.0, 0, 0))
     started = time.monotonic()
@@ -162,7 +166,7 @@ def _time_checkpoint(session: TrainingSession, scratch: Path) -> tuple[float, in
 
 @torch.no_grad()
 def _underflow_share(session: TrainingSession, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> float | None:
-    """Share of known labels whose kernel g is 0 in float32 though its logarithm is finite."""
+    """Share of known labels whose kernel g is 0 in float32. None: the loss uses no kernels, or no label is known."""
     if not session.step.loss.uses_kernels:
         return None
     step, device = session.step, session.workers.device

@@ -1,4 +1,4 @@
-"""The generators that training draws from."""
+"""The random generators that training uses."""
 
 import random
 

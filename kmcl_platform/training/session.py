@@ -1,4 +1,4 @@
-"""TrainingSession: the objects that one worker needs to train a trial, and what it does with them in an epoch."""
+"""TrainingSession: the objects with which one worker trains a trial, and their work in an epoch."""
 
 import logging
 import time
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingSession:
-    """One trial on one worker: network, loss, optimizer, data."""
+    """Trains and evaluates one trial on one worker."""
 
     def __init__(self, config: TrialConfig, manifest: Manifest, workers: Workers, *, pretrained: bool = True) -> None:
         """Build everything, seeded by `config.seed`.
@@ -48,7 +48,7 @@ class TrainingSession:
             config: the trial.
             manifest: the data; its splits `train` and `val` are used.
             workers: this process's place in the group.
-            pretrained: load the pretrained weights that the configuration names; False if `restore` follows.
+            pretrained: load the pretrained weights that the configuration names. False if `restore` is called next.
 
         Raises:
             ConfigError, WeightsError, DataError: as `fit`.
@@ -94,7 +94,7 @@ class TrainingSession:
         ).to(workers.device)
         self.total_steps = config.num_epochs * len(self.loader)
         optim = config.optim
-        # One kernel for all parameters: on CPUs the update takes half the time of the loop over tensors.
+        # `fused`: one kernel for all parameters. On CPUs the update takes half the time of a loop over tensors.
         self.optimizer = OPTIMIZERS[optim.optimizer](
             parameter_groups(self.model, optim.weight_decay), lr=optim.lr, fused=True
         )
@@ -126,7 +126,7 @@ class TrainingSession:
     def train_batch(
         self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor, gradients: TermGradients | None = None
     ) -> LossParts:
-        """One optimizer step, with the schedule's and the average's; the terms of the loss."""
+        """Take one step of the optimizer, the schedule and the average; returns the terms of the loss."""
         parts = self.step(images_B3HW, targets_BK, gradients)
         self.schedule.step()
         self.average.update_parameters(self.model)
@@ -140,7 +140,7 @@ class TrainingSession:
             corrupt images that were skipped.
 
         Raises:
-            Diverged: a term of the loss was not finite, or the epoch's last step left weights that are not.
+            Diverged: a term of the loss is not finite, or a weight is not finite after the epoch's last step.
         """
         self.begin_epoch(epoch)
         last = len(self.loader)
@@ -149,26 +149,26 @@ class TrainingSession:
             watch.add(self.train_batch(images_B3HW, targets_BK, self.gradients if step == last else None))
         self.workers.broadcast_buffers(self.average)
         means = watch.means()
-        # A loss shows only what the weights were before its step. No loss follows the last step.
+        # A loss shows the weights before its step. No loss follows the last step, so its weights are checked here.
         check_weights(self.average.module, self.workers, step=epoch * last)
         return means | self.gradients.shares(self.workers) | self._count_skipped()
 
     def usage(self) -> dict[str, float]:
-        """What the epoch took of the machine."""
+        """The epoch's CPU time, memory and throughput."""
         return self.meter.usage(len(self.loader) * self.batch_size)
 
     def _count_skipped(self) -> dict[str, float]:
         if self.config.data.corrupt_images == "error":
             return {}
         own = torch.tensor(float(self.training_set.count_skipped()), device=self.workers.device)
-        # Each image belongs to one worker, so that the sum over workers counts none twice.
+        # Each image belongs to one worker, so the sum over workers counts no image twice.
         skipped = round(float(self.workers.mean(own)) * self.workers.world_size)
         if skipped and self.workers.is_first:
             logger.warning("%s: skipped %d corrupt training images in this epoch", self.manifest.name, skipped)
         return {SKIPPED_IMAGES: float(skipped)}
 
     def validate(self, epoch: int) -> dict[str, float]:
-        """Evaluate the averaged weights on the whole validation split; the scores are kept for the checkpoint.
+        """Evaluate the averaged weights on the whole validation split. The next checkpoint has the scores.
 
         Returns:
             The metrics on the first worker, nothing on the others.
@@ -184,7 +184,7 @@ class TrainingSession:
             workers=self.workers,
             processes=self.config.data.loader_processes,
         )
-        # Every worker has all scores, so that all of them raise and the group stays whole.
+        # Every worker has all scores, so either all of them raise or none.
         if not scores_NK.isfinite().all():
             raise Diverged(f"diverged at step {epoch * len(self.loader)}: not finite: scores of the validation split")
         if not self.workers.is_first:
@@ -211,13 +211,13 @@ class TrainingSession:
         )
 
     def restore(self, checkpoint: Path) -> tuple[EpochReport, ...]:
-        """Go back to a checkpoint.
+        """Load a checkpoint.
 
         Returns:
             The reports of its epochs.
 
         Raises:
-            CheckpointError: the training split has changed, so that the trial has another number of steps.
+            CheckpointError: the size of the training split has changed, and with it the number of steps.
         """
         state = read_optimizer_state(checkpoint, self.workers.device)
         check_same_steps(checkpoint, state["schedule"]["total_steps"], self.schedule.total_steps)
@@ -242,9 +242,9 @@ def _distribute(model: nn.Module, workers: Workers, *, all_used: bool) -> nn.Mod
     if workers.world_size == 1:
         return model
     devices = [workers.device] if workers.device.type == "cuda" else None
-    # `find_unused_parameters`: parts of the head that no term of the objective trains get no gradient.
-    # `forward_sync_buffers`: training does not use the running statistics of batch normalisation, so that they may
-    # differ between workers. The first worker's are broadcast once an epoch, before the evaluation.
+    # `find_unused_parameters`: with some objectives, parts of the head get no gradient.
+    # `forward_sync_buffers`: training does not use the running statistics of batch normalisation, so they may differ
+    # between workers. The first worker's are broadcast once an epoch, before the evaluation.
     return DistributedDataParallel(
         model, device_ids=devices, find_unused_parameters=not all_used, forward_sync_buffers=False
     )

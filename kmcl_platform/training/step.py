@@ -12,12 +12,12 @@ from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.workers.distributed import Workers
 
 CHECK_EVERY = 50
-"""Steps between two checks of the loss. A check waits for the device and for all workers, so that it is not done at
-every step."""
+"""Steps between two checks of the loss. A check waits for the device and for all workers, which would slow down every
+step."""
 
 
 class TrainStep:
-    """Forward, loss in float32, backward, clip, update."""
+    """One optimizer step: forward pass, loss in float32, backward pass, gradient clipping, update."""
 
     def __init__(
         self,
@@ -42,12 +42,15 @@ class TrainStep:
     def __call__(
         self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor, gradients: TermGradients | None = None
     ) -> LossParts:
-        """Update the model on one batch; returns the detached terms of the loss, still on the device.
+        """Update the model on one batch.
 
         Args:
             images_B3HW: uint8.
             targets_BK: 1 positive, 0 negative, -1 unknown.
-            gradients: measures the gradients of this step; None: not measured.
+            gradients: measures the gradients of this step. None: not measured.
+
+        Returns:
+            The terms of the loss, detached, on the device.
         """
         images_B3HW = images_B3HW.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         targets_BK = targets_BK.to(self.device, non_blocking=True)
@@ -75,14 +78,14 @@ def check_weights(model: nn.Module, workers: Workers, *, step: int) -> None:
 
     Args:
         model: the same on all workers.
-        workers: all of them call this, and all raise if one of them finds something.
+        workers: all of them call this. If one of them finds such a weight, all raise.
         step: the last step taken, from 1.
 
     Raises:
-        Diverged: a weight is infinite or NaN; names the first such tensor.
+        Diverged: a weight is infinite or NaN. The message names the first such tensor.
     """
     tensors = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
-    # One number for each tensor, and one wait for the device for all of them.
+    # One number for each tensor: the device is waited for only once.
     finite = workers.mean(torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).float()).cpu() == 1
     if not finite.all():
         name = list(tensors)[int((~finite).nonzero()[0])]
@@ -90,7 +93,7 @@ def check_weights(model: nn.Module, workers: Workers, *, step: int) -> None:
 
 
 class LossWatch:
-    """The terms of each step, and the first step at which a term is not finite on some worker."""
+    """Collects the terms of each step, and finds the first step at which a term is not finite on some worker."""
 
     def __init__(self, workers: Workers, first_step: int) -> None:
         self._workers = workers

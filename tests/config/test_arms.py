@@ -1,4 +1,4 @@
-"""Arms: what each one searches, and what is refused, in which words."""
+"""Arms: the search of each one, and the line that refuses each wrong file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""SearchFile: what is refused, in which words, and that a value keeps its name."""
+"""SearchFile: which files are valid, and the line that refuses each wrong one."""
 
 import re
 from pathlib import Path
@@ -22,18 +22,18 @@ def parse(text: str) -> object:
     return parse_search_file(text.encode(), "f.yaml")
 
 
-def test_every_search_space_that_we_ship_is_valid() -> None:
+def test_every_shipped_search_space_is_valid() -> None:
     shipped = sorted(Path("search_spaces").glob("*.yaml"))
     assert shipped
     for path in shipped:
         file = read_search_file(path)
         assert file.name == path.stem
-        # What a program writes of a file, changed or not, is a valid file: nothing stands in it that a person may not say.
+        # What a program writes of a file is a valid file too, and has the same values.
         assert parse_search_file(to_yaml(file), "again.yaml") == file
         assert (file.verdict is None) == (not file.arms)
 
 
-def test_the_digits_search_is_what_the_readme_says() -> None:
+def test_the_digits_search_has_the_values_of_the_readme() -> None:
     file = read_search_file(Path("search_spaces/digits.yaml"))
     assert (file.budget.trials, file.base.num_epochs, file.objective.metric) == (12, 6, "val/mAP")
     base = file.base
@@ -110,7 +110,7 @@ def test_a_wrong_file_is_refused_in_one_line(change: tuple[str, str], message: s
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"just text", b"- a\n- b", b""])
-def test_what_is_no_mapping_is_refused(content: bytes) -> None:
+def test_a_document_that_is_not_a_mapping_is_refused(content: bytes) -> None:
     with pytest.raises(ConfigError, match=r"^f\.yaml: "):
         parse_search_file(content, "f.yaml")
 
@@ -120,7 +120,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_search_file(tmp_path / "none.yaml")
 
 
-def test_the_decision_is_no_part_of_what_a_search_is() -> None:
+def test_the_decision_is_not_part_of_a_searchs_definition() -> None:
     from kmcl_platform.search.study.definition import _definition
 
     plain = parse_search_file(GOOD.encode(), "f.yaml")
@@ -134,7 +134,7 @@ def test_the_decision_is_no_part_of_what_a_search_is() -> None:
         parse(GOOD + "decision: {objectiv: f1}\n")
 
 
-def test_numbers_and_words_of_yaml_1_1_keep_their_looks() -> None:
+def test_numbers_and_words_of_yaml_1_1_are_read_as_yaml_1_2() -> None:
     file = parse_search_file(GOOD.replace("name: trial", "name: no").replace("64", "0100").encode(), "f.yaml")
     assert (file.name, file.base.data.batch_size) == ("no", 100)
     choices = GOOD.replace("{kind: loguniform, low: 0.05, high: 1}", "{kind: choice, choices: [1e-3, 0.17]}")

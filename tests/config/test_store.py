@@ -1,4 +1,4 @@
-"""A store's places: every folder name works in the addresses of SQLite."""
+"""The places of a store: every folder name works in the addresses of SQLite."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The record of a store: one id for ever, one study, whatever processes do at the same time."""
+"""The record of a store: its id and its study never change, also if several processes start at the same time."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kmcl_platform.config.store import open_store
+from kmcl_platform.config.store import open_store, sqlite_file, sqlite_url
 from kmcl_platform.config.store_record import check_study, claim_study, read_record, store_id, study_address
 from kmcl_platform.errors import SearchError, StoreError
 
@@ -16,7 +16,7 @@ HEAD = "postgresql+psycopg://kmcl:pa#s/s@10.0.0.7:5432/studies"
 def test_a_store_keeps_its_id_and_gets_its_study_from_the_first_search(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     assert read_record(store) is None
-    first = store_id(store)  # for example a promotion: it knows no study
+    first = store_id(store)  # for example a promotion, which has no study
     assert read_record(store) is not None
     assert claim_study(store).study == "optuna.db"
     assert store_id(store) == first
@@ -101,6 +101,17 @@ def test_an_address_relative_to_the_working_folder_is_recorded_whole(
     monkeypatch.chdir(tmp_path)
     claim_study(open_store(tmp_path / "store", study_url="sqlite:///x.db"))
     check_study(open_store(tmp_path / "store", study_url=f"sqlite:///{tmp_path}/x.db"))
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "50%", "a b", "{a}", "a:b@c"])
+def test_a_study_in_any_folder_is_found_again(name: str, tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / name / "x.db")
+    claim_study(open_store(tmp_path, study_url=url))
+    check_study(open_store(tmp_path, study_url=url))
+    recorded = study_address(open_store(tmp_path, study_url=url))
+    assert sqlite_file(recorded) == tmp_path / name / "x.db"
+    # A user gives the recorded address to the next command, as the message of a refusal says.
+    check_study(open_store(tmp_path, study_url=recorded))
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b'{"id": 3}', b'{"id": "a", "more": 1}'])

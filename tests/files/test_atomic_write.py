@@ -1,4 +1,4 @@
-"""A file or folder appears whole or not at all, also when its writer is killed."""
+"""A file or folder is complete or does not exist, also if the process that writes it is killed."""
 
 import errno
 import os
@@ -21,18 +21,18 @@ def killed_while_writing(path: Path, *, folder: bool) -> None:
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+def test_after_a_killed_write_the_old_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_atomically(path, "old")
     killed_while_writing(path, folder=False)
     assert path.read_text() == "old"
-    # What is left has a hidden name, and the next writer does not mind it.
+    # The unfinished file has a hidden name. It does not disturb the next write.
     assert [file.name.startswith(DRAFT_PREFIX) for file in tmp_path.iterdir() if file != path] == [True]
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
 
 
-def test_a_killed_writer_leaves_no_folder(tmp_path: Path) -> None:
+def test_after_a_killed_write_there_is_no_folder(tmp_path: Path) -> None:
     path = tmp_path / "made" / "folder"
     killed_while_writing(path, folder=True)
     assert not path.exists()

@@ -1,4 +1,4 @@
-"""One process holds a lock; asking who it is takes nothing; death releases it."""
+"""One process has a lock at a time. Reading which one does not take the lock, and its death releases it."""
 
 import os
 import signal
@@ -15,15 +15,15 @@ from kmcl_platform.files.file_lock import FileLock
 
 @contextmanager
 def another_process(then: Callable[[], None]) -> Iterator[int]:
-    """A process that has done something and then waits until it is killed; yields its number."""
-    done, tell = os.pipe()
+    """A process that calls `then` and waits until it is killed; yields its number."""
+    done, ready = os.pipe()
     child = os.fork()
     if child == 0:
         then()
-        os.write(tell, b"1")
+        os.write(ready, b"1")
         signal.pause()
     try:
-        os.close(tell)
+        os.close(ready)
         assert os.read(done, 1) == b"1"
         yield child
     finally:
@@ -39,7 +39,7 @@ def acquire(path: Path) -> None:
 
 
 KEPT: list[FileLock] = []
-"""Locks of a child process. One without a name would be closed, and so released, at once."""
+"""Locks of a child process. Without a reference, Python would close their files and so release them."""
 
 
 def test_a_lock_of_another_process_is_seen_and_respected(tmp_path: Path) -> None:
@@ -50,15 +50,15 @@ def test_a_lock_of_another_process_is_seen_and_respected(tmp_path: Path) -> None
         assert not lock.acquire(seconds=0.01)
         with lock.hold(seconds=0) as held:
             assert not held
-        # Being refused did not change who holds it.
+        # The refused attempts did not change the name in the file.
         assert lock.owner() == f"process {child} on {socket.gethostname()}"
-    # The process was killed: it released nothing by itself.
+    # The process was killed, so the operating system released the lock.
     assert lock.owner() is None
     assert lock.acquire()
     lock.release()
 
 
-def test_who_waits_gets_the_lock_when_its_holder_dies(tmp_path: Path) -> None:
+def test_a_waiting_process_gets_the_lock_when_the_other_one_dies(tmp_path: Path) -> None:
     lock = FileLock(tmp_path / "a.lock")
     with another_process(lambda: acquire(lock.path)) as child:
         threading.Timer(0.05, os.kill, (child, signal.SIGKILL)).start()
@@ -67,21 +67,21 @@ def test_who_waits_gets_the_lock_when_its_holder_dies(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_asking_for_the_owner_never_takes_the_lock(tmp_path: Path) -> None:
+def test_reading_the_owner_never_takes_the_lock(tmp_path: Path) -> None:
     lock = FileLock(tmp_path / "a.lock")
     lock.acquire()
     lock.release()
 
-    def ask() -> None:
+    def read_owner() -> None:
         threading.Thread(target=lambda: [FileLock(lock.path).owner() for _ in iter(int, 1)], daemon=True).start()
 
-    with another_process(ask):
+    with another_process(read_owner):
         for _ in range(2000):
             assert lock.acquire()
             lock.release()
 
 
-def test_a_lock_is_given_back_when_a_block_raises(tmp_path: Path) -> None:
+def test_a_lock_is_released_when_a_block_raises(tmp_path: Path) -> None:
     lock = FileLock(tmp_path / "a.lock")
     with pytest.raises(RuntimeError), lock.hold():
         raise RuntimeError

@@ -1,4 +1,4 @@
-"""read_yaml: values are what they look like, every error is one line, and no document costs more than its size."""
+"""read_yaml: values have the type that they look like, every error is one line, and a small document is cheap."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ def read(text: str) -> Any:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        # What YAML 1.1 reads as something else.
+        # YAML 1.1 reads these as another type.
         ("1:30", "1:30"), ("1:30:00", "1:30:00"), ("0:1.5", "0:1.5"), ("0100", 100), ("1_000", "1_000"), ("1_0.5", "1_0.5"),
         ("yes", "yes"), ("no", "no"), ("on", "on"), ("off", "off"), ("y", "y"), ("No", "No"),
         ("2001-01-01", "2001-01-01"), ("0b11", "0b11"), ("=", "="),
@@ -32,7 +32,7 @@ def read(text: str) -> Any:
         ("e5", "e5"), (".e1", ".e1"), ("1e", "1e"), (".", "."), ("'1'", "1"), ("!!str 1", "1"), ("!!float 1", 1.0), ("!!int '1'", 1),
     ],
 )  # fmt: skip
-def test_a_value_is_what_it_looks_like(text: str, value: object) -> None:
+def test_a_value_has_the_type_that_it_looks_like(text: str, value: object) -> None:
     found = read(f"a: {text}")["a"]
     assert (found, type(found)) == (value, type(value))
 
@@ -81,24 +81,24 @@ def test_a_merged_mapping_may_itself_be_merged_before_it_is_used_again() -> None
         ("a: 0x" + "f" * 5000, "1: got a number of 5,002 digits"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_one_line_with_file_and_line(text: str, message: str) -> None:
+def test_a_document_that_cannot_be_read_is_refused_in_one_line(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read(text)
     assert str(caught.value).startswith(f"f.yaml:{message}")
     assert "\n" not in str(caught.value)
 
 
-def test_text_that_is_not_utf8_is_named() -> None:
+def test_text_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(ConfigError, match="f.yaml: got byte 3, not UTF-8; valid: a YAML file, UTF-8 text"):
         read_yaml(b"a: \xe9", "f.yaml")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_name() -> None:
     for encoding in ("utf-8-sig", "utf-16"):
         assert read_yaml("a: é\r\nb: 2\r\n".encode(encoding), "f.yaml") == {"a": "é", "b": 2}
 
 
-def test_a_few_lines_of_aliases_cannot_mean_billions_of_values() -> None:
+def test_a_few_lines_of_aliases_cannot_stand_for_billions_of_values() -> None:
     lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
     lines += [
         f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]" for old, new in zip("abcdefghi", "bcdefghij", strict=True)
@@ -117,7 +117,7 @@ TREES = st.recursive(
 
 @given(TREES)
 @settings(max_examples=200, deadline=None)
-def test_what_is_written_is_read_back(tree: object) -> None:
+def test_a_written_tree_is_read_back(tree: object) -> None:
     assert read_yaml(write_yaml(tree), "f.yaml") == tree
 
 
@@ -132,5 +132,5 @@ def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
         assert "\n" not in str(error)
 
 
-def test_the_loader_of_others_is_not_changed(tmp_path: Path) -> None:
+def test_yamls_own_loader_is_not_changed(tmp_path: Path) -> None:
     assert yaml.safe_load("a: no\nb: 1:30") == {"a": False, "b": 90}

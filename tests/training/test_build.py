@@ -1,4 +1,4 @@
-"""Every field of the method's configuration reaches the object that it is for, and a search can vary it."""
+"""Every field of the method's configuration reaches its object, and a search can vary it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A checkpoint is on the disk, whole, before the one before it goes; whatever is killed in between."""
+"""A new checkpoint is complete on the disk before the old one is removed, also if the process is killed."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
 
 FILES = ("average.safetensors", "model.safetensors", "optimizer.pt", "trial.json")
 CHANGES = ("open", "fsync", "rename", "mkdir", "rmdir", "unlink")
-"""Calls of the operating system that make, move or remove something, or wait for the disk."""
+"""Calls of the operating system that make, move or remove a file or folder, or wait for the disk."""
 
 
 def write(folder: Path, epoch: int) -> Path:
@@ -123,7 +123,7 @@ def test_a_process_killed_at_any_call_leaves_a_whole_checkpoint(tmp_path: Path) 
         epoch = int(checkpoint.name.removeprefix("epoch-"))
         check_whole(checkpoint, epoch)
         found.append(epoch)
-        # The next start cleans up what the killed process left.
+        # The next call removes what the killed process left.
         write(folder, 3)
         assert [path.name for path in folder.iterdir()] == ["epoch-0003"]
     assert found == sorted(found)
@@ -138,7 +138,7 @@ def test_a_checkpoint_of_the_same_epoch_stays(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-0002"]
 
 
-def test_a_group_that_is_behind_does_not_remove_what_its_successor_wrote(tmp_path: Path) -> None:
+def test_a_group_that_is_behind_does_not_remove_later_checkpoints(tmp_path: Path) -> None:
     write(tmp_path, 3)
     write(tmp_path, 2)
     checkpoint = find_checkpoint(tmp_path)

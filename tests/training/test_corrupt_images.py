@@ -1,4 +1,4 @@
-"""A trial on data with a corrupt image: an error with a name, or skipped, counted and repeatable."""
+"""A trial on data with a corrupt image: the image is named in an error, or skipped and counted."""
 
 from pathlib import Path
 

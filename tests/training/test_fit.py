@@ -1,4 +1,4 @@
-"""fit: resuming changes no number, divergence is named, checkpoints are whole."""
+"""fit: a resumed trial has the same numbers, divergence is named, checkpoints are complete."""
 
 import errno
 from pathlib import Path
@@ -56,11 +56,11 @@ def test_every_metric_is_reported_each_epoch_under_its_name(undisturbed: list[Ep
     assert min(usage.values()) > 0
 
 
-def test_an_interrupted_trial_gives_the_numbers_of_an_undisturbed_one(
+def test_an_interrupted_trial_has_the_numbers_of_an_undisturbed_one(
     manifest: Manifest, undisturbed: list[EpochReport], tmp_path: Path
 ) -> None:
     run(CONFIG, manifest, tmp_path, stop_after=1)
-    torch.rand(17)  # Whatever else the process drew meanwhile must not matter.
+    torch.rand(17)  # Random numbers that the process draws in the meantime must not matter.
     resumed = run(CONFIG, manifest, tmp_path)
     assert numbers(resumed) == numbers(undisturbed)
     assert resumed[-1].resumed_from == 1
@@ -167,7 +167,7 @@ def test_every_form_of_the_method_trains(values: dict[str, Scalar], manifest: Ma
     assert ("model.reduced_dim" in values) == (reduced is not None and len(reduced) == 16)
 
 
-def test_a_trial_begins_with_pretrained_weights_and_goes_on_without(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_trial_begins_with_pretrained_weights_and_is_resumed_without_them(manifest: Manifest, tmp_path: Path) -> None:
     file = tmp_path / "byobnet.safetensors"
     save_file(timm.create_model("test_byobnet").state_dict(), file)
     config = CONFIG.with_values({"model.pretrained_file": str(file)})

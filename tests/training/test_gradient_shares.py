@@ -1,4 +1,4 @@
-"""Shares of the gradient norms: against separate backward passes, and without a trace in the training."""
+"""Shares of the gradient norms: compared with separate backward passes; they do not change the training."""
 
 import copy
 
@@ -60,7 +60,7 @@ def test_a_term_without_a_weight_has_no_share() -> None:
     assert bce == {GRADIENT_SHARES[0]: 1.0}
 
 
-def test_a_step_that_is_looked_at_is_the_same_step() -> None:
+def test_a_measured_step_is_the_same_step() -> None:
     first, images, targets = make()
     models = first, copy.deepcopy(first)
     for model in models:

@@ -1,4 +1,4 @@
-"""The one-cycle schedule: torch's numbers where torch has some, and a sensible rate in every trial that is short."""
+"""The one-cycle schedule: torch's numbers where torch computes any, and a usable rate in every short trial."""
 
 import math
 

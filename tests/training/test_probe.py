@@ -1,4 +1,4 @@
-"""probe: the first steps are the trial's own, and what it says of them is true."""
+"""probe: its first steps are those of the trial, and its measurements are right."""
 
 import mmap
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_the_peak_of_memory_counts_from_its_reset() -> None:
     assert peak_memory(CPU) - before < 0.5 * 2**27
 
 
-def test_torchs_word_for_no_memory_on_a_cpu_is_known() -> None:
+def test_torchs_error_for_no_memory_on_a_cpu_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)

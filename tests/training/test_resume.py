@@ -1,15 +1,15 @@
-"""A trial goes on only from a checkpoint of its own; everything else is refused in one line, before a report is made."""
+"""A trial continues only from its own checkpoint. Any other is refused in one line, before a report is made."""
 
 import json
 from pathlib import Path
 
 import pytest
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.builtin.digits import build_digits
-from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.manifest import Manifest, build_manifest, targets_to_numpy
+from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.errors import CheckpointError
 from kmcl_platform.training.checkpoints.checkpoint_folder import (
     TRIAL,
@@ -18,8 +18,9 @@ from kmcl_platform.training.checkpoints.checkpoint_folder import (
 )
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.distributed import join_workers
-from tests.training.test_workers_agree import free_port, join
-from tests.training.trials import ALONE, run
+from tests.support.waiting import free_port
+from tests.support.worker_processes import run_workers
+from tests.training.trials import ALONE, join, run
 
 CONFIG = TrialConfig().with_values(
     {"data.image_size": 32, "data.batch_size": 16, "model.backbone": "test_byobnet", "num_epochs": 2}
@@ -41,7 +42,7 @@ def trained(manifest: Manifest, tmp_path: Path) -> Path:
 
 
 def refusal(config: TrialConfig, manifest: Manifest, folder: Path) -> str:
-    """The line with which fit refuses to go on; it makes no report and writes nothing."""
+    """The line with which fit refuses to continue. It makes no report and writes nothing."""
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises(CheckpointError) as caught:
         fit(config, manifest, checkpoints=folder, report=lambda _: pytest.fail("a report was made"), workers=ALONE)
@@ -75,17 +76,12 @@ def test_a_trial_that_has_nothing_left_to_do_is_compared_too(manifest: Manifest,
 
 def with_classes(manifest: Manifest, names: list[str]) -> Manifest:
     table = manifest.table
+    targets_NK = targets_to_numpy(table["targets"], len(manifest.class_names))
     return build_manifest(
         name=manifest.name, version="2", class_names=names, splits=table["split"].to_pylist(),
         images=table["bytes"].to_pylist(),
-        targets=manifest_targets(manifest)[:, : len(names)],
+        targets=targets_NK[:, : len(names)],
     )  # fmt: skip
-
-
-def manifest_targets(manifest: Manifest):  # type: ignore[no-untyped-def]
-    from kmcl_platform.data.manifest.manifest import targets_to_numpy
-
-    return targets_to_numpy(manifest.table["targets"], len(manifest.class_names))
 
 
 @pytest.mark.parametrize(
@@ -105,9 +101,7 @@ def test_a_training_split_of_another_size_is_refused(trained: Path) -> None:
     assert f"its trial has 4 steps, with this training split it has 8{ADVICE}" in refusal(CONFIG, larger, trained)
 
 
-def test_the_average_of_a_trial_that_has_ended_is_no_checkpoint_to_go_on_from(
-    manifest: Manifest, trained: Path
-) -> None:
+def test_a_trial_that_has_ended_cannot_be_continued_from_its_average(manifest: Manifest, trained: Path) -> None:
     keep_average(trained / "epoch-0001")
     line = refusal(CONFIG, manifest, trained)
     assert line == f"{trained}/epoch-0001: got no model.safetensors, as in a trial that has ended{ADVICE}"
@@ -128,7 +122,7 @@ def test_a_damaged_description_is_refused(content: str, problem: str, manifest: 
     assert refusal(CONFIG, manifest, trained).startswith(f"{trained}/epoch-0001/{TRIAL}: {problem}")
 
 
-def test_a_field_that_is_younger_than_the_checkpoint_has_its_default(manifest: Manifest, trained: Path) -> None:
+def test_a_field_that_is_newer_than_the_checkpoint_has_its_default(manifest: Manifest, trained: Path) -> None:
     path = trained / "epoch-0001" / TRIAL
     document = json.loads(path.read_text())
     del document["config"]["data"]["corrupt_images"]
@@ -142,21 +136,28 @@ def test_epochs_are_compared_as_numbers(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path) == tmp_path / "epoch-10000"
 
 
-def refuse_on(rank: int, port: int, folder: str) -> None:
+def refuse_on(rank: int, port: int, folder: str, manifest: str) -> None:
     join(rank, 2, port)
-    manifest = build_digits(num_train=32, num_val=16, num_test=8)
+    config = CONFIG.with_values({"seed": 5})
     try:
-        config = CONFIG.with_values({"seed": 5})
-        fit(config, manifest, checkpoints=Path(folder), report=lambda _: True, workers=join_workers())
+        fit(
+            config,
+            read_manifest(Path(manifest)),
+            checkpoints=Path(folder),
+            report=lambda _: True,
+            workers=join_workers(),
+        )
     except CheckpointError as error:
         Path(folder, f"refused-{rank}").write_text(str(error))
-    # The group is whole: a collective operation still works.
+    # No worker is left behind in a collective operation: another one still works.
     dist.barrier()
     dist.destroy_process_group()
 
 
-def test_every_worker_refuses(trained: Path) -> None:
-    mp.spawn(refuse_on, (free_port(), str(trained)), nprocs=2)
+def test_every_worker_refuses(manifest: Manifest, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "digits.parquet"
+    write_manifest(manifest, path)
+    run_workers(refuse_on, 2, free_port(), str(trained), str(path))
     first, second = (Path(trained, f"refused-{rank}").read_text() for rank in (0, 1))
     assert first == second
     assert "seed is 0 there and 5 in this trial" in first

@@ -1,4 +1,4 @@
-"""The log of a worker says what takes long; nothing is written without it."""
+"""The log of a worker has the lines of this package; nothing is written before it is started."""
 
 import subprocess
 import sys

@@ -1,6 +1,5 @@
-"""A trial on two workers computes what it computes on one: loss, gradients and batch statistics over the global batch."""
+"""A trial on two workers has the numbers of one worker: loss, gradients and batch statistics of the global batch."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from kmcl_platform.training.workers.batch_norm import synchronise_batch_norm
 from kmcl_platform.training.workers.distributed import join_workers
 from tests.support.waiting import free_port
 from tests.support.worker_processes import run_workers
+from tests.training.trials import join
 
 CONFIG = TrialConfig().with_values(
     {
@@ -27,12 +27,6 @@ CONFIG = TrialConfig().with_values(
         "model.sync_batch_norm": True,
     }
 )
-
-
-def join(rank: int, num_workers: int, port: int) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=num_workers)
 
 
 def train(rank: int, num_workers: int, port: int, folder: str, manifest: str, sync: bool) -> None:
@@ -63,7 +57,7 @@ def test_two_workers_train_as_one(small_manifest: Path, tmp_path: Path) -> None:
     together = run(2, tmp_path, small_manifest, sync=True)
     apart = run(2, tmp_path, small_manifest, sync=False)
     for term in ("train/loss", "train/asymmetric", "train/reconstruction", "train/contrastive"):
-        # Rounding grows from step to step; without synchronised batch normalisation the two part by far more.
+        # Rounding grows from step to step. Without synchronised batch normalisation the difference is much larger.
         assert together[0][term] == pytest.approx(alone[0][term], rel=2e-3), term
     for share in GRADIENT_SHARES:
         assert together[0][share] == pytest.approx(alone[0][share], rel=2e-2), share

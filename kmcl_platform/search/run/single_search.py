@@ -29,6 +29,7 @@ from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.report.page import write_report
+from kmcl_platform.tracking.runs.ownership import check_owner
 from kmcl_platform.tracking.runs.search_run import SearchOutcome, SearchRuns
 from kmcl_platform.tracking.writing.recorder import Recorder
 
@@ -71,6 +72,7 @@ def run_or_find(
         KmclError: as `run_search`.
     """
     with SearchLock(store.root, file.name):
+        check_owner(store, file.name)
         with locked(store):  # Two searches that begin a store at the same time would both make Optuna's tables.
             study = DurableStudy(store.study_url, file, _say(console))
         check_checkpoints(store, file.name, {trial.number: study.config(trial.number) for trial in study.counted()})

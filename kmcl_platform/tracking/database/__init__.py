@@ -1,4 +1,4 @@
-"""MLflow's store as a database: open it, ask it, write to it, tell its troubles from other errors."""
+"""MLflow's store as a database: open it, read and write it, find the errors that it causes."""
 
 from typing import TYPE_CHECKING
 

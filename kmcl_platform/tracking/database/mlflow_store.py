@@ -66,8 +66,8 @@ def connect_to_read(store: Store) -> "MlflowClient":
 def locked(store: Store) -> Iterator[None]:
     """Hold the store's lock, which all processes on this machine share; not reentrant.
 
-    MLflow's find-by-tag and create are two requests: without a lock two processes would both create. Look for what
-    exists only inside the block: a check before it is out of date when the lock is held.
+    MLflow's find-by-tag and create are two requests: without a lock two processes would both create. Search for
+    existing runs inside the block only: another process may create one before this process has the lock.
     """
     with FileLock(store.root / "mlflow.lock").hold():
         yield
@@ -77,7 +77,7 @@ def locked(store: Store) -> Iterator[None]:
 def as_default(client: "MlflowClient") -> Iterator[None]:
     """Make a client's store MLflow's process-wide default inside the block.
 
-    The registry resolves `models:/m-…` sources through the default store, whatever client was used to ask.
+    The registry resolves `models:/m-…` sources through the default store, also for a client of another store.
     """
     import mlflow
 

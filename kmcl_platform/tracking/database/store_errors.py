@@ -1,7 +1,6 @@
-"""Trouble with the store: a full disk, a server or a database that does not answer.
+"""Errors that the store causes: a full disk, a server or a database that does not answer.
 
-Neither a trial nor this program is the cause, and a person has to repair it. A search ends with one line, and the same
-command continues it afterwards.
+A person has to repair the store. The search ends with one line, and afterwards the same command continues it.
 """
 
 import sqlite3
@@ -13,7 +12,7 @@ from kmcl_platform.tracking.database.addresses import store_name
 
 
 def find_trouble(error: BaseException, store: Store) -> StoreError | None:
-    """The error for the user if the store is the cause of an error; None: something else is.
+    """The error for the user if the store caused an error. None: the store did not cause it.
 
     MLflow, Optuna and SQLAlchemy wrap the errors that they meet, so the whole chain of causes is searched.
     """
@@ -26,10 +25,10 @@ def find_trouble(error: BaseException, store: Store) -> StoreError | None:
                 return cause
             case OSError(errno=number) if number in NO_ROOM:
                 return no_room(store.root)
-            # SQLite has several errors for a full disk; they depend on the file that it was writing.
+            # SQLite has several errors for a full disk; which one depends on the file that it was writing.
             case sqlite3.OperationalError() if trouble := _find_no_room(cause, store):
                 return trouble
-            # MLflow begins so every error about a request without an answer, after its own retries.
+            # After its own retries, MLflow raises an error that begins so.
             case MlflowException(message=str(text)) if text.startswith("API request to "):
                 return _no_answer("the MLflow server", cause, store)
             case DBAPIError(connection_invalidated=True):

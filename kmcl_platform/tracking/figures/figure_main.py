@@ -1,6 +1,6 @@
 """Main module of the process that draws: reads requests, one JSON object a line, and answers each with one line.
 
-It ends when its input ends, and so with the driver, whatever ends that.
+It ends when its input ends. The driver's end, also by a crash, ends the input.
 """
 
 import json
@@ -53,7 +53,7 @@ def draw(request: dict[str, Any], manifest: Any) -> None:
     baseline = read_scores(Path(request["baseline"])) if request["baseline"] else None
     folder = Path(request["folder"])
     results = measure_classes(own, baseline)
-    # A folder that is there already is of an earlier process, which ended before the outbox knew of its figures.
+    # An existing folder is from an earlier process, which ended before its figures were in the outbox.
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_folder(folder) as draft:
         (draft / Path(CLASS_TABLE_FILE).name).write_text(class_table(manifest.class_names, results))

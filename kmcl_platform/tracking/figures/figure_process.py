@@ -1,4 +1,4 @@
-"""FigureProcess: draws at the lowest priority; neither the driver nor the training workers wait for it."""
+"""FigureProcess: draws figures in a process of the lowest priority, for which no other process waits."""
 
 import json
 import queue
@@ -15,19 +15,19 @@ from kmcl_platform.tracking.figures.score_queue import QueuedScores, ScoreQueue
 
 LOG = "figures.log"
 MAX_TRIES = 2
-"""Processes that may end during one drawing before it is left to the next start of the search."""
+"""Processes that may end during one drawing. After that, the next start of the search tries it again."""
 MAX_ENDED = 4
-"""Processes that may end one after another, without a drawing between them, before no other is started."""
+"""Processes that may end one after another without a finished drawing. After that, no other is started."""
 DRAWING_SECONDS = 600.0
 """A process that needs longer for one drawing is stuck, and is killed. The pictures of mistakes may come from an object
 store, and training workers may leave this process little time of the CPU."""
 
 
 class FigureProcess:
-    """A process that draws, and the queue of drawings that it was given.
+    """A process that draws, with the queue of its drawings.
 
-    The queue is in this process's memory, and a thread gives the other process one drawing at a time. A pipe would not
-    do as the queue: it holds 64 KiB, and whoever writes more waits until the other side reads.
+    The queue is in this process's memory. A thread sends one drawing at a time to the other process. A pipe cannot be
+    the queue: it has room for 64 KiB, and a process that writes more waits until the other one reads.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class FigureProcess:
         return None, f"the process that draws ended with exit code {code}"
 
     def _start(self) -> "subprocess.Popen[str] | None":
-        """The process that is there, or a new one; None: `stop` was called."""
+        """The running process, or a new one. None: `stop` was called."""
         with self._lock:
             if self._stopping:
                 return None

@@ -18,6 +18,24 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 
+def check_owner(store: Store, search: str) -> None:
+    """Refuse a search of this name if `claim_experiment` would refuse it; makes no experiment and no study.
+
+    `kmcl search` calls it before it makes the search's study, so that a refused search leaves nothing behind.
+
+    Raises:
+        SearchError: the search belongs to another store, or its experiment was deleted in MLflow.
+        NoAnswerError: nothing answers at the address.
+    """
+    # Then no other store can have the search, and MLflow's import, which takes seconds, is not needed yet.
+    if store.is_local:
+        return
+    client = connect(store)
+    experiment = client.get_experiment_by_name(search)
+    if experiment is not None:
+        _check_usable(client, store, experiment)
+
+
 def claim_experiment(client: "MlflowClient", store: Store, search: str) -> str:
     """Find or create the experiment of a search, for this store.
 
@@ -46,13 +64,7 @@ def claim_experiment(client: "MlflowClient", store: Store, search: str) -> str:
             experiment = client.get_experiment_by_name(search)
             if experiment is None:
                 raise
-    if experiment.lifecycle_stage != "active":
-        raise SearchError(
-            f"{store_name(store)}: the experiment of search {search!r} was deleted in MLflow; "
-            "valid: restore it there, or another name in the search file"
-        )
-    if not is_own(client, store, experiment):
-        raise _other_store(store, experiment)
+    _check_usable(client, store, experiment)
     for name, value in tags.items():
         if experiment.tags.get(name) != value:
             client.set_experiment_tag(experiment.experiment_id, name, value)
@@ -89,6 +101,16 @@ def is_own_run(store: Store, run: "Run", owner: str | None) -> bool:
     Older versions let two stores write into one experiment. `owner` is this store's id; None: it has none yet.
     """
     return store.is_local or owner is None or run.data.tags.get(STORE_TAG, owner) == owner
+
+
+def _check_usable(client: "MlflowClient", store: Store, experiment: "Experiment") -> None:
+    if experiment.lifecycle_stage != "active":
+        raise SearchError(
+            f"{store_name(store)}: the experiment of search {experiment.name!r} was deleted in MLflow; "
+            "valid: restore it there, or another name in the search file"
+        )
+    if not is_own(client, store, experiment):
+        raise _other_store(store, experiment)
 
 
 def _has_files(store: Store, search: str) -> bool:

@@ -154,8 +154,8 @@ class SearchRuns:
     @again_if_cut_off
     def log_totals(self, metrics: Mapping[str, float]) -> None:
         """Write metrics of the whole search to its run; values that it already has are not written again."""
-        held = self._client.get_run(self.parent_id).data.metrics
-        new = {name: value for name, value in metrics.items() if held.get(name) != value}
+        recorded = self._client.get_run(self.parent_id).data.metrics
+        new = {name: value for name, value in metrics.items() if recorded.get(name) != value}
         write(self._client, self.parent_id, metrics=new)
 
     @again_if_cut_off

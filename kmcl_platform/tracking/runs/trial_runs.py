@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Trial:
-    """A child run, and the seconds of each of its recorded epochs."""
+class _TrialRun:
+    """A trial's run, and the seconds of each of its recorded epochs."""
 
     run_id: str
     seconds: dict[int, float]
@@ -80,7 +80,7 @@ class TrialRuns:
         self._parent_id = parent_id
         self._dataset = dataset
         self._owner = owner
-        self._trials: dict[int, _Trial] = {}
+        self._trials: dict[int, _TrialRun] = {}
 
     @again_if_cut_off
     def begin(self, number: int, config: TrialConfig, *, baseline: bool, time_ms: int | None = None) -> None:
@@ -232,11 +232,11 @@ class TrialRuns:
         found = find_runs(self._client, self._experiment_id, trial=self._key(number))
         return next((run for run in found if is_own_run(self._store, run, self._owner)), None)
 
-    def _load(self, run: "Run") -> _Trial:
+    def _load(self, run: "Run") -> _TrialRun:
         history = self._client.get_metric_history(run.info.run_id, EPOCH_SECONDS)
-        return _Trial(run.info.run_id, {point.step: point.value for point in history})
+        return _TrialRun(run.info.run_id, {point.step: point.value for point in history})
 
-    def _known(self, number: int) -> _Trial:
+    def _known(self, number: int) -> _TrialRun:
         if number not in self._trials:
             run = self._find(number)
             if run is None:

@@ -1,6 +1,6 @@
 """Writer: a thread that moves a search's writes from its outbox to MLflow, in their order.
 
-While MLflow does not answer, for however long, the writer tries again, the search goes on, and the writes wait on disk.
+While MLflow does not answer, the writer tries again without limit. The search continues, and the writes wait on disk.
 """
 
 import threading
@@ -153,7 +153,7 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
     Args:
         runs: MLflow's record of the search.
         entries: one entry, or several epochs of one trial.
-        scores: the search's queue of scores, which knows the folders of figures. An entry has no path: a store may be
+        scores: the search's queue of scores, which has the folders of figures. An entry has no path: a store may be
             moved while writes wait.
     """
     first = entries[0]

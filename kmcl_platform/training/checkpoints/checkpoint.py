@@ -1,4 +1,4 @@
-"""Checkpoints: one folder for each epoch (`checkpoint_folder.py`), written whole or not at all."""
+"""Checkpoints: one folder for each epoch (`checkpoint_folder.py`), which is complete or does not exist."""
 
 import errno
 import io
@@ -41,7 +41,13 @@ _ADVICE = "valid: move this folder away, and the trial begins again with its fir
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """What a checkpoint says of its trial, besides the tensors."""
+    """The part of a checkpoint that describes its trial, without the tensors.
+
+    Attributes:
+        config: the trial's configuration.
+        class_names: names of the K classes, in the order of the targets.
+        reports: one for each finished epoch, in order.
+    """
 
     config: TrialConfig
     class_names: tuple[str, ...]
@@ -64,18 +70,18 @@ def write_checkpoint(
 ) -> Path:
     """Write the checkpoint of `progress.epoch`, then remove those of earlier epochs.
 
-    At any moment at least one whole checkpoint is on the disk once the first is: the earlier ones are removed only when
-    the files of the new one, and its name, are there. This holds when the process is killed, the disk is full, or the
-    machine loses power. If the folder already has a checkpoint of this epoch, it stays: names appear only when a
-    checkpoint is whole, and another group of workers computes the same numbers.
+    After the first call, at least one complete checkpoint is always on the disk: earlier ones are removed only when the
+    files of the new one and its name are on the disk. This is also true if the process is killed, the disk is full, or
+    the machine loses power. If the folder already has a checkpoint of this epoch, it stays as it is: a folder of that
+    name is always complete, and another group of workers computes the same numbers.
 
     Args:
-        folder: the trial's own.
+        folder: the trial's own folder.
         progress: configuration, class names and reports.
         model: its weights and buffers.
         average: their moving average.
         optimizer_state: tensors and plain values.
-        scores: of the average on the validation split; None: the epoch ended without an evaluation.
+        scores: scores of the average on the validation split. None: the epoch had no evaluation.
 
     Returns:
         The checkpoint's folder.
@@ -94,7 +100,7 @@ def write_checkpoint(
     }
     try:
         with atomic_folder(final) as draft:
-            # Python writes the bytes, part by part: the libraries' own writers do not report a full disk.
+            # Python writes the bytes, because the libraries' own functions do not report a full disk.
             (draft / MODEL).write_bytes(save(_contiguous(model)))
             (draft / AVERAGE).write_bytes(save(_contiguous(average)))
             (draft / OPTIMIZER).write_bytes(_to_bytes(optimizer_state))
@@ -108,7 +114,8 @@ def write_checkpoint(
             raise
         logger.warning("%s exists already: it stays as it is", final)
     for path in find_checkpoints(folder):
-        # Only earlier epochs: a group of workers that lost its connection must not remove what its successor wrote.
+        # Only earlier epochs: a group of workers that lost its connection must not remove later checkpoints, which the
+        # group that replaced it has written.
         if (checkpoint_epoch(path) or 0) < progress.epoch:
             shutil.rmtree(path)
     logger.info("wrote %s in %.2f s", final, time.monotonic() - started)
@@ -116,7 +123,7 @@ def write_checkpoint(
 
 
 def read_progress(checkpoint: Path) -> TrialProgress:
-    """Read what a checkpoint says of its trial.
+    """Read the description of a checkpoint's trial.
 
     Raises:
         CheckpointError: the file is missing, damaged, or of another version of this package.
@@ -143,13 +150,14 @@ def read_progress(checkpoint: Path) -> TrialProgress:
 def check_can_continue(
     checkpoint: Path, progress: TrialProgress, config: TrialConfig, class_names: tuple[str, ...]
 ) -> None:
-    """Check that a trial may go on from a checkpoint: every value of its configuration decides what it computes.
+    """Check that a trial may continue from a checkpoint.
 
-    A search continues a trial with exactly the configuration that it began with, so that no field may differ.
+    Every value of the configuration may change what a trial computes. A search continues a trial with exactly the
+    configuration with which the trial began, so no value may differ.
 
     Raises:
-        CheckpointError: a value or the class names differ, the first difference is named; or the checkpoint is one of a
-            trial that has ended, of which only the averaged weights are left.
+        CheckpointError: a value or the class names differ; the message names the first difference. Or only the averaged
+            weights are left, because the checkpoint's trial has ended.
     """
     folder = checkpoint.parent
     before, now = progress.config.flat(), config.flat()
@@ -197,7 +205,7 @@ def load_weights(checkpoint: Path, *, model: nn.Module, average: nn.Module) -> N
 
 
 def read_optimizer_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
-    """Read the optimizer's part of a checkpoint; no code in the file is run."""
+    """Read the optimizer's part of a checkpoint. Code in the file is not run."""
     state: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location=device, weights_only=True)
     return state
 
@@ -209,5 +217,5 @@ def _to_bytes(state: dict[str, Any]) -> memoryview:
 
 
 def _contiguous(module: nn.Module) -> dict[str, torch.Tensor]:
-    """A module's state in the plain memory layout, the only one that safetensors knows."""
+    """A module's state in the plain memory layout; safetensors accepts no other."""
     return {name: tensor.contiguous() for name, tensor in module.state_dict().items()}

@@ -1,15 +1,15 @@
-"""The files of a checkpoint, without what is in them: light to import.
+"""The names of a checkpoint's files. This module does not import torch.
 
-A trial's folder holds `epoch-0003/`, with these files:
+A trial's folder has one folder for each checkpoint, such as `epoch-0003/`, with these files:
 
 - `model.safetensors`: weights and buffers.
-- `average.safetensors`: their moving average, which is the model that is evaluated and registered.
+- `average.safetensors`: their moving average, the model that is evaluated and registered.
 - `optimizer.pt`: optimizer, schedule and gradient scaler; tensors and plain values only.
 - `val_scores.safetensors`: the average's scores on the validation split (data/scores_file.py).
-- `trial.json`: configuration, class names, the reports of all epochs so far.
+- `trial.json`: configuration, class names, and the reports of all epochs until then.
 
-Random state needs no file, because every epoch is seeded by (seed, epoch, rank). When a trial has ended, its optimizer
-and the model that is not averaged are removed.
+Random state needs no file, because every epoch is seeded by (seed, epoch, rank). When a trial has ended, `optimizer.pt`
+and `model.safetensors` are removed.
 """
 
 import re
@@ -29,7 +29,7 @@ def checkpoint_name(epoch: int) -> str:
 
 
 def checkpoint_epoch(checkpoint: Path) -> int | None:
-    """The epoch of a checkpoint, or None for a path that is none.
+    """The epoch of a checkpoint. None: the path is not one of a checkpoint.
 
     >>> checkpoint_epoch(Path("trial-0001/epoch-0012")), checkpoint_epoch(Path("epoch-x"))
     (12, None)
@@ -46,7 +46,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The latest checkpoint in a trial's folder, or None."""
+    """The latest checkpoint in a trial's folder. None: the folder has none."""
     return next(reversed(find_checkpoints(folder)), None)
 
 

@@ -1,7 +1,7 @@
 """Batch normalisation over the samples of all workers.
 
-torch's own synchronised form runs on GPUs alone. On CPUs the same statistics are gathered here, so that a trial on two
-workers can be compared with the same trial on one worker, on every machine.
+torch's own synchronised batch normalisation runs on GPUs only. This module computes the same statistics on CPUs, so
+that a trial on two workers can be compared with the same trial on one worker on every machine.
 
 Shape suffixes: B batch of this worker, F channels; `…` further dimensions (height and width), normalised over.
 """
@@ -18,17 +18,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
-    """Let every batch normalisation within a model take its statistics over all workers; parameter names stay.
+    """Let every batch normalisation of a model use the statistics of all workers. Parameter names stay the same.
 
     Args:
         model: changed in place.
-        device: where it will run.
+        device: where the model will run.
     """
     if device.type != "cpu":
         convert_sync_batchnorm(model)
         return
     for module in model.modules():
-        # Their class alone changes: parameters, statistics, activation and names are what they were.
+        # Only the class changes: parameters, statistics, activation and names stay the same.
         if isinstance(module, BatchNormAct2d):
             module.__class__ = _CpuSyncBatchNormAct
         elif isinstance(module, _BatchNorm):
@@ -36,17 +36,17 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
 
 
 class _CpuSyncBatchNorm(_BatchNorm):
-    """In training: the mean and variance of all workers' samples, with their derivative; else as torch does."""
+    """Batch normalisation that trains with the mean and variance of all workers' samples, and their derivative."""
 
     def forward(self, input: Tensor) -> Tensor:
         return _normalise(self, input) if self.training else super().forward(input)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions will do."""
+        """Accept any number of dimensions."""
 
 
 class _CpuSyncBatchNormAct(BatchNormAct2d):
-    """The same, with what timm's layer does to the result."""
+    """The same for timm's layer, which also applies dropout and an activation to the result."""
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.act(self.drop(_normalise(self, x))) if self.training else super().forward(x)
@@ -77,7 +77,10 @@ def _track(module: _BatchNorm, mean_F: Tensor, variance_F: Tensor) -> None:
 
 
 class _SumOverWorkers(Function):
-    """The sum over all workers; each worker's share of it takes the sum of all workers' gradients."""
+    """The sum over all workers.
+
+    Each worker's loss depends on the sum, so the gradient of each part is the sum of all workers' gradients.
+    """
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Workers: this process's place among the processes that train one trial together."""
+"""Workers: the group of processes that train one trial together, as one of them sees it."""
 
 import os
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workers:
-    """One process of a group, and the few collective operations that training needs.
+    """One process of a group of workers, with the collective operations that training needs.
 
-    With one worker every operation is the identity, so that training needs no second code path.
+    With one worker every operation returns its argument, so training needs no second code path.
 
     Attributes:
         rank: this process's number, from 0.
@@ -32,7 +32,7 @@ class Workers:
         return self.rank == 0
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean of a tensor over all workers; the same shape on each."""
+        """The mean of a tensor over all workers. The tensor has the same shape on each of them."""
         if self.world_size == 1:
             return values
         total = values.clone()
@@ -40,7 +40,7 @@ class Workers:
         return total / self.world_size
 
     def broadcast(self, value: T) -> T:
-        """The first worker's picklable value, on every worker."""
+        """The value of the first worker, on every worker. It must be picklable."""
         if self.world_size == 1:
             return value
         box = [value]
@@ -48,16 +48,16 @@ class Workers:
         return box[0]
 
     def broadcast_buffers(self, module: torch.nn.Module) -> None:
-        """Overwrite a module's buffers with the first worker's (batch-norm statistics differ between workers)."""
+        """Replace a module's buffers, which may differ between workers, by the first worker's."""
         if self.world_size > 1:
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
 
     def gather_interleaved(self, rows: torch.Tensor, total: int) -> torch.Tensor:
-        """Put rows dealt out in turn (worker r holds r, r + W, r + 2W, …) back into their order, on every worker.
+        """Gather rows into their order, on every worker: of W workers, worker r has rows r, r + W, r + 2W, …
 
         Args:
-            rows: (n, …), this worker's rows, n differing by at most one between workers.
+            rows: (n, …), the rows of this worker. n differs by at most one between workers.
             total: number of rows over all workers.
 
         Returns:
@@ -74,7 +74,7 @@ class Workers:
 
 
 def join_workers() -> Workers:
-    """This process's place in torch's default process group; a group of one where there is none.
+    """The workers of torch's default process group. Without such a group: a group of this process alone.
 
     The device is the GPU that the launcher gave this process (`LOCAL_RANK`), or the CPU.
     """

@@ -1,4 +1,4 @@
-"""Memory of this process: its peak, and how running out of it shows."""
+"""Memory of this process: its peak, and which errors mean that it ran out."""
 
 import resource
 import sys
@@ -12,19 +12,19 @@ _RESET_PEAK = "5"
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory` count from now on; where the system cannot, it counts from the process's start."""
+    """Let `peak_memory` count from now on. If the system does not allow that, it counts from the process's start."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _CLEAR_REFS.exists():
         try:
             _CLEAR_REFS.write_text(_RESET_PEAK)
         except PermissionError:
-            # Kernels may forbid it: the peak since the process's start is then an upper bound.
+            # A kernel may forbid this. The peak since the process's start is then an upper bound.
             return
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: what torch allocated at most on a GPU, the largest resident memory of the process on a CPU."""
+    """Peak memory in bytes: on a GPU of torch's allocations, on a CPU the resident memory of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if _STATUS.exists():
@@ -36,5 +36,5 @@ def peak_memory(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out; torch's allocator on CPUs says so in a plain RuntimeError."""
+    """Whether an error means that memory ran out. On a CPU, torch raises a plain RuntimeError for it."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -1,4 +1,4 @@
-"""What an epoch takes of the machine, over all workers, under the names that MLflow shows as system metrics."""
+"""The CPU time, memory and throughput of an epoch over all workers, under the names of MLflow's system metrics."""
 
 import time
 
@@ -11,7 +11,7 @@ MEGABYTE = 1e6
 
 
 class UsageMeter:
-    """Measures from one call of `start` to the next `usage`, this process and its loaders'."""
+    """Measures this process and its loader processes, from a call of `start` to the next call of `usage`."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
@@ -19,22 +19,22 @@ class UsageMeter:
         self.start()
 
     def start(self) -> None:
-        """Begin an epoch."""
+        """Begin to measure an epoch."""
         self._began = time.monotonic()
         self._cpu_seconds = self._spent()
         if self._workers.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._workers.device)
 
     def usage(self, num_images: int) -> dict[str, float]:
-        """The epoch until now: called by all workers alike.
+        """The usage since `start`. All workers call this together.
 
         Args:
-            num_images: what this worker trained on.
+            num_images: number of images that this worker trained on.
 
         Returns:
-            CPU time per wall time (percent of a core, mean over workers), resident memory (over all workers, with their
-            loaders), training images per second of the whole epoch (over all workers), and on GPUs the most memory that
-            tensors took (mean over workers).
+            By metric name: CPU time divided by wall time, in percent of a core (mean over workers); resident memory in
+            megabytes, with the loader processes (sum over workers); training images per second of the whole epoch (sum
+            over workers); and on GPUs the peak memory of tensors in megabytes (mean over workers).
         """
         seconds = max(time.monotonic() - self._began, 1e-9)
         family = self._family()
@@ -59,7 +59,7 @@ class UsageMeter:
         return [self._process, *self._process.children(recursive=True)]
 
     def _spent(self) -> float:
-        """CPU seconds of this process, the loaders that run, and those that have ended."""
+        """CPU seconds of this process and of its loader processes, also of those that have ended."""
         times = self._process.cpu_times()
         spent = times.user + times.system + times.children_user + times.children_system
         for child in self._process.children(recursive=True):

@@ -1,4 +1,4 @@
-"""The log of a training worker: its own file on a cluster, nothing on the screen of the person who searches."""
+"""The log of a training worker: a file on the cluster. Nothing of it appears in the terminal of the search."""
 
 import logging
 import sys
@@ -7,9 +7,9 @@ PACKAGE = "kmcl_platform"
 
 
 def start_worker_log() -> None:
-    """Write this package's lines from INFO on to the standard error, which Ray keeps in a file for each worker.
+    """Write this package's log lines, of level INFO and above, to standard error. Ray keeps it in a file per worker.
 
-    Called again, it changes nothing. Ray's dashboard shows these files; the driver does not print them.
+    A second call changes nothing. Ray's dashboard shows these files; the driver does not print them.
     """
     logger = logging.getLogger(PACKAGE)
     if not logger.handlers:

@@ -1,4 +1,4 @@
-"""A server that dies in the middle of an answer: what it was asked is asked again, and done once."""
+"""A server that dies in the middle of an answer: the request is sent again, and done once."""
 
 import socket
 import threading
@@ -77,7 +77,7 @@ def search_yaml(search_yaml: bytes, request: pytest.FixtureRequest) -> bytes:
     return search_yaml.replace(b"name: tiny", f"name: {request.node.name[:40]}".encode())
 
 
-def test_what_was_cut_off_is_done_once(
+def test_an_interrupted_request_is_done_once(
     proxy: CuttingProxy, tmp_path: Path, search_file: SearchFile, search_yaml: bytes
 ) -> None:
     place = open_store(tmp_path / "own", tracking_uri=f"http://127.0.0.1:{proxy.port}")
@@ -96,7 +96,7 @@ def test_what_was_cut_off_is_done_once(
     assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "val/mAP")] == [(1, 0.5)]
 
 
-def test_a_server_that_is_always_cut_off_is_told(
+def test_a_server_that_always_dies_is_reported(
     proxy: CuttingProxy, tmp_path: Path, search_file: SearchFile, search_yaml: bytes
 ) -> None:
     from mlflow.exceptions import MlflowException

@@ -21,13 +21,13 @@ from kmcl_platform.tracking.database import (
 )
 
 
-def test_two_processes_may_prepare_a_fresh_store_at_once(fresh_start: Any) -> None:
+def test_two_processes_may_prepare_a_new_store_at_the_same_time(fresh_start: Any) -> None:
     assert fresh_start.exit_codes == [0, 0], fresh_start.errors
     assert {path.name for path in fresh_start.root.iterdir()} == {"mlflow.db", "mlflow.lock"}
     assert [found.name for found in connect_to_read(open_store(fresh_start.root)).search_experiments()] == ["Default"]
 
 
-def test_a_prepared_store_is_prepared_again_at_once_and_left_as_it_is(store: Store) -> None:
+def test_a_prepared_store_is_prepared_again_quickly_and_stays_as_it_is(store: Store) -> None:
     before = (store.root / "mlflow.db").read_bytes()
     start = time.process_time()
     prepare_store(store)
@@ -57,7 +57,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_a_killed_process_was_writing_is_taken_back(store: Store) -> None:
+def test_the_transaction_of_a_killed_process_is_rolled_back(store: Store) -> None:
     database = store.root / "mlflow.db"
     process = subprocess.run([sys.executable, "-c", KILLED_IN_A_TRANSACTION, str(database)], check=False)
     assert process.returncode == -signal.SIGKILL
@@ -82,7 +82,7 @@ def test_an_unsupported_address_is_refused_in_one_line(tmp_path: Path, address: 
     assert not (tmp_path / "store").exists()
 
 
-def test_a_server_that_is_not_there_is_refused_at_once_without_telling_the_password(tmp_path: Path) -> None:
+def test_a_missing_server_is_refused_quickly_and_without_the_password(tmp_path: Path) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]

@@ -1,4 +1,4 @@
-"""find_trouble: errors that the store causes are found, however libraries wrap them, and no others."""
+"""find_trouble: it finds the errors that the store causes, also if libraries wrap them, and no others."""
 
 import errno
 import socket

@@ -77,7 +77,7 @@ def within(seconds: float, action: Callable[[], object]) -> bool:
     return not thread.is_alive()
 
 
-def test_nobody_waits_for_a_process_that_is_stopped(watched: Watched) -> None:
+def test_the_driver_does_not_wait_for_a_process_that_is_stopped(watched: Watched) -> None:
     watched.start()
     (queued,) = watched.queue.waiting()
     watched.process.suspend()

@@ -25,7 +25,7 @@ NAMES = ("cat", "dog", "owl", "none")
 def random_scores(seed: int, num_images: int = 60, num_classes: int = 4) -> SplitScores:
     rng = np.random.default_rng(seed)
     targets = rng.integers(-1, 2, (num_images, num_classes)).astype(np.int8)
-    targets[:, -1] = np.minimum(targets[:, -1], 0)  # a class that nobody has
+    targets[:, -1] = np.minimum(targets[:, -1], 0)  # a class that no image has
     return SplitScores(rng.random((num_images, num_classes), dtype=np.float32), targets)
 
 

@@ -1,4 +1,4 @@
-"""Names of classes in pictures: no formula, no missing glyph, no name that takes the picture's place."""
+"""Names of classes in pictures: no formula, no missing glyph, no name that leaves no room for the picture."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""The report: one page of its own, true to the record, whatever became of the trials."""
+"""The report: one page without other files. It agrees with the record, also if trials failed or diverged."""
 
 import json
 import math
@@ -33,7 +33,7 @@ CURVES = {
 def write_search(
     store: Store, runs: SearchRuns, file: SearchFile, run_trial: RunTrial, curves: dict[int, list[float]]
 ) -> None:
-    """The same story in the study and in MLflow."""
+    """The same trials in the study and in MLflow."""
     study = DurableStudy(store.study_url, file)
     for number, curve in curves.items():
         point = study.next_point()
@@ -56,7 +56,7 @@ def searched(
     return runs
 
 
-def test_the_page_needs_nothing_and_tells_the_trials(store: Store, searched: SearchRuns) -> None:
+def test_the_page_needs_no_other_file_and_shows_the_trials(store: Store, searched: SearchRuns) -> None:
     page = to_page(collect(store, "tiny"))
     body = page[page.index("<body>") :]
     for reference in ("src=", "href=", "@import", "url("):
@@ -105,7 +105,7 @@ def test_a_diverged_trial_is_shown_as_one_and_changes_no_figure(
     assert all(one.figure is not None for one in build_figures(data))
 
 
-def test_a_single_trial_has_a_report_that_says_what_it_cannot_draw(
+def test_the_report_of_a_single_trial_names_the_missing_figures(
     store: Store, open_runs: Callable[[], SearchRuns], search_file: SearchFile, run_trial: RunTrial
 ) -> None:
     write_search(store, open_runs(), search_file, run_trial, {0: [0.1, 0.2, 0.3, 0.4]})

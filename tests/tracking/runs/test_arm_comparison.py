@@ -1,4 +1,4 @@
-"""The verdict on arms: paired t-tests with Holm's correction, and words that say no more than they show."""
+"""The verdict on arms: paired t-tests with Holm's correction, and words that claim no more than the tests show."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The manifest is the input of every run of a search, and its page an artifact of the search's; neither twice."""
+"""The manifest is the input of every run of a search. Its page is an artifact of the search's own run, once."""
 
 import json
 from collections.abc import Callable
@@ -38,11 +38,11 @@ def open_with(store: Store, search_file: SearchFile, search_yaml: bytes) -> Open
 
 
 def inputs(store: Store, run_id: str) -> list[tuple[str, str, dict[str, str]]]:
-    held = connect(store).get_run(run_id).inputs.dataset_inputs
-    return [(one.dataset.name, one.dataset.digest, {tag.key: tag.value for tag in one.tags}) for one in held]
+    recorded = connect(store).get_run(run_id).inputs.dataset_inputs
+    return [(one.dataset.name, one.dataset.digest, {tag.key: tag.value for tag in one.tags}) for one in recorded]
 
 
-def test_every_run_holds_the_manifest_once(store: Store, open_with: OpenWith, search_file: SearchFile) -> None:
+def test_every_run_has_the_manifest_once(store: Store, open_with: OpenWith, search_file: SearchFile) -> None:
     manifest = made()
     wanted = [("digits", manifest.content_hash[:12], {"mlflow.data.context": "training, validation"})]
     for _ in range(2):  # as two processes that continue one search
@@ -59,20 +59,20 @@ def test_every_run_holds_the_manifest_once(store: Store, open_with: OpenWith, se
     assert len(found) == 3
 
 
-def test_the_dataset_says_what_it_is(store: Store, open_with: OpenWith) -> None:
+def test_the_dataset_is_described(store: Store, open_with: OpenWith) -> None:
     manifest = made()
     runs = open_with(manifest)
-    (held,) = connect(store).get_run(runs.parent_id).inputs.dataset_inputs
-    assert held.dataset.source_type == "local"
-    assert json.loads(held.dataset.source) == {"uri": str(store.data / "digits.parquet")}
-    columns = json.loads(held.dataset.schema)["mlflow_colspec"]
+    (recorded,) = connect(store).get_run(runs.parent_id).inputs.dataset_inputs
+    assert recorded.dataset.source_type == "local"
+    assert json.loads(recorded.dataset.source) == {"uri": str(store.data / "digits.parquet")}
+    columns = json.loads(recorded.dataset.schema)["mlflow_colspec"]
     assert [(column["name"], column["type"]) for column in columns] == [
         ("image", "string"),
         ("split", "string"),
         ("cat", "integer"),
         ("dog", "integer"),
     ]
-    assert json.loads(held.dataset.profile) == {
+    assert json.loads(recorded.dataset.profile) == {
         "num_rows": 4,
         "num_classes": 2,
         "num_rows_train": 2,
@@ -107,7 +107,7 @@ def test_the_page_is_written_once(store: Store, open_with: OpenWith, monkeypatch
     assert open_with(manifest).parent_id == runs.parent_id
 
 
-def test_a_search_of_before_gets_its_manifest_when_it_goes_on(
+def test_an_older_search_gets_its_manifest_when_it_is_continued(
     store: Store, open_with: OpenWith, search_file: SearchFile
 ) -> None:
     runs = open_with(None)
@@ -121,7 +121,7 @@ def test_a_search_of_before_gets_its_manifest_when_it_goes_on(
     assert read_artifact(connect(store), runs.parent_id, "dataset/digits.html")
 
 
-def test_a_search_that_goes_on_with_other_labels_says_so(store: Store, open_with: OpenWith) -> None:
+def test_a_search_that_is_continued_with_other_labels_is_marked(store: Store, open_with: OpenWith) -> None:
     first, second = made(), made(last=0)
     open_with(first)
     for _ in range(2):
@@ -134,7 +134,7 @@ def test_a_search_that_goes_on_with_other_labels_says_so(store: Store, open_with
     assert read_artifact(client, runs.parent_id, page).decode() == to_html(second)
 
 
-def test_a_page_cut_short_is_written_by_the_next_start(
+def test_a_missing_page_is_written_by_the_next_start(
     store: Store, open_with: OpenWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object) -> None:
@@ -156,7 +156,7 @@ def test_a_name_that_is_no_file_name(store: Store, open_with: OpenWith) -> None:
     assert inputs(store, runs.parent_id)[0][0] == "../my data/of: today"
 
 
-def test_a_trial_costs_one_request_more_and_a_continued_one_none(
+def test_a_new_trial_costs_one_more_request_and_a_continued_one_none(
     store: Store, open_with: OpenWith, search_file: SearchFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -197,7 +197,7 @@ def test_an_input_that_cannot_be_written_is_the_stores_trouble(
     assert [name for name, _, _ in inputs(store, trial.info.run_id)] == ["digits"]
 
 
-def test_an_object_store_is_named_without_what_is_secret(small_manifest: Path, tmp_path: Path) -> None:
+def test_an_object_store_is_named_without_secrets(small_manifest: Path, tmp_path: Path) -> None:
     location = manifest_location("s3://bucket/set/manifest.parquet?region=eu-west-1&session_token=hidden", tmp_path)
     dataset = to_dataset_input(open_manifest(str(small_manifest), tmp_path), location).dataset
     assert dataset.source_type == "s3"

@@ -1,5 +1,6 @@
 """Two stores on one MLflow: a search belongs to the store that began it, and the other store is refused."""
 
+import io
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,11 +8,13 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from rich.console import Console
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.config.store_record import store_id
 from kmcl_platform.errors import SearchError
+from kmcl_platform.search.run.single_search import run_or_find
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import list_own_searches, list_searches, read_leaderboard
 from kmcl_platform.tracking.runs.names import PLACE_TAG, STORE_TAG
@@ -118,7 +121,7 @@ def test_an_older_search_is_taken_over_by_the_store_that_has_its_files(stores: l
     assert "belongs to another store" in str(start_error(lambda: begin(second)))
 
 
-def test_runs_of_two_stores_in_one_older_experiment_are_told_apart(
+def test_runs_of_two_stores_in_one_older_experiment_are_kept_apart(
     stores: list[Store], begin: Begin, search_file: SearchFile
 ) -> None:
     first, second = stores
@@ -131,6 +134,15 @@ def test_runs_of_two_stores_in_one_older_experiment_are_told_apart(
     assert client.get_run(other.info.run_id).data.params == {}
     runs.end("finished")
     assert client.get_run(other.info.run_id).info.status == "RUNNING"
+
+
+def test_a_refused_search_has_no_study(stores: list[Store], begin: Begin, search_file: SearchFile) -> None:
+    first, second = stores
+    begin(first)
+    console = Console(file=io.StringIO())
+    refusal = start_error(lambda: run_or_find(search_file, b"", "tiny.yaml", second, console, None))
+    assert "belongs to another store" in str(refusal)
+    assert not (second.root / "optuna.db").exists()
 
 
 def test_a_store_that_was_moved_or_lost_its_record_keeps_its_own_database(store: Store, begin: Begin) -> None:

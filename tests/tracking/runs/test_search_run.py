@@ -28,7 +28,7 @@ def report(epoch: int, score: float = 0.5, seconds: float = 2.0) -> EpochReport:
     return EpochReport(epoch=epoch, metrics={"val/mAP": score, "train/loss": 1 / epoch}, seconds=seconds)
 
 
-def test_the_parent_holds_what_the_search_is(
+def test_the_searchs_own_run_describes_the_search(
     store: Store, open_runs: OpenRuns, search_yaml: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(store.root)  # no repository: the commit is absent
@@ -71,7 +71,7 @@ def test_the_parent_holds_what_the_search_is(
     }  # fmt: skip
 
 
-def test_two_who_open_a_search_at_once_share_its_runs(
+def test_two_processes_that_open_a_search_together_share_its_runs(
     store: Store, open_runs: OpenRuns, search_file: SearchFile
 ) -> None:
     connect(store)  # what the threads race for is the runs
@@ -106,7 +106,7 @@ def test_the_commit_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert git_tags()["kmcl.git_dirty"] == "true"
 
 
-def test_a_record_that_was_cut_short_is_made_whole(store: Store, open_runs: OpenRuns) -> None:
+def test_an_incomplete_record_is_completed(store: Store, open_runs: OpenRuns) -> None:
     client = connect(store)
     experiment = client.create_experiment("tiny", (store.artifacts / "tiny").as_uri())
     cut = client.create_run(experiment, tags={"kmcl.search": "tiny", "kmcl.role": "search"})

@@ -1,4 +1,4 @@
-"""The runs of trials: what they hold, once, also where a search goes on."""
+"""The runs of trials: everything is recorded once, also if a search is continued."""
 
 from collections.abc import Callable
 
@@ -70,7 +70,7 @@ def test_metrics_are_written_with_their_epoch_as_the_step(
         (TrialOutcome.INTERRUPTED, "KILLED"),
     ],
 )
-def test_a_trials_end_is_recorded_truly_and_once(
+def test_a_trials_end_is_recorded_once(
     store: Store, open_runs: OpenRuns, search_file: SearchFile, outcome: TrialOutcome, status: str
 ) -> None:
     runs = open_runs()
@@ -94,9 +94,7 @@ def test_a_trials_end_is_recorded_truly_and_once(
         assert len({point.step for point in history}) == len(history), name
 
 
-def test_a_continued_search_goes_on_in_the_same_runs(
-    store: Store, open_runs: OpenRuns, search_file: SearchFile
-) -> None:
+def test_a_continued_search_uses_the_same_runs(store: Store, open_runs: OpenRuns, search_file: SearchFile) -> None:
     first = open_runs()
     first.trials.begin(2, search_file.base, baseline=False)
     first.trials.log_epochs(2, [(report(1, 0.1), None)])
@@ -128,7 +126,7 @@ def test_a_continued_search_goes_on_in_the_same_runs(
     assert len(client.search_runs([second.experiment_id])) == 2
 
 
-def test_epochs_that_waited_are_written_together_with_the_times_at_which_they_came(
+def test_epochs_that_waited_are_written_together_with_their_own_times(
     store: Store, open_runs: OpenRuns, search_file: SearchFile
 ) -> None:
     runs = open_runs()

@@ -1,4 +1,4 @@
-"""Figures of trials: in MLflow once, whatever happened to the driver or to the process that draws."""
+"""Figures of trials: each is in MLflow once, also if the driver or the process that draws dies."""
 
 import json
 import sys
@@ -57,13 +57,13 @@ def test_figures_wait_for_the_baseline_and_the_next_start_draws_what_is_left(
     recorder.close()
     assert [queued.number for queued in ScoreQueue(store, file.name).waiting()] == [0, 1]
 
-    said: list[str] = []
-    recorder = Recorder(store, file, runs, said.append)
+    lines: list[str] = []
+    recorder = Recorder(store, file, runs, lines.append)
     recorder.queue_scores(2, write_checkpoint(tmp_path / "2", 2), TrialOutcome.COMPLETED, baseline=True)
     recorder.finish_drawings()
     recorder.flush()
     recorder.close()
-    assert said == []
+    assert lines == []
     # Only the scores that later figures are compared with are left.
     left = {path.name for path in (store.root / "figures" / file.name).iterdir()}
     assert left == {"baseline.safetensors", "figures.log"}
@@ -85,20 +85,20 @@ OpenRecorder = Callable[[], Recorder]
 
 
 @pytest.fixture
-def said() -> list[str]:
+def lines() -> list[str]:
     return []
 
 
 @pytest.fixture
 def open_recorder(
-    store: Store, search_file: SearchFile, search_yaml: bytes, manifest: Path, said: list[str]
+    store: Store, search_file: SearchFile, search_yaml: bytes, manifest: Path, lines: list[str]
 ) -> OpenRecorder:
     """Opens the record of a search without a baseline, as each start of it does; trial 0 has begun."""
     base = search_file.base.with_values({"data.source": str(manifest)})
     file = search_file.model_copy(update={"base": base, "baseline": False})
 
     def start() -> Recorder:
-        recorder = Recorder(store, file, SearchRuns.open(store, file, search_yaml, "tiny.yaml"), said.append)
+        recorder = Recorder(store, file, SearchRuns.open(store, file, search_yaml, "tiny.yaml"), lines.append)
         recorder.begin_trial(0, base, baseline=False)
         return recorder
 
@@ -106,7 +106,7 @@ def open_recorder(
 
 
 def test_a_process_that_always_ends_is_named_once_for_each_trial_and_then_no_more(
-    store: Store, open_recorder: OpenRecorder, said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, open_recorder: OpenRecorder, lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     recorder = open_recorder()
@@ -116,7 +116,7 @@ def test_a_process_that_always_ends_is_named_once_for_each_trial_and_then_no_mor
     recorder.close()
     log = store.root / "figures" / "tiny" / figure_process.LOG
     why = f"the process that draws ended with exit code 1; its log is {log}"
-    assert said == [
+    assert lines == [
         f"no figures of trial 0: {why}",
         f"no figures of trial 1: {why}",
         "no more figures are drawn after 4 such ends; a later start tries again",
@@ -125,21 +125,21 @@ def test_a_process_that_always_ends_is_named_once_for_each_trial_and_then_no_mor
 
 
 def test_a_drawing_that_fails_is_named_and_tried_again(
-    store: Store, search_file: SearchFile, search_yaml: bytes, tmp_path: Path, said: list[str]
+    store: Store, search_file: SearchFile, search_yaml: bytes, tmp_path: Path, lines: list[str]
 ) -> None:
     base = search_file.base.with_values({"data.source": str(tmp_path / "gone.parquet")})
     file = search_file.model_copy(update={"base": base, "baseline": False})
-    recorder = Recorder(store, file, SearchRuns.open(store, file, search_yaml, "tiny.yaml"), said.append)
+    recorder = Recorder(store, file, SearchRuns.open(store, file, search_yaml, "tiny.yaml"), lines.append)
     recorder.queue_scores(0, write_checkpoint(tmp_path / "0", 0), TrialOutcome.PRUNED, baseline=False)
     recorder.finish_drawings()
     recorder.close()
-    (line,) = said
+    (line,) = lines
     assert line.startswith("no figures of trial 0: DataError: ")
     assert len(ScoreQueue(store, file.name).waiting()) == 1
 
 
 def test_figures_in_the_outbox_are_not_drawn_again(
-    store: Store, open_recorder: OpenRecorder, said: list[str], tmp_path: Path
+    store: Store, open_recorder: OpenRecorder, lines: list[str], tmp_path: Path
 ) -> None:
     """A driver may die between the outbox's entry and the deletion of the scores."""
     open_recorder().close()
@@ -161,7 +161,7 @@ def test_figures_in_the_outbox_are_not_drawn_again(
     assert not scores.figures(0).exists()
 
 
-def test_what_an_older_version_left_is_drawn_and_logged(
+def test_scores_of_an_older_version_are_drawn_and_logged(
     store: Store, open_recorder: OpenRecorder, tmp_path: Path
 ) -> None:
     open_recorder().close()

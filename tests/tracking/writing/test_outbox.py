@@ -1,4 +1,4 @@
-"""The outbox keeps writes in their order until they are taken, whatever becomes of its process."""
+"""The outbox keeps writes in their order until they are removed, also if its process dies."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_was_added_outlives_the_process(tmp_path: Path) -> None:
+def test_entries_outlive_the_process(tmp_path: Path) -> None:
     dead = subprocess.run([sys.executable, "-c", ADDS_AND_DIES, str(tmp_path)], check=False, timeout=120)
     assert dead.returncode == -signal.SIGKILL
     box = Outbox(open_store(tmp_path), "s")

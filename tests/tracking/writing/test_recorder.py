@@ -80,13 +80,13 @@ class Flaky:
         return call
 
 
-def test_a_server_that_is_away_holds_nothing_up_and_loses_nothing(
+def test_a_server_that_does_not_answer_delays_and_loses_nothing(
     store: Store, search_file: SearchFile, open_runs: OpenRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "PAUSE_SECONDS", 0.05)
-    flaky, said = Flaky(open_runs()), []
+    flaky, lines = Flaky(open_runs()), []
     flaky.away.set()
-    recorder = Recorder(store, search_file, flaky, said.append)  # type: ignore[arg-type]
+    recorder = Recorder(store, search_file, flaky, lines.append)  # type: ignore[arg-type]
     tell_a_trial(recorder, search_file)
     with pytest.raises(NoAnswerError, match="does not answer any more"):
         recorder.flush()
@@ -94,13 +94,13 @@ def test_a_server_that_is_away_holds_nothing_up_and_loses_nothing(
     recorder.flush()
     recorder.close()
     check_the_trial(store, flaky.runs)
-    # It is said once that it is away, and once that it is back.
-    assert len(said) == 2 and "the search goes on" in said[0] and said[1] == "MLflow answers again"
+    # One line when it stops answering, and one when it answers again.
+    assert len(lines) == 2 and "the search goes on" in lines[0] and lines[1] == "MLflow answers again"
     # Epochs that waited are one request.
     assert flaky.calls[-4:] == ["begin", "log_epochs", "end", "log_progress"]
 
 
-def test_the_next_start_writes_what_a_dead_driver_did_not(
+def test_the_next_start_writes_the_entries_of_a_dead_driver(
     store: Store, search_file: SearchFile, open_runs: OpenRuns
 ) -> None:
     flaky = Flaky(open_runs())
@@ -129,7 +129,7 @@ def test_an_error_of_our_own_is_raised_as_it_is(store: Store, search_file: Searc
     recorder.close()
 
 
-def test_a_full_disk_is_raised_to_whoever_writes(store: Store, search_file: SearchFile, open_runs: OpenRuns) -> None:
+def test_a_full_disk_is_raised_by_the_next_write(store: Store, search_file: SearchFile, open_runs: OpenRuns) -> None:
     recorder = Recorder(store, search_file, open_runs(), print)
     connection = recorder._outbox._connection
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
