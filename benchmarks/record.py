@@ -120,8 +120,8 @@ def main() -> None:
         "# The cost of the record",
         "",
         "`python -m benchmarks.record --write` writes this page. It runs the search of the demo and measures the cost "
-        f"of its record. This run trained {epochs} epochs in {trained:.0f} s on {cores} CPU cores. With the start of the "
-        f"workers it took {seconds:.0f} s.",
+        f"of its record. This run trained {epochs} epochs in {trained:.0f} s on {cores} CPU cores. With the start of "
+        f"the workers it took {seconds:.0f} s.",
         "",
         "| cost | seconds | share of the training time | bound |",
         "|---|---|---|---|",
