@@ -1,4 +1,4 @@
-"""Measures of a trial for each class, with the baseline trial's for comparison.
+"""Measures of a trial for each class, and those of the baseline trial for comparison.
 
 Legend of shapes: N images, K classes.
 """
@@ -72,7 +72,7 @@ def _measure(own: SplitScores, baseline: SplitScores | None, k: int) -> ClassRes
         positives=int(positive.sum()),
         known=int(known.sum()),
         average_precision=_average_precision(positive, scores),
-        # A search may be continued with other images. The baseline's scores are then of no use.
+        # A search may be continued with other images. The baseline's scores then cannot be compared.
         baseline=None
         if baseline is None or len(baseline.scores_NK) != len(own.scores_NK)
         else _average_precision(positive, baseline.scores_NK[known, k]),

@@ -15,9 +15,9 @@ from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.tracking.figures.classes import THRESHOLD, ClassResult
 
 MAX_CURVES = 10
-"""Classes in one picture: with more classes, the best half of this number and the worst half of it."""
+"""Classes in one picture. If there are more, one half of the shown classes are the best, the other the worst."""
 MAX_CLASSES = 60
-"""Classes in one picture: with more, only the most frequent ones, since names would be too small to read."""
+"""Classes in one picture. If there are more, the most frequent ones are shown: more names would be too small."""
 _OWN, _BASELINE = "#3566a8", "#c0392b"
 
 
@@ -40,7 +40,7 @@ def draw_precision_recall(own: SplitScores, names: Sequence[str], results: Seque
     for k in shown:
         known = own.targets_NK[:, k] >= 0
         precision, recall, _ = precision_recall_curve(own.targets_NK[known, k] == 1, own.scores_NK[known, k])
-        # The number first: matplotlib leaves out of a legend what begins with an underscore.
+        # The number comes first: matplotlib leaves labels that begin with an underscore out of a legend.
         label = f"{results[k].average_precision:.2f} {names[k]}"
         axes.step(recall, precision, where="post", linewidth=1.2, label=label)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall", ylabel="precision")

@@ -8,7 +8,7 @@ from kmcl_platform.config.distributions import Choice, Distribution, Int, LogUni
 from kmcl_platform.config.trial_config import Scalar
 
 EDGE = 0.1
-"""Share of a range at each of its ends that counts as its edge; on a logarithmic scale if it is searched on one."""
+"""Share of a range, at each end, that is close to the bound; on a logarithmic scale if the range has one."""
 
 
 @dataclass(frozen=True)

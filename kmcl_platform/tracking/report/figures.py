@@ -127,7 +127,7 @@ def importances(data: Collected) -> go.Figure:
         raise ValueError(f"got {len(done)} trial of full length; valid: 2 or more")
     for name in TRAIN_LOSSES:
         values = {data.metrics.get(trial.number, {}).get(name) for trial in done}
-        # Nothing can be explained about a term that a trial does not have, or that is equal in all.
+        # fANOVA cannot explain a term that a trial does not have, or that is equal in all trials.
         if None not in values and len(values) > 1:
             # NaN leaves a trial out. Optuna also asks about diverged trials, which may have no such metric.
             targets[name] = lambda trial, name=name: data.metrics.get(trial.number, {}).get(name, math.nan)  # type: ignore[misc]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "report/report.html"
 _BEST = 5
-"""At most so many of the best trials are compared with the bounds of the space."""
+"""Number of the best trials that are compared with the bounds of the space, at most."""
 _ROWS = 50
 
 

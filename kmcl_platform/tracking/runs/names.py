@@ -1,4 +1,4 @@
-"""Names of what the platform writes into MLflow, except an epoch's metrics: outcomes, tags, metrics, files."""
+"""Names of outcomes, tags, metrics and files in MLflow, except the metrics of an epoch."""
 
 from enum import StrEnum
 

@@ -153,7 +153,7 @@ class SearchRuns:
 
     @again_if_cut_off
     def log_totals(self, metrics: Mapping[str, float]) -> None:
-        """Write metrics of the whole search to its run; values that it already has are not written again."""
+        """Write metrics of the whole search to its run. Values that it already has are not written again."""
         recorded = self._client.get_run(self.parent_id).data.metrics
         new = {name: value for name, value in metrics.items() if recorded.get(name) != value}
         write(self._client, self.parent_id, metrics=new)
@@ -165,7 +165,7 @@ class SearchRuns:
         self._client.log_text(self.parent_id, json.dumps(document, indent=1, allow_nan=False), FORECAST_FILE)
 
     def forget(self) -> None:
-        """Forget what is known of the trials' runs; the next call reads it from MLflow again."""
+        """Forget the data of the trials' runs; the next call reads it from MLflow again."""
         self.trials.forget()
 
     def link(self, ui: str) -> str:

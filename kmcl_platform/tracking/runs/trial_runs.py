@@ -84,7 +84,7 @@ class TrialRuns:
 
     @again_if_cut_off
     def begin(self, number: int, config: TrialConfig, *, baseline: bool, time_ms: int | None = None) -> None:
-        """Open the trial's run, with every value of its config as a param; a run that had ended is running again.
+        """Open the trial's run, with every value of its config as a param. A run that has ended is opened again.
 
         Args:
             number: the trial's number.
@@ -217,7 +217,7 @@ class TrialRuns:
         return {int(run.data.tags[NUMBER_TAG]): run.data.tags.get(OUTCOME_TAG, RUNNING) for run in runs}
 
     def forget(self) -> None:
-        """Forget what is known of the runs; the next call reads it from MLflow again."""
+        """Forget the data of the runs; the next call reads it from MLflow again."""
         self._trials.clear()
 
     def all_runs(self) -> "list[Run]":

@@ -18,7 +18,7 @@ from kmcl_platform.tracking.runs.search_run import SearchRuns
 from kmcl_platform.tracking.writing.outbox import Entry, Outbox
 
 BATCH = 64
-"""Entries read from the outbox at a time. The epochs of one trial among them become one request."""
+"""Entries that are read from the outbox together. Epochs of one trial among them become one request."""
 PAUSE_SECONDS = 5.0
 """Time between two tries at a server that does not answer, in addition to MLflow's own retries."""
 FIGURES = "figures"
@@ -56,7 +56,7 @@ class Writer:
         self._hurry = False
         self._tries = 0
         self._failed: tuple[int, NoAnswerError] | None = None
-        """Number and error of the last failed try. None: MLflow has taken a write since."""
+        """Number of failed tries since the last write, and the error of the latest. None: the last try succeeded."""
         self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
         self._thread.start()
 
@@ -137,7 +137,7 @@ class Writer:
             )
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closing or self._hurry, timeout=PAUSE_SECONDS)
-        # A write that broke off may have changed a run: what is known of it may be out of date.
+        # An interrupted write may have changed a run, so the data of the runs may be out of date.
         self._runs.forget()
         return True
 
