@@ -42,6 +42,44 @@ def test_after_a_killed_write_there_is_no_folder(tmp_path: Path) -> None:
     assert (path / "sub" / "a").read_text() == "1"
 
 
+def watch_disk(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The calls that wait for the disk or rename, in their order: ("fsync" or "rename", name of the file or folder)."""
+    calls: list[tuple[str, str]] = []
+    fsync, rename, replace = os.fsync, os.rename, os.replace
+
+    def watch_fsync(descriptor: int) -> None:
+        calls.append(("fsync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        fsync(descriptor)
+
+    def watch_rename(source: Path, target: Path) -> None:
+        calls.append(("rename", Path(source).name))
+        (rename if Path(source).is_dir() else replace)(source, target)
+
+    monkeypatch.setattr(os, "fsync", watch_fsync)
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, watch_rename)
+    return calls
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = watch_disk(monkeypatch)
+    with atomic_file(tmp_path / "a") as draft:
+        draft.write_text("1")
+    assert calls == [("fsync", draft.name), ("rename", draft.name), ("fsync", tmp_path.name)]
+
+
+def test_everything_in_a_folder_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = watch_disk(monkeypatch)
+    with atomic_folder(tmp_path / "a") as draft:
+        (draft / "sub").mkdir()
+        (draft / "sub" / "file").write_text("1")
+    synced, rest = calls[:3], calls[3:]
+    assert {*synced} == {("fsync", "file"), ("fsync", "sub"), ("fsync", draft.name)}
+    assert rest == [("rename", draft.name), ("fsync", tmp_path.name)]
+
+
 def test_a_block_that_raises_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a"
     write_atomically(path, "old")

@@ -56,7 +56,7 @@ class Writer:
         self._hurry = False
         self._tries = 0
         self._failed: tuple[int, NoAnswerError] | None = None
-        """Number of failed tries since the last write, and the error of the latest. None: the last try succeeded."""
+        """Number of the last try that failed, and its error. None: MLflow has accepted a write after it."""
         self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
         self._thread.start()
 
