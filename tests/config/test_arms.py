@@ -112,7 +112,7 @@ def test_other_samplers_give_other_seeds() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("sampler:", "verdict: {seeds: 1}\nsampler:"), "f.yaml: verdict.seeds: got 1; valid: 0, or 2 and more"),
+        (("sampler:", "verdict: {seeds: 1}\nsampler:"), "f.yaml: verdict.seeds: got 1; valid: 0, or at least 2"),
         (("sampler:", "verdict: {seed: 3}\nsampler:"), "f.yaml: verdict.seed: unknown name; valid: seeds"),
         (("bce: {loss.objective:", "bce: {loss.objectiv:"), "f.yaml: arms.bce.loss.objectiv: unknown path; valid: data.augmentation, "),
         (("objective: bce", "objective: bcee"), "f.yaml: arms.bce.loss.objective: got 'bcee'; valid: 'kmcl', 'asymmetric' or 'bce'"),

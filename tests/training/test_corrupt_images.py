@@ -17,8 +17,7 @@ from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.distributed import join_workers
 from tests.support.waiting import free_port
 from tests.support.worker_processes import run_workers
-from tests.training.test_workers_agree import join
-from tests.training.trials import run
+from tests.training.trials import join, run
 
 CONFIG = TrialConfig().with_values(
     {"data.image_size": 32, "data.batch_size": 16, "model.backbone": "test_byobnet", "num_epochs": 2}
