@@ -109,7 +109,7 @@ def join_near_copies(
     """Join groups of identical images whose pictures are nearly the same, each decoded once.
 
     If a is a near copy of b and b of c, all three are one group, although a and c may differ more. An image that cannot
-    be decoded is a near copy of none; the check of the manifest names it.
+    be read or decoded is a near copy of none; the check of the manifest names it.
 
     Args:
         first_N: for each image the first row of its group, see `find_identical`.
@@ -120,6 +120,10 @@ def join_near_copies(
     Returns:
         first_N, int64, of the joined groups.
     """
+    # Inside: SciPy's import takes longer than most commands.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     rows = np.unique(first_N)
     prints: list[np.ndarray | None] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -130,9 +134,11 @@ def join_near_copies(
     joined_N = first_N.copy()
     if decoded:
         pairs_E2 = rows[decoded][find_near_pairs(np.stack([prints[number] for number in decoded]))]  # type: ignore[misc]
-        for earlier, later in pairs_E2.tolist():
-            one, other = sorted((int(joined_N[earlier]), int(joined_N[later])))
-            joined_N[joined_N == other] = one
+        edges = coo_array((np.ones(len(pairs_E2)), tuple(pairs_E2.T)), shape=(len(first_N), len(first_N)))
+        _, group_N = connected_components(edges, directed=False)
+        # The first row of each joined group; np.unique returns the first place of each value.
+        _, first_of_group = np.unique(group_N, return_index=True)
+        joined_N = first_of_group[group_N[first_N]].astype(np.int64)
     return joined_N
 
 
@@ -140,8 +146,8 @@ def _read_fingerprint(image: str | bytes, root: Path | None) -> np.ndarray | Non
     # Inside: the decoders import torch, which an import without this option does not need.
     from kmcl_platform.data.loading.decode import UndecodableError, decode_pixels
 
-    encoded = image if isinstance(image, bytes) else ((root or Path()) / image).read_bytes()
     try:
+        encoded = image if isinstance(image, bytes) else ((root or Path()) / image).read_bytes()
         return fingerprint(decode_pixels(encoded))
-    except UndecodableError:
+    except (UndecodableError, OSError):
         return None
