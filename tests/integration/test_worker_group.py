@@ -15,7 +15,7 @@ from kmcl_platform.search.run.mailbox import Message
 from kmcl_platform.search.run.worker_group import WorkerGroup
 from tests.support.session import restore_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.takes(90)]
 
 NUM_EPOCHS = 3
 

@@ -60,14 +60,8 @@ def submit_search(
     """
     content = read_bytes(path)
     file = parse_search_file(content, str(path))
-    refuse_password("--tracking-uri", tracking_uri)
-    refuse_password("--study-url", study_url)
     values = read_secrets(secret_names)
-    environment = {"KMCL_STORE": str(store.root), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
-    if tracking_uri:
-        environment["KMCL_TRACKING_URI"] = tracking_uri
-    if study_url:
-        environment["KMCL_STUDY_URL"] = study_url
+    environment = job_environment(store, tracking_uri, study_url, secret_names)
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     cluster = Jobs(address)
     with tempfile.TemporaryDirectory() as scratch:
@@ -85,6 +79,25 @@ def submit_search(
         return cluster.submit(
             entrypoint="python jobs/run_search.py search.yaml", runtime_env=runtime_env, metadata={SEARCH: file.name}
         )
+
+
+def job_environment(
+    store: Store, tracking_uri: str | None, study_url: str | None, secret_names: Sequence[str]
+) -> dict[str, str]:
+    """The environment variables of a job, which everybody sees who sees the job.
+
+    A variable that is a secret is not among them, also if it holds one of the addresses: it is sent in the package.
+
+    Raises:
+        ConfigError: an address that would be seen has a password.
+    """
+    environment = {"KMCL_STORE": str(store.root), "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}
+    addresses = (("--tracking-uri", "KMCL_TRACKING_URI", tracking_uri), ("--study-url", "KMCL_STUDY_URL", study_url))
+    for option, name, address in addresses:
+        if address and name not in secret_names:
+            refuse_password(option, address)
+            environment[name] = address
+    return environment
 
 
 def _has_locked_environment(cluster: Jobs, folder: Path, say: Callable[[str], None]) -> bool:

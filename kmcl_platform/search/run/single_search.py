@@ -125,7 +125,7 @@ def _run(
                 f"{file.resources.workers_per_trial} workers each (the first takes about half a minute to start)"
             )
             _tune(file, driver, concurrency)
-            study.ledger.charge()
+            study.ledger.stop()
         if driver.trouble:
             raise driver.trouble
         clock.lap("trials")

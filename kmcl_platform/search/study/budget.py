@@ -43,6 +43,11 @@ class Ledger:
         self._gpu_seconds += epoch_seconds * self._gpus
         self.write()
 
+    def stop(self) -> None:
+        """Write the time since the last charge, and stop the clock: what follows, such as the report, is free."""
+        self.charge()
+        self._last = None
+
     def write(self) -> None:
         """Write what was charged; safe to repeat."""
         self._study.set_user_attr(SPENT, {"seconds": self._seconds, "gpu_seconds": self._gpu_seconds})

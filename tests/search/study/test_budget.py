@@ -65,3 +65,14 @@ def test_charges_are_not_written_more_often_than_needed(tmp_path: Path, monkeypa
         clock.now += 0.1
         study.charge_time()
     assert len(written) == pytest.approx(30 / CHARGE_SECONDS, abs=1)
+
+
+def test_after_a_search_its_hours_are_those_that_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, file, store = Clock(monkeypatch), parse_search_file(FILE, "s.yaml"), open_store(tmp_path)
+    study = DurableStudy(store.study_url, file)
+    study.ledger.start()
+    clock.now += 30
+    study.ledger.stop()
+    clock.now += 60  # The record is completed, and the forecast scored.
+    assert study.ledger.hours == pytest.approx(30 / 3600)
+    assert DurableStudy(store.study_url, file).ledger.hours == study.ledger.hours
