@@ -53,7 +53,7 @@ def test_a_wrong_search_file_is_one_line(
     answer = run("search", file, "--store", tmp_path / "store")
     assert answer.exit_code == 2
     assert len(answer.stderr.strip().splitlines()) == 1
-    assert answer.stderr.startswith(f"kmcl: {file}: ")
+    assert answer.stderr.startswith(f"kmcl: {file}:")
     assert message in answer.stderr
     assert not (tmp_path / "store").exists()
 
