@@ -137,7 +137,7 @@ def test_the_command_writes_the_page_and_keeps_it_once(store: Store, searched: S
     assert list(tmp_path.glob(".r.html*")) == []
     for words, message in (
         (("tiny", "--out", str(out)), "exists; valid: a new file, or --overwrite"),
-        (("tiny", "--out", str(tmp_path / "r.pdf")), "got a name that ends in '.pdf'"),
+        (("tiny", "--out", str(tmp_path / "r.pdf")), "r.pdf; valid: the path of a page (*.html)"),
         (("other", "--out", str(tmp_path / "o.html")), "no search 'other'; valid: tiny"),
         (("tiny", "--out", str(tmp_path / "no" / "r.html")), "cannot be written: No such file or directory"),
     ):
