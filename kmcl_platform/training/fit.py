@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.training.checkpoints.checkpoint import check_can_continue, read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import checkpoint_epoch, find_checkpoint
 from kmcl_platform.training.session import TrainingSession
+from kmcl_platform.training.small_floats import small_floats_are_zero
 from kmcl_platform.training.workers.distributed import Workers
 
 logger = logging.getLogger(__name__)
@@ -22,6 +21,7 @@ Report = Callable[[EpochReport], bool]
 """Receives an epoch's result, on the first worker. Returns whether the trial continues."""
 
 
+@small_floats_are_zero()
 def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: Report, workers: Workers) -> None:
     """Train a trial until its last epoch, or until `report` returns False.
 
@@ -45,8 +45,6 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
         CheckpointError: the checkpoint is of another trial or other data, or incomplete; raised on every worker.
         Diverged: a term of the loss, a weight or a score is not finite; raised on every worker.
     """
-    # Kernels far from a feature have gradients too small for normal floats, on which CPUs are many times slower.
-    torch.set_flush_denormal(True)
     found = workers.broadcast(find_checkpoint(checkpoints) if workers.is_first else None)
     if found:
         # Before the network is built and the reports are repeated: a report of another trial must not reach the study.

@@ -20,6 +20,7 @@ from kmcl_platform.method.losses import LossParts
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.evaluate import score_split, split_metrics
 from kmcl_platform.training.session import TrainingSession
+from kmcl_platform.training.small_floats import small_floats_are_zero
 from kmcl_platform.training.workers.distributed import Workers
 from kmcl_platform.training.workers.memory import peak_memory, reset_peak_memory
 
@@ -30,6 +31,7 @@ EVALUATION_BATCHES = 8
 """Batches of each worker in the measured part of the evaluation."""
 
 
+@small_floats_are_zero()
 def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: Path, workers: Workers) -> Measurement:
     """Measure a trial's first steps, an evaluation and a checkpoint. No file is kept.
 
@@ -49,7 +51,6 @@ def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: P
     Raises:
         ConfigError, DataError: as `fit`.
     """
-    torch.set_flush_denormal(True)
     reset_peak_memory(workers.device)
     started = time.monotonic()
     session = TrainingSession(config, manifest, workers)

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from kmcl_platform.method.losses import asymmetric_loss, binary_cross_entropy
+from kmcl_platform.method.losses.asymmetric import asymmetric_loss
+from kmcl_platform.method.losses.binary_cross_entropy import binary_cross_entropy
 from tests.method import oracles
 from tests.method.cases import random_case
 
