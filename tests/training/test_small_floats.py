@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.parquet import read_manifest
+from kmcl_platform.training.fit import fit
 from kmcl_platform.training.small_floats import small_floats_are_zero
-from tests.training.trials import run
+from tests.training.trials import ALONE
 
 VALUES = {"data.image_size": 32, "data.batch_size": 64, "model.backbone": "test_byobnet", "num_epochs": 1}
 
@@ -35,5 +37,13 @@ def test_the_setting_is_taken_back(before: bool) -> None:
 
 
 def test_a_trial_leaves_the_process_as_it_was(small_manifest: Path, tmp_path: Path) -> None:
-    run(TrialConfig().with_values(VALUES), read_manifest(small_manifest), tmp_path)
+    kept: list[bool] = []
+
+    def report(result: EpochReport) -> bool:
+        kept.append(small_floats_are_kept())
+        return True
+
+    config = TrialConfig().with_values(VALUES)
+    fit(config, read_manifest(small_manifest), checkpoints=tmp_path, report=report, workers=ALONE)
+    assert kept == [False], "training itself flushes them"
     assert small_floats_are_kept()
