@@ -22,6 +22,11 @@ NUM_EPOCHS = 3
 
 @pytest.fixture(scope="module")
 def group() -> Iterator[WorkerGroup]:
+    # The group's thread imports these otherwise, while pytest prepares the first test: once in four runs pytest then met a
+    # dictionary that changed while it was read.
+    import ray.data
+    import ray.train.torch  # noqa: F401
+
     before = dict(os.environ)
     # As a search does: only a Ray that knows its own dashboard replaces killed workers while another Ray runs.
     start_ray(None)
