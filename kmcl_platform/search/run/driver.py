@@ -47,20 +47,22 @@ class SearchDriver(Searcher, Stopper):
         self._view = view
         self._open: dict[str, Point] = {}
         self.trouble: StoreError | None = None
-        """Why the search cannot go on, for example a full disk. Trials that run at that time stay open."""
+        """Why the search cannot continue, for example a full disk. Trials that run at that time stay open."""
 
     # Searcher -----------------------------------------------------------------------------------------------------
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Tune's own says FINISHED
-        """The next trial, as the configuration of a `WarmTrial`; None: the search cannot go on."""
+        """The next trial, as the configuration of a `WarmTrial`; None: the search cannot continue."""
         with self._watching():
             return self._suggest(trial_id)
+        # Reached only after trouble. For Tune, None means: no point for now. `stop_all` then ends the search.
         return None
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str:
         point = self._study.next_point()
         if point is None:
             return Searcher.FINISHED
+        # A kill before the next line leaves a trial that only the study knows; the next start hands it out again.
         self._open[trial_id] = point
         self._recorder.begin_trial(point.number, point.config, baseline=point.baseline)
         self._view.trial_started(point.number, point.reached)
@@ -98,9 +100,10 @@ class SearchDriver(Searcher, Stopper):
         """Take one result.
 
         Returns:
-            True: Tune ends the trial. If the search cannot go on, the trial stays open in the study.
+            True: Tune ends the trial. If the search cannot continue, the trial stays open in the study.
         """
         point = self._open.get(trial_id)
+        # Without a point, an earlier result has already ended the trial. In trouble, nothing more can be recorded.
         if point is None or self.trouble is not None:
             return True
         with self._watching():
@@ -108,6 +111,7 @@ class SearchDriver(Searcher, Stopper):
         return True
 
     def _take(self, trial_id: str, point: Point, result: dict[str, Any]) -> bool:
+        # An exception and not an end: the trial is not at fault, and must stay open in the study.
         if "trouble" in result:
             raise StoreError(result["trouble"])
         if "diverged" in result:
@@ -117,6 +121,7 @@ class SearchDriver(Searcher, Stopper):
             self._settle(trial_id, point, "failed", result["failure"])
             return True
         report = EpochReport.model_validate(result["report"])
+        # The record first, then the study: see the top of this module.
         self._recorder.log_epoch(point.number, report)
         value = report.metrics.get(self._file.objective.metric)
         if value is None:
@@ -128,6 +133,7 @@ class SearchDriver(Searcher, Stopper):
         self._view.epoch_finished(point.number, report, value)
         # A repeated report of an earlier epoch was decided when it came first.
         pruned = report.epoch >= point.reached and self._study.should_prune(point.number)
+        # At its last epoch a trial is complete, whatever the pruner says: nothing can be saved by stopping it.
         if report.epoch == self._file.base.num_epochs:
             self._settle(trial_id, point, "completed", "", value)
         elif pruned:
@@ -137,11 +143,12 @@ class SearchDriver(Searcher, Stopper):
         return True
 
     def stop_all(self) -> bool:
-        """Whether the search's time is spent, or it cannot go on; trials that run at that time stay open.
+        """Whether the search's time is spent, or it cannot continue; trials that run at that time stay open.
 
-        Tune asks this in every turn of its loop, at least once a second, so that time is charged and its end is
-        noticed although no trial reports. A search whose time is not spent ends when no point is left.
+        Tune calls this in every turn of its loop, at least once a second. So time is charged and its end is noticed
+        also when no trial reports. A search whose time is not spent ends when no point is left.
         """
+        # In trouble, another write would fail again, or wait minutes for a database that is away.
         if self.trouble is None:
             with self._watching():
                 self._study.charge_time()
@@ -166,6 +173,8 @@ class SearchDriver(Searcher, Stopper):
         outcome = TrialOutcome(end)
         if end in ("failed", "diverged"):
             _logger.warning("search %s: trial %d %s: %s", self._file.name, point.number, end, reason)
+        # The order is that of a kill: scores are copied before their checkpoint may go; MLflow's record has the end
+        # before the study has it; the study decides which checkpoints go. The next start repeats what is missing.
         checkpoint = find_checkpoint(self._store.trial_checkpoints(self._file.name, point.number))
         self._recorder.queue_scores(point.number, checkpoint, outcome, baseline=point.baseline)
         self._recorder.end_trial(point.number, outcome, reason, objective=value)
@@ -176,6 +185,7 @@ class SearchDriver(Searcher, Stopper):
         self._view.trial_ended(point.number, end, reason, value, self._study.best_value())
 
     def _log_progress(self, *, urgent: bool) -> None:
+        # Every epoch of every trial comes here, and each write becomes a request to MLflow.
         if not urgent and not self._recorder.progress_is_due():
             return
         ends = Counter(self._study.ends().values())

@@ -1,8 +1,8 @@
 """The mailbox between a trial actor and its workers (see `worker_group.py`).
 
-Everything in it has an identity (the trial's place in the queue, the epoch), and is stored instead of passed on. So
-nothing is lost with a worker that is killed while it waits: the worker that replaces it reports the same epoch again,
-which is not passed on twice, and gets the decision that was made for that epoch.
+Everything in it has an identity (the trial's place in the queue, the epoch) and stays stored. So nothing is lost with a
+worker that is killed while it waits. The worker that replaces it reports the same epoch again. That report is not
+passed on twice, and the worker gets the decision that was made for the epoch.
 """
 
 import asyncio
@@ -57,13 +57,16 @@ class MailboxState:
 
     def __init__(self, max_starts: int = MAX_STARTS_WITHOUT_PROGRESS) -> None:
         self._max_starts = max_starts
+        # One condition for all waits: an actor runs its methods in one event loop, and only a few calls wait.
         self._changed = asyncio.Condition()
         self._assignments: list[Assignment] = []
+        # The place of the last trial that has ended.
         self._ended = -1
         self._closed = False
         self._outbox: list[Message] = []
         self._received: set[tuple[int, int]] = set()
         self._decisions: dict[tuple[int, int], bool] = {}
+        # Starts of the group since the current trial began, or last finished an epoch.
         self._starts = 0
         self._last_error = ""
 
@@ -72,6 +75,7 @@ class MailboxState:
     async def assign(self, assignment: Assignment) -> None:
         """Queue a trial; later messages of the trial before it are dropped."""
         async with self._changed:
+            # This also ends the former trial if the driver has stopped it: its workers wait in `report`, and stop.
             self._ended = len(self._assignments) - 1
             self._assignments.append(assignment)
             self._outbox.clear()
@@ -87,6 +91,7 @@ class MailboxState:
     async def go_on(self, epoch: int) -> None:
         """Let the current trial continue after an epoch."""
         async with self._changed:
+            # Only "continue" is stored. "Stop" follows from the next assignment, or from `close`.
             self._decisions[len(self._assignments) - 1, epoch] = True
             self._changed.notify_all()
 
@@ -104,7 +109,9 @@ class MailboxState:
         A trial whose group was started too often without progress fails here.
         """
         async with self._changed:
+            # Before the first assignment, the group waits for place 0.
             place = max(0, len(self._assignments) - 1)
+            # The current trial is open, so a former group may have died in it. Each start counts, also the first one.
             if self._assignments and place > self._ended:
                 self._starts += 1
                 if self._starts > self._max_starts:
@@ -130,6 +137,7 @@ class MailboxState:
                 # The trial has made progress, so the count of starts begins again.
                 self._starts = 1
                 self._changed.notify_all()
+            # A repeated report of a decided epoch returns at this line without waiting.
             await self._changed.wait_for(lambda: key in self._decisions or not self._is_current(place))
             return self._decisions.get(key, False)
 
@@ -151,15 +159,18 @@ class MailboxState:
     async def halt(self, place: int, reason: str) -> None:
         """Report that no trial can continue for now; this trial is not the cause and stays open."""
         async with self._changed:
+            # `_ended` does not change: the trial stays open, and its workers may take it again.
             if self._is_current(place):
                 self._outbox.append({"trouble": reason})
                 self._changed.notify_all()
 
     async def note_error(self, reason: str) -> None:
         """Remember the error with which a worker ends."""
+        # Without the condition: nothing waits for this text.
         self._last_error = reason
 
     def _end(self, place: int, last: Message) -> None:
+        # A late message of a worker whose trial has ended must not end the next trial.
         if self._is_current(place):
             self._ended = place
             self._outbox.append(last)
@@ -169,4 +180,5 @@ class MailboxState:
         return not self._closed and place > self._ended and place == len(self._assignments) - 1
 
 
+# It only waits, so it takes no CPU from the workers.
 Mailbox = ray.remote(num_cpus=0)(MailboxState)

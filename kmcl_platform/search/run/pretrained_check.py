@@ -28,11 +28,13 @@ def check_weights(file: SearchFile) -> None:
 
 def _networks(file: SearchFile) -> list[ModelConfig]:
     """Every combination of backbone and weights that trials may have, once each."""
+    # A dictionary as an ordered set: weights are loaded in the file's order.
     found: dict[ModelConfig, None] = {}
     for search in expand_arms(file):
         searched = [path for path in WEIGHTS_PATHS if path in search.space]
         for edges in product(*(search.space[path].edges() for path in searched)):
             config = search.base.with_values(_possible(search, dict(zip(searched, edges, strict=True))))
+            # All other values of the model are left at their defaults, so that trials with equal weights are one entry.
             network = config.model.model_dump(include={path.removeprefix("model.") for path in WEIGHTS_PATHS})
             found[ModelConfig.model_validate(network)] = None
     return list(found)

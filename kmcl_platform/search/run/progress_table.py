@@ -30,7 +30,7 @@ class SearchView:
         Args:
             file: the search.
             console: where it is shown.
-            ends: how the trials ended that an earlier start of the search has run, by number.
+            ends: by number, how each trial ended that an earlier start of the search has run.
             best: the best value so far; None: no trial has completed.
         """
         self._file = file
@@ -40,6 +40,7 @@ class SearchView:
         self._running: dict[int, _Running] = {}
         self._ended_now = 0
         self._started = time.monotonic()
+        # Drawn again after each event only. Transient: at the end the table goes away, and the printed lines stay.
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "SearchView":
@@ -85,12 +86,14 @@ class SearchView:
     def _summary(self) -> str:
         ended = len(self._ends)
         best = "-" if self._best is None else f"{self._best:.4f}"
+        # Negative if the budget was lowered after these trials had ended.
         left = self._file.budget.trials - ended
         return f"[{ended}/{self._file.budget.trials} done, best {best}, {left} left, {self._time_left(left)}]"
 
     def _time_left(self, trials_left: int) -> str:
         if not self._ended_now:
             return "time left unknown"
+        # Wall time for each trial that this start has ended: trials at the same time, and stopped ones, are in it.
         seconds = (time.monotonic() - self._started) / self._ended_now * max(trials_left, 0)
         return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
 

@@ -26,8 +26,8 @@ __all__ = ["SearchSummary", "check_data", "resume_search", "run_search"]
 def run_search(path: Path, store: Store, console: Console, *, address: str | None = None) -> list[SearchSummary]:
     """Run the search that a file describes, or continue it if the store already knows it.
 
-    A file with arms describes one search for each. They run one after another, so that none takes another's share of
-    the cluster. When all have ended, the best trial of each arm is trained again on new seeds, and the arms are
+    A file with arms describes one search for each arm. They run one after another, so that none takes another's share
+    of the cluster. When all have ended, the best trial of each arm is trained again on new seeds, and the arms are
     compared.
 
     Args:
@@ -42,7 +42,7 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
     Raises:
         ConfigError: the file or an address is invalid.
         DataError: the data cannot be used.
-        WeightsError: pretrained weights cannot be had.
+        WeightsError: pretrained weights cannot be loaded.
         ResourceError: a trial does not fit on the cluster.
         SearchError: the search is running elsewhere, was begun with another definition, or its study or checkpoints
             are of another search.
@@ -89,8 +89,10 @@ def _run_searches(
     file = parse_search_file(content, origin)
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
+    # A wrong address is refused now. Otherwise it would only be seen after data and weights were read.
     cluster_address(address)
     try:
+        # What writes into the store comes last: a file that is refused leaves no store behind.
         check_data(file, store)
         check_weights(file)
         check_study(store)
@@ -98,6 +100,7 @@ def _run_searches(
         claim_study(store)
         for search, own_content in searches:
             summaries.append(run_or_find(search, own_content, origin, store, console, address))
+            # The user has stopped the command, not only this arm.
             if summaries[-1].interrupted:
                 return summaries
         retraining = plan_retraining(file, store)
@@ -112,6 +115,7 @@ def _run_searches(
         if retraining:
             comparisons = compare_retrained(store, {arm: search.name for arm, search in retraining.items()})
             record_verdict(store, [search.name for search, _ in searches], comparisons)
+            # The pages were written before there was a verdict: they are written again with it.
             for search, _ in searches:
                 keep_report(store, search.name, console)
     except Exception as error:

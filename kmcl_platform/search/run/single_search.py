@@ -72,6 +72,7 @@ def run_or_find(
         KmclError: as `run_search`.
     """
     with SearchLock(store.root, file.name):
+        # Before the study is made: a search that another store owns leaves nothing behind here.
         check_owner(store, file.name)
         with locked(store):  # Two searches that begin a store at the same time would both make Optuna's tables.
             study = DurableStudy(store.study_url, file, _say(console))
@@ -115,8 +116,10 @@ def _run(
             from kmcl_platform.search.run.driver import SearchDriver
 
             driver = SearchDriver(file, store, study, recorder, view)
+            # First what an earlier driver left in its outbox, else `reconcile` would take it for lost.
             recorder.flush()
             reconcile(study, runs)
+            # An earlier driver may have died between the end of a trial and this step.
             drop_checkpoints(store, file.name, study, keep=file.budget.checkpoints)
             study.ledger.start()
             view.say(
@@ -126,11 +129,13 @@ def _run(
             )
             _tune(file, driver, concurrency)
             study.ledger.stop()
+        # Raised only now: Tune would turn it into text.
         if driver.trouble:
             raise driver.trouble
         clock.lap("trials")
         outcome = "finished" if study.end_of_budget() else "interrupted"
     except KeyboardInterrupt:
+        # Tune catches the first Ctrl-C, and returns. This is a Ctrl-C outside Tune, or a second one.
         outcome = "interrupted"
     except Exception as error:
         trouble = find_trouble(error, store)
@@ -193,7 +198,8 @@ def _tune(file: SearchFile, driver: Any, concurrency: int) -> None:
     from kmcl_platform.search.cluster.resources import TRIAL_ACTOR
     from kmcl_platform.search.run.trainable import WarmTrial
 
-    # A job that is stopped, or a machine that shuts down, sends SIGTERM: the same orderly end as Ctrl-C.
+    # A job that is stopped, or a machine that shuts down, sends SIGTERM: the same orderly end as Ctrl-C. Python allows
+    # handlers in the main thread only.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     # Tune's own snapshots are never read again, so they are not written into the store, whose disk may fill up.
@@ -202,7 +208,9 @@ def _tune(file: SearchFile, driver: Any, concurrency: int) -> None:
             tune.with_resources(WarmTrial, TRIAL_ACTOR),
             tune_config=tune.TuneConfig(
                 search_alg=driver,
+                # Without a limit: the driver says when no point is left.
                 num_samples=-1,
+                # Tune cannot compute it: a trial's actor reserves nothing, and its workers are unknown to Tune.
                 max_concurrent_trials=concurrency,
                 reuse_actors=True,
             ),
@@ -210,6 +218,8 @@ def _tune(file: SearchFile, driver: Any, concurrency: int) -> None:
                 name=file.name,
                 storage_path=scratch,
                 stop=driver,
+                # How often Tune starts a lost trial actor again. Lost workers do not count here: the mailbox counts
+                # them.
                 failure_config=tune.FailureConfig(max_failures=3),
                 verbose=0,
             ),

@@ -13,6 +13,7 @@ class WarmTrial(tune.Trainable):
     """The actor of a trial, which passes messages between Tune and the workers.
 
     With `reuse_actors=True`, Tune calls `setup` once for each actor and `reset_config` for each later trial.
+
     The configuration that Tune passes has `assignment` (see `Assignment`) and `resources` (of the search file). A
     result is a `Message` with `done`. A trial that fails is a result and not an exception: after an exception Tune
     would replace the actor, and with it the group that has just been started.
@@ -31,6 +32,7 @@ class WarmTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Wait for the next epoch's report."""
         message = self._group.next_message()
+        # After these messages the workers send nothing more for this trial: another `step` would wait forever.
         ended = "report" not in message or message["report"]["epoch"] == self._num_epochs
         return {**message, "done": ended}
 

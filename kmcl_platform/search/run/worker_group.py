@@ -43,6 +43,7 @@ class WorkerGroup:
         """Start the workers, without waiting until they are ready."""
         self._mailbox: Any = Mailbox.remote(max_starts)
         self._error: BaseException | None = None
+        # `fit` lasts as long as the group. A daemon thread does not keep an actor alive that is to end.
         self._thread = threading.Thread(target=self._run, args=(resources,), daemon=True)
         self._thread.start()
         self._awaiting_decision: int | None = None
@@ -64,8 +65,10 @@ class WorkerGroup:
         if self._awaiting_decision is not None:
             ray.get(self._mailbox.go_on.remote(self._awaiting_decision))
             self._awaiting_decision = None
+        # One call for the whole wait: a second one would take a second message.
         pending = self._mailbox.next_message.remote()
         while True:
+            # With a timeout, because the mailbox cannot know that the group has ended.
             ready, _ = ray.wait([pending], timeout=1.0)
             if ready:
                 message: Message = ray.get(pending)
@@ -109,6 +112,7 @@ class WorkerGroup:
                 resources_per_worker=per_worker,
             ),
             run_config=RunConfig(
+                # A new name each time: Ray Train loads the state that it finds under an old one.
                 name=f"workers-{time.time_ns()}",
                 storage_path=scratch,
                 # Lost workers are always replaced; the mailbox ends a trial that loses them again and again.
@@ -118,6 +122,7 @@ class WorkerGroup:
         try:
             trainer.fit()
         except BaseException as error:
+            # Nothing else would show it: this is a thread without a caller.
             _logger.exception("the group of Ray Train workers has ended")
             self._error = error
             raise
@@ -137,11 +142,13 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     torch.set_num_threads(loop_config["threads"])
     joined = join_workers()
     workers = Workers(joined.rank, joined.world_size, get_device())
+    # Only the first worker asks, because each call counts as a start; all must begin with the same trial.
     place = workers.broadcast(ray.get(mailbox.first_place.remote()) if workers.is_first else 0)
     _logger.info("worker %d of %d is ready on %s", workers.rank, workers.world_size, workers.device)
     while (assignment := ray.get(mailbox.take.remote(place))) is not None:
         _train(mailbox, place, assignment, workers)
         place += 1
+        # Reference cycles may hold the ended trial's tensors; the next trial needs their memory.
         gc.collect()
         if workers.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -185,6 +192,7 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
             ray.get(end.remote(place, str(error)))
     except StoreError as error:
         _logger.error("trial %d cannot continue: %s", assignment["number"], error)
+        # Any worker may meet this, not only the first one. The trial is not at fault, and stays open.
         ray.get(mailbox.halt.remote(place, str(error)))
         raise
     except (RuntimeError, OSError, ray.exceptions.RayError) as error:
