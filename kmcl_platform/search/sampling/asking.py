@@ -45,6 +45,7 @@ def next_sampler(study: optuna.Study, file: SearchFile) -> optuna.samplers.BaseS
     Its seed depends on the number of the point, so that a continued search gets the same points as one that was not
     interrupted.
     """
+    # Not the number of all trials: a half-drawn point does not count, and gets its seed again.
     number = len(counted_trials(study))
     return build_sampler(file.sampler, derive_seed(file.sampler.seed, "trial", number))
 
@@ -59,6 +60,7 @@ def finish_asking(study: optuna.Study, file: SearchFile) -> None:
             # A sampler that finds some values already drawn would draw different ones for the rest. So all values are
             # drawn in a copy of the study without this trial.
             copy = optuna.create_study(
+                # Hyperband chooses a trial's bracket by the study's name and the trial's number.
                 study_name=study.study_name,
                 direction=study.direction,
                 pruner=study.pruner,
@@ -69,6 +71,7 @@ def finish_asking(study: optuna.Study, file: SearchFile) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.sampler = optuna.samplers.PartialFixedSampler(values, next_sampler(study, file))
+        # Values that the killed driver had already written are the same; the others are written now.
         trial = open_trial(study, half.number)
         trial.set_user_attr(VALUES, suggest_values(trial, file))
 
@@ -77,11 +80,13 @@ def enqueue_points(study: optuna.Study, file: SearchFile) -> None:
     """Queue the baseline, and the points of a grid; nothing is queued twice."""
     if file.baseline and not counted_trials(study):
         waiting = any(trial.state == TrialState.WAITING for trial in list_trials(study))
+        # The baseline is queued first: if any trial waits, an earlier start has queued it.
         if not waiting:
             base = file.base.flat()
+            # Paths whose condition does not hold have no value in Optuna either.
             values = {path: base[path] for path in active_paths(file, {})}
             study.enqueue_trial(values, user_attrs={BASELINE: True})
     if file.sampler.kind == "grid":
         for values in grid(file.space):
-            # An earlier start may have queued some of them.
+            # An earlier start may have queued some of them, and the baseline may be one of them.
             study.enqueue_trial(values, skip_if_exists=True)

@@ -14,6 +14,8 @@ def build_pruner(scheduler: Scheduler, num_epochs: int) -> optuna.pruners.BasePr
     """
     match scheduler:
         case SuccessiveHalving(min_epochs=min_epochs, reduction_factor=factor):
+            # Optuna's rule is the asynchronous one: it decides when a trial reaches a rung, and never waits for other
+            # trials.
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=min_epochs, reduction_factor=factor)
         case Hyperband(min_epochs=min_epochs, reduction_factor=factor):
             return optuna.pruners.HyperbandPruner(

@@ -22,8 +22,10 @@ def build_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
                 return optuna.samplers.TPESampler(
                     seed=seed,
                     n_startup_trials=sampler.startup_trials,
+                    # Values are modelled together, so that combinations of them count.
                     multivariate=True,
                     group=True,
+                    # Trials that run count as bad ones, so that simultaneous trials are not at the same point.
                     constant_liar=True,
                 )
         case "gp":

@@ -18,6 +18,7 @@ def suggest_values(trial: optuna.Trial, file: SearchFile) -> dict[str, Scalar]:
     values: dict[str, Scalar] = {}
     base = file.base.flat()
     for path, distribution in file.space.items():
+        # A condition may name a path that is not searched in this trial; it then has the base's value.
         known = base | values
         if all(known[condition] == wanted for condition, wanted in distribution.when.items()):
             values[path] = _suggest(trial, path, distribution)

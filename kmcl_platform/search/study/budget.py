@@ -28,6 +28,7 @@ class Ledger:
         spent = study.user_attrs.get(SPENT, {"seconds": 0.0, "gpu_seconds": 0.0})
         self._seconds = float(spent["seconds"])
         self._gpu_seconds = float(spent["gpu_seconds"])
+        # `time.monotonic`, not the time of day: a machine's clock may be corrected while a search runs.
         self._last: float | None = None
 
     def start(self) -> None:
@@ -37,6 +38,8 @@ class Ledger:
     def charge(self, epoch_seconds: float = 0.0) -> None:
         """Write the time since the last charge, and the GPU time of an epoch that took `epoch_seconds`."""
         now = time.monotonic()
+        # The sums change before the write. If the write fails, the next charge writes them, and nothing is counted
+        # twice.
         if self._last is not None:
             self._seconds += now - self._last
             self._last = now
@@ -58,6 +61,7 @@ class Ledger:
 
     def use(self, study: optuna.Study) -> None:
         """Write into a study that was opened again from now on."""
+        # The sums in memory are newer than those in the database, so they are not read again.
         self._study = study
 
     @property

@@ -22,6 +22,8 @@ _FOLDER = re.compile(r"trial-(\d+)")
 def trial_folders(store: Store, search: str) -> Iterator[tuple[int, Path]]:
     """Number and folder of each trial that has a folder in the store, by name; anything else there is left out."""
     for path in sorted((store.checkpoints / search).glob("trial-*")):
+        # Deletions use this list. So it has only names that the platform writes (not `trial-7`), and no link, which may
+        # lead anywhere.
         match = _FOLDER.fullmatch(path.name)
         if match and path == store.trial_checkpoints(search, int(match[1])) and path.is_dir() and not path.is_symlink():
             yield int(match[1]), path
@@ -67,13 +69,16 @@ def find_difference(checkpoint: Path, config: TrialConfig) -> str | None:
     A checkpoint that cannot be read differs.
     """
     try:
+        # Not read as a `TrialConfig`: that would refuse the values of another version of the platform.
         stored = json.loads((checkpoint / TRIAL).read_bytes())["config"]
         held = _flat(stored)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"a {TRIAL} that cannot be read ({type(error).__name__})"
+    # As JSON too, so that both sides have the same types.
     wanted = _flat(config.model_dump(mode="json"))
     # A value that the checkpoint does not have was added to the platform later; its default is what the trial did.
     held = _flat(TrialConfig().model_dump(mode="json")) | held
+    # Sorted, so that each start names the same difference.
     for path in sorted(wanted.keys() | held.keys()):
         if path not in wanted:
             continue  # The platform has no such value any more.

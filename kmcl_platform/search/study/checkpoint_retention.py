@@ -1,4 +1,4 @@
-"""Which checkpoints of a search are kept, and how many bytes they take."""
+"""Which checkpoints of a search stay on the disk, and how many bytes they take."""
 
 import logging
 import shutil
@@ -31,8 +31,8 @@ class CheckpointsOnDisk:
 def drop_checkpoints(store: Store, search: str, study: "DurableStudy", *, keep: int) -> None:
     """Remove the checkpoints that no continued search and no promotion will read.
 
-    Open trials keep their whole checkpoints. Of the finished trials the best `keep` keep their averaged weights, from
-    which a model is made. The study decides alone, so this may be repeated, and may be killed at any moment.
+    Open trials keep their whole checkpoints. Of the finished trials, the best `keep` ones keep their averaged weights,
+    from which a model is made. The study decides alone, so this may be repeated, and may be killed at any moment.
 
     A folder is only touched if the study has ended its trial and the checkpoint in it has that trial's configuration:
     with the wrong study, or an empty one, nothing is deleted.

@@ -32,6 +32,7 @@ def check_same_definition(study: optuna.Study, file: SearchFile) -> None:
     # A field that the study does not know was added later; its default is what trials did before.
     added_later = {f"base.{path}": json.dumps(value) for path, value in TrialConfig().flat().items()}
     before = added_later | before
+    # Sorted, so that each start names the same difference.
     for path in sorted(before.keys() | now.keys()):
         if before.get(path) != now.get(path):
             raise SearchError(
@@ -42,6 +43,8 @@ def check_same_definition(study: optuna.Study, file: SearchFile) -> None:
 
 def _definition(file: SearchFile) -> dict[str, str]:
     """The definition under dotted paths, each value as JSON."""
+    # Of `resources`, only the number of trials at the same time may change: the number of workers and their threads
+    # change a trial's numbers.
     dump = file.model_dump(exclude={"resources": {"max_concurrent_trials"}} | dict.fromkeys(_MAY_CHANGE, True))
     definition: dict[str, str] = {}
 
@@ -50,6 +53,7 @@ def _definition(file: SearchFile) -> dict[str, str]:
             for name, child in node.items():
                 walk(f"{prefix}.{name}" if prefix else name, child)
         else:
+            # Text compares exactly: in Python, 1, 1.0 and True are equal.
             definition[prefix] = json.dumps(node)
 
     walk("", dump)

@@ -25,6 +25,7 @@ def trial_end(trial: FrozenTrial) -> TrialEnd | None:
 
 def last_value(trial: FrozenTrial) -> float | None:
     """A trial's final value, or the last that it reported; None: it has none."""
+    # A diverged trial has a final value too, but it is infinite: its last report says more.
     if trial_end(trial) == "completed":
         return trial.value
     reported = trial.intermediate_values[trial.last_step] if trial.last_step is not None else None
@@ -39,6 +40,8 @@ def best_trials(trials: Iterable[FrozenTrial], sign: int) -> list[FrozenTrial]:
         sign: 1: larger values are better; -1: smaller ones.
     """
     completed = [trial for trial in trials if _is_completed(trial)]
+    # The number makes the order complete, so every process finds the same best trials. `or 0.0` is for the type
+    # checker: a completed trial has a value.
     return sorted(completed, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))
 
 
@@ -56,6 +59,7 @@ def trials_without_improvement(trials: Iterable[FrozenTrial], sign: int) -> int:
         value = trial.value if _is_completed(trial) else None
         if value is not None and (best is None or sign * value > sign * best):
             best, waited = value, 0
+        # Before the first completed trial there is no best one, so patience has not begun.
         elif best is not None:
             waited += 1
     return waited

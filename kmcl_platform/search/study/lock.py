@@ -27,6 +27,7 @@ class SearchLock:
             StoreError: the lock's file cannot be made.
         """
         if not self.acquire():
+            # The holder may end between the two calls.
             owner = self.owner() or "a process that has just ended"
             raise SearchError(
                 f"search {self._search!r} is in use ({owner}); valid: wait until that process ends, or stop it first"

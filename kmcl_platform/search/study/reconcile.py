@@ -17,6 +17,8 @@ def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
     recorded = runs.trials.outcomes()
     for number, end in study.ends().items():
         if recorded.get(number) != end:
+            # The driver may have died before MLflow had the run. A run that exists is opened again, so `end` works on
+            # both.
             runs.trials.begin(number, study.config(number), baseline=study.is_baseline(number))
             runs.trials.end(number, TrialOutcome(end), objective=study.value(number))
 
@@ -32,15 +34,20 @@ def close_record(store: Store, recorder: Recorder, outcome: SearchOutcome, troub
     try:
         if trouble is None:
             if outcome == "finished":
+                # A stopped search does not make the user wait: scores that are not drawn wait on the disk for the next
+                # start.
                 recorder.finish_drawings()
+            # First the trials' own ends: `end` closes every run that is still open.
             recorder.flush()
             recorder.runs.end(outcome)
             return
         try:
+            # A server that is away is noticed in seconds here. `flush` would wait minutes for it.
             check_answers(store)
             recorder.flush()
             recorder.runs.end("interrupted")
         except Exception as error:
+            # The same trouble again is no news: the caller reports the first one.
             if find_trouble(error, store) is None:
                 raise
     finally:
@@ -58,6 +65,7 @@ def finish_record(store: Store, study: DurableStudy, file: SearchFile, say: Call
     try:
         recorder.finish_drawings()
         recorder.flush()
+        # The usual case has no open runs, and then nothing more is read or written.
         if runs.open_runs():
             reconcile(study, runs)
             runs.end("finished")

@@ -80,6 +80,7 @@ def _repeat(self: Reopenable, call: Callable[[], _T], failure: "DBAPIError") -> 
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
         try:
+            # Optuna keeps what it has read of a study in memory, and its session may be broken. Both are replaced.
             self.reopen()
             result = call()
         except NoAnswerError as error:
@@ -105,6 +106,7 @@ def open_storage(url: str) -> RDBStorage:
     """
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+    # Optuna would print a line for each trial, into the search's live table.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # A connection that was idle may have been closed by the server or by a firewall: it is tried before each use.
     options: dict[str, Any] = {} if url.startswith("sqlite") else {"pool_pre_ping": True}
@@ -132,20 +134,21 @@ def load_study(url: str, search: str) -> optuna.Study | None:
     try:
         return optuna.load_study(study_name=search, storage=open_storage(url))
     except KeyError:
-        return None
+        return None  # Optuna's error for a name that the database does not have.
 
 
 def find_failure(error: BaseException, url: str) -> "DBAPIError | None":
     """The error of a database server that is away, restarting or overloaded; None: something else is the cause.
 
-    Optuna wraps what it meets, so that the chain of causes is searched. SQLite has no server: its errors are of the
-    disk, or of another process that holds the file.
+    Optuna wraps the errors that it meets, so the whole chain of causes is searched. SQLite has no server: its errors
+    come from the disk, or from another process that holds the file.
     """
     from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
     if url.startswith("sqlite"):
         return None
     cause: BaseException | None = error
+    # A chain of contexts can be a circle.
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
         # A refused connection is an OperationalError; one that breaks off is marked as invalidated.

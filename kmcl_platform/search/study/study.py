@@ -1,8 +1,7 @@
 """The durable Optuna study: the points of a search, their values, and which trials are still open.
 
 Other records are corrected from it. A driver may be killed at any moment: its open trials are then RUNNING in the
-study, and the next start hands them out first. For the same reason every method is safe to repeat. The methods use
-this when the database does not answer for a while (`storage.patient`).
+study, and the next start hands them out first. So every method is safe to repeat, which `storage.patient` uses too.
 """
 
 import logging
@@ -85,6 +84,7 @@ class DurableStudy:
         self.url = url
         self.say = say
         self._file = file
+        # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
         self._study = self._open()
         self.ledger = Ledger(self._study, file)
@@ -108,13 +108,14 @@ class DurableStudy:
     def report(self, number: int, epoch: int, value: float, *, seconds: float = 0.0) -> None:
         """Store a trial's value after an epoch, and charge its time; a second report of an epoch changes nothing."""
         if epoch not in self._frozen(number).intermediate_values:
+            # A kill between these two lines loses the epoch's GPU time. In the other order it would be charged twice.
             open_trial(self._study, number).report(value, epoch)
             self.ledger.charge(seconds)
 
     @patient
     def should_prune(self, number: int) -> bool:
         """Whether the pruner stops a trial at the last epoch that it reported."""
-        # Called for the baseline too: only by this call Optuna includes a trial in the comparison at its rung.
+        # Called for the baseline too: only this call enters a trial into Optuna's comparison at its rung.
         wanted = open_trial(self._study, number).should_prune()
         frozen = self._frozen(number)
         return wanted and not frozen.user_attrs.get(BASELINE) and frozen.last_step != self._file.base.num_epochs
@@ -206,6 +207,7 @@ class DurableStudy:
             return self._point(self._interrupted.pop(0))
         if len(self.counted()) >= self._file.budget.trials or self._without_improvement():
             return None
+        # A new sampler for each point: its seed depends on the point's number.
         self._study.sampler = next_sampler(self._study, self._file)
         with warnings.catch_warnings():
             # For each diverged trial: the Gaussian process takes the worst finite value instead of its own.
