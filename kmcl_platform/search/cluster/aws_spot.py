@@ -27,8 +27,10 @@ class SpotFirstProvider(AWSNodeProvider):
         try:
             return super()._create_node(node_config, tags, count)
         except NodeLaunchException as refusal:
+            # Other refusals (no permission, a wrong image) would also refuse an on-demand launch.
             if MARKET not in node_config or refusal.category not in NO_SPOT:
                 raise
             log.warning("no spot capacity (%s): launching on demand", refusal.category)
+            # A new dictionary, because the caller's own must ask for spot again at the next launch.
             on_demand = {name: value for name, value in node_config.items() if name != MARKET}
             return super()._create_node(on_demand, tags, count)

@@ -1,7 +1,7 @@
 """Problems that dead processes leave in a store: found, explained, and put right on request.
 
-Nothing of a search that a running process owns is touched. Nothing is deleted that the study does not clearly rule
-out: without the study of a search, its checkpoints are left alone.
+Nothing of a search that a running process owns is touched. A checkpoint is deleted only if the study shows that no
+trial has it: without the study of a search, its checkpoints are left alone.
 """
 
 import shutil
@@ -46,14 +46,17 @@ def examine(store: Store, *, to_fix: bool = False) -> Iterator[list[Finding]]:
     with ExitStack() as stack:
         findings = list(_check_writable(store))
         folders = [path.name for path in store.checkpoints.glob("*/")]
+        # A search may have only runs, or only checkpoints.
         for search in sorted({*in_mlflow, *folders}):
             lock = SearchLock(store.root, search)
             if to_fix:
                 if not lock.acquire():
                     continue
+                # Released when the caller's block ends, after the fixes.
                 stack.callback(lock.release)
             elif lock.owner():
                 continue
+            # A list, not an iterator: everything is read before the owner is checked again.
             found = [*_check_search(store, search, recorded=search in in_mlflow)]
             # A search that has started in the meantime looks unfinished, but is not.
             if to_fix or lock.owner() is None:
@@ -65,6 +68,7 @@ def _check_search(store: Store, search: str, *, recorded: bool) -> Iterator[Find
     if recorded:
         yield from _check_runs(store, search)
     study = load_study(store.study_url, search)
+    # Not copied: nothing here changes them.
     trials = [] if study is None else study.get_trials(deepcopy=False)
     if recorded and study is None:
         yield Finding(
@@ -109,6 +113,7 @@ def _check_checkpoints(store: Store, search: str, known: set[int]) -> Iterator[F
             f"{show_path(folder)}: {_count(strays, 'name')} not of a trial's folder ({_some(_names(strays))})",
             "they are left alone; move them if nothing needs them",
         )
+    # No trial is known, so each folder would look like one of no trial, and the fix would delete them all.
     if trials and not known:
         yield Finding(
             f"{show_path(folder)}: {_count(list(trials), 'checkpoint folder')} of a search without a study, or whose "
@@ -121,8 +126,10 @@ def _check_checkpoints(store: Store, search: str, known: set[int]) -> Iterator[F
     drafts = [
         path
         for number, trial in trials.items()
+        # In a folder of no trial, drafts are part of what is deleted already.
         if number in known
         for path in sorted(trial.glob(f"{DRAFT_PREFIX}*"))
+        # A link may lead to files that are not the platform's.
         if not path.is_symlink()
     ]
     doomed = orphans + drafts

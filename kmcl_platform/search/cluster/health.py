@@ -63,6 +63,7 @@ def _name(group: Any) -> str:
 
 
 def _remove(cluster: Jobs, group_ids: list[str]) -> None:
+    # A job, because only a driver inside the cluster can remove a group. The state API only lists them.
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         copy_job_files(folder)

@@ -23,6 +23,7 @@ def read_secrets(names: Sequence[str]) -> dict[str, str]:
         ConfigError: one is not set.
     """
     for name in names:
+        # An empty value is refused too: it would only show later, as a login that fails.
         if not os.environ.get(name):
             raise ConfigError(
                 f"--secret: got {show_value(name)}, which is not set; valid: the name of an environment variable"
@@ -54,5 +55,6 @@ def take_secrets(folder: Path) -> None:
     """Move the secrets of a package, if it has any, into the environment of this process, and delete their file."""
     path = folder / FILE
     if path.is_file():
+        # Deleted last: a kill between the two lines leaves the file for another try.
         os.environ.update(json.loads(path.read_text()))
         path.unlink()

@@ -85,8 +85,10 @@ class Jobs:
         """The jobs that `kmcl submit` has started, the latest first."""
         found = []
         for details in self._ask(self._client.list_jobs):
+            # Ray also lists drivers that were started on the cluster itself, without `kmcl submit`.
             if details.submission_id and SEARCH in (details.metadata or {}):
                 found.append(_to_job(details))
+        # Jobs that wait for their start come last.
         never = datetime.datetime.min.replace(tzinfo=datetime.UTC)
         return sorted(found, key=lambda job: job.started or never, reverse=True)
 
@@ -147,6 +149,7 @@ class Jobs:
         return status
 
     def _check(self, job_id: str) -> str:
+        # Asked first, so that a wrong id gets a list of valid ones. Ray's own error has none.
         known = [job.job_id for job in self.list()]
         if job_id not in known:
             raise ClusterError(
@@ -173,6 +176,8 @@ def _to_job(details: Any) -> Job:
 
 
 def _refusal(address: str, error: Exception) -> ClusterError:
+    # Ray has no type for each of these errors. Only the text shows a refused token. First letters are left out, because
+    # they are written large or small.
     text = " ".join(str(error).split())
     if any(sign in text for sign in ("401", "403", "nauthorized", "orbidden", "uthentication")):
         return ClusterError(

@@ -26,6 +26,7 @@ def compare_environment(folder: Path) -> list[str]:
     required = {_normal(name) for name in _required(folder / PROJECT)}
     locked: dict[str, set[str]] = {}
     for name, version in _LOCKED.findall((folder / LOCK).read_text()):
+        # A lock file may have several versions of a package, each with a marker for another platform.
         locked.setdefault(_normal(name), set()).add(version)
     differences = []
     for name, versions in sorted(locked.items()):

@@ -41,6 +41,7 @@ def torch_config(folder: Path) -> Any:
 
             # A new file for each start of the group: entries of dead workers would be taken for live ones.
             meeting = folder / f"meeting-{uuid.uuid4().hex}"
+            # From here on as in Ray's own backend, which accepts no address but that of a TCP store.
             worker_group.execute(_set_torch_distributed_env_vars)
             size = len(worker_group)
             ray.get(

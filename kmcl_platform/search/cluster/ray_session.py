@@ -24,6 +24,7 @@ WORKER_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Tune's newer output prints a table even with `verbose=0`.
     "RAY_AIR_NEW_OUTPUT": "0",
+    # One process less for each group of workers.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
@@ -60,8 +61,9 @@ def start_ray(address: str | None) -> None:
         ClusterError: the cluster cannot be reached, or Ray cannot be started.
     """
     cluster = cluster_address(address)
-    # Ray and Tune read these when they are imported.
+    # Ray and Tune read these when they are imported. A value that the user has set wins.
     os.environ.update({name: os.environ.get(name, value) for name, value in WORKER_ENVIRONMENT.items()})
+    # Otherwise, under `uv run`, Ray would upload this folder and start every worker through uv.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     # Ray runs its workers at niceness 15: on a machine with other work, training would get almost no time.
     os.environ.setdefault("RAY_worker_niceness", "0")
@@ -83,6 +85,7 @@ def start_ray(address: str | None) -> None:
             try:
                 ray.init("local", **dashboard, **quiet)
             except (OSError, RuntimeError, ValueError) as error:
+                # Processes that did start would stay.
                 ray.shutdown()
                 raise ClusterError(
                     f"Ray: cannot be started on this machine: {' '.join(str(error).split())}; valid: HOME and TMPDIR "
@@ -92,6 +95,7 @@ def start_ray(address: str | None) -> None:
     # Ray Train uses this address to find its own cluster, see `_dashboard_port`.
     own = {} if cluster == "auto" else {"RAY_ADDRESS": cluster}
     try:
+        # Processes of a running cluster do not inherit our environment, so it is sent with the job.
         ray.init(cluster, runtime_env={"env_vars": WORKER_ENVIRONMENT | own}, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
@@ -157,8 +161,10 @@ def _provide_token() -> None:
     try:
         token = Path.home() / ".ray" / "auth_token"
         token.parent.mkdir(parents=True, exist_ok=True)
+        # Ray can read its file, or write a new one.
         if os.access(token if token.exists() else token.parent, os.R_OK | os.W_OK):
             return
+        # Ray can read the token in a file that it cannot write.
         if token.stat().st_size and os.access(token, os.R_OK):
             return
     except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home at all.

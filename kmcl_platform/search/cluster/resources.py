@@ -49,6 +49,7 @@ def count_concurrent_trials(nodes: Iterable[Mapping[str, float]], resources: Res
     """
     nodes = list(nodes)
     cpus, gpus, wanted = resources.cpus_per_worker, resources.gpus_per_worker, resources.workers_per_trial
+    # Node by node: a worker runs on one node, so the rests of two nodes do not make another worker.
     slots = sum(_worker_slots(node, cpus, gpus) for node in nodes)
     if slots < wanted:
         shapes = " + ".join(f"{node.get('CPU', 0):g} CPU/{node.get('GPU', 0):g} GPU" for node in nodes) or "no node"
@@ -71,12 +72,14 @@ def count_trials_in_memory(nodes: Iterable[Mapping[str, float]], resources: Reso
     """
     capped = [dict(node) for node in nodes]
     if measured.device == "cuda":
+        # If a worker fills more of a GPU's memory than its share, it counts with what it fills.
         share = measured.peak_bytes / max(measured.device_bytes, 1)
         resources = resources.model_copy(update={"gpus_per_worker": max(resources.gpus_per_worker, share)})
     else:
         for node in capped:
             if "memory" in node:
                 workers = node["memory"] // max(measured.peak_bytes, 1)
+                # Only as many CPUs as workers fit into the memory, so that the count below is bounded by both.
                 node["CPU"] = min(node.get("CPU", 0), workers * resources.cpus_per_worker)
     try:
         return count_concurrent_trials(capped, resources)

@@ -58,16 +58,19 @@ def submit_search(
         ConfigError: the file is invalid, or a secret is not set; nothing was sent.
         ClusterError: the cluster cannot be reached, or needs a token that was not given.
     """
+    # Everything that can be refused here is refused before the cluster is asked.
     content = read_bytes(path)
     file = parse_search_file(content, str(path))
     values = read_secrets(secret_names)
     environment = job_environment(store, tracking_uri, study_url, secret_names)
+    # Otherwise, under `uv run`, a hook of Ray would change the job's environment.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     cluster = Jobs(address)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         copy_job_files(folder)
         runtime_env: dict[str, Any] = {"working_dir": str(folder), "env_vars": environment}
+        # The check job gets the same package, before the search file and the secrets are in it.
         if not _has_locked_environment(cluster, folder, say):
             runtime_env["uv"] = LOCKED_ENVIRONMENT
         (folder / "search.yaml").write_bytes(content)
@@ -106,6 +109,7 @@ def _has_locked_environment(cluster: Jobs, folder: Path, say: Callable[[str], No
         entrypoint="python jobs/check_environment.py", runtime_env={"working_dir": str(folder)}, seconds=CHECK_SECONDS
     )
     if not equal:
+        # The job's output may have other lines too.
         different = [line for line in printed.splitlines() if "(locked: " in line]
         what = f"{len(different)} packages differ, first {different[0]}" if different else "the check failed"
         say(f"environment: the cluster's is not the locked one ({what}); Ray installs {LOCK} on its nodes")
