@@ -21,10 +21,13 @@ def expected_trials(num_trials: int, patience: int) -> float:
     # i + patience with probability p(i) · i / (i + patience), and this end adds p(i) · i to the expected number.
     # An end at `num_trials` adds the same. The expected number is therefore the sum of i · p(i); sums[k] is its part
     # up to k.
+    # The first trial is always a new best one: p(1) = 1.
     sums = [0.0, 1.0]
     for place in range(2, num_trials + 1):
         # The best trial before it was one of the last `patience` trials, else the search would have ended.
         since = max(1, place - patience)
+        # Trial `place` is a new best one with probability 1/place, and the best before it was i with p(i) · i / (place
+        # - 1). So place · p(place) = Σ i · p(i) / (place - 1), over those i.
         sums.append(sums[-1] + (sums[-1] - sums[since - 1]) / (place - 1))
     return sums[num_trials]
 
@@ -58,6 +61,7 @@ def _epochs_of_bracket(num_trials: float, rungs: list[int], factor: int) -> floa
         total += sum(reaching) * (rung - before)
         before = rung
         arrived, going_on = 0.0, []
+        # Trials arrive in order. `arrived` is m, also for the last, partial trial.
         for share in reaching:
             arrived += share
             going_on.append(share * min(1.0, max(1, arrived // factor) / arrived) if share else 0.0)

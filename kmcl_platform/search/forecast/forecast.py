@@ -20,6 +20,7 @@ from kmcl_platform.search.forecast.expected_epochs import expected_epochs, expec
 
 EPOCH_OVERHEAD_SECONDS = 0.05
 """From an epoch's checkpoint to the first step of the next epoch: the report, the record and the pruner's decision.
+
 Measured with `kmcl search search_spaces/digits.yaml` on two CPU cores: 0.07 s for each epoch without training and
 evaluation, of which 0.02 s for the checkpoint."""
 
@@ -92,6 +93,7 @@ class Forecast(Frozen):
 
 def to_costs(measured: Sequence[tuple[Level, Measurement]], start_seconds: float) -> Costs:
     """The costs of a trial, from the measured corners (at least one) and the time until the workers had started."""
+    # A space of choices alone, or a plan whose middle corners failed, has no measured middle: then all corners count.
     middle = [found for level, found in measured if level == "middle"] or [found for _, found in measured]
 
     def spread(value: Callable[[Measurement], float]) -> Range:
@@ -118,6 +120,7 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
         concurrency: the number of trials that run at the same time, at least 1.
     """
     num_trials, num_epochs, patience = file.budget.trials, file.base.num_epochs, file.budget.patience
+    # At the earliest, the first trial is the best one, and `patience` more trials end after it.
     fewest = num_trials if patience is None else min(num_trials, patience + 1)
     likely = num_trials if patience is None else expected_trials(num_trials, patience)
     totals = {
@@ -154,6 +157,7 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
 
 def fingerprint(file: SearchFile) -> str:
     """The hash of everything in a search file; a forecast is only valid for the same content."""
+    # Of the checked file, not of its text: comments and the order of options do not count.
     return hashlib.sha256(file.model_dump_json().encode()).hexdigest()
 
 
@@ -192,13 +196,16 @@ def _total(
 
     epoch = cost("epoch_seconds") + cost("epoch_overhead_seconds")
     longest = cost("trial_seconds") + file.base.num_epochs * epoch
+    # Trials of different length fill the places without gaps.
     seconds = (num_trials * cost("trial_seconds") + num_epochs * epoch) / concurrency
     if num_epochs == num_trials * file.base.num_epochs:
         # Trials of one length run in rounds; the last round may have fewer trials.
         seconds = -(-num_trials // concurrency) * longest
+    # A search is never shorter than its one longest trial, however many places there are.
     hours = (costs.start_seconds + max(seconds, longest)) / 3600
     gpus = file.resources.workers_per_trial * file.resources.gpus_per_worker
     gpu_hours = num_epochs * cost("epoch_seconds") * gpus / 3600
+    # The share of the whole search after which each bound is reached; the smallest share ends it.
     shares = {"budget.trials": 1.0}
     if file.budget.hours is not None:
         shares["budget.hours"] = file.budget.hours / hours

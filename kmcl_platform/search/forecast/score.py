@@ -33,6 +33,7 @@ def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: Se
         return f"forecast of {file.name}: not scored: {error}"
     if forecast is None:
         return None
+    # The forecast would be of another search, for example of one with a smaller budget.
     if forecast.fingerprint != fingerprint(file):
         return f"forecast of {file.name}: not scored: the search file has changed since `kmcl plan`"
     num_epochs, seconds = runs.trials.epochs_and_seconds()
@@ -43,6 +44,7 @@ def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: Se
         "trials": float(len(study.counted())),
         "epochs": float(num_epochs),
     }
+    # A search whose trials all failed at once has no epochs.
     if num_epochs:
         happened["epoch_seconds"] = seconds / num_epochs
     document = {"forecast": forecast.model_dump(), "happened": happened}

@@ -103,6 +103,7 @@ def run_plan(
         scratch = store.forecast(file.name).parent / f".{file.name}"
         # A plan that was killed has left its folder.
         shutil.rmtree(scratch, ignore_errors=True)
+        # The block ends in the opposite order: Ray stops first, then the folder of its workers goes, then the locks.
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
         console.print(f"plan {file.name}: starting Ray", highlight=False)
         start_ray(address)
@@ -112,8 +113,10 @@ def run_plan(
         stack.callback(stop_ray)
         nodes = trial_nodes()
         concurrency = count_concurrent_trials(nodes, file.resources)
+        # A Ray of this machine was started for this plan alone, so all of it is free.
         if cluster:
             check_free(file.resources)
+        # One group of workers for all arms: they have the same resources.
         prober = Prober(file.resources, store, scratch, num_steps)
         plans = [_plan(search, store, prober, nodes, concurrency, console) for search in searches]
         prober.close()
@@ -129,6 +132,7 @@ def _plan(
         console.print(f"plan {file.name}: corner {number} of {len(corners)}", highlight=False)
         tried.append(prober.try_corner(file, corner))
     measured = [(one.corner.level, one.measured) for one in tried if one.measured]
+    # The costliest corner decides: trials like it may run at the same time.
     in_memory = min((count_trials_in_memory(nodes, file.resources, found) for _, found in measured), default=None)
     forecast = None
     if measured:
@@ -162,6 +166,7 @@ def _blame(file: SearchFile, failed: TriedCorner, prober: "Prober") -> str:
         # A loss that is not finite depends on rates and weights more often than on the paths that decide the cost.
         steps.sort(key=lambda step: step[0] in DRIVERS_OF_COST)
     for path, value, corner in steps:
+        # The first variant that runs names the bound. All others would cost minutes.
         if not prober.try_corner(file, corner).failure:
             bound = name_bound(file.space[path], failed.corner.values[path])
             change = {"high": "a lower high", "low": "a higher low"}.get(bound.partition(" ")[0], "without it")
@@ -194,6 +199,7 @@ def refuse_room(
 def _note(file: SearchFile, tried: list[TriedCorner], corners: list[Corner]) -> list[str]:
     notes = []
     for number, one in enumerate(tried, start=1):
+        # A loss that is already not finite in the first steps is a refusal, so it needs no warning.
         if one.measured and one.measured.nonfinite_peak_steps and not one.measured.nonfinite_first_steps:
             lr = to_config(file, one.corner).optim.lr
             notes.append(

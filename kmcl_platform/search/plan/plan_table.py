@@ -16,6 +16,7 @@ from kmcl_platform.search.plan.probe_points import TriedCorner
 
 def to_json(plans: list[SearchPlan]) -> str:
     """The plans of a file's searches as JSON; times in seconds and hours, sizes in bytes, shares in [0, 1]."""
+    # NaN is not JSON: it would be an error here, and not in a program that reads this.
     return json.dumps([_document(plan) for plan in plans], indent=2, ensure_ascii=False, allow_nan=False)
 
 
@@ -53,6 +54,7 @@ def _cells(one: TriedCorner) -> list[str]:
     if one.measured is None:
         # The whole reason is in the refusal, below the table.
         reason = "out of memory" if one.failure.startswith("out of memory") else one.failure
+        # `escape`: square brackets of a value would be read as rich's markup.
         return ["-", "-", "-", "-", "-", escape(f"{values}: {reason}")]
     found = one.measured
     return [

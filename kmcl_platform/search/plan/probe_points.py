@@ -25,6 +25,7 @@ DRIVERS_OF_COST = (
 )
 """The paths that decide the cost of a trial, ordered: first the one whose range is the easiest to reduce."""
 
+# The places of a number's low, high and middle in `Distribution.edges`.
 _EDGE = {"low": 0, "high": 1, "middle": 2}
 
 
@@ -64,7 +65,9 @@ def choose_corners(file: SearchFile) -> list[Corner]:
     """
     high, low = _cover(file, "high"), _cover(file, "low")
     bounds = sorted(_distinct(high + low), key=lambda corner: -_cost(file, corner))
+    # If no number is searched, the levels differ in nothing: such corners are tried once.
     middle = [corner for corner in _cover(file, "middle") if corner.values not in [kept.values for kept in bounds]]
+    # One place is reserved for the middle, from which the expected costs come.
     kept = bounds[: MAX_CORNERS - bool(middle)]
     return sorted(kept + middle[: MAX_CORNERS - len(kept)], key=lambda corner: -_cost(file, corner))
 
@@ -125,6 +128,8 @@ def _cover(file: SearchFile, level: Level) -> list[Corner]:
             wanted += [(path, choice) for choice in distribution.choices]
     rows: list[Corner] = []
     while wanted:
+        # Greedy: each corner is built for the first missing pair, and takes as many other missing pairs as fit. This
+        # gives few corners, not always the fewest.
         path, value = wanted[0]
         forced = _conditions(file, path) | {path: value}
         for other, choice in wanted:
@@ -133,6 +138,7 @@ def _cover(file: SearchFile, level: Level) -> list[Corner]:
                 forced[other] = choice
         values = _row(file, level, forced, len(rows))
         rows.append(Corner(level, values))
+        # `...` stands for a path that is not in the corner: None can be a value.
         wanted = [pair for pair in wanted[1:] if values.get(pair[0], ...) != pair[1]]
     return rows
 
@@ -143,6 +149,7 @@ def _row(file: SearchFile, level: Level, forced: dict[str, Scalar], turn: int) -
     base = file.base.flat()
     for path, distribution in file.space.items():
         known = base | values
+        # A forced path is left out too if its condition does not hold here. It stays missing, and gets another corner.
         if any(known[condition] != value for condition, value in distribution.when.items()):
             continue
         if path in forced:
@@ -183,5 +190,6 @@ def _cost(file: SearchFile, corner: Corner) -> float:
     """The expected cost of a corner, without a unit. The cost of a backbone is left out: only a run shows it."""
     config = to_config(file, corner)
     model = config.model
+    # Anisotropic kernels have `reduced_dim` values of each mean and variance, isotropic ones have one.
     width = model.reduced_dim if model.kernel in ("anisotropic", "mahalanobis") else 1
     return float(config.data.batch_size * config.data.image_size**2 * model.kernels_per_class * width)

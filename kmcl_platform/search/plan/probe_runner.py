@@ -45,6 +45,8 @@ class Prober:
         """
         self._group.begin(
             {
+                # All corners use one number and one folder: they run one after another, and `probe` removes its
+                # checkpoint.
                 "number": 0,
                 "config": to_config(file, corner).model_dump(),
                 "checkpoints": str(self._scratch / "checkpoint"),
@@ -58,11 +60,13 @@ class Prober:
         if "trouble" in message:
             raise StoreError(message["trouble"])
         if "failure" in message:
+            # The measurement never began, so nothing can be subtracted: this is the best bound on the start.
             self.start_seconds = self.start_seconds or waited
             return TriedCorner(corner, None, message["failure"])
         measured = Measurement.model_validate(message["measurement"])
         self.start_seconds = self.start_seconds or max(0.0, waited - measured.total_seconds)
         failure = ""
+        # Measured and failed at the same time: the costs are valid, but trials like this would diverge.
         if measured.nonfinite_first_steps:
             failure = (
                 f"the loss is not finite in {measured.nonfinite_first_steps} of its first {measured.first_steps} steps"
