@@ -121,11 +121,15 @@ class _Curves(NamedTuple):
 
 def _rank(scores_NK: Tensor, targets_NK: Tensor) -> _Curves:
     # Unknown elements get the score -inf: they move to the end of their row and are in neither count.
+    # Transposed once, so that each class is contiguous for the sort and the sums.
     sunk_KN = torch.where(targets_NK >= 0, scores_NK, -torch.inf).T.contiguous()
+    # The sort need not be stable: only the ends of groups of equal scores are used, and they do not depend on the order
+    # in a group.
     ranked_KN, order_KN = sunk_KN.sort(dim=1, descending=True)
     targets_KN = targets_NK.T.contiguous().gather(1, order_KN)
     ends_KN = torch.ones_like(ranked_KN, dtype=torch.bool)
     ends_KN[:, :-1] = ranked_KN[:, :-1] != ranked_KN[:, 1:]
+    # int32 has room for 2 billion samples, and needs half the memory of cumsum's default, int64.
     positives_KN = (targets_KN == 1).cumsum(1, dtype=torch.int32)
     negatives_KN = (targets_KN == 0).cumsum(1, dtype=torch.int32)
     return _Curves(
@@ -136,6 +140,7 @@ def _rank(scores_NK: Tensor, targets_NK: Tensor) -> _Curves:
 def _previous_end(counts_KN: Tensor, ends_KN: Tensor) -> Tensor:
     """The count at the last group end before each position. Counts never fall, so a running maximum finds it."""
     latest_KN = (counts_KN * ends_KN).cummax(1).values if counts_KN.numel() else counts_KN
+    # The first position has no group above it: its count is 0.
     previous_KN = torch.zeros_like(counts_KN)
     previous_KN[:, 1:] = latest_KN[:, :-1]
     return previous_KN
@@ -143,7 +148,9 @@ def _previous_end(counts_KN: Tensor, ends_KN: Tensor) -> Tensor:
 
 def _average_precision(curves: _Curves) -> Tensor:
     """Σ precision · positives of each group, divided by all positives; 0/0 gives NaN without a positive."""
+    # The clamp matters only for a class without any known label, where both counts are 0.
     precision_KN = curves.positives_KN.double() / (curves.positives_KN + curves.negatives_KN).clamp(min=1)
+    # A group counts once, at its end; the other positions get 0.
     gained_KN = (curves.positives_KN - curves.positives_above_KN) * curves.ends_KN
     return (precision_KN * gained_KN).sum(1) / gained_KN.sum(1)
 
@@ -151,14 +158,17 @@ def _average_precision(curves: _Curves) -> Tensor:
 def _area_under_roc(curves: _Curves) -> Tensor:
     """The area under straight lines between the group ends, divided by positives times negatives."""
     width_KN = (curves.negatives_KN - curves.negatives_above_KN) * curves.ends_KN
+    # Within a group the curve is a straight line, so its mean height is half-way: equal scores count one half.
     height_KN = (curves.positives_KN + curves.positives_above_KN).double() / 2
     gained_KN = (curves.positives_KN - curves.positives_above_KN) * curves.ends_KN
+    # torch sums int32 into int64, so the product of the two counts does not overflow.
     return (width_KN * height_KN).sum(1) / (width_KN.sum(1) * gained_KN.sum(1))
 
 
 def _highest_known(scores_NK: Tensor, known_NK: Tensor) -> Tensor:
     sunk_NK = torch.where(known_NK, scores_NK, -torch.inf)
     top_NT = sunk_NK.topk(min(TOP, scores_NK.shape[1]), dim=1).indices
+    # A sample with fewer than 3 known labels has unknown ones among its highest: the last operation removes them.
     return torch.zeros_like(known_NK).scatter(1, top_NT, True) & known_NK
 
 
@@ -172,6 +182,7 @@ def _precision_and_recall(predicted_NK: Tensor, targets_NK: Tensor, known_NK: Te
     if not bool(known_K.any()):
         return {}
     metrics = {
+        # Without a prediction there is no hit either, so 0/1 gives the precision 0.
         "CP": (hits_K / predictions_K.clamp(min=1))[known_K].mean().item(),
         "OP": (hits_K.sum() / predictions_K.sum().clamp(min=1)).item(),
     }

@@ -60,6 +60,7 @@ def slopes(difference_2R: Tensor, inverse_sum_R: Tensor, grad: Tensor) -> Tensor
     Returns:
         grad · q (μ - μ'), grad · q (v - v') and grad · q² (μ - μ')², stacked, (3, R, …): without the factors ½ s, ¼ s.
     """
+    # q² (μ - μ')² · grad below is q (μ - μ') times the first result, q (μ - μ') · grad.
     slopes_3R = difference_2R.new_empty((3, *difference_2R.shape[1:]))
     # One multiplication forms the first two; `out` avoids copies into the stack.
     torch.mul(difference_2R, inverse_sum_R * grad, out=slopes_3R[:2])
@@ -83,6 +84,7 @@ class PairLogRho(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         left_2R, right_2R = ctx.saved_tensors
+        # The three results are grad · q (μ - μ'), grad · q (v - v') and grad · q² (μ - μ')², each (R, …).
         mean, relative, shared = slopes(*log_rho(left_2R, right_2R, ctx.scale)[1:], grad)
         # The factors of the formulas in `slopes`.
         half, quarter = 0.5 * ctx.scale, 0.25 * ctx.scale

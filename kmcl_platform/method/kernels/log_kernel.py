@@ -33,9 +33,11 @@ def log_kernel(features_BD: Tensor, mixture: KernelMixture) -> Tensor:
     if mixture.means_BKCR.shape[3] == 1:
         log_g_BK: Tensor = _IsotropicLogKernel.apply(features_BD, *mixture[1:])  # means, variances, log weights
         return log_g_BK
+    # R = D: each dimension has its own mean and variance, so the identity above does not apply.
     offset_BKCR = features_BD[:, None, None, :] - mixture.means_BKCR
     log_terms_BKC = -0.5 * (offset_BKCR.square() / mixture.variances_BKCR).sum(3)
     if log_terms_BKC.shape[2] == 1:
+        # The log weight of a single component is 0.
         return log_terms_BKC.squeeze(2)
     return (mixture.log_weights_BKC + log_terms_BKC).logsumexp(2)
 
@@ -58,6 +60,7 @@ class _IsotropicLogKernel(Function):
         # The norm reads the features once and makes no copy: several times faster than squares and their sum.
         spread_B1 = torch.linalg.vector_norm(features_BD - mean_B1, dim=1, keepdim=True).square_()
         variances_BM = variances_BKC1.flatten(1)
+        # f̄ - μ of every kernel. Below, distance = (spread + D (f̄ - μ)²) / v.
         offset_BM = mean_B1 - means_BKC1.flatten(1)
         distance_BM = torch.addcmul(spread_B1, offset_BM, offset_BM, value=features_BD.shape[1]).div_(variances_BM)
         if log_weights_BKC.shape[2] == 1:
@@ -66,6 +69,7 @@ class _IsotropicLogKernel(Function):
         else:
             log_terms_BKC = torch.add(log_weights_BKC, distance_BM.view_as(log_weights_BKC), alpha=-0.5)
             log_g_BK = log_terms_BKC.logsumexp(2)
+            # Softmax over c, written over the terms, which have no other use.
             share_BKC = log_terms_BKC.sub_(log_g_BK.unsqueeze(2)).exp_()
         ctx.shape = means_BKC1.shape
         ctx.save_for_backward(features_BD, mean_B1, offset_BM, distance_BM, variances_BM, share_BKC)
@@ -75,11 +79,14 @@ class _IsotropicLogKernel(Function):
     @once_differentiable
     def backward(ctx: Any, grad_BK: Tensor) -> tuple[Tensor | None, ...]:
         features_BD, mean_B1, offset_BM, distance_BM, variances_BM, share_BKC = ctx.saved_tensors
+        # ∂L/∂log g times `share`: the gradient that each kernel receives, (B, M).
         grad_BM = grad_BK if share_BKC is None else (grad_BK.unsqueeze(2) * share_BKC).flatten(1)
+        # Every formula of the docstring but the first has the factor share / v.
         pull_BM = grad_BM / variances_BM
         # The sum over kernels of (f_d - μ)·pull, without a B x D x M tensor: f_d - μ = (f_d - f̄) + (f̄ - μ), of which
         # the first part is the same for all kernels and the second for all dimensions.
         grad_features_BD = (features_BD - mean_B1).mul_(pull_BM.sum(1, keepdim=True).neg_())
+        # share · (f̄ - μ) / v: summed over kernels it is the second part of ∂/∂f_d, times D it is ∂/∂μ.
         shift_BM = pull_BM * offset_BM
         grad_features_BD -= shift_BM.sum(1, keepdim=True)
         return (

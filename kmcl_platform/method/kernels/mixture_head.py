@@ -80,6 +80,7 @@ class KernelMixtureHead(nn.Module):
         self.component_layer: nn.Linear | None = None
         if kernels_per_class > 1:
             self.component_layer = nn.Linear(num_features, num_kernels)
+            # α starts at 1/C. The kernels of a class still differ from the first step on, by their random means.
             nn.init.zeros_(self.component_layer.weight)
             nn.init.zeros_(self.component_layer.bias)
 
@@ -99,5 +100,6 @@ class KernelMixtureHead(nn.Module):
         if self.component_layer is None:
             log_weights_BKC = torch.zeros(shape, dtype=features_BD.dtype, device=features_BD.device)
         else:
+            # log_softmax instead of softmax and log: a weight that underflows keeps a finite logarithm.
             log_weights_BKC = self.component_layer(features_BD).view(shape).log_softmax(-1)
         return KernelMixture(self.logit_layer(features_BD), means_BKCR, variances_BKCR, log_weights_BKC)

@@ -80,6 +80,7 @@ class MixtureSimilarity:
         self._blocks = [slice(start, start + size) for start in range(0, num_values, size)]
         log_rho_CCPB, *kept = self._bhattacharyya(self._blocks[0], row_P, rows.class_P)
         for block in self._blocks[1:]:
+            # In place is safe here and below: the derivative needs the differences, not log ρ itself.
             log_rho_CCPB += self._bhattacharyya(block, row_P, rows.class_P)[0]
         # With several blocks the differences are computed again in add_gradient: keeping them would need O(P·B·R).
         self._kept = tuple(kept) if len(self._blocks) == 1 else ()
@@ -113,6 +114,7 @@ class MixtureSimilarity:
         for block in self._blocks:
             kept = self._kept or self._bhattacharyya(block, row_P, rows.class_P)[1:]
             slopes_3rCCPB = slopes(kept[0], kept[1], grad_CCPB)
+            # A view: `index_add_` below writes into the sums of all rows.
             sums_3rCKB = self._slopes_3RCKB[:, block]
             # Each pair (row's kernel, sample j's kernel) adds to both of its ends. The sample's end first: summed over
             # the row's components, then added to class k of every sample.
@@ -186,6 +188,7 @@ def log_norms(mixture: KernelMixture, dimension_scale: float) -> Tensor | None:
     log_rho_SKB: Tensor = PairLogRho.apply(
         kernels_2RCKB.index_select(2, first), kernels_2RCKB.index_select(2, second), dimension_scale
     )
+    # The terms of c = c' are α_c² ρ(c, c) = α_c², with the logarithm 2 log α_c.
     log_crossed_SKB = log_rho_SKB + log_weights_CKB.index_select(0, first) + log_weights_CKB.index_select(0, second)
     return 0.5 * torch.cat((2.0 * log_weights_CKB, log_crossed_SKB + _LOG_2)).logsumexp(0)
 

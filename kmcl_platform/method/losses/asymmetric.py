@@ -71,7 +71,9 @@ class _AsymmetricLoss(Function):
         probability_BK = torch.where(positive_BK, logits_BK, -logits_BK).sigmoid_()
         # Unknown elements get weight 0. A product with 0 is enough because their logits are finite.
         known_BK = known_BK.to(logits_BK.dtype)
+        # The margin belongs to negative elements only: σ(-z) + clip ≥ 1 makes an easy negative element exactly 0.
         raised_BK = torch.where(positive_BK, probability_BK, probability_BK + clip) if clip else probability_BK
+        # The upper bound is the min(…, 1) of the formula. The lower bound keeps the logarithm finite.
         q_BK = raised_BK.clamp(_SMALLEST_PROBABILITY, 1.0)
         log_BK = q_BK.log()
         # For γ below 1 the derivative γ (1 - q)^(γ - 1) is infinite at q = 1, where the element is 0: hence the clamp.
@@ -88,6 +90,7 @@ class _AsymmetricLoss(Function):
             slope_BK.mul_(q_BK == raised_BK)
             # By z instead of ±z, with the minus of the loss.
             ctx.save_for_backward(torch.where(positive_BK, -slope_BK, slope_BK))
+        # The dot product is the sum of products, without a B x K tensor for them.
         return torch.dot(focus_BK.flatten(), log_BK.flatten()).neg_()
 
     @staticmethod
@@ -102,5 +105,6 @@ def _power(base_BK: Tensor, positive_BK: Tensor, gamma_positive: float, gamma_ne
     if gamma_positive == gamma_negative:
         return power_BK
     if gamma_positive == 0:
+        # base^0 = 1: the released γ₊ is 0, so this is the usual case.
         return power_BK.masked_fill_(positive_BK, 1.0)
     return torch.where(positive_BK, base_BK**gamma_positive, power_BK)

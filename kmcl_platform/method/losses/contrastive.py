@@ -56,6 +56,8 @@ def contrastive_loss(
     """
     total: Tensor = _ContrastiveLoss.apply(
         *mixture[1:],
+        # The norms depend on the kernels too. They are computed outside, so that autograd takes that part of the
+        # gradient.
         log_norms(mixture, dimension_scale),
         positive_BK,
         known_BK,
@@ -97,10 +99,12 @@ class _ContrastiveLoss(Function):
         )
         dtype, first = means_BKCR.dtype, anchors.start or 0
         num_anchors = len(range(len(positive_BK))[anchors])
+        # Rows exist only for this worker's samples; the columns j are the samples of all workers.
         own_BK = positive_BK if num_anchors == len(positive_BK) else positive_BK[anchors]
         # Classes first, so that rows of one class are neighbours and read the same kernels of all samples.
         class_P, anchor_P, real_P, overflow = _find_rows(own_BK.T, settings.max_labels)
         positive_KB, known_KB = torch.stack((positive_BK.T, known_BK.T)).to(dtype).unbind()
+        # 0 for a known label, -1e30 for an unknown one: added to ρ/τ it leaves the sample out of a denominator.
         excluded_KB = (1.0 - known_KB).mul_(_EXCLUDED)
         jaccard_AB = _jaccard(positive_KB, known_KB, anchors)
         # |A(n)|, the number of samples with J > 0. The norm of order 0 counts them in one pass without a mask.
@@ -113,6 +117,7 @@ class _ContrastiveLoss(Function):
         for start in range(0, len(class_P), size):
             block = slice(start, start + size)
             classes, anchor = class_P[block], anchor_P[block]
+            # `anchor` counts this worker's samples. In the global batch they begin at `first`.
             rows = Rows(anchor + first if first else anchor, classes)
             # Row (n, k) has a term for each partner j that also has the label k.
             weights_PB = weights_AB.index_select(0, anchor).mul_(positive_KB.index_select(0, classes))
@@ -129,11 +134,13 @@ class _ContrastiveLoss(Function):
             if any(ctx.needs_input_grad):
                 similarity.add_gradient(rows, slopes_PB)
         if total is None:
+            # The batch has no positive label. The output of a Function keeps its graph also for this constant.
             total = means_BKCR.new_zeros(())
         if any(ctx.needs_input_grad):
             # `_log_ratios` leaves out the factor 1/τ; here it is applied to B x K x C x R values instead of P x B.
             gradients = similarity.gradients(1.0 / settings.temperature)
             ctx.save_for_backward(*gradients)
+        # Raising an error would need the value of `overflow` on the host, which would have to wait for the device.
         return total if overflow is None else torch.where(overflow, torch.nan, total)
 
     @staticmethod
@@ -165,6 +172,7 @@ def _log_ratios(
         The sum, 0-dimensional, and τ times its derivative by log ρ, (P, B).
     """
     rho_PB = log_rho_PB.exp_()
+    # A row that leaves out all samples (a batch of one) gets finite, equal ratios, and all its weights are 0.
     log_ratio_PB = torch.add(excluded_PB, rho_PB, alpha=1.0 / temperature).log_softmax(1)
     if inside_PB is None:
         total = torch.dot(weights_PB.flatten(), log_ratio_PB.flatten()).neg_()
@@ -174,6 +182,7 @@ def _log_ratios(
         weighted_PB = inside_PB.mul_(ratio_PB)
         floored_PB = weighted_PB + _RATIO_FLOOR
         total = torch.dot(weights_PB.flatten(), floored_PB.log().flatten()).neg_()
+        # w' of the docstring: the derivative of log(J·ratio + floor) by log(ratio) is J·ratio / (J·ratio + floor).
         weights_PB = weighted_PB.div_(floored_PB).mul_(weights_PB)
     return total, ratio_PB.mul_(weights_PB.sum(1, keepdim=True)).sub_(weights_PB).mul_(rho_PB)
 
@@ -209,6 +218,8 @@ def _jaccard(positive_KB: Tensor, known_KB: Tensor, anchors: slice) -> Tensor:
     positive_AK, known_AK = positive_KB.T[anchors], known_KB.T[anchors]
     intersection_AB = positive_AK @ positive_KB
     union_AB = torch.addmm(positive_AK @ known_KB, known_AK, positive_KB).sub_(intersection_AB)
+    # Without a positive label on either side both counts are 0: the clamp makes 0/1 of 0/0.
     jaccard_AB = intersection_AB.div_(union_AB.clamp_(min=1.0))
+    # Anchor n is column start + n: the diagonal that begins at column `start` holds the pairs of a sample with itself.
     jaccard_AB.diagonal(anchors.start or 0).zero_()
     return jaccard_AB

@@ -47,6 +47,7 @@ def local_batch(mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor) -
         known_GK=known_BK,
         anchors=slice(0, size),
         num_samples=mixture.logits_BK.new_full((), size),
+        # At least 1, because a batch without a positive label would divide its sum of 0 by 0.
         num_labelled=positive_BK.any(1).sum(dtype=mixture.logits_BK.dtype).clamp_(min=1.0),
     )
 
@@ -90,6 +91,7 @@ class BatchGather:
         size, num_classes = positive_BK.shape
         if size > self._share:
             raise ValueError(f"positive_BK: got {size} samples; valid: at most {self._share}, a worker's share")
+        # This column counts samples. The known labels cannot: a real sample may have only unknown ones.
         present_B1 = torch.ones_like(known_BK[:, :1])
         parts = [torch.cat((positive_BK, known_BK, present_B1), 1).to(mixture.logits_BK.dtype)]
         if with_kernels:
@@ -102,12 +104,14 @@ class BatchGather:
             padding[:, : 2 * num_classes + 1] = 0.0
             rows = torch.cat((rows, padding))
         gathered: Tensor = _AllGather.apply(rows, self._group, self._rank, self._num_workers)
+        # The labels travel as 0.0 and 1.0 in the dtype of the kernels, so that one message holds both.
         labels = gathered[:, : 2 * num_classes + 1].detach() > 0
         positive_GK = labels[:, :num_classes]
         return GlobalBatch(
             mixture=self._unpack(mixture, gathered[:, 2 * num_classes + 1 :]) if with_kernels else mixture,
             positive_GK=positive_GK,
             known_GK=labels[:, num_classes : 2 * num_classes],
+            # The padding of the own share is not an anchor.
             anchors=slice(self._rank * self._share, self._rank * self._share + size),
             num_samples=labels[:, -1].sum(dtype=rows.dtype) / self._num_workers,
             num_labelled=positive_GK.any(1).sum(dtype=rows.dtype).clamp_(min=1.0) / self._num_workers,
@@ -141,4 +145,5 @@ class _AllGather(Function):
         # all_reduce writes into its argument, which autograd may still use.
         total = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total, group=ctx.group)
+        # The gradient of the own rows alone: the others' rows are inputs of other processes.
         return total[ctx.own], None, None, None

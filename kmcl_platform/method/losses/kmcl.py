@@ -181,6 +181,7 @@ class KmclLoss(nn.Module):
             for weight, term in zip(self.weights, terms, strict=False):
                 with torch.set_grad_enabled(grad and weight > 0):
                     sums.append(term())
+            # The counts are in the order of the terms. A baseline has the first term only.
             counts = self._counts(batch)
             return sums, counts if len(sums) == 3 else counts[: len(sums)]
 
@@ -188,6 +189,7 @@ class KmclLoss(nn.Module):
         """The counts by which the terms' sums are divided."""
         num_samples, num_labelled = batch.num_samples, batch.num_labelled
         if self.formulation == "released":
+            # As released: the classification is a sum, and samples without a positive label count too.
             return torch.stack((torch.ones_like(num_samples), num_samples, num_samples))
         return torch.stack((num_samples, num_labelled, num_samples))
 

@@ -62,9 +62,11 @@ def released_reconstruction_loss(
     Returns:
         0-dimensional, at least 0.
     """
+    # The clamp has no gradient below the floor, as in the released code: hence no gradient to μ and v there.
     log_kernels_BK = log_kernel(features_BD, mixture).clamp(min=math.log(_SMALLEST_KERNEL))
     log_terms_BK = functional.logsigmoid(mixture.logits_BK) + log_kernels_BK
     values_B: Tensor = _LogShares.apply(log_terms_BK, positive_BK, known_BK)
+    # A floor of the ratio is a ceiling of -log(ratio).
     largest = -math.log(_SMALLEST_RATIO)
     return torch.where(positive_BK.any(1), values_B.clamp(max=largest), largest).sum()
 
@@ -89,6 +91,7 @@ class _LogShares(Function):
         positive_share_BK, known_share_BK = log_share_2BK.exp_().unbind()
         value_B = gap_BK.mul_(positive_share_BK).sum(1)
         if ctx.needs_input_grad[0]:
+            # The derivative of the docstring, written over the shares, which are not needed again.
             ctx.save_for_backward(known_share_BK.sub_(positive_share_BK))
         return value_B
 

@@ -47,6 +47,7 @@ class Backbone(nn.Module):
         elif pretrained:
             self.network = fetch_network(name)
         else:
+            # With `num_classes=0` timm leaves the classifier out: the output of the network is the pooled features.
             self.network = timm.create_model(name, pretrained=False, num_classes=0)
         # Some networks (MobileNetV3) have a hidden layer before the classifier. Its width differs from `num_features`.
         width = getattr(self.network, "head_hidden_size", None) or self.network.num_features
@@ -71,6 +72,7 @@ class Backbone(nn.Module):
         if images_B3HW.dtype == torch.uint8:
             images_B3HW = images_B3HW.to(self.pixel_scale.dtype).mul_(self.pixel_scale).add_(self.pixel_shift)
         features_BD = cast(Tensor, self.network(images_B3HW))
+        # Autocast gives features in half precision, in which the sums over D of the kernels would lose their digits.
         return features_BD.to(torch.promote_types(features_BD.dtype, torch.float32))
 
 
@@ -79,6 +81,7 @@ def _check_name(name: str) -> None:
         close = difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.5)
         hint = f"close names: {', '.join(close)}" if close else "see timm.list_models()"
         raise ValueError(f"name: got {name!r}; valid: a timm model ({hint})")
+    # timm.is_model looks only at the part before the dot, so the tag has a check of its own.
     if "." in name:
         tagged = timm.list_models(f"{name.split('.')[0]}.*", include_tags=True)
         if name not in tagged:

@@ -42,6 +42,7 @@ def load_network(name: str, file: Path) -> nn.Module:
     if not file.is_file():
         raise WeightsFileError(f"got {file}: no such file; valid: {valid}")
     try:
+        # timm's function: it takes averaged weights before the raw ones, and allows a PyTorch file nothing but tensors.
         tensors = load_state_dict(str(file))
     except Exception as error:  # unpickling and safetensors raise many kinds of errors
         raise WeightsFileError(
@@ -55,6 +56,8 @@ def load_network(name: str, file: Path) -> nn.Module:
     # do not match, and the network keeps random weights. If the file's classifier has a name that timm must translate
     # first, its number of classes is unknown: then no classifier is tried, and after it the published number.
     for num_classes in [found] if (found := _count_classes(published, tensors)) else [0, published.num_classes]:
+        # `state_dict` replaces timm's download. Some published files have a class for the background, which timm cuts
+        # off by `label_offset`; this file's classifier has exactly `num_classes` rows, so the offset is 0.
         overlay = {"state_dict": tensors, "num_classes": num_classes, "label_offset": 0}
         try:
             network = timm.create_model(name, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=overlay)
@@ -86,6 +89,8 @@ def fetch_network(name: str) -> nn.Module:
             if cached := _find_cached(published, repository):
                 with suppress(WeightsFileError):  # some cached files have a form that only timm's own path can read
                     return load_network(name, cached)
+            # This small request fails within its time limit. timm's download has none, and would retry for most of a
+            # minute.
             HfApi().model_info(repository, timeout=HUB_SECONDS)
         return timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # the client raises errors of several HTTP libraries
@@ -98,9 +103,11 @@ def _published(name: str) -> PretrainedCfg:
 
 
 def _find_cached(published: PretrainedCfg, repository: str) -> Path | None:
+    # These weights have a format or a file name of their own, which only timm's download handles.
     if published.custom_load or published.hf_hub_filename:
         return None
     found = (try_to_load_from_cache(repository, file) for file in HUB_FILES)
+    # Besides a path and None, the cache can return a marker object: the hub is known not to have this file.
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
@@ -114,5 +121,6 @@ def _count_classes(published: PretrainedCfg, tensors: dict[str, Tensor]) -> int:
 
 
 def _short(error: Exception) -> str:
+    # torch lists every name that does not match. The first sentence is enough for a message of one line.
     text = f"{type(error).__name__}: {' '.join(str(error).split()).split('. ')[0]}"
     return text if len(text) <= 160 else f"{text[:160]}…"
