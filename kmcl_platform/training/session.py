@@ -5,8 +5,6 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES, EpochReport
 from kmcl_platform.config.seeds import derive_seed
@@ -32,7 +30,7 @@ from kmcl_platform.training.optim import OPTIMIZERS, moving_average, one_cycle, 
 from kmcl_platform.training.random_state import seed_everything
 from kmcl_platform.training.step import LossWatch, TrainStep, check_weights
 from kmcl_platform.training.workers.batch_norm import synchronise_batch_norm
-from kmcl_platform.training.workers.distributed import Workers
+from kmcl_platform.training.workers.distributed import Workers, data_parallel
 from kmcl_platform.training.workers.resource_usage import UsageMeter
 
 logger = logging.getLogger(__name__)
@@ -105,7 +103,7 @@ class TrainingSession:
             total_steps=self.total_steps,
         )
         self.step = TrainStep(
-            _distribute(self.model, workers, all_used=loss.trains_all),
+            data_parallel(self.model, workers, all_used=loss.trains_all),
             loss,
             self.optimizer,
             device=workers.device,
@@ -236,15 +234,3 @@ def _batch_per_worker(config: TrialConfig, workers: Workers) -> int:
             f"data.batch_size: got {config.data.batch_size}; valid: a multiple of the {workers.world_size} workers"
         )
     return share
-
-
-def _distribute(model: nn.Module, workers: Workers, *, all_used: bool) -> nn.Module:
-    if workers.world_size == 1:
-        return model
-    devices = [workers.device] if workers.device.type == "cuda" else None
-    # `find_unused_parameters`: with some objectives, parts of the head get no gradient.
-    # `forward_sync_buffers`: training does not use the running statistics of batch normalisation, so they may differ
-    # between workers. The first worker's are broadcast once an epoch, before the evaluation.
-    return DistributedDataParallel(
-        model, device_ids=devices, find_unused_parameters=not all_used, forward_sync_buffers=False
-    )

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 
@@ -47,7 +49,7 @@ class Workers:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def broadcast_buffers(self, module: torch.nn.Module) -> None:
+    def broadcast_buffers(self, module: nn.Module) -> None:
         """Replace a module's buffers, which may differ between workers, by the first worker's."""
         if self.world_size > 1:
             for buffer in module.buffers():
@@ -85,3 +87,22 @@ def join_workers() -> Workers:
     if not dist.is_initialized():
         return Workers(rank=0, world_size=1, device=device)
     return Workers(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
+
+
+def data_parallel(model: nn.Module, workers: Workers, *, all_used: bool) -> nn.Module:
+    """A model whose backward pass averages the gradients over all workers. With one worker: the model itself.
+
+    Args:
+        model: on the device of its worker.
+        workers: all of them call this.
+        all_used: whether every parameter receives a gradient in every step.
+    """
+    if workers.world_size == 1:
+        return model
+    devices = [workers.device] if workers.device.type == "cuda" else None
+    # `find_unused_parameters`: with some objectives, parts of the head get no gradient, which is an error without it.
+    # `forward_sync_buffers`: training does not use the running statistics of batch normalisation, so they may differ
+    # between workers. The first worker's are broadcast once an epoch, before the evaluation.
+    return DistributedDataParallel(
+        model, device_ids=devices, find_unused_parameters=not all_used, forward_sync_buffers=False
+    )
