@@ -27,6 +27,7 @@ def build_backbone(config: ModelConfig) -> Backbone:
     file = None if config.pretrained_file is None else Path(config.pretrained_file).expanduser()
     try:
         return Backbone(name=config.backbone, pretrained=config.pretrained, pretrained_file=file)
+    # Both errors of weights are ValueErrors too, so they come before ValueError.
     except WeightsFileError as error:
         raise WeightsError(f"model.pretrained_file: {error}") from None
     except HubError as error:

@@ -34,8 +34,10 @@ def score_split(
         scores_NK, probabilities in [0, 1], and targets_NK (1, 0, or -1 for unknown), both on the CPU, in the split's
         order, on every worker.
     """
+    # Batch normalisation uses its running statistics, so the scores do not depend on the composition of batches.
     model.eval()
     total = len(dataset) if first is None else min(first, len(dataset))
+    # Not DistributedSampler: it repeats images until all shares are equal, and a score must count each image once.
     sampler = ShardedSequence(total, rank=workers.rank, world_size=workers.world_size)
     loader = build_loader(
         dataset,

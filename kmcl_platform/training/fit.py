@@ -45,6 +45,7 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
         CheckpointError: the checkpoint is of another trial or other data, or incomplete; raised on every worker.
         Diverged: a term of the loss, a weight or a score is not finite; raised on every worker.
     """
+    # One worker looks, so that all of them continue from the same checkpoint.
     found = workers.broadcast(find_checkpoint(checkpoints) if workers.is_first else None)
     if found:
         # Before the network is built and the reports are repeated: a report of another trial must not reach the study.
@@ -53,6 +54,8 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
     reports = session.restore(found) if found else ()
     if workers.is_first:
         logger.info("%s: %s", checkpoints, f"continues after epoch {len(reports)}" if found else "begins")
+    # A stop that was decided before the interruption is decided again: the study gives the same answer to the same
+    # report.
     for earlier in reports:
         if not _report(workers, report, earlier):
             return
@@ -69,6 +72,8 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
             process_id=os.getpid(),
         )
         reports = (*reports, result)
+        # First the checkpoint, then the report. A process killed between the two repeats the report at its next start.
+        # In the other order, the study could know an epoch whose weights are lost.
         if workers.is_first:
             session.save(checkpoints, reports)
         if not _report(workers, report, result):
@@ -77,4 +82,6 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
 
 def _report(workers: Workers, report: Report, result: EpochReport) -> bool:
     """Report an epoch on the first worker; returns on every worker whether the trial continues."""
+    # The study's answer reaches the first worker only. All workers must stop after the same epoch, or the others would
+    # wait in an all-reduce.
     return workers.broadcast(report(result) if workers.is_first else False)

@@ -57,9 +57,11 @@ class TermGradients:
         features_BD, mixture = self._seen
         squares = []
         for term in loss.weighted_terms(features_BD, mixture, targets_BK):
+            # The share of such a term is 0; `shares` leaves it out of its result.
             if term is None:
                 squares.append(torch.zeros((), device=features_BD.device))
                 continue
+            # With respect to the features only: `backward` would write into the parameters' gradients.
             (gradient_BD,) = torch.autograd.grad(term * scale, features_BD, retain_graph=True)
             squares.append(gradient_BD.float().square().sum())
         self._squares = torch.stack(squares)

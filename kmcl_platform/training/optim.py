@@ -35,6 +35,7 @@ def one_cycle(
         # A warm-up from step 1 to step 1 has no length, and torch divides by it. A fraction that is smaller by one bit
         # gives the limit: the first step is taken at the peak.
         warmup_fraction = math.nextafter(warmup_fraction, 0)
+    # The factors 25 and 250,000 (25 · 10,000) and the cycle of β1 are torch's defaults.
     return OneCycleLR(optimizer, max_lr=peak_lr, total_steps=total_steps, pct_start=warmup_fraction)
 
 
@@ -47,6 +48,8 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
 
     @torch.no_grad()
     def update(averaged: _Tensors, current: _Tensors, num_averaged: torch.Tensor | int) -> None:
+        # The formula of TensorFlow's ExponentialMovingAverage. At the first update AveragedModel copies the model
+        # instead.
         steps = int(num_averaged)
         share = 1 - min(decay, (1 + steps) / (10 + steps))
         torch._foreach_lerp_(averaged, current, share)

@@ -58,6 +58,7 @@ def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: P
 
     batches = _endless(session)
     num_all = config.num_epochs * len(session.loader)
+    # A step beyond the trial's last one would be beyond the end of its learning-rate schedule, which is an error.
     num_timed = max(1, min(num_steps, num_all - WARM_UP_STEPS))
     parts = [session.train_batch(*next(batches)) for _ in range(min(WARM_UP_STEPS, num_all - num_timed))]
     clock = _Clock(workers)
@@ -65,9 +66,11 @@ def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: P
         images_B3HW, targets_BK = next(batches)
         parts.append(session.train_batch(images_B3HW, targets_BK))
     step_seconds = clock.stop() / num_timed
+    # These three change no weight, so they show the trial as it is after its first steps.
     underflow_share = _underflow_share(session, images_B3HW, targets_BK)
     evaluation_seconds = _time_evaluation(session)
     checkpoint_seconds, checkpoint_bytes, average_bytes = _time_checkpoint(session, scratch)
+    # Last, because these steps can make the weights infinite or NaN.
     peak_parts = _steps_at_peak(session, batches, num_timed)
     return Measurement(
         device="cuda" if workers.device.type == "cuda" else "cpu",
@@ -118,6 +121,7 @@ def _steps_at_peak(session: TrainingSession, batches: Iterator[Batch], num_steps
     session.model.train()
     for group in session.optimizer.param_groups:
         group["lr"] = session.config.optim.lr
+    # `step`, not `train_batch`: the schedule would set its own learning rate again.
     return [session.step(*next(batches)) for _ in range(num_steps)]
 
 
@@ -137,11 +141,14 @@ def _time_evaluation(session: TrainingSession) -> float:
         )
         return first
 
+    # Not measured: like the first steps, it allocates memory and chooses kernels.
     score(1)
     clock = _Clock(workers)
     num_scored = score(EVALUATION_BATCHES)
     scoring = clock.stop() * len(dataset) / num_scored
+    # In a trial, too, only the first worker computes metrics.
     if workers.is_first:
+        # A copy, because the array belongs to Arrow and cannot be written to, of which torch warns.
         targets_NK = torch.from_numpy(session.manifest.targets("val").copy())
         started = time.monotonic()
         split_metrics("val", torch.rand(targets_NK.shape), targets_NK)
@@ -161,6 +168,7 @@ def _time_checkpoint(session: TrainingSession, scratch: Path) -> tuple[float, in
         keep_average(checkpoint)
         average_size = folder_bytes(checkpoint)
     finally:
+        # Also after an error, for example of a full disk, whose space this frees.
         shutil.rmtree(scratch, ignore_errors=True)
     return session.workers.broadcast((seconds, size, average_size))
 
@@ -183,10 +191,12 @@ def _underflow_share(session: TrainingSession, images_B3HW: torch.Tensor, target
 
 def _count_nonfinite(workers: Workers, parts: list[LossParts]) -> int:
     """Steps in which a term of the loss was not finite on some worker."""
+    # A mean over workers is not finite if the value of one worker is not.
     terms = workers.mean(torch.stack([torch.stack([term.float() for term in step]) for step in parts]))
     return int((~terms.isfinite().all(dim=1)).sum())
 
 
 def _largest(workers: Workers, value: float) -> float:
+    # One row from each worker. float64 holds any number of bytes exactly.
     values_1 = torch.tensor([value], dtype=torch.float64, device=workers.device)
     return float(workers.gather_interleaved(values_1, workers.world_size).max())

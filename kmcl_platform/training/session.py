@@ -55,6 +55,7 @@ class TrainingSession:
         self.manifest = manifest
         self.workers = workers
         self.batch_size = _batch_per_worker(config, workers)
+        # Without the rank: all workers begin with the same weights, whatever their processes did before.
         seed_everything(derive_seed(config.seed, "model"))
         model = build_model(config.model, len(manifest.class_names), pretrained=pretrained)
         if config.model.sync_batch_norm and workers.world_size > 1:
@@ -74,6 +75,7 @@ class TrainingSession:
             self.training_set,
             self.sampler,
             batch_size=self.batch_size,
+            # All workers take the same number of steps, with batches of the length that the gather expects.
             drop_last=True,
             processes=config.data.loader_processes,
             pin_memory=workers.device.type == "cuda",
@@ -102,6 +104,7 @@ class TrainingSession:
             warmup_fraction=optim.warmup_fraction,
             total_steps=self.total_steps,
         )
+        # Only the step has the wrapped model: the average and the checkpoints need the names of the bare one.
         self.step = TrainStep(
             data_parallel(self.model, workers, all_used=loss.trains_all),
             loss,
@@ -116,6 +119,8 @@ class TrainingSession:
 
     def begin_epoch(self, epoch: int) -> None:
         """Set the random state and the order of the images of an epoch, from 1."""
+        # A resumed trial gets the random numbers of an uninterrupted one. With the rank, dropout differs between
+        # workers.
         seed_everything(derive_seed(self.config.seed, "epoch", epoch, self.workers.rank))
         self.sampler.set_epoch(epoch)
         self.training_set.set_epoch(epoch)
@@ -126,6 +131,8 @@ class TrainingSession:
     ) -> LossParts:
         """Take one step of the optimizer, the schedule and the average; returns the terms of the loss."""
         parts = self.step(images_B3HW, targets_BK, gradients)
+        # Also if the gradient scaler skipped the update because a gradient was infinite: the schedule has a fixed
+        # length.
         self.schedule.step()
         self.average.update_parameters(self.model)
         return parts
@@ -144,8 +151,10 @@ class TrainingSession:
         last = len(self.loader)
         watch = LossWatch(self.workers, first_step=(epoch - 1) * last + 1)
         for step, (images_B3HW, targets_BK) in enumerate(self.loader, start=1):
+            # The shares of the gradients cost a backward pass for each term, so only the last step has them.
             watch.add(self.train_batch(images_B3HW, targets_BK, self.gradients if step == last else None))
         self.workers.broadcast_buffers(self.average)
+        # Before the weights: if both are not finite, the loss names the earlier step.
         means = watch.means()
         # A loss shows the weights before its step. No loss follows the last step, so its weights are checked here.
         check_weights(self.average.module, self.workers, step=epoch * last)
@@ -218,11 +227,13 @@ class TrainingSession:
             CheckpointError: the size of the training split has changed, and with it the number of steps.
         """
         state = read_optimizer_state(checkpoint, self.workers.device)
+        # The schedule's own number of steps, because `one_cycle` makes two of one.
         check_same_steps(checkpoint, state["schedule"]["total_steps"], self.schedule.total_steps)
         load_weights(checkpoint, model=self.model, average=self.average.module)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.step.scaler.load_state_dict(state["scaler"])
+        # Not a part of `average.module`, and so of no file of weights. The decay of the average depends on it.
         self.average.n_averaged.fill_(state["num_averaged"])
         return read_progress(checkpoint).reports
 

@@ -14,6 +14,7 @@ def small_floats_are_zero() -> Iterator[None]:
     such numbers. The setting is of the whole thread, so it is taken back: an `--inline` search trains in the process of
     the program that called it, whose own numbers must not change.
     """
+    # torch can change this setting but not return it. The product of a number below float64's normal range shows it.
     before = bool((torch.tensor([1e-310], dtype=torch.float64) * 1 == 0).item())
     torch.set_flush_denormal(True)
     try:

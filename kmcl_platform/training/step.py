@@ -60,11 +60,13 @@ class TrainStep:
         ):
             features_BD, mixture = self.model(images_B3HW)
         if gradients:
+            # Before the step's own backward pass, which frees the graph. A disabled scaler has the scale 1.
             gradients.measure(self.loss, targets_BK, scale=self.scaler.get_scale())
         parts = self.loss(features_BD, mixture, targets_BK)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(parts.total).backward()
         if self.gradient_clip_norm is not None:
+            # The bound is for the true norm. `step` below sees that the gradients are unscaled already.
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip_norm)
         self.scaler.step(self.optimizer)
@@ -87,6 +89,7 @@ def check_weights(model: nn.Module, workers: Workers, *, step: int) -> None:
     tensors = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     # One number for each tensor: the device is waited for only once.
     finite = workers.mean(torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).float()).cpu() == 1
+    # A mean of 1 means that all workers have 1: all of them see the same result, and raise together.
     if not finite.all():
         name = list(tensors)[int((~finite).nonzero()[0])]
         raise Diverged(f"diverged at step {step}: not finite: weights {name}")
@@ -124,6 +127,8 @@ class LossWatch:
     def _check(self) -> None:
         if not self._pending:
             return
+        # All workers are here after the same step, as an all-reduce requires. NaN or infinity of one worker makes the
+        # mean NaN or infinite on all of them.
         terms = self._workers.mean(torch.stack(self._pending)).cpu()
         self._pending = []
         finite = terms.isfinite()

@@ -90,6 +90,7 @@ def write_checkpoint(
         StoreError: the disk is full.
     """
     started = time.monotonic()
+    # A process that was killed while it wrote has left its draft. Nothing reads drafts, so they only take space.
     for leftover in folder.glob(f"{DRAFT_PREFIX}*"):
         shutil.rmtree(leftover)
     final = folder / checkpoint_name(progress.epoch)
@@ -110,6 +111,7 @@ def write_checkpoint(
     except OSError as error:
         if error.errno in NO_ROOM:
             raise no_room(folder) from error
+        # Linux refuses with one of these two to rename a folder to one that has files.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not final.is_dir():
             raise
         logger.warning("%s exists already: it stays as it is", final)
@@ -136,6 +138,7 @@ def read_progress(checkpoint: Path) -> TrialProgress:
             class_names=tuple(document["class_names"]),
             reports=tuple(EpochReport.model_validate(report) for report in document["reports"]),
         )
+    # Before ValueError, of which pydantic's error is a kind.
     except ValidationError as error:
         problem = describe_error(error, TrialConfig if error.title == "TrialConfig" else EpochReport)
     except KeyError as error:
@@ -160,6 +163,7 @@ def check_can_continue(
             weights are left, because the checkpoint's trial has ended.
     """
     folder = checkpoint.parent
+    # Both have the same paths: a field that is newer than the checkpoint got its default when the file was read.
     before, now = progress.config.flat(), config.flat()
     for path in now:
         if before[path] != now[path]:
@@ -213,6 +217,7 @@ def read_optimizer_state(checkpoint: Path, device: torch.device) -> dict[str, An
 def _to_bytes(state: dict[str, Any]) -> memoryview:
     buffer = io.BytesIO()
     torch.save(state, buffer)
+    # A view of the bytes: `getvalue` would copy them.
     return buffer.getbuffer()
 
 

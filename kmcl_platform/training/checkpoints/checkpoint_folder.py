@@ -52,6 +52,7 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 def keep_average(checkpoint: Path) -> None:
     """Reduce the checkpoint of a trial that has ended to its averaged weights, its scores and its `trial.json`."""
+    # The successor of a killed driver removes the same files again, so a file may be missing already.
     for name in (OPTIMIZER, MODEL):
         (checkpoint / name).unlink(missing_ok=True)
 

@@ -25,6 +25,7 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
         device: where the model will run.
     """
     if device.type != "cpu":
+        # timm's function, because torch's own would drop the activation that some of timm's layers contain.
         convert_sync_batchnorm(model)
         return
     for module in model.modules():
@@ -56,11 +57,14 @@ class _CpuSyncBatchNormAct(BatchNormAct2d):
 def _normalise(module: _BatchNorm, input: Tensor) -> Tensor:
     over = [0, *range(2, input.dim())]
     shape = (1, -1, *[1] * (input.dim() - 2))
+    # Values per channel on all workers. The count is summed too, so that the batches of workers may differ in size.
     count = _sum_over_workers(input.new_full((), input.numel() / input.shape[1]))
     mean_F = _sum_over_workers(input.sum(over)) / count
     centred = input - mean_F.view(shape)
+    # A second all-reduce, for the squared distances from the mean: E[x²] - E[x]² would cancel where the mean is large.
     variance_F = _sum_over_workers(centred.square().sum(over)) / count
     if module.track_running_stats:
+        # As in torch, the running variance is the unbiased one, with count - 1.
         _track(module, mean_F.detach(), variance_F.detach() * count / (count - 1).clamp(min=1))
     normalised = centred * (variance_F + module.eps).rsqrt().view(shape)
     return normalised * module.weight.view(shape) + module.bias.view(shape) if module.affine else normalised
@@ -71,6 +75,7 @@ def _track(module: _BatchNorm, mean_F: Tensor, variance_F: Tensor) -> None:
     assert module.running_mean is not None and module.running_var is not None
     assert module.num_batches_tracked is not None
     module.num_batches_tracked.add_(1)
+    # As in torch: without a momentum, the running statistics are the plain mean over all batches.
     share = module.momentum if module.momentum is not None else 1.0 / float(module.num_batches_tracked)
     module.running_mean.lerp_(mean_F, share)
     module.running_var.lerp_(variance_F, share)

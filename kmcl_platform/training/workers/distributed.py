@@ -37,6 +37,7 @@ class Workers:
         """The mean of a tensor over all workers. The tensor has the same shape on each of them."""
         if self.world_size == 1:
             return values
+        # all_reduce writes into its argument.
         total = values.clone()
         dist.all_reduce(total)
         return total / self.world_size
@@ -68,10 +69,12 @@ class Workers:
         if self.world_size == 1:
             return rows
         longest = -(-total // self.world_size)
+        # all_gather needs tensors of one shape.
         padded = rows.new_zeros((longest, *rows.shape[1:]))
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in range(self.world_size)]
         dist.all_gather(parts, padded)
+        # Stacked in the second dimension, row i of worker r is at position i·W + r. The padding is at the end.
         return torch.stack(parts, dim=1).flatten(0, 1)[:total]
 
 
@@ -82,6 +85,7 @@ def join_workers() -> Workers:
     """
     device = torch.device("cpu")
     if torch.cuda.is_available():
+        # The remainder, because a launcher may show each process its own GPU only, which is then number 0.
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         torch.cuda.set_device(device)
     if not dist.is_initialized():

@@ -8,6 +8,7 @@ import torch
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+# Written to clear_refs, it resets the peak of resident memory (`man 5 proc`).
 _RESET_PEAK = "5"
 
 
@@ -31,6 +32,7 @@ def peak_memory(device: torch.device) -> int:
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    # Kilobytes on Linux, bytes on macOS (`man getrusage` of each).
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest * 1024
 

@@ -36,9 +36,11 @@ class UsageMeter:
             megabytes, with the loader processes (sum over workers); training images per second of the whole epoch (sum
             over workers); and on GPUs the peak memory of tensors in megabytes (mean over workers).
         """
+        # A clock of coarse resolution can show no time at all.
         seconds = max(time.monotonic() - self._began, 1e-9)
         family = self._family()
         own = [
+            # A child that ends while `_spent` reads is in neither of its sums, so the difference can be below 0.
             100 * max(0.0, self._spent() - self._cpu_seconds) / seconds,
             sum(_memory(member) for member in family) / MEGABYTE,
             num_images / seconds,
@@ -60,6 +62,7 @@ class UsageMeter:
 
     def _spent(self) -> float:
         """CPU seconds of this process and of its loader processes, also of those that have ended."""
+        # `children_*` are the children that have ended and were waited for.
         times = self._process.cpu_times()
         spent = times.user + times.system + times.children_user + times.children_system
         for child in self._process.children(recursive=True):
