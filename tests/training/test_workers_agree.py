@@ -10,8 +10,9 @@ from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, EpochRepo
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.training.fit import fit
+from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.workers.batch_norm import synchronise_batch_norm
-from kmcl_platform.training.workers.distributed import join_workers
+from kmcl_platform.training.workers.distributed import Workers, join_workers
 from tests.support.waiting import free_port
 from tests.support.worker_processes import run_workers
 from tests.training.trials import join
@@ -62,6 +63,20 @@ def test_two_workers_train_as_one(small_manifest: Path, tmp_path: Path) -> None:
     for share in GRADIENT_SHARES:
         assert together[0][share] == pytest.approx(alone[0][share], rel=2e-2), share
     assert apart[0]["train/loss"] != pytest.approx(alone[0]["train/loss"], rel=2e-3)
+
+
+def test_workers_exchange_only_the_buffers_of_the_network(small_manifest: Path) -> None:
+    """NCCL sends no tensor of the CPU, and the average's counter is there also if its weights are on a GPU."""
+    exchanged: list[str] = []
+
+    class RecordingWorkers(Workers):
+        def broadcast_buffers(self, module: torch.nn.Module) -> None:
+            exchanged.extend(name for name, _ in module.named_buffers())
+
+    workers = RecordingWorkers(rank=0, world_size=1, device=torch.device("cpu"))
+    session = TrainingSession(CONFIG.with_values({"data.batch_size": 192}), read_manifest(small_manifest), workers)
+    session.train_epoch(1)
+    assert exchanged == [name for name, _ in session.model.named_buffers()]
 
 
 def normalise(rank: int, num_workers: int, port: int, folder: str) -> None:
