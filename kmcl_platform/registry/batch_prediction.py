@@ -67,8 +67,10 @@ def images_of_paths(paths: Sequence[Path], class_names: Sequence[str]) -> Images
         name="images",
         version="",
         class_names=class_names,
+        # Images of any split but `train` are prepared without augmentation, and a corrupt one is an error.
         splits=["test"] * len(names),
         images=names,
+        # -1: unknown.
         targets=np.full((len(names), len(class_names)), -1),
     )
     return Images(manifest, "test", names, has_targets=False)
@@ -128,6 +130,7 @@ def predict_to_parquet(
                     groups.add(table)
                     done += table.num_rows
                     progress("images", done, total)
+            # Before the file gets its name: another process may have written one during a long prediction.
             if not overwrite:
                 check_new(out)
     except OSError as error:
@@ -166,6 +169,7 @@ class _Groups:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        # After an error the caller removes the file, so its last rows are not written; it is only closed.
         if kind is None:
             self._write()
         if self._writer is not None:
@@ -195,9 +199,11 @@ def _tables(model: RegisteredModel, images: Images) -> Iterator[pa.Table]:
         ShardedSequence(len(dataset), rank=0, world_size=1),
         batch_size=BATCH_SIZE,
         drop_last=False,
+        # The number was chosen for the machine of the search, which may have more cores than this one.
         processes=min(predictor.config.data.loader_processes, os.cpu_count() or 1),
         pin_memory=False,
     )
+    # A manifest may have the model's classes in another order.
     order = [images.manifest.class_names.index(name) for name in predictor.class_names]
     start = 0
     for images_B3HW, targets_BK in loader:

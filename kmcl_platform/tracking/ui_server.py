@@ -17,6 +17,7 @@ from kmcl_platform.tracking.runs.leaderboard import list_searches, read_leaderbo
 
 HOST = "127.0.0.1"
 _LAST_LINES_SECONDS = 5
+"""Longest time for the last lines of the server. The pipe stays open as long as any process of the server has it."""
 
 
 def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
@@ -36,6 +37,7 @@ def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
             "browser, or give the address of a database"
         )
     client = connect_to_read(store)
+    # MLflow's server takes about ten seconds until it finds that the port is taken.
     _check_port(port)
     base = f"http://{HOST}:{port}"
     say(f"MLflow starts on {base} (Ctrl-C ends it)")
@@ -52,6 +54,8 @@ def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the server as Ctrl-C does.
     server = start_server(store, port)
     assert server.stdout is not None
+    # A thread reads the output all the time: a server whose pipe is full stops. A daemon: it may outlive the time limit
+    # below.
     copier = threading.Thread(target=copy_masked, args=(server.stdout, sys.stderr.write), daemon=True)
     copier.start()
     try:
@@ -62,6 +66,7 @@ def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
         server.terminate()
         server.wait()
         copier.join(_LAST_LINES_SECONDS)
+    # A negative code is the number of the signal that ended the server. That is not reported as a fault.
     if code > 0:
         raise SearchError(
             f"MLflow's server ended with exit code {code}; valid: repair what its message above says, then start again"

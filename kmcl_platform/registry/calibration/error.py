@@ -6,6 +6,7 @@ Legend of shapes: N images, K classes.
 import numpy as np
 
 CALIBRATION_BINS = 15
+"""As in the tables of Guo et al."""
 
 
 def expected_calibration_error(scores_NK: np.ndarray, targets_NK: np.ndarray) -> float | None:
@@ -23,7 +24,10 @@ def expected_calibration_error(scores_NK: np.ndarray, targets_NK: np.ndarray) ->
     scores, positives = scores_NK[known_NK].astype(np.float64), targets_NK[known_NK] == 1
     if not len(scores):
         return None
+    # A score of exactly 1 belongs to the last bin.
     bins = np.minimum((scores * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     score_sums = np.bincount(bins, weights=scores, minlength=CALIBRATION_BINS)
     positive_sums = np.bincount(bins, weights=positives, minlength=CALIBRATION_BINS)
+    # n/N · |Σ scores / n - Σ positives / n| of a bin with n of N labels is |Σ scores - Σ positives| / N. Without the
+    # division by n, an empty bin gives 0.
     return float(np.abs(score_sums - positive_sums).sum() / len(scores))

@@ -73,15 +73,19 @@ def fit_temperature(scores_NK: np.ndarray, targets_NK: np.ndarray) -> float:
     if not len(logits):
         return 1.0
 
-    # The NLL is convex in β = 1/T, so its minimum is where this derivative is 0, or at a bound.
+    # The NLL is convex in β = 1/T, so its minimum is where its derivative is 0, or at a bound.
+    # With logit x and target y: dNLL/dβ = mean((sigmoid(βx) - y) · x).
     def slope(beta: float) -> float:
         return float(((expit(beta * logits) - positive) * logits).mean())
 
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
+    # If the derivative is above 0 at the lower bound, the NLL rises from there on; below 0 at the upper one, it falls
+    # up to there.
     if slope(low) >= 0:
         return TEMPERATURES[1]
     if slope(high) <= 0:
         return TEMPERATURES[0]
+    # Now the derivative changes its sign between the bounds, as Brent's method needs.
     return float(1 / brentq(slope, low, high, xtol=1e-9))
 
 
@@ -106,8 +110,11 @@ def fit_shifted(scores_NK: np.ndarray, targets_NK: np.ndarray) -> tuple[float, f
 
     def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
         """The NLL, convex in β = 1/T and b, and its gradient."""
+        # With z = βx + b and target y: dNLL/dβ = mean((sigmoid(z) - y) · x), dNLL/db = mean(sigmoid(z) - y).
         found = point[0] * logits + point[1]
         residual = expit(found) - positive
+        # -log sigmoid(z) = log(1 + exp(-z)) for a positive label, and log(1 + exp(z)) for a negative one. logaddexp
+        # does not overflow.
         return float(np.logaddexp(0, signed * found).mean()), np.array([(residual * logits).mean(), residual.mean()])
 
     bounds = [(1 / TEMPERATURES[1], 1 / TEMPERATURES[0]), (-_LARGEST_SHIFT, _LARGEST_SHIFT)]
@@ -145,14 +152,17 @@ def _choose(scores_N: np.ndarray, positive_N: np.ndarray, decision: Decision) ->
     hits_C = positive_N[order_N].cumsum()[last_C]
     predicted_C = last_C + 1
     if decision.objective == "f1":
+        # F1 = 2 · hits / (predictions + positives).
         # argmax takes the first of equal values, which is the highest threshold.
         cut = int(np.argmax(2 * hits_C / (predicted_C + positive_N.sum())))
     elif decision.objective == "precision":
         reached = np.flatnonzero(hits_C / predicted_C >= decision.floor)
         if not len(reached):
             return NEVER
+        # Recall rises down the ranking, so the last cut that reaches the floor has the highest one.
         cut = int(reached[-1])
     else:
+        # Recall rises down the ranking to 1, so some cut reaches the floor, and the first one predicts the fewest.
         cut = int(np.flatnonzero(hits_C / positive_N.sum() >= decision.floor)[0])
     return _midway(ranked_N, int(last_C[cut]))
 
@@ -167,4 +177,5 @@ def _midway(ranked_N: np.ndarray, place: int) -> float:
     lowest = 0.0 if above > 0 else -1.0
     below = float(ranked_N[place + 1]) if place + 1 < len(ranked_N) else lowest
     middle = below + (above - below) / 2
+    # `DecisionRule.decide` uses >: with a threshold of `above`, that image would not be predicted.
     return middle if middle < above else below

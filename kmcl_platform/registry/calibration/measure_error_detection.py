@@ -49,7 +49,10 @@ def measure_detection_area(
     drawn: list[np.ndarray] = []
     for start in range(0, resamples, _DRAWS):
         size = min(_DRAWS, resamples - start)
+        # How often each image is drawn, in as many draws with replacement as there are images.
         counts_RN = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=size).astype(np.float32)
+        # The histogram of a draw is the sum of its images' histograms. float32 is exact for whole numbers up to 2**24,
+        # far above the number of decisions.
         drawn.append(_areas(counts_RN @ wrong_NQ, counts_RN @ right_NQ))
     areas_R = np.concatenate(drawn)
     # A draw with wrong decisions only, or with none, has no area; only a handful of images can give such draws.
@@ -61,6 +64,8 @@ def _area(values_M: np.ndarray, wrong_M: np.ndarray) -> float:
     """The Mann-Whitney statistic: the share of (wrong, right) pairs whose wrong value is higher; ties count 1/2."""
     num_wrong = int(wrong_M.sum())
     num_right = len(wrong_M) - num_wrong
+    # U = (sum of the ranks of the wrong ones) - n (n + 1) / 2 counts the pairs. Ties have their mean rank, which counts
+    # 1/2.
     rank_sum = rankdata(values_M)[wrong_M].sum()
     return float((rank_sum - num_wrong * (num_wrong + 1) / 2) / (num_wrong * num_right))
 
@@ -73,9 +78,12 @@ def _histograms(values_NK: np.ndarray, wrong_NK: np.ndarray, known_NK: np.ndarra
     """
     edges_D = np.unique(values_NK[wrong_NK & known_NK])
     if len(edges_D) > _VALUES:
+        # Quantiles, so that each bin has about the same number of wrong decisions. "lower" interpolates no value.
         edges_D = np.unique(np.quantile(values_NK[wrong_NK & known_NK], np.linspace(0, 1, _VALUES), method="lower"))
+    # A value equal to edge i gives i + (i + 1), an odd bin. A value between two edges gives 2i, an even bin.
     bins_NK = np.searchsorted(edges_D, values_NK, "left") + np.searchsorted(edges_D, values_NK, "right")
     num_images, num_bins = len(values_NK), 2 * len(edges_D) + 1
+    # One number for image and bin, so that a single bincount makes the histograms of all images.
     place_NK = np.arange(num_images)[:, None] * num_bins + bins_NK
     wrong_NQ, right_NQ = (
         np.bincount(place_NK[chosen_NK], minlength=num_images * num_bins)
@@ -89,6 +97,7 @@ def _histograms(values_NK: np.ndarray, wrong_NK: np.ndarray, known_NK: np.ndarra
 def _areas(wrong_RQ: np.ndarray, right_RQ: np.ndarray) -> np.ndarray:
     """The area of each resample: areas_R, NaN where it has no wrong or no right decision."""
     wrong_RQ, right_RQ = wrong_RQ.astype(np.float64), right_RQ.astype(np.float64)
+    # For each bin the right decisions with a lower value, and half of those in the same bin, because ties count 1/2.
     below_RQ = right_RQ.cumsum(axis=1) - right_RQ / 2
     pairs_R = wrong_RQ.sum(axis=1) * right_RQ.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):

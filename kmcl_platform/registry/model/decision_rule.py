@@ -97,6 +97,7 @@ def calibrate(scores_NK: np.ndarray, temperature: float, shift: float = 0.0) -> 
     temperature scaling; with a shift it is Platt scaling.
     """
     scores_NK = scores_NK.astype(np.float64)
+    # Unchanged: logit and sigmoid would alter the last digits.
     if temperature == 1 and shift == 0:
         return scores_NK
     # log(1 + exp(-x)) without overflow.
@@ -108,5 +109,6 @@ def to_logits(scores_NK: np.ndarray) -> np.ndarray:
     """The logits of scores in [0, 1], finite, float64; distinct float32 scores keep distinct logits."""
     # The bounds lie beyond the float32 numbers next to 0 and 1, so that no two different scores become equal.
     inside_NK = np.clip(scores_NK.astype(np.float64), 1e-46, 1 - 2.0**-25)
+    # log(1 - s) would lose the digits of a small s; log1p(-s) does not.
     logits_NK: np.ndarray = np.log(inside_NK) - np.log1p(-inside_NK)
     return logits_NK

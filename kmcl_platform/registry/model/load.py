@@ -39,6 +39,7 @@ def load_registered(store: Store, uri: str) -> RegisteredModel:
     with registry_errors(store, uri):
         version = find_version(client, uri)
         package = download_package(client, version)
+    # The number instead of the alias, which may move while the model is in use.
     return RegisteredModel(f"models:/{version.name}/{version.version}", read_predictor(package / PACKAGED_MODEL))
 
 
@@ -52,6 +53,7 @@ def predict_images(store: Store, uri: str, images: Sequence[Path]) -> pd.DataFra
         RegistryError: as `load_registered`.
         DataError: a file does not exist or is not an image.
     """
+    # All files are read before the model is loaded, so that a wrong path is reported within moments.
     encoded = []
     for path in images:
         try:
@@ -60,6 +62,7 @@ def predict_images(store: Store, uri: str, images: Sequence[Path]) -> pd.DataFra
             raise DataError(f"{show_path(path)}: cannot be read ({error.strerror}); valid: an image file") from None
     predictor = load_registered(store, uri).predictor
     parts = []
+    # One image at a time, so that an error can name its file.
     for path, data in zip(images, encoded, strict=True):
         try:
             prediction = predictor.predict([data])

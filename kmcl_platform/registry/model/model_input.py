@@ -28,6 +28,7 @@ def read_images(table: pd.DataFrame) -> list[bytes | np.ndarray]:
             paths that it may not read.
     """
     known = [name for name in INPUT_COLUMNS if name in table.columns]
+    # Without rows, the test for empty columns below would find every column empty.
     if known and not len(table):
         return []
     # MLflow adds the schema's other columns without values.
@@ -38,6 +39,8 @@ def read_images(table: pd.DataFrame) -> list[bytes | np.ndarray]:
     (column,) = given
     values = list(table[column])
     for row, value in enumerate(values):
+        # pandas stores an empty cell as None or NaN. `isna` is no test here: for a cell with an array it returns an
+        # array.
         if value is None or (isinstance(value, float) and np.isnan(value)):
             raise DataError(f"row {row}: column {column!r} is empty; valid: an image in every row")
     if column == PATH_COLUMN:

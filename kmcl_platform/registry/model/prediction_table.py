@@ -37,9 +37,11 @@ def to_columns(
     decided_NK = rule.decide(calibrated_NK)
     labels = []
     for scores_K, decided_K in zip(calibrated_NK, decided_NK, strict=True):
+        # Stable: classes of equal score are in the order of the model.
         order = [k for k in np.argsort(-scores_K, kind="stable") if decided_K[k]]
         labels.append("|".join(class_names[k] for k in order))
     parts = [
+        # float64, because the model's signature says `double`.
         (SCORE_PREFIX, scores_NK.astype(np.float64) if raw_scores else calibrated_NK),
         (ENTROPY_PREFIX, binary_entropy(calibrated_NK)),
     ]

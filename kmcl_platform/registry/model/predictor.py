@@ -90,6 +90,7 @@ class Predictor:
         Raises:
             DataError: an image cannot be decoded; the message has its place in the sequence.
         """
+        # An empty first part: without images there is nothing else to concatenate.
         scores = [np.empty((0, len(self.class_names)), dtype=np.float32)]
         uncertainties = list(scores)
         for start in range(0, len(images), BATCH_SIZE):
@@ -174,10 +175,13 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
         document = json.loads((folder / DESCRIPTION).read_text())
         config = TrialConfig.model_validate(document["config"])
         class_names = document["class_names"]
+        # All weights come from the file. Pretrained ones may need a download or a file that is not here.
         model = build_model(config.model, len(class_names), pretrained=False)
         model.load_state_dict(load_file(folder / WEIGHTS))
+        # Models of older versions have neither of these two entries.
         rule = read_rule(document.get("decision"), class_names)
         error_detection = read_error_detection(document.get("error_detection"))
+    # A missing file, and JSON, a configuration or weights of another form, each have an error of their own.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise RegistryError(

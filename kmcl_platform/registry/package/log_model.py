@@ -73,12 +73,16 @@ def log_model(
             mlflow_model=Model(model_id=logged.model_id),
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"model": str(folder)},
+            # The model has its own copy of this code, so it runs where the platform is not installed or has another
+            # version.
             code_paths=[str(Path(kmcl_platform.__file__).parent)],
             signature=_signature(manifest.class_names, shows_uncertainty),
             input_example=pd.DataFrame({IMAGE_COLUMN: [manifest.encoded_image("train", 0)]}),
+            # The versions of this environment, in which reload parity is measured.
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
         )
         client.log_model_artifacts(logged.model_id, package)
+    # Only after the upload: until now MLflow shows the model as pending.
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
     return str(logged.model_id)

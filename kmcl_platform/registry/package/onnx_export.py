@@ -29,6 +29,7 @@ METADATA = "kmcl"
 transparent images, mean and std."""
 _OPSET = 18
 _BATCHES = (1, 5)
+"""Batch sizes of the comparison. They differ from that of the trace: a size that became a constant is found."""
 
 
 class _Exported(nn.Module):
@@ -37,6 +38,7 @@ class _Exported(nn.Module):
     def __init__(self, model: KmclModel, rule: DecisionRule) -> None:
         super().__init__()
         self.model = model
+        # Plain numbers, which become constants of the graph.
         self.temperature, self.shift = rule.temperature, rule.shift
 
     def forward(self, images_B3SS: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,6 +147,7 @@ def _measure(network: nn.Module, path: Path, size: int) -> float:
     """The largest difference of a score, over batches of noise images in several sizes. NaN: a score was NaN."""
     import onnxruntime
 
+    # On the CPU, like torch's scores here: a GPU may round differently.
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
     differences = []

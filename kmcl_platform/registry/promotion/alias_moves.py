@@ -97,6 +97,7 @@ def _abandon(client: "MlflowClient", model: str, rival: "ModelVersion") -> None:
 
 
 def _give_up(client: "MlflowClient", model: str, version: "ModelVersion", why: str) -> None:
+    # A version that is not promoted must not stay: its claim would stop other promotions for a minute.
     client.delete_model_version(model, version.version)
     again = shell_command(["kmcl", "promote", model])
     raise RegistryError(f"model {model!r}: {why}, so nothing was moved; valid: `{again}`, which compares again")
@@ -116,9 +117,12 @@ def move(client: "MlflowClient", model: str, *, before: str, after: str, kind: s
     made = Move(_now(), _user(), kind, before, after, reason)
     # The record comes first: if the process is killed, the history may have one move too many, but never one too few.
     client.set_registered_model_tag(model, f"{_MOVE_TAG}.{made.time}", json.dumps(asdict(made)))
+    # `previous` is set before `champion`. If the process is killed in between, both name the same version, and
+    # `rollback` reads the history instead.
     if before:
         client.set_registered_model_alias(model, PREVIOUS, before)
     client.set_registered_model_alias(model, CHAMPION, after)
+    # Last: until then the open claim keeps other promotions away.
     client.set_model_version_tag(model, after, _SETTLED_TAG, "promoted")
     return made
 
@@ -180,6 +184,7 @@ def read_history(client: "MlflowClient", model: str) -> Sequence[Move]:
         raise RegistryError(
             f"model: got {show_value(model)}, which is not in the registry; valid: {known_models(client)}"
         ) from None
+    # A name ends with the time in a form of fixed width, so the order of the names is that of the moves.
     return [_read_move(model, name, tags[name]) for name in sorted(tags) if name.startswith(f"{_MOVE_TAG}.")]
 
 

@@ -57,8 +57,11 @@ def bootstrap_difference(
     drawn: list[np.ndarray] = []
     for start in range(0, resamples, _CHUNK):
         size = min(_CHUNK, resamples - start)
+        # How often each image is drawn, in as many draws with replacement as there are images.
         counts_RN = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=size)
+        # One row for each image: the rows of a class are then picked in the order of its ranking.
         drawn.append(_mean_difference(candidate, champion, np.ascontiguousarray(counts_RN.T, dtype=np.float32)))
+    # A draw in which no class has a positive image has no mAP, and is left out.
     low, high = np.nanquantile(np.concatenate(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
     return Difference(value, float(low), float(high))
 
@@ -119,6 +122,8 @@ def _mean_difference(one: list[_Class | None], other: list[_Class | None], count
 
 def _average_precision(ranked: _Class, counts_NR: np.ndarray) -> np.ndarray:
     """Average precision if each image counts as often as given: values_R, NaN without a positive image."""
+    # AP = Σ_s P_s · (R_s - R_{s-1}): P_s is hits / images down to step s, and R_s - R_{s-1} is the positives of step s
+    # / all positives. Sums in float64, because float32 is exact for whole numbers only up to 2**24.
     above_SR = np.add.reduceat(counts_NR[ranked.order[: ranked.end]], ranked.begins, axis=0).cumsum(
         axis=0, dtype=np.float64
     )
@@ -127,6 +132,7 @@ def _average_precision(ranked: _Class, counts_NR: np.ndarray) -> np.ndarray:
     gained_SR = np.add.reduceat(counts_NR[ranked.positives], first, axis=0)
     hits_SR = gained_SR.cumsum(axis=0, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
+        # If no image down to this step was drawn, the step has no positive either and adds 0.
         precision_SR = np.where(above_SR > 0, hits_SR / above_SR, 0)
         values_R: np.ndarray = (precision_SR * gained_SR).sum(axis=0) / hits_SR[-1]
     return values_R

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _TIMED_IMAGES = 20
 _WARM_UP_IMAGES = 3
+"""Passes before the timed ones: the first passes also allocate memory and choose algorithms."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Candidate:
 
     def log_test_metrics(self, metrics: dict[str, float]) -> None:
         """Write its metrics on the test split to its run; metrics that the run has already stay as they are."""
+        # A second promotion measures the same values. MLflow would append them as further points.
         logged = self.client.get_run(self.row.run_id).data.metrics
         new = {name: value for name, value in metrics.items() if name.startswith("test/") and name not in logged}
         write(self.client, self.row.run_id, metrics=new, step=self.state.epoch)
@@ -155,6 +157,7 @@ def measure(
         RegistryError: the logged model cannot be loaded.
     """
     count = min(NUM_IMAGES, len(scores.scores_NK))
+    # The first images of the split, so that their scores are the first rows of `scores`.
     images = [candidate.manifest.encoded_image("test", place) for place in range(count)]
     difference = None
     if rival is not None:
@@ -194,4 +197,5 @@ def _measure_latency(predictor: Predictor, images: list[bytes]) -> float:
         started = time.perf_counter()
         predictor.predict([images[place % len(images)]])
         taken.append(1000 * (time.perf_counter() - started))
+    # The median: a moment of other load on the machine does not change it.
     return statistics.median(taken[_WARM_UP_IMAGES:])

@@ -78,6 +78,7 @@ def check_gates(measured: Measured, bounds: Promotion) -> list[GateResult]:
 
 
 def _check_difference(difference: Difference, bounds: Promotion) -> GateResult:
+    # NaN fails the gate: it is neither above nor equal to any bound.
     passed = difference.value >= bounds.margin and difference.low > 0
     interval = f"{100 * bounds.confidence:g} % interval [{difference.low:+.4f}, {difference.high:+.4f}]"
     text = f"{difference.value:+.4f}, {interval}; bound: at least {bounds.margin:+.4f}, interval above 0"

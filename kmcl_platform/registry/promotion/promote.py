@@ -94,6 +94,8 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
     client = connect(store)
     with registry_errors(store, search):
         found = find_alias(client, search, CHAMPION)
+        # Before all slow work, and before the test split is opened: a champion that cannot be compared with ends the
+        # command.
         champion, problem = _check(client, found, force)
         state, checkpoint = read_checkpoint(store, search, row)
         manifest = open_manifest(state.config.data.source, store.data)
@@ -105,6 +107,7 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
             folder = Path(scratch) / "model"
             write_model(folder, checkpoint / AVERAGE, state.config, state.class_names)
             predictor = read_predictor(folder)
+            # Calibration and thresholds are fitted before the test split is opened, so they cannot depend on it.
             validation = read_or_score_validation(checkpoint, predictor, manifest)
             fitted = fit_rule(validation.scores_NK, validation.targets_NK, chosen.decision)
             detection = measure_error_detection(predictor, manifest, validation, fitted.rule, chosen.promotion)
@@ -112,7 +115,9 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
             candidate = Candidate(client, board, row, state, manifest, folder, fitted, detection)
             scores, rival = candidate.score(champion)
             metrics = dict(state.reports[-1].metrics) | sealed_metrics(scores)
+            # Logged whether or not the gates pass: the split was opened.
             candidate.log_test_metrics(metrics)
+            # Logged before the gates: reload parity loads the model as MLflow stores it.
             model_id = candidate.log()
             promoted = False
             try:
@@ -161,15 +166,20 @@ def _register(
 
     client, row, model = candidate.client, candidate.row, candidate.board.search
     git_commit = client.get_run(candidate.board.parent_id).data.tags.get("kmcl.git_commit", "")
+    # A promotion that passes every gate is not recorded as forced, even with a reason.
     forced = force if not all(gate.passed for gate in gates) else ""
     try:
+        # Without a look-up first: another process could register the model between the two requests.
         client.create_registered_model(model, description=f"Best multilabel classifiers of the search {model!r}.")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    # The lock orders the promotions of this machine. Those of other machines are ordered by `settle_claim`.
     with locked(store), as_default(client):
         version = client.create_model_version(
             model,
+            # MLflow needs both: without the id the request fails, and a source `runs:/…` is registered but cannot be
+            # loaded.
             source=f"models:/{model_id}",
             model_id=model_id,
             run_id=row.run_id,

@@ -35,8 +35,10 @@ def measure_parity(package: Path, images: list[bytes], expected_NK: np.ndarray, 
     with tempfile.TemporaryDirectory() as scratch:
         given, answer = Path(scratch) / "images.parquet", Path(scratch) / "scores.parquet"
         pd.DataFrame({IMAGE_COLUMN: images}).to_parquet(given)
+        # An absolute path, because the process runs in another folder.
         _load_and_predict(package.absolute(), given, answer, Path(scratch))
         table = pd.read_parquet(answer)
+    # NaN stays NaN in the maximum, and fails the gate.
     scores_NK = np.stack([table[f"{SCORE_PREFIX}{name}"].to_numpy() for name in class_names], axis=1)
     return float(np.abs(scores_NK - expected_NK).max())
 
@@ -52,5 +54,6 @@ def _load_and_predict(package: Path, given: Path, answer: Path, folder: Path) ->
             f"{package}: the logged model gave no scores in a new process within {_SECONDS} s; {valid}"
         ) from None
     if done.returncode:
+        # The last line of a traceback is the error itself.
         reason = " ".join((done.stderr.strip().splitlines() or ["no message"])[-1].split())
         raise RegistryError(f"{package}: the logged model cannot be loaded in a new process ({reason}); {valid}")

@@ -66,6 +66,7 @@ def read_or_open(
                 ) from error
         # Recorded before the scoring: if the process is killed after that, somebody may have seen the split.
         opening = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "trial": number, "data": digest}
+        # One tag for each model and data: after a kill, the same model opens the split again and counts once.
         client.set_tag(parent_id, f"{OPENING_TAG}.{digest}.{number}", json.dumps(opening))
         found = score_images(predictor, manifest, "test")
         path = Path(scratch) / name

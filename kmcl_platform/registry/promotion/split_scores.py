@@ -31,6 +31,7 @@ def score_images(predictor: Predictor, manifest: Manifest, split: str) -> SplitS
     Raises:
         DataError: the split has no images, or they cannot be read.
     """
+    # Outside a training run this is a group of one: this process.
     workers = join_workers()
     scores_NK, targets_NK = score_split(
         predictor.model.to(workers.device),
@@ -58,6 +59,7 @@ def read_or_score_validation(checkpoint: Path, predictor: Predictor, manifest: M
         stored = read_scores(checkpoint / VALIDATION_SCORES)
     except (OSError, KeyError, SafetensorError):
         return score_images(predictor, manifest, "val")  # Older checkpoints have no such file.
+    # The data was changed since the checkpoint, so the stored scores may be of other images.
     if stored.scores_NK.shape != targets_NK.shape or not np.array_equal(stored.targets_NK, targets_NK):
         return score_images(predictor, manifest, "val")
     return stored
@@ -80,6 +82,7 @@ def measure_error_detection(
     Raises:
         DataError: an image cannot be read.
     """
+    # The quotient, rounded up.
     step = max(1, -(-len(validation.scores_NK) // _DETECTION_IMAGES))
     targets_NK = validation.targets_NK[::step]
     calibrated_NK = rule.calibrate(validation.scores_NK[::step])
@@ -108,6 +111,7 @@ def _kernel_uncertainties(predictor: Predictor, manifest: Manifest, step: int) -
     dataset = build_dataset(predictor.config, manifest, "val")
     loader = build_loader(
         dataset,
+        # The share of rank 0 among `step` ranks is every step-th image, like the slices in the caller.
         ShardedSequence(len(dataset), rank=0, world_size=step),
         batch_size=predictor.config.data.batch_size,
         drop_last=False,

@@ -48,9 +48,11 @@ def sqlite_file(store: Store) -> Path | None:
         SearchError: the platform does not support this kind of address.
     """
     scheme, _, place = store.tracking_uri.partition("://")
+    # SQLAlchemy's schemes may name a driver, as in `postgresql+psycopg`.
     kind = scheme.partition("+")[0]
     if file := config_store.sqlite_file(store.tracking_uri):
         return file
+    # An SQLite address without a file is a database in memory, which no other process sees.
     if kind == "sqlite" or not place or (scheme not in SERVER_SCHEMES and kind not in DATABASE_SCHEMES):
         raise SearchError(f"{store_name(store)}: not a usable MLflow address; valid: {VALID_ADDRESSES}")
     return None
@@ -69,6 +71,7 @@ def check_answers(store: Store) -> None:
     except urllib.error.HTTPError:
         return  # Any answer is enough here. MLflow's client interprets it later.
     except (OSError, ValueError, HTTPException) as error:
+        # urllib wraps the system's error, such as "connection refused", in an error of its own.
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
             return  # MLflow has settings of its own for certificates.
@@ -80,6 +83,7 @@ def check_answers(store: Store) -> None:
 def split_user(address: str) -> tuple[str, str, str]:
     """An address without its user and password, then both; they are empty where the address has none."""
     parts = urlsplit(address)
+    # The last `@` ends the user's part: a password may contain another one.
     named, _, place = parts.netloc.rpartition("@")
     user, _, password = named.partition(":")
     return parts._replace(netloc=place).geturl() if named else address, unquote(user), unquote(password)

@@ -33,12 +33,15 @@ def again_if_cut_off(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Conc
     def wrapper(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         from mlflow.exceptions import MlflowException
 
+        # The error of the last call, below the loop, is the caller's.
         for _ in range(MAX_TRIES - 1):
             try:
                 return method(self, *args, **kwargs)
             except MlflowException as error:
                 if not is_cut_off(error):
                     raise
+                # The request may have changed the store before its answer broke off, so data that was read earlier may
+                # be old.
                 self.forget()
         return method(self, *args, **kwargs)
 
@@ -49,6 +52,8 @@ def is_cut_off(error: BaseException | None) -> bool:
     """Whether the cause of an error is an answer that broke off."""
     from requests.exceptions import ChunkedEncodingError
 
+    # MLflow raises its own error without `from`, so the original one is only in `__context__`. A chain of errors may
+    # lead back to itself.
     seen: list[Any] = []
     while error is not None and error not in seen:
         if isinstance(error, ChunkedEncodingError):

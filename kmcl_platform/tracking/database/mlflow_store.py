@@ -31,7 +31,9 @@ def prepare_store(store: Store) -> None:
         raise SearchError(f"{store.root}: cannot be made: {error.strerror}; valid: a folder to write to") from None
     if database is None or is_initialised(database):
         return
+    # Outside the lock: the import takes seconds, for which other processes need not wait.
     load_mlflow()
+    # MLflow would make the tables itself, but if several processes do so at the same time, most of them crash.
     with locked(store):
         # Another process may have made it while this one waited for the lock.
         if not is_initialised(database):
@@ -57,6 +59,7 @@ def connect_to_read(store: Store) -> "MlflowClient":
         NoAnswerError: nothing answers at the address.
     """
     database = sqlite_file(store)
+    # MLflow's client would make a missing database.
     if database is not None and not is_initialised(database):
         raise SearchError(f"{store_name(store)}: no search has been run here; valid: a folder that `kmcl search` wrote")
     return _open(store)
@@ -91,6 +94,7 @@ def as_default(client: "MlflowClient") -> Iterator[None]:
 
 def load_mlflow() -> None:
     """Import MLflow (5 s the first time), with its telemetry, progress bars and printed links switched off."""
+    # A setting that the user has in the environment is kept.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -108,6 +112,7 @@ def _open(store: Store) -> "MlflowClient":
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    # It takes seconds; the first request below would try for minutes.
     check_answers(store)
     address, user, password = split_user(store.tracking_uri) if is_server(store) else (store.tracking_uri, "", "")
     if user:
@@ -115,7 +120,10 @@ def _open(store: Store) -> "MlflowClient":
         os.environ.update(MLFLOW_TRACKING_USERNAME=user, MLFLOW_TRACKING_PASSWORD=password)
     try:
         client = MlflowClient(tracking_uri=address, registry_uri=address)
+        # A new client connects only when it is used. This request finds a wrong address here, where the error can name
+        # the store.
         client.search_experiments(max_results=1)
+    # ImportError: the driver of this kind of database is not installed.
     except (MlflowException, SQLAlchemyError, ImportError) as error:
         reason = " ".join(str(error).split())[:300]
         raise SearchError(f"{store_name(store)}: cannot be opened as an MLflow store: {reason}") from None

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 def find_runs(client: "MlflowClient", experiment_id: str, **tags: str) -> "list[Run]":
     """All runs of an experiment that have the given `kmcl.` tags, oldest first."""
     condition = " and ".join(f"tags.`kmcl.{name}` = '{value}'" for name, value in tags.items())
+    # MLflow returns at most 1,000 runs in one page.
     runs: list[Run] = []
     token: str | None = None
     while True:
+        # By default MLflow sorts the newest run first. Callers that expect one run take the first one, which stays the
+        # same here.
         page = client.search_runs([experiment_id], condition, order_by=["attributes.start_time ASC"], page_token=token)
         runs += page
         token = page.token
@@ -62,6 +65,8 @@ def write_steps(
     """As `write`, with the metrics of several steps: (step, time, metrics) each."""
     from mlflow.entities import Metric, Param, RunTag
 
+    # MLflow's client divides more than 1,000 metrics or 100 params into several requests, because the server refuses
+    # more.
     now = int(time.time() * 1000)
     client.log_batch(
         run_id,

@@ -32,6 +32,7 @@ def is_initialised(database: Path) -> bool:
     # Optuna's database has an alembic_version too, so this table alone proves nothing.
     if tables and not {"alembic_version", "experiments", "runs"} <= tables:
         raise SearchError(f"{database}: not an MLflow database but another one; valid: {VALID_ADDRESSES}")
+    # An empty file, which SQLite makes when it opens a new database, has nothing to lose and is made again.
     return bool(tables)
 
 
@@ -42,4 +43,5 @@ def initialise(store: Store, database: Path) -> None:
     database.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(database) as draft:
         tables = SqlAlchemyStore(sqlite_url(draft), store.artifacts.as_uri())
+        # SQLite finds its journal by the file's name, so no connection may be open when the file gets another name.
         tables.engine.dispose()

@@ -31,12 +31,14 @@ def find_trouble(error: BaseException, store: Store) -> StoreError | None:
             # After its own retries, MLflow raises an error that begins so.
             case MlflowException(message=str(text)) if text.startswith("API request to "):
                 return _no_answer("the MLflow server", cause, store)
+            # SQLAlchemy sets this if a connection was lost, rather than a statement refused.
             case DBAPIError(connection_invalidated=True):
                 return _no_answer("a database", cause, store)
     return None
 
 
 def _no_answer(who: str, error: BaseException, store: Store) -> NoAnswerError:
+    # The last cause is the most specific one: the system's, such as "connection refused".
     *_, root = _chain(error)
     reason = " ".join(str(root).split())[:300]
     return NoAnswerError(
@@ -47,6 +49,7 @@ def _no_answer(who: str, error: BaseException, store: Store) -> NoAnswerError:
 def _find_no_room(error: sqlite3.Error, store: Store) -> StoreError | None:
     if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
         return no_room(store.root)
+    # SQLite may report a full disk as another error. A write of a mebibyte to the same disk then decides.
     try:
         check_room(store.root)
     except StoreError as trouble:
@@ -62,4 +65,5 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if cause is not None and id(cause) not in seen:
             seen.add(id(cause))
             yield cause
+            # Libraries wrap an error with `from` or without. Both chains may lead to an error that was already seen.
             waiting += [cause.__cause__, cause.__context__]

@@ -19,8 +19,10 @@ def run_table_url(ui: str, experiment_id: str, metric: str, mode: str) -> str:
         metric: the objective's metric.
         mode: `maximize` or `minimize`.
     """
+    # The page's script reads what follows `#`; MLflow's server never sees it.
     query = _WORKFLOW | {
         "compareRunsMode": "CHART",
+        # In backticks, because names of metrics have a slash.
         "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": str(mode == "minimize").lower(),
     }

@@ -64,6 +64,7 @@ def class_table(names: Sequence[str], results: Sequence[ClassResult]) -> str:
 
 
 def _measure(own: SplitScores, baseline: SplitScores | None, k: int) -> ClassResult:
+    # Unknown labels (-1) count neither for nor against a prediction.
     known = own.targets_NK[:, k] >= 0
     positive, scores = own.targets_NK[known, k] == 1, own.scores_NK[known, k]
     predicted = scores > THRESHOLD
@@ -82,4 +83,5 @@ def _measure(own: SplitScores, baseline: SplitScores | None, k: int) -> ClassRes
 
 
 def _average_precision(positive: np.ndarray, scores: np.ndarray) -> float | None:
+    # Without a positive image scikit-learn gives 0, which would look like a class that the model never finds.
     return float(average_precision_score(positive, scores)) if positive.any() else None

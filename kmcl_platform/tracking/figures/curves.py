@@ -30,6 +30,7 @@ def draw_precision_recall(own: SplitScores, names: Sequence[str], results: Seque
         results: K results of `measure_classes`.
         title: the trial's name.
     """
+    # `Figure` instead of pyplot, which would keep every figure of the process in memory.
     figure = Figure(figsize=(8.5, 5), layout="constrained")
     axes = figure.subplots()
     ranked = sorted(
@@ -42,6 +43,7 @@ def draw_precision_recall(own: SplitScores, names: Sequence[str], results: Seque
         precision, recall, _ = precision_recall_curve(own.targets_NK[known, k] == 1, own.scores_NK[known, k])
         # The number comes first: matplotlib leaves labels that begin with an underscore out of a legend.
         label = f"{results[k].average_precision:.2f} {names[k]}"
+        # Steps, because average precision is a sum of steps and not the area under straight lines.
         axes.step(recall, precision, where="post", linewidth=1.2, label=label)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall", ylabel="precision")
     some = "" if len(shown) == len(ranked) else f", the best and the worst {MAX_CURVES // 2} of {len(ranked)} classes"
@@ -55,6 +57,7 @@ def draw_precision_recall(own: SplitScores, names: Sequence[str], results: Seque
 def draw_classes(names: Sequence[str], results: Sequence[ClassResult], title: str) -> Figure:
     """Average precision of each class as a bar, and the baseline trial's as a mark."""
     shown = [k for k in _frequent([one.positives for one in results]) if results[k].average_precision is not None]
+    # `barh` draws upwards, so the best class is at the top.
     shown.sort(key=lambda k: results[k].average_precision or 0.0)
     figure = Figure(figsize=(8.5, max(2.0, 0.8 + 0.22 * len(shown))), layout="constrained")
     axes = figure.subplots()
@@ -77,9 +80,11 @@ def draw_cooccurrence(own: SplitScores, names: Sequence[str], title: str) -> Fig
     Only images count for which both labels are known.
     """
     known_NK = own.targets_NK >= 0
+    # A prediction counts only where the truth is known, so that both matrices are about the same images.
     predicted_NK = np.where(known_NK, own.scores_NK > THRESHOLD, -1).astype(np.int8)
     true, predicted = count_cooccurrence(own.targets_NK), count_cooccurrence(predicted_NK)
     frequent = set(_frequent((own.targets_NK == 1).sum(0).tolist()))
+    # Classes that come together are neighbours. Both matrices have the order of the true labels.
     order = [k for k in order_by_similarity(true.correlation_KK()) if k in frequent]
     side = min(9.0, max(3.0, 0.3 * len(order) + 1))
     figure = Figure(figsize=(2 * side + 1, side), layout="constrained")
@@ -88,6 +93,7 @@ def draw_cooccurrence(own: SplitScores, names: Sequence[str], title: str) -> Fig
     for axes, counted, what in ((columns[0], true, "true"), (columns[1], predicted, "predicted")):
         both_KK, given_KK = counted.both_KK.astype(float), np.maximum(counted.positive_KK, 1)
         share_KK = (both_KK / given_KK)[np.ix_(order, order)]
+        # A class always comes with itself. NaN leaves the diagonal empty.
         np.fill_diagonal(share_KK, np.nan)
         picture = axes.imshow(share_KK, vmin=0, vmax=1, cmap="viridis")
         _name_axes(axes, [names[k] for k in order])

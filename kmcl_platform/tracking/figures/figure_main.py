@@ -30,6 +30,7 @@ def main() -> None:
             if request["source"] not in manifests:
                 manifests[request["source"]] = open_manifest(request["source"], Path(request["data_dir"]))
             draw(request, manifests[request["source"]])
+        # One drawing that fails, for any reason, must not end the process: others wait in the queue.
         except Exception as error:
             sys.stderr.write(mask_passwords(traceback.format_exc()))
             answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}

@@ -63,6 +63,7 @@ class FigureProcess:
     def draw(self, queued: QueuedScores, baseline: Path | None) -> None:
         """Queue a trial's table and, if the trial is complete, its pictures; never waits."""
         self._drawings.put((queued, baseline))
+        # A search that draws nothing starts neither the thread nor the process.
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="figures", daemon=True)
             self._thread.start()
@@ -80,6 +81,7 @@ class FigureProcess:
             self._stopping = True
             if self._process is not None:
                 self._process.kill()
+        # Outside the lock, which the thread may need once more before it ends.
         self.finish()
 
     def _run(self) -> None:
@@ -101,8 +103,10 @@ class FigureProcess:
             if self._stopping:
                 return
             if answer is not None:
+                # An answer shows that the process works, even if it says that this drawing failed.
                 self._ended = 0
                 if "error" in answer:
+                    # No second try: the same drawing would fail again. The scores stay on disk for the next start.
                     self._failed(self._problem(queued, answer["error"]))
                 else:
                     self._done(queued)
@@ -134,6 +138,7 @@ class FigureProcess:
             stuck.set()
             process.kill()
 
+        # `readline` has no time limit. When the process is killed, its pipe closes and `readline` returns.
         timer = threading.Timer(DRAWING_SECONDS, give_up)
         timer.daemon = True
         timer.start()
@@ -141,6 +146,7 @@ class FigureProcess:
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
+        # The process ended before it had read the request.
         except BrokenPipeError:
             answer = ""
         finally:
@@ -162,6 +168,7 @@ class FigureProcess:
                 return None
             if self._process is None:
                 command = [sys.executable, "-m", "kmcl_platform.tracking.figures.figure_main"]
+                # A file, not a pipe: no thread would read the pipe, and the process would stop when it is full.
                 with self._log.open("a") as log:
                     # In a session of its own, so that Ctrl-C in the terminal reaches the driver alone.
                     self._process = subprocess.Popen(

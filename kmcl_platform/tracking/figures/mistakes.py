@@ -36,11 +36,14 @@ class Mistake:
 
 def find_mistakes(own: SplitScores) -> list[Mistake]:
     """The worst images, the worst first: at most `MAX_MISTAKES` whose worst known label is on the wrong side of 0.5."""
+    # The distance |score - target|. -1 is below every distance, so an unknown label is never the worst one.
     wrong_NK = np.where(own.targets_NK >= 0, np.abs(own.scores_NK - (own.targets_NK == 1)), -1.0)
     if not wrong_NK.size:
         return []
     worst_N = wrong_NK.argmax(1)
     by_image_N = wrong_NK[np.arange(len(wrong_NK)), worst_N]
+    # Stable, so that of images with equal distances the earlier ones are shown, in every drawing the same. A distance
+    # above 0.5 means that the score is on the wrong side of 0.5.
     rows = [int(row) for row in np.argsort(-by_image_N, kind="stable")[:MAX_MISTAKES] if by_image_N[row] > 0.5]
     return [
         Mistake(

@@ -42,6 +42,7 @@ def _to_picture_name(number: int, name: str, missing: set[str]) -> str:
     text = _cut(text)
     if text != name:
         text = f"{number}: {text}"
+    # Last, because the backslashes are not drawn and must not count in the width.
     return text.replace("$", r"\$")
 
 

@@ -43,6 +43,7 @@ class ScoreQueue:
     def __init__(self, store: Store, search: str) -> None:
         """Name the folder; nothing is created. The folder of an older version, if there is one, gets the new name."""
         self.folder = store.root / "figures" / search
+        # Older versions gave this folder another name.
         older = store.root / "evidence" / search
         if older.is_dir() and not self.folder.exists():
             self.folder.parent.mkdir(exist_ok=True)
@@ -67,6 +68,7 @@ class ScoreQueue:
             return None
         queued = self._queued(number, complete)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # If the driver is killed between the copies, its successor gets the last report again, and makes both again.
         for target in (queued.scores, self.baseline) if baseline else (queued.scores,):
             with atomic_file(target) as draft:
                 shutil.copyfile(source, draft)

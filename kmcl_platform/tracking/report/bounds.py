@@ -54,6 +54,7 @@ def find_limiting_bounds(
         places = [_place(distribution, float(values[path])) for values in best if path in values]  # type: ignore[arg-type]
         for side, is_close in (("low", lambda place: place <= EDGE), ("high", lambda place: place >= 1 - EDGE)):
             count = sum(map(is_close, places))
+            # A single trial would always be more than half of all.
             if len(places) >= 2 and 2 * count > len(places):
                 bound = float(distribution.low if side == "low" else distribution.high)
                 found.append(
@@ -80,13 +81,16 @@ def _suggest(path: str, distribution: Distribution, side: str, is_valid: Callabl
     assert not isinstance(distribution, Choice)
     low, high = float(distribution.low), float(distribution.high)
     if _is_log(distribution):
+        # On a logarithmic scale a width is a factor; this one is the square root of the whole range's.
         half = math.sqrt(high / low)
         ends = (low / half, low * half) if side == "low" else (high / half, high * half)
     else:
         half = (high - low) / 2
         ends = (low - half, low + half) if side == "low" else (high - half, high + half)
     if isinstance(distribution, Int):
+        # Rounded outwards: the suggestion has the whole half range.
         ends = (math.floor(ends[0]), math.ceil(ends[1]))
+    # Rounding down may give 0, which has no logarithm.
     if not is_valid(path, ends[0]) or (_is_log(distribution) and ends[0] <= 0):
         ends = (distribution.low, ends[1])
     if not is_valid(path, ends[1]):

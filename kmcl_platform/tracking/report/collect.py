@@ -58,6 +58,7 @@ def collect(store: Store, search: str) -> Collected:
         NoAnswerError: the study's database does not answer.
     """
     board = read_leaderboard(store, search)
+    # Raises if no trial is completed, because most of the report is about the best trials.
     board.best()
     file = parse_search_file(read_latest_file(store, search), f"the file of search {search!r}")
     client = connect_to_read(store)
@@ -78,6 +79,7 @@ def _load_study(store: Store, search: str) -> optuna.Study:
     if path is None or path.exists():
         try:
             return optuna.load_study(study_name=search, storage=store.study_url)
+        # Optuna's error for a study that is not in the database.
         except KeyError:
             pass
         except DBAPIError as error:

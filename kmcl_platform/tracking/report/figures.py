@@ -40,6 +40,7 @@ def build_figures(data: Collected) -> Iterator[Figure]:
         best_so_far(data),
     )
     if len(data.study.directions) > 1:
+        # All plots below need a single objective.
         yield _draw(
             "Pareto front", "Trials for which no other trial is better in every objective.", lambda: _pareto(data)
         )
@@ -94,6 +95,7 @@ def best_so_far(data: Collected) -> go.Figure:
             continue
         completed = _is_completed(trial)
         points["completed" if completed else "stopped early"].append((spent, value, trial.number))
+        # Only trials of full length count: the score of a trial is that of its last epoch.
         if completed and (best is None or sign * value > sign * best):
             best = value
         if best is not None:
@@ -122,6 +124,7 @@ def importances(data: Collected) -> go.Figure:
     """
     figure = go.Figure()
     targets: dict[str, Callable[[FrozenTrial], float] | None] = {data.board.metric: None}
+    # By default Optuna copies every trial, which is not needed for reading.
     done = [trial for trial in data.study.get_trials(deepcopy=False) if _is_completed(trial)]
     if len(done) < 2:
         raise ValueError(f"got {len(done)} trial of full length; valid: 2 or more")
@@ -134,6 +137,7 @@ def importances(data: Collected) -> go.Figure:
     for name, target in targets.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # fANOVA fits a random forest. The fixed seed gives the same report at each call.
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
             found = get_param_importances(data.study, evaluator=evaluator, target=target)
         figure.add_bar(x=list(found.values()), y=list(found), orientation="h", name=name)
@@ -146,6 +150,7 @@ def _pareto(data: Collected) -> go.Figure:
 
 
 def _is_completed(trial: FrozenTrial) -> bool:
+    # A diverged trial is COMPLETE too, with an infinite value (`search/study/study.py`).
     return trial.state == TrialState.COMPLETE and bool(trial.values) and all(map(math.isfinite, trial.values))
 
 

@@ -51,6 +51,8 @@ def to_page(data: "Collected") -> str:
         body = f"<h2>{escape(figure.title)}</h2><p class='soft'>{escape(figure.text)}</p>"
         if figure.figure is not None:
             figure.figure.update_layout(height=HEIGHT, width=None, margin={"t": 24, "r": 24}, template="plotly_white")
+            # Plotly's script has 4.8 MB, so it is once in the head of the page. From the web it would be missing
+            # without a network.
             body += figure.figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
         sections.append(f"<section>{body}</section>")
     title = escape(f"Search {data.board.search}")

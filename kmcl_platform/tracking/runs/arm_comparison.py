@@ -92,6 +92,7 @@ def compare_arms(scores: Mapping[str, Mapping[int, float]], *, metric: str, sign
         A comparison for each arm but the first, in the order of the file.
     """
     reference, *arms = scores
+    # Pairs of equal seeds only. Sorting fixes the order of the sums, so repeated calls give the same last digit.
     differences = {
         arm: [scores[arm][seed] - scores[reference][seed] for seed in sorted(scores[arm].keys() & scores[reference])]
         for arm in arms
@@ -122,6 +123,7 @@ def compare_retrained(store: Store, retrained: Mapping[str, str]) -> list[Compar
         SearchError: such a search is not in the store.
     """
     boards = {arm: read_leaderboard(store, search) for arm, search in retrained.items()}
+    # All arms of a file have its objective, so that of the first search is that of all.
     first = next(iter(boards.values()))
     scores = {arm: _scores(board) for arm, board in boards.items()}
     return compare_arms(scores, metric=first.metric, sign=1 if first.mode == "maximize" else -1)
@@ -151,6 +153,7 @@ def _p_value(differences: Sequence[float]) -> float:
     mean, error = statistics.fmean(differences), _standard_error(differences)
     if error == 0:  # The t statistic is infinite, or 0/0 if the arms gave the same values.
         return 0.0 if mean else 1.0
+    # Two-sided: both tails of Student's distribution with n - 1 degrees of freedom.
     return 2 * float(t.sf(abs(mean / error), len(differences) - 1))
 
 
@@ -163,6 +166,7 @@ def _correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
         # After the first comparison that shows nothing, all others show nothing either: they stay at its level.
         if adjusted <= ALPHA:
             divisor = count - place
+        # Holm's adjusted p-value: p · (m - i), at most 1, and never below that of a smaller p-value.
         adjusted = max(adjusted, min(1.0, p_value * (count - place)))
         corrected[arm] = adjusted, 1 - ALPHA / divisor
     return [
@@ -179,12 +183,15 @@ def _with_interval(comparison: Comparison, differences: Sequence[float]) -> Comp
 
     if comparison.mean is None or comparison.confidence is None:
         return comparison
+    # mean ± t · s/√n, where t leaves (1 - confidence) / 2 in each tail. So the interval excludes 0 exactly where the
+    # two-sided p-value is below 1 - confidence, Holm's level for this step.
     quantile = float(t.ppf((1 + comparison.confidence) / 2, len(differences) - 1))
     half = quantile * _standard_error(differences)
     return replace(comparison, low=comparison.mean - half, high=comparison.mean + half)
 
 
 def _standard_error(differences: Sequence[float]) -> float:
+    # s/√n, where s² divides by n - 1.
     return statistics.stdev(differences) / len(differences) ** 0.5
 
 

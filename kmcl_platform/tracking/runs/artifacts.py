@@ -18,6 +18,7 @@ def read_artifact(client: "MlflowClient", run_id: str, name: str) -> bytes:
     """
     from mlflow.exceptions import MlflowException
 
+    # MLflow's client writes artifacts to files only.
     with tempfile.TemporaryDirectory() as folder:
         try:
             return Path(client.download_artifacts(run_id, name, folder)).read_bytes()
@@ -28,6 +29,7 @@ def read_artifact(client: "MlflowClient", run_id: str, name: str) -> bytes:
 
 def log_bytes(client: "MlflowClient", run_id: str, content: bytes, name: str) -> None:
     """Write an artifact; its name may have folders."""
+    # Not `log_text`, which would decode and encode the bytes. MLflow takes the artifact's name from the file.
     folder, _, file_name = name.rpartition("/")
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / file_name

@@ -32,6 +32,7 @@ def to_dataset_input(manifest: Manifest, location: Location) -> "DatasetInput":
     from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
     encoded = "bytes" in manifest.table.column_names
+    # The images of a manifest are either paths or bytes in the table itself.
     columns = [("bytes", "binary") if encoded else ("image", "string"), ("split", "string")]
     columns += [(name, "integer") for name in manifest.class_names]
     schema = [{"type": kind, "name": name, "required": True} for name, kind in columns]
@@ -85,10 +86,12 @@ def _inputs(run: "Run") -> "list[DatasetInput]":
 
 
 def _holds(run: "Run", dataset: "DatasetInput") -> bool:
+    # MLflow identifies a dataset of an experiment by these two.
     wanted = (dataset.dataset.name, dataset.dataset.digest)
     return wanted in {(one.dataset.name, one.dataset.digest) for one in _inputs(run)}
 
 
 def _file_name(name: str) -> str:
     """A name for a file: a manifest's name may be any text."""
+    # A leading dot would hide the file, and the name `..` would lead out of the folder.
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).lstrip(".") or "manifest"

@@ -143,6 +143,7 @@ def build_leaderboard(client: "MlflowClient", file: SearchFile, experiment_id: s
     """Order the trials of a search as MLflow has them."""
     trials = [_to_row(run, file) for run in find_runs(client, experiment_id, role="trial", search=file.name)]
     trials.sort(key=lambda row: _merit(row, file))
+    # `_merit` has sorted these trials to the front.
     num_ranked = sum(_is_full(row, file) for row in trials)
     placed = [replace(row, rank=place) for place, row in enumerate(trials[:num_ranked], start=1)]
     return Leaderboard(
@@ -164,6 +165,7 @@ def count_outcomes(rows: Iterable[LeaderboardRow]) -> dict[str, int]:
 
 def _find_parent(client: "MlflowClient", store: Store, search: str) -> "Run":
     experiment = client.get_experiment_by_name(search)
+    # A search's experiment has its name (`runs/ownership.py`).
     parents = find_runs(client, experiment.experiment_id, role="search", search=search) if experiment else []
     if not parents:
         there = ", ".join(_names(_search_experiments(client))) or "none"
@@ -193,9 +195,12 @@ def _is_full(row: LeaderboardRow, file: SearchFile) -> bool:
 
 def _merit(row: LeaderboardRow, file: SearchFile) -> tuple[float, ...]:
     """A key that sorts the better trial first."""
+    # Smaller is better in this key, so a maximised metric changes its sign. A trial without a value comes last.
     loss = float("inf") if row.objective is None else -file.objective.sign * row.objective
     if _is_full(row, file):
         return 0, loss, row.number
+    # A longer trial is before a shorter one: values after different numbers of epochs cannot be compared. Numbers come
+    # last in both keys, so that trials of equal value always have the same order.
     return 2 if row.outcome in (TrialOutcome.FAILED, TrialOutcome.DIVERGED) else 1, -row.epochs, loss, row.number
 
 
@@ -203,6 +208,7 @@ def _search_experiments(client: "MlflowClient") -> "Iterator[Experiment]":
     token: str | None = None
     while True:
         page = client.search_experiments(page_token=token)
+        # A server may also have experiments of other programs.
         yield from (experiment for experiment in page if SEARCH_TAG in experiment.tags)
         token = page.token
         if not token:

@@ -22,6 +22,7 @@ def to_table(leaderboard: Leaderboard) -> Table:
     for header in ("#", "trial", "outcome", leaderboard.metric, "epochs", "time\n(s)"):
         table.add_column(header, no_wrap=True, justify="left" if header == "outcome" else "right")
     for header in _short_names(leaderboard.paths):
+        # The columns of values are narrow, and their names may break after an underscore.
         table.add_column(header.replace("_", "_\n"), overflow="fold", justify="right")
     for row in leaderboard.rows:
         table.add_row(
@@ -45,6 +46,7 @@ def _short_names(paths: Sequence[str]) -> list[str]:
 
 def _rounded(value: str) -> str:
     try:
+        # Whole numbers stay as they are: rounding would change a seed or a size.
         return f"{float(value):.3g}" if "." in value or "e" in value else value
     except ValueError:
         return value

@@ -65,6 +65,7 @@ def claim_experiment(client: "MlflowClient", store: Store, search: str) -> str:
             if experiment is None:
                 raise
     _check_usable(client, store, experiment)
+    # A search of an older version has no tags, and a store that was moved has another place.
     for name, value in tags.items():
         if experiment.tags.get(name) != value:
             client.set_experiment_tag(experiment.experiment_id, name, value)
@@ -91,6 +92,7 @@ def is_own(client: "MlflowClient", store: Store, experiment: "Experiment") -> bo
     if owner is None:
         search = experiment.name
         return _has_files(store, search) or not find_runs(client, experiment.experiment_id, role="search")
+    # Read only: `store_id` would make a record.
     record = read_record(store)
     return record is not None and record.id == owner
 
@@ -115,6 +117,7 @@ def _check_usable(client: "MlflowClient", store: Store, experiment: "Experiment"
 
 def _has_files(store: Store, search: str) -> bool:
     outbox = store.root / "outbox" / f"{search}.db"
+    # `evidence` is the name that older versions gave to `figures`.
     folders = (store.checkpoints, store.root / "figures", store.root / "evidence")
     return outbox.exists() or any((folder / search).is_dir() for folder in folders)
 

@@ -37,14 +37,17 @@ def record_continuation(client: "MlflowClient", parent: "Run", content: bytes) -
     """Record the file with which a search continues, in addition to its first one, and which of them is the latest."""
     run_id, name = parent.info.run_id, SEARCH_FILE
     if read_artifact(client, run_id, SEARCH_FILE) != content:
+        # Named by its content: a file with which the search continues twice is written once.
         name = f"continued_with/{sha256(content).hexdigest()[:12]}.yaml"
         log_bytes(client, run_id, content, name)
+    # After the artifact: the tag never names a file that does not exist.
     if parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE) != name:
         client.set_tag(run_id, LATEST_FILE_TAG, name)
 
 
 def environment_text() -> str:
     """Python, platform and every installed distribution as `name==version`, one on each line."""
+    # A set: a package that is in two folders of `sys.path` is found twice.
     packages = {f"{found.name}=={found.version}" for found in distributions()}
     lines = [f"# python {platform.python_version()}", f"# {platform.platform()}", *sorted(packages, key=str.lower)]
     return "\n".join(lines) + "\n"

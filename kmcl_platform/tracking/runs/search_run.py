@@ -105,10 +105,13 @@ class SearchRuns:
             parent = found[0] if found else client.create_run(experiment_id, tags=tags, run_name=file.name)
             parent_id = parent.info.run_id
             if found:
+                # Not `mlflow.start_run`, which rewrites the end time of a run that has ended.
                 client.update_run(parent_id, status="RUNNING")
+                # Runs of an older version have no such tag.
                 client.set_tag(parent_id, STORE_TAG, owner)
             if RECORDED_TAG not in parent.data.tags:
                 record_search(client, parent_id, file, content, origin)
+                # Last: if the process dies before this tag, the next start writes everything again.
                 client.set_tag(parent_id, RECORDED_TAG, "true")
             else:
                 record_continuation(client, parent, content)
@@ -147,6 +150,8 @@ class SearchRuns:
     @again_if_cut_off
     def end(self, outcome: SearchOutcome) -> None:
         """Close the runs of the trials that still run, then the search's run; write the leaderboard."""
+        # MLflow does not end child runs with their parent. The parent's status is last: as long as it is RUNNING, the
+        # next start and `kmcl doctor` see that something is missing.
         self.trials.end_open()
         self._log_leaderboard()
         self._client.set_terminated(self.parent_id, PARENT_STATUS[outcome])
@@ -154,6 +159,7 @@ class SearchRuns:
     @again_if_cut_off
     def log_totals(self, metrics: Mapping[str, float]) -> None:
         """Write metrics of the whole search to its run. Values that it already has are not written again."""
+        # MLflow would append an equal value with another time as a second point.
         recorded = self._client.get_run(self.parent_id).data.metrics
         new = {name: value for name, value in metrics.items() if recorded.get(name) != value}
         write(self._client, self.parent_id, metrics=new)
@@ -181,5 +187,6 @@ class SearchRuns:
         metrics: dict[str, float] = {f"trials/{name}": counts.get(name, 0) for name in (*TrialOutcome, RUNNING)}
         if leaderboard.rows and leaderboard.rows[0].rank == 1:
             metrics[BEST_OBJECTIVE] = leaderboard.rows[0].objective or 0.0
+        # An interrupted trial continues with the next start of the search, so it has not ended.
         ended = sum(counts.get(name, 0) for name in TrialOutcome if name != TrialOutcome.INTERRUPTED)
         write(self._client, self.parent_id, metrics=metrics, step=ended)

@@ -53,7 +53,8 @@ class _TrialRun:
 class TrialRuns:
     """One child run of the search's run for each trial.
 
-    Every method may be repeated, by this process or a later one, without writing anything twice.
+    Every method may be repeated, by this process or a later one, without writing anything twice. `log_epochs`, `end`
+    and `log_figures` raise SearchError if the trial was never begun.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class TrialRuns:
         write(self._client, run.info.run_id, params=config.flat(), tags=tags)
         if self._dataset is not None:
             record_input(self._client, run, self._dataset)
+        # A run that is opened again has epochs already; `log_epochs` must know them.
         self._trials[number] = self._load(run)
 
     @again_if_cut_off
@@ -121,9 +123,6 @@ class TrialRuns:
         Args:
             number: the trial's number.
             reports: each with the time when it was made, in milliseconds since 1970. None: now.
-
-        Raises:
-            SearchError: the trial was never begun.
         """
         trial = self._known(number)
         seconds = dict(trial.seconds)
@@ -137,6 +136,7 @@ class TrialRuns:
             steps.append((report.epoch, time_ms, {**report.metrics, **report.usage, **own}))
         if steps:
             write_steps(self._client, trial.run_id, steps)
+        # Only after the request: if it fails, a repeated call must write these epochs.
         trial.seconds = seconds
 
     @again_if_cut_off
@@ -159,7 +159,6 @@ class TrialRuns:
             time_ms: when it ended, in milliseconds since 1970. None: now.
 
         Raises:
-            SearchError: the trial was never begun.
             ValueError: the objective is not a finite number; no study takes it.
         """
         if objective is not None and not math.isfinite(objective):
@@ -170,9 +169,11 @@ class TrialRuns:
         values = {WALL_SECONDS: sum(trial.seconds.values())}
         if objective is not None:
             values[OBJECTIVE] = objective
+        # MLflow would append an equal value with another time as a second point.
         metrics = {name: value for name, value in values.items() if data.metrics.get(name) != value}
         tags = {OUTCOME_TAG: str(outcome), REASON_TAG: bound_line(mask_passwords(reason))}
         write(self._client, trial.run_id, metrics=metrics, tags=tags, step=max(trial.seconds, default=0))
+        # After the outcome: a kill in between leaves an open run that says how it ended, and `end_open` closes it.
         self._close(trial.run_id, outcome, time_ms)
 
     @again_if_cut_off
@@ -182,15 +183,13 @@ class TrialRuns:
         Args:
             number: the trial's number.
             folder: where they are. If it does not exist, an earlier call has logged them.
-
-        Raises:
-            SearchError: the trial was never begun.
         """
         if not folder.is_dir():
             return
         run_id = self._known(number).run_id
         self._client.log_artifacts(run_id, str(folder), FIGURES_FOLDER)
         mark_table(self._client, run_id, CLASS_TABLE_FILE)
+        # Last: after a kill before this line, the next call logs the same files again.
         shutil.rmtree(folder)
 
     def end_open(self) -> None:
@@ -233,6 +232,7 @@ class TrialRuns:
         return next((run for run in found if is_own_run(self._store, run, self._owner)), None)
 
     def _load(self, run: "Run") -> _TrialRun:
+        # Every request of `log_epochs` has this metric, so its steps are the epochs that MLflow already has.
         history = self._client.get_metric_history(run.info.run_id, EPOCH_SECONDS)
         return _TrialRun(run.info.run_id, {point.step: point.value for point in history})
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from kmcl_platform.config.store import Store
 
+# AUTOINCREMENT never gives a number twice, even after a deletion. An entry that was removed cannot be confused with a
+# later one.
 _TABLE = """
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, time_ms INTEGER NOT NULL, content TEXT NOT NULL
@@ -51,6 +53,8 @@ class Outbox:
         path = outbox_path(store, search)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
+        # The driver's thread adds and the writer's thread removes; `_lock` lets one of them work at a time. Without an
+        # isolation level, each statement is a transaction of its own: it is on disk when `execute` returns.
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=20)
         self._connection.execute(_TABLE)
 
@@ -77,6 +81,7 @@ class Outbox:
     def remove(self, entries: Sequence[Entry]) -> None:
         """Delete entries that MLflow has."""
         with self._lock:
+            # In one transaction: otherwise each deletion would wait for the disk.
             self._connection.execute("BEGIN")
             self._connection.executemany("DELETE FROM entries WHERE id = ?", [(entry.place,) for entry in entries])
             self._connection.execute("COMMIT")

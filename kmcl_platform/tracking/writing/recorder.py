@@ -55,6 +55,7 @@ class Recorder:
         self._waiting: list[QueuedScores] = []
         """Scores of trials that wait for the baseline trial, whose scores their figures show too."""
         self._last_progress = 0.0
+        # An earlier driver left these scores: it died, or their figures could not be drawn.
         for queued in self._scores.waiting():
             self._draw(queued)
 
@@ -111,11 +112,13 @@ class Recorder:
 
     def close(self) -> None:
         """End the threads and the process. What is not drawn or written waits on disk for the next start."""
+        # The figures' thread adds entries and the writer's thread reads them, so both end before the file is closed.
         self._figures.stop()
         self._writer.close()
         self._outbox.close()
 
     def _draw(self, queued: QueuedScores) -> None:
+        # Without a baseline trial, no figure waits for it.
         if not self._file.baseline:
             self._figures.draw(queued, None)
         elif self._scores.baseline.exists():
@@ -123,6 +126,7 @@ class Recorder:
             for one in [*waiting, queued]:
                 self._figures.draw(one, self._scores.baseline)
         else:
+            # If the search ends before the baseline trial does, `finish_drawings` draws these without it.
             self._waiting.append(queued)
 
     def _log_figures(self, queued: QueuedScores) -> None:
@@ -132,6 +136,8 @@ class Recorder:
             # This is the figures' thread, where no caller would see the error. The next start draws them again.
             self._say(f"figures of trial {queued.number} are not recorded: {error}")
             return
+        # The entry was added first: a driver that is killed in between leaves the scores, and its successor sees the
+        # entry.
         queued.remove()
         self._writer.notify()
 
@@ -142,10 +148,13 @@ class Recorder:
         """
         drawn = {entry.content["number"] for entry in self._outbox.peek(len(self._outbox)) if is_figures(entry)}
         for queued in self._scores.waiting():
+            # If the folder is gone, the writer has already logged it, so a new drawing can replace nothing that it
+            # reads.
             if queued.number in drawn and queued.folder.is_dir():
                 queued.remove()
 
     def _add(self, kind: str, content: dict[str, object]) -> None:
+        # An error of the writer's thread reaches the driver here, with its next write.
         if self._writer.trouble:
             raise self._writer.trouble
         self._outbox.add(kind, content)

@@ -24,6 +24,7 @@ PAUSE_SECONDS = 5.0
 FIGURES = "figures"
 """The kind of the entry that logs a trial's figures."""
 _OLDER_FIGURES = "evidence"
+"""The same kind in the outbox of an older version."""
 
 
 class Writer:
@@ -54,7 +55,9 @@ class Writer:
         self._changed = threading.Condition()
         self._closing = False
         self._hurry = False
+        """Whether `flush` waits. The pause between two tries is then left out."""
         self._tries = 0
+        """Number of tries. `flush` raises the error of a try that began after it: an older one may be out of date."""
         self._failed: tuple[int, NoAnswerError] | None = None
         """Number of the last try that failed, and its error. None: MLflow has accepted a write after it."""
         self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
@@ -95,7 +98,9 @@ class Writer:
             self._tries += 1
             try:
                 self._empty()
+            # All errors are caught: an error that ended the thread would let `flush` wait forever.
             except Exception as error:
+                # No later try can succeed. The entries stay on disk, and `flush` and the recorder raise `trouble`.
                 if not self._wait_after(error):
                     return
 
@@ -110,8 +115,11 @@ class Writer:
             check_answers(self._store)  # It takes seconds; MLflow's own retries take minutes.
         while entries := self._outbox.peek(BATCH):
             for group in _group(entries):
+                # `close` waits for one write at most.
                 if self._closing:
                     return
+                # If the process is killed between these two calls, its successor makes the write again, which changes
+                # nothing.
                 write_entries(self._runs, group, self._scores)
                 self._outbox.remove(group)
                 with self._changed:
@@ -128,6 +136,7 @@ class Writer:
                 self.trouble = trouble or error
                 self._changed.notify_all()
                 return False
+            # The advice after "valid:" is for a search that has ended. This one continues.
             problem = str(trouble).partition("; valid: ")[0]
             if not self._failed:
                 self._say(f"{problem}; the search goes on, and its writes wait on disk")
