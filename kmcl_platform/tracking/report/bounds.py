@@ -95,4 +95,6 @@ def _suggest(path: str, distribution: Distribution, side: str, is_valid: Callabl
         ends = (distribution.low, ends[1])
     if not is_valid(path, ends[1]):
         ends = (ends[0], distribution.high)
+    if isinstance(distribution, Int):
+        return f"low: {ends[0]}, high: {ends[1]}"
     return f"low: {ends[0]:.3g}, high: {ends[1]:.3g}"

@@ -28,7 +28,8 @@ def suggested(distribution: Distribution, *values: float) -> list[tuple[str, str
         (Uniform(kind="uniform", low=0, high=1), (0.95, 0.93, 0.1), [("high", "low: 0.5, high: 1.5")]),
         (Uniform(kind="uniform", low=0, high=1), (0.5, 0.89, 0.89), []),
         (Int(kind="int", low=2, high=8), (2, 2, 5), [("low", "low: -1, high: 5")]),
-        (Int(kind="int", low=16, high=256, log=True), (256, 256), [("high", "low: 64, high: 1.02e+03")]),
+        (Int(kind="int", low=16, high=256, log=True), (256, 256), [("high", "low: 64, high: 1024")]),
+        (Int(kind="int", low=1000, high=20000), (19900, 20000), [("high", "low: 10500, high: 29500")]),
         (Choice(kind="choice", choices=(1, 2)), (2, 2), []),
     ],
 )
