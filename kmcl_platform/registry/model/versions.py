@@ -109,8 +109,8 @@ def check_weights(package: Path, version: "ModelVersion") -> None:
     registered = version.tags.get(WEIGHTS_TAG)
     if registered is not None:
         weights = package / PACKAGED_MODEL / WEIGHTS
-        found = f"SHA-256 {hash_file(weights)[:12]}…" if weights.exists() else "no file"
-        valid = f"SHA-256 {registered[:12]}…"
+        found = f"SHA-256 {hash_file(weights)}" if weights.exists() else "no file"
+        valid = f"SHA-256 {registered}"
         if found != valid:
             raise RegistryError(
                 f"{weights}: got {found}; valid: {valid}, as version {version.version} of {version.name!r} was "
