@@ -11,6 +11,7 @@ FIT_NAME = "up to 200 characters, no line ends or other control characters"
 
 def is_fit_name(name: str) -> bool:
     """Whether a class can have this name: it is shown in tables, pictures and file names."""
+    # "Cs" are halves of characters (surrogates): no file name and no report in UTF-8 can contain one alone.
     return len(name) <= 200 and not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
@@ -21,6 +22,8 @@ def find_similar_names(class_names: Iterable[str]) -> list[Fault]:
     """
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(class_names):
+        # NFC writes an accent and its letter as one character. `casefold` also makes `ß` and `ss` equal, unlike
+        # `lower`.
         groups.setdefault(" ".join(unicodedata.normalize("NFC", name).casefold().split()), []).append(name)
     return [_warn(names) for names in groups.values() if len(names) > 1]
 

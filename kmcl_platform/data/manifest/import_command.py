@@ -26,7 +26,7 @@ class ImportCommand:
     def words(self, out: str | Path, *, duplicates: Sequence[str]) -> list[str]:
         """The command that imports again, with other options for copies of pictures, and replaces `out`."""
         start = ["kmcl", "data", "import", self.kind, *self.options]
-        # Behind `--`, a path that begins with a hyphen is no option.
+        # After `--`, a path that begins with a hyphen is not read as an option.
         hyphen = ["--"] if self.root.startswith("-") or str(out).startswith("-") else []
         return [*start, *duplicates, "--overwrite", *hyphen, self.root, str(out)]
 
@@ -39,6 +39,8 @@ def import_facts(command: ImportCommand) -> dict[str, Any]:
 def read_import_command(schema: pa.Schema) -> ImportCommand | None:
     """The command out of a manifest's metadata; None: `kmcl data import` did not make it, or an old version did."""
     try:
+        # Every fault of these facts means "not known": they are only a help for a check, and no reason to refuse a
+        # manifest.
         facts = json.loads((schema.metadata or {}).get(METADATA_KEY, b"{}"))
     except ValueError:
         return None

@@ -104,6 +104,7 @@ def build_manifest(
         raise DataError(f"{where}: images: got {len(images)} for {len(splits)} splits; valid: as many as splits")
     if targets.dtype.kind not in "iub":
         raise DataError(f"{where}: targets: got type {targets.dtype}; valid: whole numbers -1, 0, 1")
+    # The first image decides the name and the type of the column.
     encoded = len(images) > 0 and isinstance(images[0], bytes)
     try:
         table = pa.table(
@@ -152,10 +153,12 @@ def checked_manifest(
     empty = pc.index(pc.binary_length(images), 0).as_py()
     if empty >= 0:
         raise DataError(f"{where}: row {empty}, column {image_column!r}: got nothing; valid: an image")
+    # Before the conversion to int8, in which 257 would become 1.
     outside = np.argwhere((targets_NK < -1) | (targets_NK > 1))
     if outside.size:
         row, k = outside[0]
         raise DataError(f"{where}: row {row}, class {class_names[k]!r}: got {targets_NK[row, k]}; valid: -1, 0, 1")
+    # One type and one layout in memory, because the hash is over these bytes.
     targets_NK = np.ascontiguousarray(targets_NK, dtype=np.int8)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(targets_NK.reshape(-1)), len(class_names))
     return Manifest(
@@ -170,6 +173,7 @@ def checked_manifest(
 
 
 def _cast(where: str, column: str, values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    # pandas stores repeated texts as a dictionary. Other types are refused: a cast of numbers to text would never fail.
     stored = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     texts = (pa.string(), pa.large_string(), pa.string_view())
     if stored not in (texts if kind == pa.string() else (pa.binary(), pa.large_binary(), pa.binary_view())):
@@ -198,6 +202,7 @@ def _hash_content(
     packing: Packing | None,
 ) -> str:
     digest = hashlib.sha256(json.dumps([class_names, image_column, splits.to_pylist()]).encode())
+    # Not the bytes of the Parquet file: they depend on the version of the writer and on its compression.
     digest.update(targets_NK.tobytes())
     # Lengths first: without them, "ab" + "c" and "a" + "bc" would have the same hash.
     digest.update(pc.binary_length(images).to_numpy().astype("<i8").tobytes())

@@ -68,6 +68,7 @@ def to_stored_table(manifest: Manifest, command: ImportCommand | None = None) ->
     if manifest.packing is not None:
         facts[SHARDS_KEY] = to_facts(manifest.packing)
     if command is not None:
+        # Not part of the content hash: two imports of the same data are the same dataset.
         facts |= import_facts(command)
     return manifest.table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
 
@@ -87,6 +88,7 @@ def read_manifest(path: Path | str) -> Manifest:
     metadata = table.schema.metadata or {}
     where = str(location)
     root = location.parent.path
+    # A table that another program wrote has no facts. A column for each class is enough for it.
     if METADATA_KEY not in metadata:
         return _elsewhere_checked(where, location, _from_class_columns(location, table))
     name, version, class_names, stored_hash = read_facts(where, metadata[METADATA_KEY])
@@ -145,6 +147,7 @@ def _from_class_columns(path: Location, table: pa.Table) -> Manifest:
     columns = without_index(table.column_names)
     class_names = tuple(column for column in columns if column not in ("split", "image", "bytes"))
     _check_columns(str(path), table.select([c for c in columns if c not in class_names]), last=None)
+    # int64 holds every value of the columns, so that a wrong one is named as it is.
     targets_NK = np.zeros((table.num_rows, len(class_names)), dtype=np.int64)
     for k, column in enumerate(class_names):
         kind = table[column].type
@@ -201,6 +204,7 @@ def _read_target_lists(where: str, column: pa.ChunkedArray, num_classes: int) ->
             f"{where}: row {wrong[0]}, column 'targets': got length {lengths[wrong[0]]}; "
             f"valid: {num_classes}, one for each class"
         )
+    # A null within a list is not a null of the column, so the check above does not see it.
     if pc.list_flatten(column).null_count:
         raise DataError(f"{where}: column 'targets': got an empty value; valid: -1, 0, 1")
     return targets_to_numpy(column, num_classes)

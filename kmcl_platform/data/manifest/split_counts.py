@@ -36,6 +36,7 @@ def _summarise(targets_NK: np.ndarray) -> SplitSummary:
     positives_K = (targets_NK == 1).sum(axis=0)
     return SplitSummary(
         images=len(targets_NK),
+        # An empty split has the mean 0 instead of 0/0.
         labels_per_image=float(positives_K.sum() / max(1, len(targets_NK))),
         unknown_labels=int((targets_NK == -1).sum()),
         all_negative_images=int((targets_NK == 0).all(axis=1).sum()),

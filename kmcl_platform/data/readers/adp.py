@@ -72,6 +72,7 @@ def read_adp(
     frame = read_text_table(path, [_NAMES, *classes])
     progress(_LABELS, 1, 5)
     faults: list[Fault] = []
+    # The table's rows of all splits are checked, also those that no split names.
     targets_NK = class_columns_to_targets(frame, classes, unknown=False, faults=faults)
     check_faults(show_path(path), faults)
     names = frame[_NAMES].tolist()
@@ -114,6 +115,7 @@ def _read_splits(folder: Path, num_rows: int, progress: Progress) -> tuple[np.nd
             raise DataError(
                 f"{show_path(path)}: got {getattr(rows, 'dtype', type(rows).__name__)}; valid: a list of row numbers"
             )
+        # NumPy would read a negative row number as one from the end.
         outside = rows[(rows < 0) | (rows >= num_rows)]
         if outside.size:
             raise DataError(

@@ -74,6 +74,7 @@ def read_chestxray14(
     ]
     check_faults(show_path(path), faults)
     splits = _read_splits(root, path, names)
+    # X-rays of one patient resemble each other. With the patient in two splits, the score would be too good.
     _check_patients(root, patients, splits)
     progress("lists", 2, 3)
     places = _find_images(root)

@@ -76,6 +76,7 @@ def read_coco(
         check_present(images, part.images, list_names(images), path.name)
         parts[official] = part
     train, val = parts["train"], parts["val"]
+    # The columns of both parts are put below each other, so column k must be the same class.
     if train.class_names != val.class_names:
         raise DataError(
             f"{show_path(folder / 'annotations')}: got different categories in train and val; valid: the same in both"
@@ -101,7 +102,7 @@ def read_coco(
 def _read_part(path: Path, *, crowds_positive: bool, drop: bool, progress: Progress) -> _Part:
     names: dict[int, str] = {}
     categories: dict[int, str] = {}
-    # Arrays of plain numbers: COCO's 860,000 instances then take 15 MB.
+    # Arrays of plain numbers instead of lists of objects: COCO's 860,000 instances then take 15 MB.
     image_ids, category_ids, crowd = array("q"), array("q"), array("b")
     for key, item in read_objects(path, ("images", "annotations", "categories"), progress):
         if key == "annotations":
@@ -124,6 +125,7 @@ def _read_part(path: Path, *, crowds_positive: bool, drop: bool, progress: Progr
     columns = _positions(path, "category_id", category_ids, sorted_ids)
     targets_NK = np.zeros((len(names), len(categories)), dtype=np.int8)
     is_crowd = np.array(crowd, dtype=np.int8).astype(bool)
+    # Crowds first: a single instance of the same class makes the label positive, whatever a crowd region says.
     targets_NK[rows[is_crowd], columns[is_crowd]] = 1 if crowds_positive else -1
     targets_NK[rows[~is_crowd], columns[~is_crowd]] = 1
     kept = np.zeros(len(names), dtype=bool)
@@ -160,6 +162,8 @@ def _positions(path: Path, field: str, wanted: "array[int]", known: list[int]) -
     ids = np.array(known, dtype=np.int64)
     values = np.array(wanted, dtype=np.int64)
     order = np.argsort(ids, kind="stable")
+    # A binary search for all instances at the same time. An id that is not listed gets the place where it would be, or
+    # the end, so the value there is compared.
     found = np.searchsorted(ids[order], values)
     inside = found < len(ids)
     inside[inside] = ids[order][found[inside]] == values[inside]

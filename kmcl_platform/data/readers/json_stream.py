@@ -32,6 +32,8 @@ def read_objects(path: Path, keys: Collection[str], progress: Progress) -> Itera
             while text.peek() != "}":
                 key = text.value()
                 text.take(":")
+                # A second list of the same key is skipped as any other value: JSON allows the repetition, COCO does not
+                # have it.
                 if key in missing:
                     missing.remove(key)
                     for item in _items(text):
@@ -103,8 +105,11 @@ class _Text:
         while True:
             left = len(self._text) - self._at
             try:
+                # The scan fails on a value that is not whole yet. More text is then read, and the value is scanned
+                # again.
                 value, end = self._scan(self._text, self._at)
             except (ValueError, RecursionError):
+                # More text helps a value that is not whole. Lists that are nested too deep fail again, until the limit.
                 if self._ended or left > _LONGEST:
                     raise self.error("no JSON value, or the file is cut off", "JSON as the dataset has it") from None
             else:
@@ -123,6 +128,7 @@ class _Text:
             more = self._decode(chunk, self._ended)
         except UnicodeDecodeError:
             raise self.error(f"bytes that are not {self._encoding.upper()}", "JSON in UTF-8 or UTF-16") from None
+        # What was scanned is dropped, so only the current value is in memory.
         self._text = self._text[self._at :] + more
         self._at = 0
         self._progress(self._path.name, self._bytes, self._size)

@@ -75,6 +75,7 @@ def read_table(
     has_splits = split_column in frame.columns
     faults: list[Fault] = []
     splits = read_splits(frame[split_column], split_column, faults) if has_splits else ["train"] * len(frame)
+    # The faults of splits, images, groups and labels are collected, and raised together at the end.
     images = read_images(frame[image_column], splits, image_column, folder, progress, faults)
     groups = None
     if group_column is not None:
@@ -89,6 +90,7 @@ def read_table(
             faults=faults,
         )
     else:
+        # `errors="ignore"`, because the column of splits may be missing.
         others = frame.columns.drop([*named, split_column], errors="ignore")
         class_names = tuple(classes) or tuple(map(str, others))
         targets_NK = class_columns_to_targets(frame, class_names, unknown=True, faults=faults)
@@ -97,6 +99,7 @@ def read_table(
         raise DataError(
             f"{show_path(path)}: classes: got none; valid: a column for each class, or a column of joined labels"
         )
+    # First `test`: it is drawn from all images, so the choice of `val_fraction` does not change it.
     draws = [] if has_splits else [Draw("test", test_fraction, seed)]
     if "val" not in splits:
         draws.append(Draw("val", val_fraction, seed))

@@ -52,6 +52,7 @@ def read_images(
         path = _normal(folder, image)
         earlier = first.get(path)
         if earlier is None and not _is_file(path):
+            # A table from Windows. A `\` may also be part of a name here, so the path as it is was tried first.
             slashes = image.replace("\\", "/")
             if _is_file(_normal(folder, slashes)):
                 images[row], path = slashes, _normal(folder, slashes)

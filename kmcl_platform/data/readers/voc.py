@@ -59,6 +59,7 @@ def read_voc(
     """
     if year not in VOC_SPLITS:
         raise DataError(f"year: got {show_value(year)}; valid: {', '.join(VOC_SPLITS)}")
+    # The user may give any of the three folders. Only the innermost one can be of another year, which is checked next.
     folder = find_folder(root, [f"VOCdevkit/VOC{year}", f"VOC{year}", "."], "ImageSets/Main")
     if folder.name.startswith("VOC") and folder.name != f"VOC{year}":
         raise DataError(f"{show_path(root)}: got {folder.name}; valid: VOC{year}, as --year says")
@@ -100,6 +101,8 @@ def _read_split(lists: Path, official: str, done: int, progress: Progress) -> tu
         class_ids, labels = _read_class(path)
         if not columns:
             ids = class_ids
+        # The labels of the classes are put next to each other, so each file must list the same images in the same
+        # order.
         elif class_ids != ids:
             differing = [*map(show_value, sorted(set(ids) ^ set(class_ids))), "their order"]
             raise DataError(

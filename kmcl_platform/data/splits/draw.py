@@ -80,10 +80,12 @@ def draw_manifest(
     """
     if duplicates not in DUPLICATES:
         raise DataError(f"duplicates: got {show_value(duplicates)}; valid: {', '.join(DUPLICATES)}")
+    # Each link is a column whose equal values must stay in one split: groups of the user, and groups of copies.
     links: list[Sequence[object]] = [] if groups is None else [groups]
     kept = list(range(len(splits)))
     if duplicates != "keep":
         first_N = find_identical(images, root, name, progress)
+        # Exact copies first: of each of their groups, only one picture has to be decoded.
         if near_duplicates:
             first_N = join_near_copies(first_N, images, root, progress)
         if (first_N != np.arange(len(splits))).any():
@@ -130,6 +132,7 @@ def _leave_out(
     for rows in rows_of.values():
         if len(rows) == 1:
             continue
+        # The split that keeps the picture. Copies within it are not a leak, so only `drop` removes them.
         protected = max((splits[row] for row in rows), key=_PROTECTION.__getitem__)
         inside = [row for row in rows if splits[row] == protected]
         kept = inside[0]
@@ -172,6 +175,8 @@ def _join(links: Sequence[Sequence[object]]) -> list[str]:
 
     def find(row: int) -> int:
         while parents[row] != row:
+            # Path halving: each look-up makes the path to the root shorter, so all of them together take nearly linear
+            # time.
             parents[row] = parents[parents[row]]
             row = parents[row]
         return row
@@ -179,6 +184,7 @@ def _join(links: Sequence[Sequence[object]]) -> list[str]:
     for link in links:
         first: dict[object, int] = {}
         for row, value in enumerate(link):
+            # Each row is joined with the first row of the same value, and so with all of them.
             parents[find(row)] = find(first.setdefault(value, row))
     # A single link keeps its own names: the draw depends on them, so that it stays the same as without copies.
     return [str(link) for link in links[0]] if len(links) == 1 else [f"{find(row):09d}" for row in range(len(parents))]

@@ -53,6 +53,7 @@ def find_identical(
             for number, step in enumerate(steps):
                 rows = [row for group in groups for row in group]
                 keys: dict[int, Hashable] = {}
+                # `pool.map` makes a future of every path before the first result, so it gets the paths in rounds.
                 for start in range(0, len(rows), _ROUND):
                     chunk = rows[start : start + _ROUND]
                     paths = [os.path.join(root or "", images[row]) for row in chunk]  # type: ignore[arg-type]  # noqa: PTH118
@@ -63,8 +64,10 @@ def find_identical(
                             faults.append(Fault("unreadable image", message, row))
                     if number == 0:
                         progress("comparing images", start + len(chunk), len(rows))
+                # After each step: a file that cannot be read has no key, and must not be compared by the next step.
                 check_faults(where, faults)
-                # The key of the step before is part of the group, not of the key.
+                # Only rows of one group are compared, so the keys of earlier steps still count. In the first step the
+                # key is the size: a file of size 0 leaves all groups.
                 groups = [
                     part
                     for group in groups
@@ -97,6 +100,7 @@ def _sample(path: str) -> bytes:
     with open(path, "rb") as file:  # noqa: PTH123
         size = os.fstat(file.fileno()).st_size
         parts = []
+        # The beginning alone is not enough: the files of one camera or program often begin with the same header.
         for start in (0, size // 2, max(0, size - _SAMPLE_BYTES)):
             file.seek(start)
             parts.append(file.read(_SAMPLE_BYTES))

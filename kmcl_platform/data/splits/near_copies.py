@@ -48,6 +48,7 @@ def fingerprint(pixels_HW3: np.ndarray) -> np.ndarray:
     Returns:
         FINGERPRINT_BYTES numbers, uint8.
     """
+    # BOX takes the mean of all pixels of a cell. Other filters use few pixels of a large image, or let cells overlap.
     small = np.asarray(Image.fromarray(pixels_HW3).resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.float32)
     parts = small.reshape(_COLOUR_SIDE, _SIDE // _COLOUR_SIDE, _COLOUR_SIDE, _SIDE // _COLOUR_SIDE, 3)
     numbers = [small.mean(axis=2).reshape(-1), parts.mean(axis=(1, 3)).reshape(-1)]
@@ -71,6 +72,7 @@ def find_near_pairs(fingerprints: np.ndarray) -> np.ndarray:
     from scipy.spatial import cKDTree
 
     grey_NC = fingerprints[:, : _SIDE * _SIDE].astype(np.float32)
+    # Mean 0 and, below, length 1: the brightness and the contrast of the whole picture do not count.
     grey_NC -= grey_NC.mean(axis=1, keepdims=True)
     contrast_N = grey_NC.std(axis=1)
     rows_N = np.flatnonzero(contrast_N >= _LEAST_CONTRAST)
@@ -81,19 +83,22 @@ def find_near_pairs(fingerprints: np.ndarray) -> np.ndarray:
     # Of a thumbnail with mean 0, the length is its standard deviation times the root of its number of cells.
     unit_NC = grey_NC / (contrast_N[:, None] * _SIDE)
     centred_NC = unit_NC - unit_NC.mean(axis=0)
+    # The covariance of C = 256 cells is small, whatever N is. An SVD of the N x C thumbnails would take longer.
     _, vectors_CC = np.linalg.eigh(centred_NC.T @ centred_NC)
     # The order of eigh is ascending: the last components have the most variance.
     components_NR = centred_NC @ vectors_CC[:, ::-1][:, :_COMPONENTS]
-    # An image is its own nearest neighbour.
+    # One neighbour more than is wanted, because each image is its own nearest neighbour.
     distances, neighbours = cKDTree(components_NR).query(
         components_NR, k=min(_NEIGHBOURS + 1, len(rows_N)), distance_upper_bound=_LARGEST_DISTANCE, workers=-1
     )
     row, column = np.nonzero(np.isfinite(distances))
+    # Two near copies find each other: with the smaller number first, `unique` leaves one of the two pairs.
     pairs_E2 = np.sort(np.stack([row, neighbours[row, column]], axis=1), axis=1)
     pairs_E2 = np.unique(pairs_E2[pairs_E2[:, 0] != pairs_E2[:, 1]], axis=0)
     one, other = pairs_E2.T
     largest_step = _LARGEST_CELL_STEP * np.minimum(contrast_N[one], contrast_N[other])
     colour_steps = np.abs(colours_NX[one] - colours_NX[other]).max(axis=1)
+    # The tree compared only some components. Here the pairs that it found are compared by the whole thumbnails.
     near_E = (
         (np.linalg.norm(unit_NC[one] - unit_NC[other], axis=1) <= _LARGEST_DISTANCE)
         & (np.abs(grey_NC[one] - grey_NC[other]).max(axis=1) <= largest_step)
@@ -124,6 +129,7 @@ def join_near_copies(
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
+    # The first image of each group stands for its identical copies.
     rows = np.unique(first_N)
     prints: list[np.ndarray | None] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -134,6 +140,7 @@ def join_near_copies(
     joined_N = first_N.copy()
     if decoded:
         pairs_E2 = rows[decoded][find_near_pairs(np.stack([prints[number] for number in decoded]))]  # type: ignore[misc]
+        # A near copy of a near copy is in the same group: the groups are the connected components of the pairs.
         edges = coo_array((np.ones(len(pairs_E2)), tuple(pairs_E2.T)), shape=(len(first_N), len(first_N)))
         _, group_N = connected_components(edges, directed=False)
         # The first row of each joined group; np.unique returns the first place of each value.

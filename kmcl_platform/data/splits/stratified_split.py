@@ -60,6 +60,8 @@ def _deal_groups(counts_GK: np.ndarray, sizes_G: np.ndarray, fraction: float, se
     order_G = np.argsort(rng.integers(0, 2**62, len(sizes_G)), kind="stable")
     totals_K = counts_GK.sum(axis=0)
     wanted_K = fraction * totals_K
+    # A class that two groups have can be on both sides. So the draw wants at least one of it, also where its share is
+    # less.
     shared_K = (counts_GK > 0).sum(axis=0) >= 2
     wanted_K[shared_K] = np.maximum(wanted_K[shared_K], 1)
     # The counts that each side still needs. Row 0 is the rest, row 1 the draw.
@@ -69,6 +71,7 @@ def _deal_groups(counts_GK: np.ndarray, sizes_G: np.ndarray, fraction: float, se
     open_G = np.ones(len(sizes_G), dtype=bool)
 
     def deal(group: int, lacking: np.ndarray) -> None:
+        # A tie in the class goes to the side that lacks more images. A tie in both goes to the rest, side 0.
         side = int(lacking[1] > lacking[0] or (lacking[1] == lacking[0] and lacking_2[1] > lacking_2[0]))
         lacking_2K[side] -= counts_GK[group]
         lacking_2[side] -= sizes_G[group]
@@ -77,10 +80,12 @@ def _deal_groups(counts_GK: np.ndarray, sizes_G: np.ndarray, fraction: float, se
 
     left_K = totals_K.copy()
     while left_K.any():
+        # The class with the fewest labels left. Later, its few images could no longer be chosen.
         k = int(np.where(left_K > 0, left_K, np.iinfo(np.int64).max).argmin())
         for group in order_G[open_G[order_G] & (counts_GK[order_G, k] > 0)]:
             deal(int(group), lacking_2K[:, k])
         left_K = counts_GK[open_G].sum(axis=0)
+    # What remains has no positive label, so only the numbers of images count.
     for group in order_G[open_G[order_G]]:
         deal(int(group), lacking_2)
     return drawn_G

@@ -34,9 +34,11 @@ def class_columns_to_targets(
     targets_NK = np.zeros((len(frame), len(columns)), dtype=np.int8)
     valid = "1, 0 or -1" if unknown else "1 or 0"
     for k, column in enumerate(columns):
+        # A column has few different cells, so each is parsed once and not once for each row.
         targets = {cell: _to_target(cell, unknown) for cell in frame[column].unique()}
         values = frame[column].map(targets)
         wrong = np.flatnonzero(values.isna().to_numpy())
+        # A small table gets its faults cell by cell: there they are more help than one about the column.
         if len(wrong) == len(frame) and (len(frame) >= _MANY or LIST_CELL in targets):
             # The column is probably of another kind. The message names the option for it.
             got = "lists" if LIST_CELL in targets else f"no valid cell (first: {show_value(frame[column].iloc[0])})"
@@ -97,6 +99,7 @@ def joined_labels_to_targets(
     positions = {name: k for k, name in enumerate(names)}
     targets_NK = np.zeros((len(cells), len(names)), dtype=np.int8)
     for row, labels in enumerate(labels_N):
+        # The word for "no label" alone is a valid cell without labels; together with a label it is a fault.
         if labels != [no_label]:
             faults += _set_targets(targets_NK[row], labels, cells[row], positions, no_label, row, column)
     return names, targets_NK
@@ -132,6 +135,7 @@ def _column_faults(
     if find_target_vectors(labels_N, [not isinstance(cell, str) or cell.strip().startswith("[") for cell in cells]):
         message = f"got vectors of 0, 1 and -1 such as {show_value(cells[0])}; valid: names, or a column for each class"
         return [Fault("labels that cannot be read", message, column=column)]
+    # Neither the user nor the names of the classes say how the labels are joined, so the cells must.
     if separator is None and guess:
         joined = [cell for cell in cells if isinstance(cell, str) and not cell.strip().startswith(("[", "(", "{"))]
         other = find_other_separator(joined, "|")

@@ -8,7 +8,7 @@ from kmcl_platform.errors import DataError
 from kmcl_platform.messages import shell_command, show_path
 
 _BYTE_ORDER_MARKS = (
-    # The mark of UTF-32 begins with that of UTF-16, so that UTF-32 is tried first.
+    # The mark of UTF-32 begins with that of UTF-16, so UTF-32 is tried first.
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -36,8 +36,10 @@ def find_encoding(start: bytes) -> str:
     even, odd = start[0:_PROBE_BYTES:2].count(0), start[1:_PROBE_BYTES:2].count(0)
     if not even and not odd:
         return "utf-8"
+    # An English character in UTF-32 has three zero bytes, before it or after it.
     if start[:3] == b"\0\0\0" or start[1:4] == b"\0\0\0":
         return "utf-32-be" if start[:1] == b"\0" else "utf-32-le"
+    # UTF-16 in big-endian order has its zero bytes first, at the even places.
     return "utf-16-be" if even > odd else "utf-16-le"
 
 
@@ -53,6 +55,7 @@ def decode_text(path: Path, data: bytes, encoding: str | None = None) -> str:
         DataError: the bytes are not text in that encoding.
     """
     known = encoding or find_encoding(data[:_PROBE_BYTES])
+    # "utf-8" would keep the mark as the first character, and so change the name of the first column.
     if known in ("utf-8", "utf8") and data.startswith(codecs.BOM_UTF8):
         known = "utf-8-sig"
     try:
@@ -65,7 +68,7 @@ def decode_text(path: Path, data: bytes, encoding: str | None = None) -> str:
 
 def undecodable(path: Path, encoding: str, line: int, byte: int) -> DataError:
     """The error of a file whose bytes are not text; it names the command that converts a file in Latin-1."""
-    # Any bytes are valid Latin-1, so that reading them as such would be a guess that can change a class's name.
+    # Any bytes are valid Latin-1. Reading them as Latin-1 would be a guess, which can change the name of a class.
     convert = shell_command(["iconv", "-f", "latin1", "-t", "utf-8", path, "-o", path.with_name(f"utf8-{path.name}")])
     return DataError(
         f"{show_path(path)}: line {line}: got byte 0x{byte:02x}, not {encoding.removesuffix('-sig').upper()}; valid: "

@@ -49,6 +49,7 @@ def read_labels(
         return _list_labels(cell)
     text = cell.strip()
     labels = [label for label in (part.strip() for part in text.split(separator)) if label]
+    # First: a cell of known classes is never a printed list or a missing value, also if a class is called `nan`.
     if text == no_label or all(label in classes for label in labels):
         return labels
     if looks_printed(text):
@@ -73,6 +74,7 @@ def _parse_printed(text: str) -> list[str]:
         f"got {show_value(text)}, which looks like a printed list; valid: joined labels such as a|b, a list with "
         "quoted names such as ['a', 'b'], or a Parquet table with a column of lists"
     )
+    # First the words around a printed list, such as `array(…, dtype=object)`, then those around each of its values.
     call = _CALL.fullmatch(text)
     text = _SCALAR.sub(r"\1", call[1].strip() if call else text)
     if call and not text:
@@ -88,6 +90,7 @@ def _parse_printed(text: str) -> list[str]:
         if not item or not gap:
             raise refusal
         is_quoted = item[0][-1] in "'\""
+        # A list of names and numbers together is refused below: it is probably text that only looks like a list.
         quoted.add(is_quoted)
         try:
             # Each literal is read alone: Python joins two that only a space separates, as NumPy prints two names.
@@ -110,6 +113,7 @@ def _list_labels(cell: object) -> list[str]:
     for value in cell if isinstance(cell, list | tuple) else [cell]:
         if isinstance(value, str) and value.strip():
             labels.append(value.strip())
+        # In Python, True is a number. As a label it would silently become the class `1`.
         elif isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
             labels.append(str(int(value)))
         else:

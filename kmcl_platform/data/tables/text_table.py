@@ -67,6 +67,7 @@ def read_text_table(
     except OSError as error:
         raise DataError(f"{show_path(path)}: cannot be read: {error.strerror}; valid: {_VALID}") from None
     try:
+        # The first bytes of every Parquet file.
         if data.startswith(b"PAR1"):
             with pq.ParquetFile(pa.BufferReader(data)) as file:
                 frame = _to_text(file.read(), needed, set(list_columns))
@@ -93,6 +94,7 @@ def _read_csv(path: Path, data: bytes, needed: list[str], delimiter: str | None,
     for magic, unpack in _UNPACK.items():
         if data.startswith(magic):
             data = unpack(data)
+    # The first bytes of ZIP files, such as .xlsx, and of old Excel files.
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise ValueError("an archive or an Excel workbook; export its sheet as CSV")
     text = decode_text(path, data, encoding)
@@ -108,8 +110,10 @@ def _read_csv(path: Path, data: bytes, needed: list[str], delimiter: str | None,
         header=None,
         sep=delimiter,
         dtype=str,
+        # Otherwise pandas would read `NA`, `None` and other words as missing values, and a class may have such a name.
         keep_default_na=False,
         na_filter=False,
+        # Otherwise a delimiter at the end of each line would make the first column an index.
         index_col=False,
         engine="c",
     ).fillna("")
@@ -154,6 +158,8 @@ def _to_text(table: pa.Table, needed: list[str], list_columns: set[str]) -> pd.D
         if not name:
             continue
         kind = table[column].type
+        # A column of lists that nothing asks for is not a reason to refuse the table. Its cells get a text that is no
+        # target.
         if pa.types.is_nested(kind) and not (name in list_columns and not pa.types.is_struct(kind)):
             if name in needed:
                 raise ValueError(f"column {show_value(name)} is of type {kind}, not text")
@@ -173,10 +179,12 @@ def cell_text(value: object) -> str:
     >>> [cell_text(value) for value in (None, float("nan"), 3.0, 3, 0.5, True, "a")]
     ['', '', '3', '3', '0.5', 'True', 'a']
     """
+    # Only NaN differs from itself.
     if value is None or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    # Some programs write columns of text without the mark of a text type.
     return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
 
 
