@@ -1,4 +1,4 @@
-"""Arms: one search file that compares alternatives, each a search of its own with the same budget."""
+"""Arms: alternatives in one search file. Each is a search of its own, with the same budget."""
 
 import re
 
@@ -21,11 +21,11 @@ _NOT_COMPARABLE = {
 def expand_arms(file: SearchFile) -> list[SearchFile]:
     """Return the searches that a file describes: itself, or one named NAME-ARM for each of its arms.
 
-    An arm's base has the arm's values, and its space only what is searched under them: a condition on a path that the
-    arms set is resolved, since the arm decides it for all of its trials.
+    An arm's base has the arm's values. Its space has only the paths that are searched under these values. A condition
+    on a path that the arms set is resolved: its value is the same in all trials of an arm.
 
     Raises:
-        ConfigError: the arms cannot be compared, or some arm describes no valid search.
+        ConfigError: the arms cannot be compared, or an arm is not a valid search.
     """
     if not file.arms:
         return [file]
@@ -42,8 +42,7 @@ def retrained_name(search: str, number: int) -> str:
 def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Verdict) -> SearchFile:
     """The search that trains an arm's best trial again, once on each of a verdict's seeds.
 
-    Every arm of a file gets the same seeds, so that differences can be paired by
-    them. They depend on the sampler's seed.
+    Every arm of a file gets the same seeds, so that differences can be paired by seed. The sampler's seed decides them.
 
     Args:
         search: the arm's search.
@@ -70,7 +69,7 @@ def to_yaml(file: SearchFile) -> bytes:
 
 
 def _check_arms(file: SearchFile) -> None:
-    """Names, paths and values of the arms alone."""
+    """Check the names, paths and values of the arms, without the space."""
     known = file.base.flat()
     if len(file.arms) < 2:
         raise ConfigError(f"arms: got {len(file.arms)}; valid: at least 2, or no arms")
@@ -80,6 +79,7 @@ def _check_arms(file: SearchFile) -> None:
             raise ConfigError(
                 f"arms.{arm}: got {show_value(arm)}; valid: a name of lower-case letters, digits, - and _"
             )
+        # The longest name that a search of this arm can get, checked now and not after all trials.
         longest = retrained_name(f"{file.name}-{arm}", file.budget.trials - 1)
         if not NAME_PATTERN.fullmatch(longest):
             raise ConfigError(f"arms.{arm}: got {longest}; valid: a search's name of at most 63 characters")
@@ -101,7 +101,7 @@ def _check_arms(file: SearchFile) -> None:
 
 
 def _check_space(file: SearchFile) -> None:
-    """Check for misspelt paths, and for conditions that hold in no arm, which resolving would remove without a word."""
+    """Check for misspelt paths, and for conditions that hold in no arm: they would be resolved without a message."""
     known = file.base.flat()
     settings = [_settings(file, arm) for arm in file.arms]
     before: list[str] = list(settings[0])
@@ -114,6 +114,7 @@ def _check_space(file: SearchFile) -> None:
                     f"space.{path}.when: got {show_value(condition)}; valid: a path that the arms set, or a path of "
                     f"the space that comes before it: {', '.join(before)}"
                 )
+            # Empty if the condition is on a path of the space, which `check_every_edge` checks later.
             values = list(dict.fromkeys(arm[condition] for arm in settings if condition in arm))
             if values and value not in values:
                 raise ConfigError(
@@ -121,6 +122,7 @@ def _check_space(file: SearchFile) -> None:
                     f"{', '.join(map(repr, values))}"
                 )
         before.append(path)
+    # Each condition holds in some arm, but perhaps no arm meets all conditions of a path.
     searched = {path for arm in file.arms for path in _resolve(file, arm)}
     for path in file.space:
         if path not in searched:
@@ -145,7 +147,7 @@ def _expand(file: SearchFile, arm: str) -> SearchFile:
 
 def _resolve(file: SearchFile, arm: str) -> dict[str, Distribution]:
     """The space under an arm's values, without the conditions that they decide."""
-    # Grows by the paths that are not searched under this arm: there the base's value stands in every trial.
+    # Paths that are not searched under this arm are added: in all of its trials they have the base's value.
     fixed = _settings(file, arm)
     base = file.base.flat()
     space: dict[str, Distribution] = {}
@@ -159,7 +161,7 @@ def _resolve(file: SearchFile, arm: str) -> dict[str, Distribution]:
 
 
 def _settings(file: SearchFile, arm: str) -> dict[str, Scalar]:
-    """An arm's values as a trial holds them: a whole number in the file may be a float there."""
+    """An arm's values as a trial has them: a whole number in the file may be a float there."""
     try:
         base = file.base.with_values(file.arms[arm])
     except ConfigError as error:

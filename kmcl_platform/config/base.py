@@ -54,6 +54,7 @@ def describe_error(error: ValidationError, model: type[BaseModel], prefix: str =
         model: the type that pydantic tried to build. Its fields are listed after an unknown name.
         prefix: dotted path of the record, if it is a part of a larger file.
     """
+    # One line for the user: the first problem in full, the others as a number.
     first, *others = error.errors(include_url=False)
     location = _file_location(first["loc"])
     path = ".".join((prefix, *location) if prefix else location)
@@ -88,6 +89,7 @@ def _describe_value(problem: Any, path: str) -> str:
         phrase = _PHRASES[kind].format(**context)
     else:
         phrase = problem["msg"].removeprefix("Input ").removeprefix("should be ")
+    # A whole record would fill the line; its path says enough.
     got = "" if isinstance(value, dict) else f"got {show_value(value)}; "
     return f"{path}: {got}valid: {phrase}"
 
@@ -96,8 +98,10 @@ def _file_location(location: Sequence[int | str]) -> tuple[str, ...]:
     """The place of a problem in the file: pydantic's location without the kind of a record and without `[key]`."""
     parts = list(location)
     depth = _UNIONS.get(str(parts[0]), (0, ""))[0] if parts else 0
+    # pydantic inserts the kind that it chose, such as `uniform`, which is no name in the file.
     if depth and len(parts) > depth:
         del parts[depth]
+    # A name in a file can be megabytes long.
     return tuple(str(part) if len(str(part)) <= 100 else show_value(part, 100) for part in parts if part != "[key]")
 
 

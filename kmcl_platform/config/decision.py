@@ -16,8 +16,8 @@ class Decision(Frozen):
     floor: float = Field(default=0.9, gt=0, le=1)
     """Smallest precision or recall, in (0, 1]; `f1` does not use it."""
     min_positives: int = Field(default=5, ge=1)
-    """A class with fewer known positive validation images keeps the threshold 0.5, because so few
-    images give a threshold by chance."""
+    """A class with fewer known positive validation images keeps the threshold 0.5: from so few images, a threshold
+    would depend on chance."""
     calibration: Literal["shifted", "temperature", "none"] = "shifted"
-    """The same for all classes. `temperature` divides the logits by one number; `shifted` also adds a number, because
-    an asymmetric loss moves all scores upwards, which a temperature cannot undo; `none`: scores as trained."""
+    """One calibration for all classes. `temperature` divides the logits by one number. `shifted` also adds a number: an
+    asymmetric loss moves all scores upwards, which a temperature cannot undo. `none`: scores as trained."""

@@ -10,7 +10,7 @@ from kmcl_platform.config.trial_config import FileScalar, Scalar
 
 class _Conditional(Frozen):
     when: dict[str, FileScalar] = Field(default_factory=dict)
-    """The path is searched only in trials that have these values; other trials have the base's value."""
+    """The path is searched only in trials that have these values. All other trials have the base's value."""
 
 
 class Uniform(_Conditional):
@@ -110,4 +110,5 @@ def _check_low_below_high(low: float, high: float) -> None:
 
 
 def _is_number(value: Scalar) -> bool:
+    # In Python, a bool is an int.
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -32,6 +32,7 @@ def check_every_edge(file: SearchFile) -> None:
                 )
     if len(file.space) > 1:
         for which, index in (("lows", 0), ("highs", 1)):
+            # A choice has its first value with the lows, and its second one, if there is one, with the highs.
             corner = {path: d.edges()[min(index, len(d.edges()) - 1)] for path, d in file.space.items()}
             _check_trial(file, corner, f"space with all {which} together", corner)
     if file.baseline:
@@ -41,6 +42,7 @@ def check_every_edge(file: SearchFile) -> None:
                     f"base.{path}: got {show_value(known[path])}; valid: a value within space.{path}, because the base "
                     "is the first trial (or set baseline: false)"
                 )
+    # A scheduler that stops no trial has no such field.
     min_epochs = getattr(file.scheduler, "min_epochs", 1)
     if min_epochs > file.base.num_epochs:
         raise ConfigError(

@@ -35,18 +35,18 @@ class Objective(Frozen):
 
 
 class Budget(Frozen):
-    """What a search may spend, over all its starts; it ends with whichever bound is reached first."""
+    """The bounds of a search, over all its starts. The bound that is reached first ends it."""
 
     trials: int = Field(ge=1, le=100_000)
     hours: float | None = Field(default=None, gt=0)
-    """Wall time. Trials that still run when it is spent keep their checkpoints, and go on if the budget is raised."""
+    """Wall time. Trials that run at its end keep their checkpoints, and continue if the budget is raised."""
     gpu_hours: float | None = Field(default=None, gt=0)
-    """Training time times the GPUs that trials hold; ends the search as `hours` does."""
+    """Training time of all trials, times the GPUs of a trial. It ends the search in the same way as `hours`."""
     patience: int | None = Field(default=None, ge=1)
-    """Trials that may end since the best one did; those that run then are finished."""
+    """The search ends when so many trials have ended since the best one. Trials that run at that time are finished."""
     checkpoints: int = Field(default=3, ge=1)
-    """Ended trials whose weights are kept on the disk: so many of the best ones of full length, over the whole search.
-    Trials that run keep what they need to go on."""
+    """Number of ended trials whose weights stay on the disk: the best ones of full length, over the whole search.
+    Trials that run keep what they need to continue."""
 
 
 class SuccessiveHalving(Frozen):
@@ -75,13 +75,13 @@ Scheduler = Annotated[SuccessiveHalving | Hyperband | NoStopping, Field(discrimi
 
 
 class Resources(Frozen):
-    """What one trial takes from the cluster."""
+    """The part of the cluster that one trial uses."""
 
     workers_per_trial: int = Field(default=1, ge=1, le=4096)
     cpus_per_worker: float = Field(default=1, gt=0, le=1024)
     gpus_per_worker: float = Field(default=0, ge=0, le=64)
     max_concurrent_trials: int | None = Field(default=None, ge=1)
-    """Upper bound on trials that run at the same time; None: as many as the cluster holds."""
+    """Largest number of trials that run at the same time; None: as many as fit on the cluster."""
 
 
 class Sampler(Frozen):
@@ -98,7 +98,7 @@ class Verdict(Frozen):
     """The final comparison of arms: the best trial of each one is trained again, on seeds that no search has used."""
 
     seeds: int = Field(default=5, ge=0, le=100)
-    """Trainings of each arm, with the same seeds for all arms; 0: no verdict."""
+    """Number of trainings of each arm, with the same seeds for all arms; 0: no verdict."""
 
     @field_validator("seeds")
     @classmethod
@@ -109,10 +109,10 @@ class Verdict(Frozen):
 
 
 class SearchFile(Frozen):
-    """A whole search, or with `arms` several to be compared: the same but for each arm's values (config/arms.py).
+    """A whole search. With `arms`: several searches to compare, which differ in each arm's values (config/arms.py).
 
-    The base is a complete trial. With `baseline`, it is run as the first trial, exactly as it stands and never stopped
-    early, so that every search shows the gain over its starting point.
+    The base is a complete trial. With `baseline`, the first trial has exactly these values, and is never stopped early.
+    So every search shows the gain over its starting point.
     """
 
     name: str
@@ -125,21 +125,23 @@ class SearchFile(Frozen):
     resources: Resources = Resources()
     sampler: Sampler = Sampler()
     arms: dict[str, dict[str, FileScalar]] = Field(default_factory=dict)
-    """Names of alternatives, each with values at dotted paths over the base's and the whole budget for itself."""
+    """Alternatives by name. Each has values at dotted paths, which replace the base's, and the whole budget."""
     verdict: Verdict | None = None
-    """With arms: `Verdict()` unless the file has another. Without arms: None."""
+    """With arms: `Verdict()` if the file has none. Without arms: None."""
     promotion: Promotion = Promotion()
     decision: Decision = Decision()
 
     @model_validator(mode="after")
     def _check_gpu_hours(self) -> "SearchFile":
         if self.budget.gpu_hours is not None and not self.resources.gpus_per_worker:
-            raise ValueError(f"budget.gpu_hours: got {self.budget.gpu_hours:g}; valid: none, since trials hold no GPU")
+            hours = self.budget.gpu_hours
+            raise ValueError(f"budget.gpu_hours: got {hours:g}; valid: no value, because trials have no GPU")
         return self
 
     @model_validator(mode="before")
     @classmethod
     def _decide_arms(cls, tree: Any) -> Any:
+        # Before the fields are checked: the class is immutable, so a default that depends on another field is set here.
         if isinstance(tree, dict) and tree.get("arms") and tree.get("verdict") is None:
             return tree | {"verdict": {}}
         return tree
@@ -147,7 +149,7 @@ class SearchFile(Frozen):
     @model_validator(mode="after")
     def _check_verdict(self) -> "SearchFile":
         if self.verdict is not None and not self.arms:
-            raise ValueError(f"verdict: got {self.verdict.seeds} seeds; valid: none, since the file has no arms")
+            raise ValueError(f"verdict: got {self.verdict.seeds} seeds; valid: no value, because the file has no arms")
         return self
 
     @model_validator(mode="after")
@@ -156,8 +158,11 @@ class SearchFile(Frozen):
             combinations = 1
             for path, distribution in self.space.items():
                 if not isinstance(distribution, Choice) or distribution.when:
-                    raise ValueError(f"sampler.kind: got grid; valid: another, since space.{path} is no plain choice")
+                    raise ValueError(
+                        f"sampler.kind: got grid; valid: another, because space.{path} is not a choice without `when`"
+                    )
                 combinations *= len(distribution.choices)
+            # A grid has no further points, so such a search would never reach its number of trials.
             if self.budget.trials > combinations:
                 raise ValueError(
                     f"budget.trials: got {self.budget.trials}; valid: at most {combinations}, the points of the grid"

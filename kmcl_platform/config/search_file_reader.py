@@ -1,4 +1,4 @@
-"""Reads a YAML file as a checked SearchFile, or raises an error of one line."""
+"""Read a YAML file as a checked SearchFile, or raise an error of one line."""
 
 from pathlib import Path
 
@@ -62,6 +62,7 @@ def parse_search_file(content: bytes, origin: str) -> SearchFile:
 
 def _check_every_search(file: SearchFile) -> None:
     searches = expand_arms(file)
+    # Each arm's own search: a value may be invalid only together with the values of one arm.
     for search in searches:
         try:
             check_every_edge(search)

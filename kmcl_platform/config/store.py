@@ -1,4 +1,4 @@
-"""Store: where a search's three views live."""
+"""Store: the places of a search's study, its MLflow record and its files."""
 
 import errno
 import re
@@ -21,9 +21,9 @@ class Store:
     """The places that a search writes to.
 
     Attributes:
-        root: folder of everything that is kept as files.
-        tracking_uri: MLflow's tracking and registry; SQLite in the folder unless another is given.
-        study_url: Optuna's storage (an SQLAlchemy URL); SQLite in the folder unless another is given.
+        root: the folder of all files.
+        tracking_uri: the address of MLflow's tracking and registry; by default SQLite in the folder.
+        study_url: the address of Optuna's storage (an SQLAlchemy URL); by default SQLite in the folder.
     """
 
     root: Path
@@ -65,7 +65,7 @@ class Store:
 
 
 def open_store(root: Path, tracking_uri: str | None = None, study_url: str | None = None) -> Store:
-    """Name the places of a store; nothing is created.
+    """The places of a store; nothing is created.
 
     Args:
         root: the store's folder.
@@ -73,7 +73,7 @@ def open_store(root: Path, tracking_uri: str | None = None, study_url: str | Non
         study_url: the address of the Optuna study; None: SQLite in the folder.
 
     Raises:
-        ConfigError: the folder's name is not UTF-8, which neither SQLite's addresses nor MLflow's can say.
+        ConfigError: the folder's name is not UTF-8. Addresses of SQLite and MLflow cannot contain it.
     """
     root = root.absolute()
     if show_path(root) != str(root):
@@ -91,7 +91,7 @@ def no_room(place: Path) -> StoreError:
 
 
 def check_room(root: Path) -> None:
-    """Make a folder if it does not exist, and try to write a mebibyte into it; nothing of that stays.
+    """Make a folder if it does not exist, and try to write a mebibyte into it. The mebibyte is removed again.
 
     Raises:
         StoreError: the disk is full, or the folder cannot be written to.
@@ -99,7 +99,9 @@ def check_room(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=root) as probe:
+            # Not an empty file: on a full disk it can often still be made.
             probe.write(bytes(PROBE_BYTES))
+            # Python would keep the bytes in memory until the file is closed.
             probe.flush()
     except OSError as error:
         if error.errno in NO_ROOM:

@@ -1,8 +1,8 @@
 """The record of a store: a small JSON file in its root, with the store's identity and the address of its study.
 
 It has `id`, a random name of the store, and `study`, the address of the Optuna study without user and password. The ids
-distinguish two stores on one MLflow server. The address guards against a command that looks for the study
-in another database: without the study, every trial looks unknown.
+distinguish two stores on one MLflow server. The address protects against a command that looks for the study in another
+database, in which every trial is unknown.
 """
 
 import json
@@ -30,6 +30,7 @@ _CONNECTION_OPTIONS = ("ssl", "user", "password", "passfile", "connect_timeout",
 """Beginnings of the names of options that say how a server is reached, not which database is meant."""
 
 LOCK_SECONDS = 60.0
+"""How long to wait for another process that has the lock. It needs the lock for one small file only."""
 
 
 class StoreRecord(Frozen):
@@ -135,11 +136,13 @@ def plain_address(url: str) -> str:
     # Masked first: SQLAlchemy allows "/" and "#" in a password, at which `urlsplit` would cut the address.
     parts = urlsplit(mask_passwords(url))
     scheme = parts.scheme.partition("+")[0]
+    # The port is cut out as text: `parts.port` raises an error for one that is not a number.
     host, port = parts.hostname or "", parts.netloc.rpartition("@")[2].removeprefix("[").rpartition("]")[2]
     port = port.rpartition(":")[2] if ":" in port else ""
     place = "localhost" if host in _THIS_MACHINE else f"[{host}]" if ":" in host else host
     if port and port != _USUAL_PORTS.get(scheme):
         place = f"{place}:{port}"
+    # Other options can choose another database, such as a search path of PostgreSQL.
     options = [pair for pair in parse_qsl(parts.query) if not pair[0].startswith(_CONNECTION_OPTIONS)]
     return parts._replace(scheme=scheme, netloc=place, query=urlencode(sorted(options))).geturl()
 
@@ -153,10 +156,12 @@ def _update(store: Store, study: str | None) -> StoreRecord:
                     f"{show_path(store.root / LOCK_FILE)}: locked by another process for {LOCK_SECONDS:.0f} s; valid: "
                     "try again when that process has ended"
                 )
+            # Read again: another process may have written it while this one waited for the lock.
             before = read_record(store)
             record = StoreRecord(
                 id=before.id if before else str(uuid.uuid4()), study=(before.study if before else None) or study
             )
+            # Equal: another process has completed it in the meantime.
             if record != before:
                 write_atomically(_path(store), json.dumps(record.model_dump(), indent=1) + "\n")
             return record

@@ -39,8 +39,7 @@ class DataConfig(Frozen):
     """Processes that decode images for each training worker; 0 decodes in the worker itself."""
     augmentation: Literal["none", "released", "timm", "torchvision"] = "none"
     """What is done to training images. released: the authors' Cutout of half the size and RandAugment; timm: its
-    RandAugment with flips; torchvision: its TrivialAugmentWide with flips. It is random, and differs by
-    epoch."""
+    RandAugment with flips; torchvision: its TrivialAugmentWide with flips. The draws of each epoch differ."""
     corrupt_images: Literal["error", "skip"] = "error"
     """A training image that cannot be decoded ends the trial, or the next one of the split takes its place and
     `train/skipped_images` counts it. In val and test, and where a file is missing, it is always an error."""
@@ -48,6 +47,7 @@ class DataConfig(Frozen):
     @field_validator("background")
     @classmethod
     def _check_colour(cls, value: str) -> str:
+        # As in `_check_one_value`, the text of a ValueError is what follows `valid:` in the message.
         if not re.fullmatch("white|black|#[0-9a-fA-F]{6}", value):
             raise ValueError("white, black, or a colour such as '#7f7f7f'")
         return value
@@ -85,7 +85,7 @@ class LossConfig(Frozen):
     temperature: float = Field(default=0.17, gt=0)
     """Temperature τ of the contrastive term."""
     similarity_per_dimension: bool = False
-    """Divide -log of the similarity by the number of features: an extension, for features so wide that it vanishes."""
+    """Divide -log of the similarity by the number of features: an extension. Without it, many features make it 0."""
     asymmetric_weight: float = Field(default=1.0, ge=0)
     reconstruction_weight: float = Field(default=1.0, ge=0)
     contrastive_weight: float = Field(default=1.0, ge=0)
@@ -117,7 +117,7 @@ class OptimConfig(Frozen):
     warmup_fraction: float = Field(default=0.2, gt=0, lt=1)
     """Share of all steps during which the learning rate rises (one-cycle's pct_start)."""
     ema_decay: float = Field(default=0.9997, ge=0, lt=1)
-    """Decay of the exponential moving average of the weights, which is what is evaluated; 0 switches it off."""
+    """Decay of the exponential moving average of the weights. The average is evaluated; 0: the weights themselves."""
     gradient_clip_norm: float | None = Field(default=None, gt=0)
     """Largest global gradient norm; None: not clipped."""
     mixed_precision: bool = True
@@ -145,6 +145,8 @@ class TrialConfig(Frozen):
             *parents, leaf = path.split(".")
             node: Any = tree
             for parent in parents:
+                # An unknown parent is added too: the check of the whole tree below refuses it, and names the valid
+                # names.
                 node = node.setdefault(parent, {}) if isinstance(node, dict) else {}
             if not isinstance(node, dict):
                 raise ConfigError(f"{path}: unknown name; valid: {', '.join(sorted(self.flat()))}")

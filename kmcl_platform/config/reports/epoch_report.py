@@ -11,11 +11,11 @@ TRAIN_LOSSES = ("train/loss", "train/asymmetric", "train/reconstruction", "train
 
 SKIPPED_IMAGES = "train/skipped_images"
 """Training images of the epoch, over all workers, that were corrupt and skipped; only with `data.corrupt_images: skip`.
-Not an objective."""
+It cannot be an objective."""
 
 GRADIENT_SHARES = tuple(name.replace("train/", "train/gradient_share/") for name in TRAIN_LOSSES[1:])
-"""Each weighted term's share, in [0, 1], of the gradient norms at the features, at the epoch's last step. Not
-objectives; those of terms without a weight are absent."""
+"""Each weighted term's share, in [0, 1], of the gradient norms at the features, at the epoch's last step. It cannot be
+an objective. A term whose weight is 0 has none."""
 
 EVALUATION_METRICS = (
     "mAP",
@@ -48,10 +48,10 @@ class EpochReport(Frozen):
         epoch: number of the epoch, from 1.
         metrics: metric name to value; a metric that is undefined (no positive label) is absent.
         seconds: wall time of the epoch's training and evaluation.
-        usage: what the epoch took of the machine, under MLflow's names for system metrics (`system/NAME`): the part of
-            a report that a repetition would not give again.
-        resumed_from: epoch of the checkpoint that the trial went on from, 0 if it began with epoch 1.
-        process_id: the process of rank 0, for the operator.
+        usage: the machine's resources that the epoch used, under MLflow's names for system metrics (`system/NAME`).
+            If the epoch is trained again, its metrics are the same, but not these values.
+        resumed_from: epoch of the checkpoint from which the trial continued; 0: it began with epoch 1.
+        process_id: the process of the first worker, so that an operator finds it.
     """
 
     epoch: int = Field(ge=1)

@@ -1,4 +1,4 @@
-"""Measurement: what a few steps of a trial cost, as `kmcl plan` takes it before a search."""
+"""Measurement: the costs of a trial's first steps, which `kmcl plan` measures before a search."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from kmcl_platform.config.base import Frozen
 
 Level = Literal["high", "middle", "low"]
-"""Where the numbers of a probe point lie between their bounds."""
+"""The position of a probe point's numbers within their bounds."""
 
 
 class Measurement(Frozen):
@@ -15,21 +15,21 @@ class Measurement(Frozen):
 
     Attributes:
         device: where the workers compute.
-        setup_seconds: building the model, the data sets and the optimizer.
+        setup_seconds: time to build the model, the datasets and the optimizer.
         seconds_per_step: mean wall time of an optimizer step after the first few, data loading included.
         steps_per_epoch: optimizer steps in an epoch.
-        evaluation_seconds: of the whole validation split, from some of its batches, the metrics included.
-        checkpoint_seconds: writing one checkpoint.
-        checkpoint_bytes: size of one checkpoint of a trial that may go on.
-        average_bytes: what is left of one that is kept when its trial has ended.
-        peak_bytes: largest memory of any one worker: resident memory of its process on a CPU (its libraries included),
-            memory allocated by torch on a GPU.
+        evaluation_seconds: time to evaluate the whole validation split, with its metrics; computed from some batches.
+        checkpoint_seconds: time to write one checkpoint.
+        checkpoint_bytes: size of a checkpoint from which the trial can continue.
+        average_bytes: size of the part of a checkpoint that may stay when its trial has ended.
+        peak_bytes: largest memory of any worker: on a CPU the resident memory of its process, with its libraries; on a
+            GPU the memory that torch allocated.
         device_bytes: memory of one GPU; 0 on a CPU.
         underflow_share: share of the last batch's known labels whose kernel is 0 in float32; None: no kernels.
-        first_steps: steps taken from the trial's start, with the numbers that the trial itself would have.
-        nonfinite_first_steps: those in which a term of the loss was not finite.
-        peak_steps: steps taken after them at the schedule's peak learning rate, without its warm-up.
-        nonfinite_peak_steps: those in which a term of the loss was not finite.
+        first_steps: number of steps from the trial's start; they compute the same numbers as the trial itself.
+        nonfinite_first_steps: number of these steps in which a term of the loss was not finite.
+        peak_steps: number of steps after them, at the schedule's peak learning rate, without its warm-up.
+        nonfinite_peak_steps: number of these steps in which a term of the loss was not finite.
         total_seconds: wall time of the whole measurement.
     """
 
@@ -52,5 +52,5 @@ class Measurement(Frozen):
 
     @property
     def epoch_seconds(self) -> float:
-        """Training and evaluation of one epoch, which is what an epoch's report calls its seconds."""
+        """Training and evaluation of one epoch, as `EpochReport.seconds`."""
         return self.seconds_per_step * self.steps_per_epoch + self.evaluation_seconds

@@ -152,11 +152,11 @@ def test_a_grid_is_asked_point_by_point_the_base_first(url: str) -> None:
         (("trials: 6", "trials: 7"), "budget.trials: got 7; valid: at most 6, the points of the grid"),
         (
             ("kind: choice, choices: [0.1, 0.01, 0.001]", "kind: uniform, low: 0, high: 1"),
-            "sampler.kind: got grid; valid: another, since space.optim.lr is no plain choice",
+            "sampler.kind: got grid; valid: another, because space.optim.lr is not a choice without `when`",
         ),
         (
             ("0.001]", "0.001], when: {loss.objective: bce}"),
-            "sampler.kind: got grid; valid: another, since space.optim.lr is no plain choice",
+            "sampler.kind: got grid; valid: another, because space.optim.lr is not a choice without `when`",
         ),
     ],
 )
@@ -312,5 +312,7 @@ def test_patience_counts_trials_since_the_best(url: str) -> None:
 
 
 def test_gpu_hours_without_a_gpu_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^s\.yaml: budget\.gpu_hours: got 3; valid: none, since trials hold no GPU"):
+    with pytest.raises(
+        ConfigError, match=r"^s\.yaml: budget\.gpu_hours: got 3; valid: no value, because trials have no GPU"
+    ):
         with_budget("gpu_hours: 3")
