@@ -26,6 +26,7 @@ from kmcl_platform.registry.promotion.split_scores import score_images
 def macro_f1(rule: DecisionRule, scores: SplitScores) -> float:
     """Mean over the classes of the F1 of known labels."""
     decided_NK = rule.decide(rule.calibrate(scores.scores_NK))
+    # -1 stands for an unknown label.
     known_NK = scores.targets_NK >= 0
     values = [
         f1_score(scores.targets_NK[known_NK[:, k], k] == 1, decided_NK[known_NK[:, k], k], zero_division=0)

@@ -59,6 +59,7 @@ def run_setting(setting: str, work: Path, trials: int, epochs: int | None, seeds
 
     store = open_store(work / "store")
     result_path = work / f"{setting}.json"
+    # What an earlier call has measured; only what is missing is trained.
     result: dict[str, Any] = json.loads(result_path.read_text()) if result_path.exists() else {"arms": {}, "minutes": 0}
     started = time.monotonic()
     command = [sys.executable, "-m", "kmcl_platform.cli", "search", str(file), "--store", str(store.root)]
@@ -80,17 +81,20 @@ def run_setting(setting: str, work: Path, trials: int, epochs: int | None, seeds
             str(path),
             str(work / "retrained" / setting / f"{arm}-{trial}-{seed}"),
         )
+        # All arms of one seed come before the next seed: a benchmark that is stopped has complete pairs.
         for seed in seeds
         for arm in arms
         if str(seed) not in result["arms"][arm]["test"]
         for trial in [result["arms"][arm]["trial"]]
     ]
     minutes = result["minutes"]
+    # "spawn": a forked process would inherit torch's threads and locks in an unknown state.
     with multiprocessing.get_context("spawn").Pool(PROCESSES) as pool:
         for arm, seed, score in pool.imap_unordered(retrain, tasks):
             print(f"{setting}: {arm}, seed {seed}: test mAP {score:.2f} %", flush=True)
             result["arms"][arm]["test"][str(seed)] = score
             result["minutes"] = minutes + (time.monotonic() - started) / 60
+            # After each score, which costs minutes of training.
             save(result, result_path)
 
 
@@ -101,11 +105,13 @@ def run_control(setting: str, work: Path) -> None:
     arms = result["arms"]
     leader = max(arms, key=lambda arm: arms[arm]["val"])
     rate = arms[leader]["config"]["optim"]["lr"]
+    # Measured already, with the learning rate of the same arm.
     if result.get("control", {}).get("leader") == leader:
         return
     tasks = [
         (arm, config, str(work / f"{setting}.parquet"), str(work / "control" / setting / f"{arm}-{rate:.6g}"))
         for arm in arms
+        # The leader itself, and arms with the same rate, would only repeat their trial.
         if (config := TrialConfig.model_validate(arms[arm]["config"]).with_values({"optim.lr": rate}).model_dump())
         != arms[arm]["config"]
     ]

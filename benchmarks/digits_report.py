@@ -12,6 +12,7 @@ def interval(values: list[float]) -> tuple[float, float]:
     """Mean and half-width of the 95 % t-interval."""
     from scipy.stats import t
 
+    # The standard error of the mean. `stdev` divides by n - 1, as the t-interval needs.
     spread = statistics.stdev(values) / len(values) ** 0.5
     return statistics.mean(values), float(t.ppf(0.975, len(values) - 1)) * spread
 
@@ -58,6 +59,7 @@ def describe_setting(setting: str, result: dict[str, Any]) -> str:
     """A setting's data, tuned values, scores and differences, in Markdown."""
     arms: dict[str, Any] = result["arms"]
     data = result["data"]
+    # Only seeds that all arms have: differences are paired by seed.
     seeds = [seed for seed in map(str, SEEDS) if all(seed in arm["test"] for arm in arms.values())]
     images = " / ".join(str(count) for count in data["images"].values())
     description = (SETTINGS[setting][0].__doc__ or "").strip()
@@ -87,6 +89,7 @@ def describe_setting(setting: str, result: dict[str, Any]) -> str:
         lines.append(f"| {SHOWN[arm]} | {mean:.2f} ± {half:.2f} | {', '.join(f'{score:.2f}' for score in scores)} |")
     results = []
     for one, other in COMPARISONS:
+        # Paired: both scores have the same seed, so what they share cancels.
         differences = [arms[one]["test"][seed] - arms[other]["test"][seed] for seed in seeds]
         mean, half = interval(differences)
         low, high = mean - half, mean + half
@@ -132,6 +135,7 @@ def describe_all(scores: dict[tuple[str, str], dict[int, float]]) -> str:
     corrected = 0.0
     smallest = 1.0
     for place, (p_value, setting, name, mean) in enumerate(rows):
+        # `max`: a corrected p-value is never below that of a smaller one (Holm's step-down rule).
         corrected = min(1.0, max(corrected, p_value * (len(rows) - place)))
         smallest = min(smallest, corrected)
         lines.append(f"| {setting} | {name} | {mean:+.2f} | {p_value:.3f} | {corrected:.2f} |")

@@ -39,6 +39,7 @@ def build_crowded() -> Manifest:
     """Only mosaics with 3 or 4 different digits, in every split."""
     full = build_digits(num_train=10_000, num_val=3500, num_test=3500)
     sizes = {"train": 3000, "val": 1000, "test": 1000}
+    # The larger draw above has enough such mosaics for each size.
     crowded = {split: np.flatnonzero(full.targets(split).sum(axis=1) >= 3)[:size] for split, size in sizes.items()}
     return select_rows(full, {split: rows.tolist() for split, rows in crowded.items()})
 

@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    # The result is images per second of one core.
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -134,6 +135,7 @@ def main() -> None:
         print(f"{name:<36}{options.images / statistics.median(taken[name]):7.0f} images/s")
 
     def ratio(one: str, other: str) -> float:
+        # The median of ratios within a turn: what slows the machine slows both in the same turn.
         return statistics.median(b / a for a, b in zip(taken[one], taken[other], strict=True))
 
     print(f"ours / torchvision                  {ratio('ours', 'torchvision'):7.2f}  (aim: 2)")

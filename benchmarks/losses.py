@@ -55,6 +55,7 @@ def draw(case: Case, device: torch.device) -> tuple[Tensor, KernelMixture, Tenso
     """Features, kernels and targets with `labels` positive labels per sample on average."""
     generator = torch.Generator().manual_seed(0)
     shape = (case.batch_size, case.num_classes, case.kernels_per_class)
+    # R of the mixture: an anisotropic kernel has a value for each feature.
     size = case.num_features if case.kernel == "anisotropic" else 1
 
     def uniform(*shape: int) -> Tensor:
@@ -90,6 +91,7 @@ def build(case: Case, device: torch.device, compiled: bool = False) -> Callable[
         gamma_negative=4.0,
         clip=0.05,
         detach_focusing=True,
+        # On a GPU, counting the labels in each step would make the host wait.
         max_labels=int(targets.sum(1).max()) if device.type != "cpu" else None,
     ).to(device)
     loss(features, mixture, targets)  # checks the inputs, once
@@ -103,6 +105,7 @@ def time_in_turn(runs: list[Callable[[], object]], device: torch.device, seconds
     for run in runs:
         start = time.monotonic()
         run()
+        # Warm-up: compilation, memory and caches are not part of the time.
         while time.monotonic() - start < min(0.1, seconds):
             run()
     stop = time.monotonic() + seconds
@@ -189,6 +192,7 @@ def scaling(device: torch.device, seconds: float) -> list[str]:
         cases = [Case(b, k, d, labels=count) for count in labels]
         times = time_in_turn([build(case, device) for case in cases], device, 2 * seconds)
         counts = [int(draw(case, torch.device("cpu"))[2].sum()) for case in cases]
+        # In the real number of positive labels, not in the expected one.
         slope, offset = np.polyfit(counts, times, 1)
         residual = np.array(times) - (slope * np.array(counts) + offset)
         r2 = 1 - (residual**2).sum() / ((np.array(times) - np.mean(times)) ** 2).sum()

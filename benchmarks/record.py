@@ -56,6 +56,7 @@ class Costs:
 
 def watch(costs: Costs) -> None:
     """Measure the time of the methods that a search calls."""
+    # The classes themselves are replaced: the search builds its own recorder.
     for name in ("begin_trial", "queue_scores", "end_trial", "log_progress"):
         setattr(Recorder, name, costs.timed(getattr(Recorder, name), [costs.waiting]))
     Recorder.log_epoch = costs.timed(Recorder.log_epoch, [costs.waiting, costs.epochs])  # type: ignore[method-assign]
@@ -63,6 +64,7 @@ def watch(costs: Costs) -> None:
     class Watched(Writer):
         def _run(self) -> None:
             super()._run()
+            # In the thread itself, at its end: the clock counts the CPU time of this thread alone.
             costs.writing += time.thread_time()
 
     recorder_module.Writer = Watched  # type: ignore[misc]
@@ -72,6 +74,7 @@ def watch(costs: Costs) -> None:
             if self._process is None:  # No drawing, or `close` after `finish`.
                 super().finish()
                 return
+            # The CPU time of a process cannot be read after its end, so it is read again and again until then.
             stop = threading.Event()
             thread = threading.Thread(target=self._follow, args=(psutil.Process(self._process.pid), stop))
             thread.start()
@@ -81,6 +84,7 @@ def watch(costs: Costs) -> None:
 
         @staticmethod
         def _follow(process: psutil.Process, stop: threading.Event) -> None:
+            # At most 0.02 s of the process's last work is missed.
             while not stop.wait(0.02):
                 try:
                     times = process.cpu_times()

@@ -21,8 +21,10 @@ def median_ms(run: Callable[[], object], device: torch.device, repeats: int) -> 
     for repeat in range(repeats + 3):
         start = time.perf_counter()
         run()
+        # A GPU works on after the call has returned: without this, only the launch is measured.
         if device.type == "cuda":
             torch.cuda.synchronize()
+        # The first runs choose kernels and allocate memory.
         if repeat >= 3:
             times.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times)

@@ -117,6 +117,7 @@ def measure(prediction: Prediction, rule: DecisionRule, targets_NK: np.ndarray) 
         "a, entropy": float(stats.spearmanr(uncertainty_NK.ravel(), entropy_NK.ravel()).statistic),
         "a, score": float(stats.spearmanr(uncertainty_NK.ravel(), scores_NK.ravel()).statistic),
         "a, labels": float(stats.spearmanr(uncertainty_NK.mean(1), targets_NK.sum(1)).statistic),
+        # The variance of the images' means, as a share of the variance of all values.
         "between": float(uncertainty_NK.mean(1).var() / uncertainty_NK.var()),
         # If most errors are false positives, every quantity that rises with the score finds them.
         "control, score": float(roc_auc_score(wrong_NK.ravel(), scores_NK.ravel())),
@@ -132,6 +133,7 @@ def measure(prediction: Prediction, rule: DecisionRule, targets_NK: np.ndarray) 
 
 def detect(wrong_NK: np.ndarray, values_NK: np.ndarray) -> dict[str, float]:
     """Area under the ROC curve at each level."""
+    # A class without any wrong decision, or without any right one, has no ROC curve.
     mixed = [k for k in range(wrong_NK.shape[1]) if 0 < wrong_NK[:, k].mean() < 1]
     return {
         "label": float(roc_auc_score(wrong_NK.ravel(), values_NK.ravel())),
@@ -141,6 +143,7 @@ def detect(wrong_NK: np.ndarray, values_NK: np.ndarray) -> dict[str, float]:
 
 
 def mean_rank(one_NK: np.ndarray, other_NK: np.ndarray) -> np.ndarray:
+    # Ranks, because the two quantities have different scales.
     return (stats.rankdata(one_NK) + stats.rankdata(other_NK)).reshape(one_NK.shape)
 
 

@@ -21,6 +21,7 @@ def main(path: str) -> int:
     Returns:
         The exit code. 0: all have ended; 130: stopped; 2: an error of the user, printed as one line.
     """
+    # First: the environment of every later step needs them, and their file should be on the disk for a moment only.
     take_secrets(Path.cwd())
     try:
         check_environment(Path.cwd())

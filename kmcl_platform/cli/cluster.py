@@ -44,6 +44,7 @@ def submit(
         f"  logs        {shell_command(['kmcl', 'logs', job_id, '--follow', '--address', mask_passwords(address)])}"
     )
     click.echo(f"  stop        {shell_command(['kmcl', 'stop', job_id, '--address', mask_passwords(address)])}")
+    # The exit code is the job's, so that a script can wait for a search.
     if follow and not cluster.follow(job_id, click.echo):
         sys.exit(1)
 
@@ -89,6 +90,7 @@ def stop(job_id: str, address: str) -> None:
     from kmcl_platform.search.cluster.jobs import Jobs
     from kmcl_platform.search.cluster.submit import STOP_SECONDS
 
+    # Longer than Ray itself waits for the job, so that Ray's answer comes first.
     status = Jobs(address).stop(job_id, seconds=STOP_SECONDS + 30)
     going_on = "; nothing is lost. To continue: kmcl submit with the same file and store" if status == "STOPPED" else ""
     click.echo(f"job {job_id}: {status}{going_on}")

@@ -114,6 +114,7 @@ def check(file: str, as_json: bool) -> None:
             click.echo(f"next: {shell_command(['kmcl', 'data', 'describe', file])}")
         for remedy in remedies:
             click.echo(f"{remedy.purpose}: {remedy.command}")
+    # An exception at the end, so that the exit code is 2 and all faults are printed before.
     if report.faults:
         count = len(report.faults)
         raise DataError(f"{shown}: {count} fault{'s' if count > 1 else ''}; a search on it would be wrong")
@@ -130,6 +131,7 @@ def describe(file: str, out: Path | None, overwrite: bool) -> None:
     """
     from kmcl_platform.data.storage.location import parse_location
 
+    # Checked before the manifest is read, which may take long or need the network.
     location = parse_location(file)
     out = out or (Path(file) if location.path else Path(location.name)).with_suffix(".html")
     if out.suffix != ".html":

@@ -20,6 +20,7 @@ def import_group() -> None:
 
 def _out_options(command: Any) -> Any:
     """Give a command its arguments ROOT and OUT, and the options that all have."""
+    # click lists first what is added last: the arguments ROOT and OUT are added last.
     command = click.option(
         "--near-duplicates",
         is_flag=True,
@@ -136,6 +137,7 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
         raise DataError(
             f"{show_path(out)}: got a name that ends in {out.suffix!r}; valid: the path of a manifest (*.parquet)"
         )
+    # Checked before the dataset is read, which may take minutes.
     if out.exists() and not overwrite:
         raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
     from kmcl_platform.data.manifest.import_command import ImportCommand
@@ -154,6 +156,7 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
         raise
     # The folder's own name, without links: relative paths are counted from there.
     target = out.parent.resolve() / out.name
+    # The manifest keeps the command that made it, so that `kmcl data check` can name the one that repairs it.
     command = ImportCommand(kind, str(root.absolute()), _given_options())
     write_manifest(place_manifest(manifest, target.parent), target, command=command)
     Console().print(to_table(manifest))
@@ -165,7 +168,7 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
 
 
 _NOT_KEPT = ("duplicates", "near_duplicates", "overwrite")
-"""Options that another call of the same import may have otherwise."""
+"""Options that a later call of the same import may set in another way."""
 
 
 def _given_options() -> tuple[str, ...]:
@@ -174,6 +177,7 @@ def _given_options() -> tuple[str, ...]:
     words: list[str] = []
     for option in context.command.params:
         value = context.params.get(option.name or "")
+        # Defaults are left out, so that the command stays short.
         given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
         if isinstance(option, click.Option) and given and option.name not in _NOT_KEPT:
             words += [option.opts[-1], str(value.absolute() if isinstance(value, Path) else value)]

@@ -88,6 +88,7 @@ def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | Non
 
 def _treat(findings: list[Any], fix: bool, words: str) -> None:
     """List all findings, with every path that would be deleted; with `fix`, put right those that can be."""
+    # Everything is listed before the first fix, so that each path is named even if a later fix fails.
     for finding in findings:
         click.echo(finding.problem)
         does = "remedy" if finding.fix is None else "will" if fix else "would"

@@ -20,6 +20,7 @@ def store_options(command: Any) -> Any:
     command = click.option(
         "--study-url",
         envvar="KMCL_STUDY_URL",
+        # Not a parameter of each command, as only `open_store` needs it: the callback puts it into the context.
         expose_value=False,
         is_eager=True,
         callback=_keep_study_url,

@@ -57,11 +57,13 @@ def predict(
     if as_json:
         raise DataError("--json: got --out too; valid: one of the two")
     _check_out(out, overwrite)
+    # Only now: these imports take seconds, and wrong options should be refused without them.
     from kmcl_platform.data.builtin.datasets import open_manifest
     from kmcl_platform.registry import batch_prediction as batch
     from kmcl_platform.registry.model.load import load_registered
 
     store = open_store(folder, tracking_uri)
+    # Before the model is loaded, which takes longer: a wrong folder or manifest is refused first.
     found = batch.find_images(images_in) if images_in else None
     paths = found.paths if found else list(images)
     opened = open_manifest(manifest, store.data) if manifest else None
@@ -94,6 +96,7 @@ def export(model: str, out: Path, overwrite: bool, folder: Path, tracking_uri: s
     from kmcl_platform.registry.model.load import load_registered
     from kmcl_platform.registry.package.onnx_export import check_installed, export_onnx
 
+    # Before the model is loaded, which takes seconds.
     check_installed()
     loaded = load_registered(open_store(folder, tracking_uri), model)
     difference = export_onnx(loaded, out)

@@ -54,6 +54,7 @@ def promote(name: str, file: Path | None, force: str, folder: Path, tracking_uri
     console.print(f"  val/mAP      {_shown(result.metrics.get('val/mAP'))}")
     console.print(f"  test/mAP     {_shown(result.metrics.get('test/mAP'))}")
     console.print(f"  champion     {result.uri} (version {result.version})")
+    # A command that works as it stands: with the built-in digits the store has images to try.
     samples = sorted((store.data / "digits_samples").glob("*.png"))
     image = _relative(samples[0]) if samples else "IMAGE"
     console.print(f"next: {shell_command(['kmcl', 'predict', result.uri, image])}{store_words(folder)}", markup=False)
@@ -73,6 +74,7 @@ def rollback(model: str, reason: str, folder: Path, tracking_uri: str | None) ->
 
     store = open_store(folder, tracking_uri)
     client = connect_to_read(store)
+    # The version's files are downloaded first, as a check: an alias must not move to a version that cannot be loaded.
     with registry_errors(store, model), locked(store):
         made = roll_back(client, model, reason.strip(), check=lambda version: download_package(client, version))
     click.echo(f"model {model}: version {made.after} is the champion again, version {made.before} is `previous`")
@@ -102,6 +104,7 @@ def history(model: str, as_json: bool, folder: Path, tracking_uri: str | None) -
         return
     table = Table("time (UTC)", "who", "what", "from", "to", "why", box=None)
     for one in moves:
+        # Whole seconds.
         table.add_row(one.time.partition(".")[0], one.user, one.kind, one.before or "-", one.after, one.reason)
     Console().print(table)
 

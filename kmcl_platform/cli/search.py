@@ -62,6 +62,7 @@ def _show_search(
         click.echo(f"stopped; to go on: {again}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     for summary in summaries:
+        # It is the last one, because no further arm is started.
         if summary.interrupted:
             click.echo(f"search {summary.search}: stopped; nothing is lost. To go on: {again}")
             sys.exit(EXIT_INTERRUPTED)
