@@ -1,4 +1,4 @@
-"""`kmcl data`: what is written, what is shown, and how faults are answered."""
+"""`kmcl data`: the files that it writes, its output, and its errors."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def run(*words: str | Path) -> Answer:
 
 
 def write_own_manifest(root: Path) -> Path:
-    """A manifest of a user's own, made with pandas; its three images are different."""
+    """A manifest that a user has made with pandas; its three images are different."""
     names = [f"{split}.png" for split in ("train", "val", "test")]
     for number, name in enumerate(names):
         picture(root / name, number)
@@ -59,7 +59,7 @@ def test_import(kind: str, below: bool, tmp_path: Path) -> None:
     (tmp_path / "official").mkdir()
     root = write(tmp_path / "official")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "official").rglob("*") if path.is_file()}
-    # Where images lie below the manifest their paths are relative, elsewhere absolute; both must open.
+    # Images below the manifest's folder have relative paths, others absolute ones. Both must open.
     out = (tmp_path if below else tmp_path / "elsewhere" / "deep") / "m.parquet"
     answer = run("import", kind, root, out, *options)
     assert answer.exit_code == 0, answer.output
@@ -75,7 +75,7 @@ def test_import(kind: str, below: bool, tmp_path: Path) -> None:
     assert before == after
 
 
-def test_the_closing_table(tmp_path: Path) -> None:
+def test_import_prints_a_table_of_the_splits(tmp_path: Path) -> None:
     rows = [["a.png", "train", 1, 1], ["b.png", "train", 0, 0], ["c.png", "val", -1, 1], ["d.png", "test", 0, 0]]
     path = write_csv(tmp_path / "t.csv", ["image", "split", "cat", "dog"], rows)
     lines = run("import", "table", path, tmp_path / "m.parquet").stdout.splitlines()
@@ -88,7 +88,7 @@ def test_the_closing_table(tmp_path: Path) -> None:
     assert cells["positive: dog"] == ["1", "1", "0", "2"]
 
 
-def test_faults_of_a_table_are_all_shown_and_nothing_is_written(tmp_path: Path) -> None:
+def test_a_faulty_table_shows_all_faults_and_writes_nothing(tmp_path: Path) -> None:
     rows = [[f"no{number}.png", "train", 1] for number in range(8)] + [["a.png", "dev", 5]]
     path = write_csv(tmp_path / "t.csv", ["image", "split", "cat"], rows)
     answer = run("import", "table", path, tmp_path / "m.parquet")
@@ -102,7 +102,7 @@ def test_faults_of_a_table_are_all_shown_and_nothing_is_written(tmp_path: Path) 
     assert sorted(name for name in os.listdir(tmp_path) if "parquet" in name) == []
 
 
-def test_out_is_not_overwritten_unasked(tmp_path: Path) -> None:
+def test_import_overwrites_only_with_the_option(tmp_path: Path) -> None:
     path = WRITERS["table"][0](tmp_path)
     out = tmp_path / "m.parquet"
     assert run("import", "table", path, out).exit_code == 0
@@ -137,7 +137,7 @@ def test_a_failed_import_keeps_the_old_file(tmp_path: Path) -> None:
         (("coco", "none", "m.parquet", "--year", "2014"), "annotations/instances_train2014.json is missing"),
     ],
 )  # fmt: skip
-def test_a_wrong_root_is_one_line(
+def test_a_wrong_root_gives_one_line(
     words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -156,16 +156,16 @@ def imported(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != "table"])
-def test_check_of_what_was_imported(kind: str, tmp_path: Path) -> None:
+def test_check_accepts_an_imported_dataset(kind: str, tmp_path: Path) -> None:
     write, options = WRITERS[kind]
     out = tmp_path / "m.parquet"
     assert run("import", kind, write(tmp_path), out, *options).exit_code == 0
     document = json.loads(run("check", out, "--json").stdout)
-    # Splits of so few images lack labels; nothing else may be wrong.
+    # Splits of so few images lack some labels. Nothing else may be wrong.
     assert set(document["counts"]) <= {"split without a label"}
 
 
-def test_check_of_a_good_manifest(tmp_path: Path) -> None:
+def test_check_accepts_a_good_manifest(tmp_path: Path) -> None:
     out = imported(tmp_path)
     answer = run("check", out)
     assert answer.exit_code == 0
@@ -174,7 +174,7 @@ def test_check_of_a_good_manifest(tmp_path: Path) -> None:
     assert answer.stderr == ""
 
 
-def test_check_shows_every_kind_with_its_count(tmp_path: Path) -> None:
+def test_check_shows_every_kind_of_fault_with_its_count(tmp_path: Path) -> None:
     out = imported(tmp_path)
     before = out.read_bytes()
     (tmp_path / "val.png").write_text("no image")
@@ -190,13 +190,13 @@ def test_check_shows_every_kind_with_its_count(tmp_path: Path) -> None:
     assert json.loads(answer.stdout)["counts"] == {"unreadable image": 1, "same content in two splits": 1}
 
 
-def test_check_of_no_file(tmp_path: Path) -> None:
+def test_check_names_a_missing_file(tmp_path: Path) -> None:
     answer = run("check", tmp_path / "none.parquet")
     assert answer.exit_code == 2
     assert answer.stderr == f"kmcl: {tmp_path}/none.parquet: no such file; valid: the path of a manifest (*.parquet)\n"
 
 
-def test_describe_writes_a_page_beside_the_manifest(tmp_path: Path) -> None:
+def test_describe_writes_a_page_next_to_the_manifest(tmp_path: Path) -> None:
     out = imported(tmp_path)
     assert f"next: kmcl data describe {out}\n" in run("check", out).stdout
     answer = run("describe", out)
@@ -211,7 +211,7 @@ def test_describe_writes_a_page_beside_the_manifest(tmp_path: Path) -> None:
     ]
 
 
-def test_describe_does_not_overwrite_unasked(tmp_path: Path) -> None:
+def test_describe_overwrites_only_with_the_option(tmp_path: Path) -> None:
     out, page = imported(tmp_path), tmp_path / "deep" / "page.html"
     assert run("describe", out, page).exit_code == 0
     page.write_text("mine")
@@ -223,7 +223,7 @@ def test_describe_does_not_overwrite_unasked(tmp_path: Path) -> None:
     assert page.read_text().startswith("<!doctype html>")
 
 
-def test_describe_of_what_is_none(tmp_path: Path) -> None:
+def test_describe_names_a_missing_file_and_a_wrong_page_name(tmp_path: Path) -> None:
     answer = run("describe", tmp_path / "none.parquet")
     assert answer.exit_code == 2
     assert answer.stderr == f"kmcl: {tmp_path}/none.parquet: no such file; valid: the path of a manifest (*.parquet)\n"

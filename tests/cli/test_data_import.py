@@ -1,4 +1,4 @@
-"""`kmcl data import` on what users have: copies of pictures, names with a space or not in UTF-8, huge cells."""
+"""`kmcl data import` with users' data: copies of pictures, names with spaces or not in UTF-8, huge cells."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def run_line(output: str, start: str) -> Answer:
 
 
 def write_copies(folder: Path, *, splits: bool = False) -> Path:
-    """A table of 20 pictures, each under two names; with splits, half of the pictures are in two of them."""
+    """A table of 20 pictures, each under two names. With splits, half of the pictures are in two splits."""
     rows = []
     for number in range(20):
         picture(folder / f"{number}.png", number)
@@ -49,7 +49,7 @@ def test_copies_stay_in_one_split_by_default(tmp_path: Path) -> None:
     checked = run_line(answer.stdout, "next: ")
     assert checked.exit_code == 0, checked.output
     assert "same content twice in a split: 20" in checked.stdout
-    # One row of each, by the command that the check names.
+    # The command that the check names keeps one row of each picture.
     dropped = run_line(checked.stdout, "to keep one row of each picture: ")
     assert "copy in the same split left out: 20" in dropped.stdout
     assert read_manifest(out).table.num_rows == 20
@@ -118,7 +118,7 @@ def test_the_json_has_the_commands_that_repair(tmp_path: Path) -> None:
     ]
 
 
-def test_a_split_of_copies_alone_is_refused(tmp_path: Path) -> None:
+def test_a_split_that_has_only_copies_is_refused(tmp_path: Path) -> None:
     rows = [["a.png", "train", 1], ["b.png", "train", 1], ["c.png", "val", 1], ["d.png", "test", 1]]
     table = write_csv(tmp_path / "t.csv", ["image", "split", "cat"], rows)
     for number, name in enumerate(["a", "c"]):
@@ -187,7 +187,7 @@ def test_every_reader_treats_copies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("delimiter", "name"), [(";", "semicolon"), ("\t", "tab"), ("#", "#")])
-def test_the_delimiter(delimiter: str, name: str, tmp_path: Path) -> None:
+def test_the_delimiter_is_detected_or_given(delimiter: str, name: str, tmp_path: Path) -> None:
     table = write_copies(tmp_path, splits=True)
     other = tmp_path / "other.tsv"
     other.write_text(table.read_text().replace(",", delimiter))
@@ -201,12 +201,12 @@ def test_the_delimiter(delimiter: str, name: str, tmp_path: Path) -> None:
             assert read_manifest(tmp_path / "m.parquet").class_names == ("cat", "dog")
 
 
-def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
+def test_a_folder_name_that_is_not_utf8_works_next_to_the_images(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9"))
     rows = [[f"{split}.png", split, 1] for split in ("train", "val", "test")]
     folder.mkdir()
     table = write_csv(folder / "t.csv", ["image", "split", "cat"], rows)
-    # Beside the images their paths are relative, and the folder's name is not needed.
+    # Next to the images, their paths are relative, and the folder's name is not needed.
     inside = run("import", "table", table, folder / "m.parquet")
     assert inside.exit_code == 0, inside.output
     assert "d\\xe9/m.parquet" in inside.stdout

@@ -1,4 +1,4 @@
-"""The command line: what it offers, and how it answers mistakes before anything is started."""
+"""The command line: its commands, and its errors before anything starts."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def test_help_imports_nothing_heavy() -> None:
         ("name: small", "name: small\nobjective: {metric: val/mAPP, mode: maximize}", "val/mAPP"),
     ],
 )
-def test_a_wrong_search_file_is_one_line(
+def test_a_wrong_search_file_gives_one_line(
     old: str, new: str, message: str, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
 ) -> None:
     file = small_search(tmp_path, small_manifest)
@@ -58,7 +58,7 @@ def test_a_wrong_search_file_is_one_line(
     assert not (tmp_path / "store").exists()
 
 
-def test_data_that_is_not_there_is_one_line(small_search: Callable[..., Path], tmp_path: Path) -> None:
+def test_missing_data_gives_one_line(small_search: Callable[..., Path], tmp_path: Path) -> None:
     file = small_search(tmp_path, tmp_path / "gone.parquet")
     answer = run("search", file, "--store", tmp_path / "store")
     assert answer.exit_code == 2
@@ -67,7 +67,7 @@ def test_data_that_is_not_there_is_one_line(small_search: Callable[..., Path], t
 
 
 @pytest.mark.parametrize("words", [("resume", "digits"), ("leaderboard", "digits"), ("promote", "digits"), ("ui",)])
-def test_a_store_that_is_not_there_is_not_made(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_missing_store_is_not_created(words: tuple[str, ...], tmp_path: Path) -> None:
     answer = run(*words, "--store", tmp_path / "store")
     assert answer.exit_code == 2
     assert len(answer.stderr.strip().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Arms: the search of each one, and the line that refuses each wrong file."""
+"""Arms: the search of each arm, and the line that refuses each wrong file."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_a_condition_on_a_path_that_the_arms_set_is_resolved() -> None:
     assert arms["race-kmcl"].space["loss.temperature"].when == {}
 
 
-def test_other_conditions_stay_and_a_condition_on_an_unsearched_path_is_decided_by_the_base() -> None:
+def test_other_conditions_stay_and_the_base_decides_those_on_paths_that_are_not_searched() -> None:
     text = GOOD.replace(
         "budget:",
         "  model.kernels_per_class: {kind: int, low: 1, high: 3, when: {loss.objective: kmcl}}\n"
@@ -64,19 +64,19 @@ def test_other_conditions_stay_and_a_condition_on_an_unsearched_path_is_decided_
         "budget:",
     )
     arms = arms_of(text)
-    # Without a search of kernels_per_class it is the base's 1 in every trial.
+    # This arm does not search kernels_per_class: every trial has the base's 1.
     assert list(arms["race-bce"].space) == ["optim.lr", "loss.clip"]
     assert arms["race-bce"].space["loss.clip"].when == {}
     assert len(arms["race-kmcl"].space) == 5
     assert arms["race-kmcl"].space["loss.clip"].when == {"model.kernels_per_class": 1}
 
 
-def test_an_arm_written_as_a_file_is_the_same_search() -> None:
+def test_an_arm_that_is_written_as_a_file_is_the_same_search() -> None:
     for search in expand_arms(parse(GOOD)):
         assert parse_search_file(to_yaml(search), "arm.yaml") == search
 
 
-def test_the_shipped_arms_search_what_their_objective_uses() -> None:
+def test_the_shipped_arms_search_only_values_that_their_objective_uses() -> None:
     arms = {search.name: search for search in expand_arms(read_search_file(Path("search_spaces/digits_arms.yaml")))}
     assert list(arms) == [f"digits_arms-{arm}" for arm in ("bce", "asymmetric", "kmcl", "kmcl_per_dimension")]
     assert [len(search.space) for search in arms.values()] == [1, 1, 5, 5]
@@ -101,7 +101,7 @@ def test_the_best_of_every_arm_is_trained_again_on_the_same_new_seeds() -> None:
         assert parse_search_file(to_yaml(search), "again.yaml") == search
 
 
-def test_other_samplers_give_other_seeds() -> None:
+def test_another_sampler_seed_gives_other_training_seeds() -> None:
     seeds = []
     for seed in (7, 8):
         search = expand_arms(parse(GOOD.replace("seed: 7", f"seed: {seed}")))[0]

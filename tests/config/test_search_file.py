@@ -1,4 +1,4 @@
-"""SearchFile: which files are valid, and the line that refuses each wrong one."""
+"""SearchFile: valid files, and the line that refuses each wrong file."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_every_shipped_search_space_is_valid() -> None:
     for path in shipped:
         file = read_search_file(path)
         assert file.name == path.stem
-        # What a program writes of a file is a valid file too, and has the same values.
+        # A file that a program writes is valid too, and has the same values.
         assert parse_search_file(to_yaml(file), "again.yaml") == file
         assert (file.verdict is None) == (not file.arms)
 
@@ -44,7 +44,7 @@ def test_the_digits_search_has_the_values_of_the_readme() -> None:
     assert file.baseline
 
 
-def test_a_number_that_yaml_reads_as_text_becomes_a_number() -> None:
+def test_a_number_with_an_exponent_is_a_number() -> None:
     assert parse_search_file(GOOD.encode(), "f.yaml").base.optim.lr == 0.001
 
 
@@ -120,7 +120,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_search_file(tmp_path / "none.yaml")
 
 
-def test_the_decision_is_not_part_of_a_searchs_definition() -> None:
+def test_a_search_may_change_its_decision() -> None:
     from kmcl_platform.search.study.definition import _definition
 
     plain = parse_search_file(GOOD.encode(), "f.yaml")

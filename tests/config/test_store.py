@@ -12,7 +12,7 @@ NAMES = ["a?b", "a#b", "a%20b", "a b", "{a}", "é", "100%", "a&b=c", "a+b", "a:b
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_study_is_in_the_store_whatever_its_name(name: str, tmp_path: Path) -> None:
+def test_the_study_is_in_the_store_for_every_folder_name(name: str, tmp_path: Path) -> None:
     store = open_store(tmp_path / name)
     store.root.mkdir()
     optuna.create_study(storage=store.study_url, study_name="s")

@@ -1,4 +1,4 @@
-"""The record of a store: its id and its study never change, also if several processes start at the same time."""
+"""The record of a store: its id and its study never change, even if several processes start at the same time."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ HEAD = "postgresql+psycopg://kmcl:pa#s/s@10.0.0.7:5432/studies"
 def test_a_store_keeps_its_id_and_gets_its_study_from_the_first_search(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     assert read_record(store) is None
-    first = store_id(store)  # for example a promotion, which has no study
+    first = store_id(store)  # A promotion does this, for example: it has no study.
     assert read_record(store) is not None
     assert claim_study(store).study == "optuna.db"
     assert store_id(store) == first
@@ -80,7 +80,7 @@ def test_a_record_that_was_changed_by_hand_is_compared_in_the_same_way(tmp_path:
     check_study(open_store(tmp_path, study_url="postgresql://127.0.0.1/studies"))
 
 
-def test_the_own_file_by_another_path_is_the_own_study(tmp_path: Path) -> None:
+def test_another_path_to_the_stores_own_file_is_the_same_study(tmp_path: Path) -> None:
     claim_study(open_store(tmp_path / "store"))
     (tmp_path / "link").symlink_to(tmp_path / "store")
     for path in (tmp_path / "store" / "optuna.db", tmp_path / "link" / "optuna.db"):
@@ -95,9 +95,7 @@ def test_a_store_that_was_moved_keeps_its_own_study(tmp_path: Path) -> None:
         check_study(open_store(tmp_path / "there", study_url=f"sqlite:///{tmp_path}/x.db"))
 
 
-def test_an_address_relative_to_the_working_folder_is_recorded_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_address_is_recorded_as_a_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     claim_study(open_store(tmp_path / "store", study_url="sqlite:///x.db"))
     check_study(open_store(tmp_path / "store", study_url=f"sqlite:///{tmp_path}/x.db"))

@@ -42,9 +42,9 @@ def import_command(name: str) -> str:
 
 
 def import_data(name: str, root: Path) -> None:
-    """Write the layout below root, the current folder, and run the file's command on it.
+    """Write the layout below root, which is the current folder, and run the file's command on it.
 
-    So few images need a large `val`: a third, half of the patients; ADP has an official one.
+    So few images need a large `val`: a third of the images, or half of the patients. ADP has an official one.
     """
     LAYOUTS[name](root / "data")
     _, *words = shlex.split(import_command(name))

@@ -1,4 +1,4 @@
-"""The search files of the published datasets: what they promise, and that trials of them run on data as released."""
+"""The search files of the published datasets: their recipe, and trials of them on data in the official layout."""
 
 import math
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.search_spaces.shipped import FOLDER, LAYOUTS, SMALL, import_command, 
 from tests.training.trials import ALONE, run
 
 CLASSES = {"voc2007": 20, "coco": 3, "adp": 9, "chestxray14": 14}
-"""COCO's has as many as its fixture."""
+"""Number of classes. COCO's are those of the test's small dataset."""
 
 RELEASED: dict[str, Scalar] = {
     "data.image_size": 224,
@@ -62,7 +62,7 @@ def test_the_documentation_has_the_commands_of_the_files() -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_trials_run_on_data_as_released(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_run_on_data_in_the_official_layout(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     import_data(name, tmp_path)
     file = read_shipped(name)

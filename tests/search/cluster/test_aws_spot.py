@@ -1,4 +1,4 @@
-"""The fallback from spot to on-demand, where EC2's answer is a stand-in."""
+"""The fallback from spot to on-demand nodes. A stand-in answers for EC2."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ ON_DEMAND = {"InstanceType": "g5.2xlarge"}
 
 @pytest.fixture
 def launches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What was asked of EC2, which refuses as long as `refusals` has a code."""
+    """The launches that EC2 got. It refuses one for each code in `refusals`."""
     asked: list[dict[str, Any]] = []
 
     def answer(self: Any, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
@@ -28,18 +28,18 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def _provider(*refusals: str) -> SpotFirstProvider:
-    provider = SpotFirstProvider.__new__(SpotFirstProvider)  # the constructor speaks to AWS
+    provider = SpotFirstProvider.__new__(SpotFirstProvider)  # The constructor would connect to AWS.
     provider.refusals = list(refusals)
     return provider
 
 
-def test_spot_is_taken_where_there_is_some(launches: list[dict[str, Any]]) -> None:
+def test_spot_nodes_are_launched_if_ec2_has_some(launches: list[dict[str, Any]]) -> None:
     assert _provider()._create_node(SPOT, {}, 2) == {"i-1": 2}
     assert launches == [SPOT]
 
 
 @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "MaxSpotInstanceCountExceeded", "SpotMaxPriceTooLow"])
-def test_without_spot_capacity_the_same_launch_is_on_demand(launches: list[dict[str, Any]], code: str) -> None:
+def test_without_spot_capacity_the_launch_is_repeated_on_demand(launches: list[dict[str, Any]], code: str) -> None:
     assert _provider(code)._create_node(SPOT, {}, 2) == {"i-1": 2}
     assert launches == [SPOT, ON_DEMAND]
 
@@ -47,7 +47,7 @@ def test_without_spot_capacity_the_same_launch_is_on_demand(launches: list[dict[
 @pytest.mark.parametrize(
     ("config", "code"), [(SPOT, "UnauthorizedOperation"), (ON_DEMAND, "InsufficientInstanceCapacity")]
 )
-def test_any_other_refusal_stands(launches: list[dict[str, Any]], config: dict[str, Any], code: str) -> None:
+def test_any_other_refusal_is_an_error(launches: list[dict[str, Any]], config: dict[str, Any], code: str) -> None:
     with pytest.raises(NodeLaunchException, match=code):
         _provider(code)._create_node(config, {}, 1)
     assert launches == [config]

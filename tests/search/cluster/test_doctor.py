@@ -1,4 +1,4 @@
-"""The doctor deletes only what the study rules out, under the search's lock, and lists it first."""
+"""The doctor deletes only checkpoints of no trial in the study, under the search's lock, and lists them first."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ budget: {trials: 6}
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An empty MLflow database; to make one takes seconds."""
+    """An empty MLflow database. It is made once, because this takes seconds."""
     store = open_store(tmp_path_factory.mktemp("empty"))
     connect(store)
     return (store.root / "mlflow.db").read_bytes()
@@ -39,7 +39,7 @@ def file() -> SearchFile:
 
 @pytest.fixture
 def store(tmp_path: Path, empty: bytes, file: SearchFile) -> Store:
-    """A store whose study knows the trials 0 and 1, with checkpoints of the trials 0, 1, 7 and half of another."""
+    """A store whose study has the trials 0 and 1, with checkpoints of the trials 0, 1 and 7, and one half-written."""
     place = open_store(tmp_path / "my store")
     place.root.mkdir()
     (place.root / "mlflow.db").write_bytes(empty)
@@ -74,7 +74,7 @@ ALL = {
 }  # fmt: skip
 
 
-def test_what_would_be_deleted_is_listed_and_no_more_is_deleted(store: Store) -> None:
+def test_everything_is_listed_before_it_is_deleted_and_nothing_else_is_deleted(store: Store) -> None:
     code, said = doctor(store)
     doomed = [store.trial_checkpoints("s", 7), store.trial_checkpoints("s", 1) / ".writing-epoch-0002-17"]
     assert code == 0
@@ -88,7 +88,7 @@ def test_what_would_be_deleted_is_listed_and_no_more_is_deleted(store: Store) ->
     assert folders(store) == {"trial-0000", "trial-0001", "trial-0000/epoch-0001", "trial-0001/epoch-0001"}
 
 
-def test_without_its_study_no_checkpoint_is_judged(store: Store) -> None:
+def test_without_its_study_no_checkpoint_is_deleted(store: Store) -> None:
     (store.root / "optuna.db").unlink()
     code, said = doctor(store, "--fix")
     assert code == 0
@@ -97,7 +97,7 @@ def test_without_its_study_no_checkpoint_is_judged(store: Store) -> None:
     assert folders(store) == ALL
 
 
-def test_a_study_without_trials_judges_no_checkpoint(store: Store, file: SearchFile) -> None:
+def test_with_a_study_without_trials_no_checkpoint_is_deleted(store: Store, file: SearchFile) -> None:
     (store.root / "optuna.db").unlink()
     DurableStudy(store.study_url, file.model_copy(update={"baseline": False}))
     code, said = doctor(store, "--fix")
@@ -105,7 +105,7 @@ def test_a_study_without_trials_judges_no_checkpoint(store: Store, file: SearchF
     assert folders(store) == ALL
 
 
-def test_another_study_than_the_recorded_one_is_refused(store: Store, file: SearchFile) -> None:
+def test_a_study_that_is_not_the_recorded_one_is_refused(store: Store, file: SearchFile) -> None:
     other = f"sqlite:///{store.root}/other.db"
     DurableStudy(other, file).next_point()
     for words in (["--study-url", other], ["--study-url", other, "--fix"]):
@@ -118,7 +118,7 @@ def test_another_study_than_the_recorded_one_is_refused(store: Store, file: Sear
 
 
 @pytest.mark.parametrize("name", ["trial-x", "trial-7", "notes", "trial-0001 copy"])
-def test_a_name_of_no_trial_is_left_alone_and_named(name: str, store: Store) -> None:
+def test_a_folder_that_is_not_of_a_trial_is_left_alone_and_named(name: str, store: Store) -> None:
     write(store.checkpoints / "s" / name)
     code, said = doctor(store, "--fix")
     assert code == 0
@@ -135,7 +135,7 @@ def test_a_search_cannot_start_between_examination_and_fix(store: Store) -> None
         assert findings == [], "a search that a process owns is left alone"
 
 
-def test_a_study_that_goes_away_before_the_fix_deletes_nothing(store: Store) -> None:
+def test_nothing_is_deleted_if_the_study_disappears_before_the_fix(store: Store) -> None:
     with examine(store, to_fix=True) as findings:
         (finding,) = [finding for finding in findings if finding.deletes]
         assert finding.fix is not None
@@ -145,7 +145,7 @@ def test_a_study_that_goes_away_before_the_fix_deletes_nothing(store: Store) -> 
     assert folders(store) == ALL
 
 
-def test_a_trial_that_the_study_gets_before_the_fix_is_kept(store: Store, file: SearchFile) -> None:
+def test_the_checkpoint_of_a_trial_that_begins_before_the_fix_stays(store: Store, file: SearchFile) -> None:
     with examine(store, to_fix=True) as findings:
         (finding,) = [finding for finding in findings if finding.deletes]
         study = DurableStudy(

@@ -1,4 +1,4 @@
-"""Secrets: by name, unseen, read once."""
+"""Secrets: given by name, not shown with the job, read once."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_a_secret_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_a_secret_that_is_not_set(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_is_not_set_is_refused(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KMCL_TEST_SECRET", raising=False)
     if value is not None:
         monkeypatch.setenv("KMCL_TEST_SECRET", value)
@@ -40,7 +40,7 @@ def test_an_address_with_a_password_is_refused() -> None:
     assert "hunter2" not in str(refusal.value)
 
 
-def test_an_address_that_is_a_secret_is_not_seen_with_the_job(tmp_path: Path) -> None:
+def test_an_address_that_is_a_secret_is_not_shown_with_the_job(tmp_path: Path) -> None:
     store, study = open_store(tmp_path), "postgresql+psycopg://kmcl:hunter2@127.0.0.1/kmcl"
     seen = job_environment(store, "http://127.0.0.1:5000", study, ["KMCL_STUDY_URL"])
     assert seen["KMCL_TRACKING_URI"] == "http://127.0.0.1:5000"

@@ -1,4 +1,4 @@
-"""The environment against a lock file."""
+"""An environment compared with a lock file."""
 
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,7 @@ def write(folder: Path, lock: str) -> Path:
 
 
 def test_the_locked_environment_is_this_one() -> None:
-    """The tests run in what `make` installed from the lock file."""
+    """The tests run in the environment that `make` installed from the lock file."""
     assert compare_environment(Path()) == []
 
 
@@ -34,7 +34,7 @@ def test_the_locked_environment_is_this_one() -> None:
         ("of-another-platform==2.0\n", []),
     ],
 )
-def test_differences(tmp_path: Path, lock: str, differences: list[str]) -> None:
+def test_each_difference_is_named(tmp_path: Path, lock: str, differences: list[str]) -> None:
     assert compare_environment(write(tmp_path, lock)) == differences
 
 
@@ -48,5 +48,5 @@ def test_another_environment_is_refused_in_one_line(tmp_path: Path) -> None:
     assert "\n" not in text
 
 
-def test_a_folder_without_a_lock_file_says_nothing(tmp_path: Path) -> None:
+def test_a_folder_without_a_lock_file_is_accepted(tmp_path: Path) -> None:
     check_environment(tmp_path)

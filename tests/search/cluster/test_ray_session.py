@@ -1,4 +1,4 @@
-"""Ray's start: a wrong address or an unusable TMPDIR is one line, or works, before Ray is imported."""
+"""Before Ray starts: a wrong address gives one line; an unusable TMPDIR or HOME is replaced."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def test_addresses_of_other_servers_are_refused(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("name", ["x" * 100, "tmp-é", "missing"])
-def test_a_folder_that_rays_sockets_cannot_be_in_is_replaced(name: str) -> None:
+def test_a_temporary_folder_that_rays_sockets_cannot_use_is_replaced(name: str) -> None:
     folder = Path(tempfile.mkdtemp(dir="/tmp")) / name
     if name != "missing":
         folder.mkdir()
@@ -34,13 +34,13 @@ def test_a_folder_that_rays_sockets_cannot_be_in_is_replaced(name: str) -> None:
         "use(); print(os.environ['TMPDIR'], tempfile.gettempdir())"
     )
     environment = os.environ | {"TMPDIR": str(folder)}
-    if name == "missing":  # Python itself falls back to /tmp, so that nothing is to be done.
+    if name == "missing":  # Python itself uses /tmp then, so nothing must be replaced.
         program = program.replace("os.environ['TMPDIR']", "tempfile.gettempdir()")
     said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["/tmp", "/tmp"]
 
 
-def test_a_good_folder_is_left_as_it_is() -> None:
+def test_a_usable_temporary_folder_is_not_replaced() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         program = (
             "import os; from kmcl_platform.search.cluster.ray_session import _use_short_temporary_folder as use;"
@@ -70,8 +70,8 @@ def token_with_home(home: Path, **more: str) -> str:
     return said.stdout.strip()
 
 
-def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
-    """A file as HOME: nothing can be made below it, by root neither."""
+def test_without_a_writable_home_each_search_has_its_own_token(tmp_path: Path) -> None:
+    """HOME is a file: nobody can make a folder in it, not even root."""
     home = tmp_path / "home"
     home.write_text("")
     first, second = token_with_home(home), token_with_home(home)
@@ -80,7 +80,7 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path: Path) -> None:
     assert token_with_home(home, RAY_AUTH_TOKEN_PATH=str(tmp_path / "token")) == "none"
 
 
-def test_a_usable_home_keeps_rays_token(tmp_path: Path) -> None:
+def test_in_a_usable_home_ray_keeps_its_token(tmp_path: Path) -> None:
     assert token_with_home(tmp_path) == "none"
     (tmp_path / ".ray" / "auth_token").write_text("x" * 64)
     assert token_with_home(tmp_path) == "none"

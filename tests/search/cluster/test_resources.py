@@ -1,4 +1,4 @@
-"""The arithmetic of concurrency."""
+"""How many trials run at the same time."""
 
 import pytest
 
@@ -23,24 +23,24 @@ from kmcl_platform.search.cluster.resources import count_concurrent_trials, coun
         ([{"CPU": 30, "GPU": 2}], Resources(gpus_per_worker=0.1), 20),
     ],
 )
-def test_as_many_trials_as_whole_workers_fit(
+def test_the_number_of_trials_is_that_of_the_whole_workers_that_fit(
     nodes: list[dict[str, float]], resources: Resources, expected: int
 ) -> None:
     assert count_concurrent_trials(nodes, resources) == expected
 
 
-def test_an_impossible_demand_shows_the_arithmetic() -> None:
+def test_a_trial_that_does_not_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(ResourceError, match=r"needs 4 workers of 1 CPU and 0 GPU = 4 CPU .* holds 2 such workers"):
         count_concurrent_trials([{"CPU": 2}], Resources(workers_per_trial=4))
 
 
-def test_a_cluster_that_grows_says_which_nodes_it_may_have() -> None:
+def test_a_cluster_that_grows_declares_its_largest_set_of_nodes() -> None:
     assert parse_nodes("2x8/1, 1x64/4") == [{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}, {"CPU": 64, "GPU": 4}]
     assert count_concurrent_trials(parse_nodes("8x8/1"), Resources(cpus_per_worker=4, gpus_per_worker=1)) == 8
 
 
 @pytest.mark.parametrize("text", ["8", "8x8", "8x8/one", "8x8/1;2x4/0", ","])
-def test_a_promise_of_another_form_is_refused(text: str) -> None:
+def test_a_declaration_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(ResourceError, match="KMCL_CLUSTER_NODES: got .* valid: COUNTxCPUS/GPUS"):
         parse_nodes(text)
 
@@ -48,17 +48,17 @@ def test_a_promise_of_another_form_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("node", "resources", "device", "peak", "expected"),
     [
-        # 10 bytes hold five workers of 2 bytes: two trials of two, where CPUs hold four.
+        # Five workers of 2 bytes fit into 10 bytes: two trials of two workers. The CPUs would be enough for four.
         ({"CPU": 8, "memory": 10}, Resources(workers_per_trial=2), "cpu", 2, 2),
         ({"CPU": 4, "memory": 100}, Resources(workers_per_trial=2), "cpu", 2, 2),
-        # What was measured did run.
+        # The measured trial did run, so one fits.
         ({"CPU": 8, "memory": 10}, Resources(workers_per_trial=2), "cpu", 9, 1),
-        # Quarters of a GPU, but each worker takes a third and more of its memory: two on each GPU.
+        # A worker has a quarter of a GPU, but needs more than a third of its memory: two fit on each GPU.
         ({"CPU": 8, "GPU": 2}, Resources(gpus_per_worker=0.25), "cuda", 35, 4),
         ({"CPU": 8, "GPU": 2}, Resources(gpus_per_worker=0.25), "cuda", 20, 8),
     ],
 )
-def test_memory_bounds_trials_at_once(
+def test_memory_limits_the_number_of_trials(
     node: dict[str, float], resources: Resources, device: str, peak: int, expected: int
 ) -> None:
     measured = Measurement.model_validate(

@@ -1,4 +1,4 @@
-"""The arithmetic of a forecast, by hand and against Optuna's own pruners."""
+"""The numbers of a forecast, compared with numbers by hand and with Optuna's own pruners."""
 
 import random
 import statistics
@@ -48,9 +48,9 @@ def search(*, scheduler: str = "none", trials: int = 4, gpus: float = 0, **budge
     )
 
 
-def test_epochs_by_hand() -> None:
-    # At epoch 1 the first and the second trial go on with probability 1 and 1/2. At epoch 2 the second to come, half of
-    # a trial, is the 1.5th there, and of 1.5 trials one goes on.
+def test_expected_epochs_are_those_computed_by_hand() -> None:
+    # At epoch 1, the first trial continues with probability 1, and the second one with 1/2. At epoch 2, the second one is
+    # half a trial, so 1.5 trials have arrived, and one of them continues.
     assert expected_epochs(HALVING, 4, 2) == pytest.approx(2 * 1 + (1 + 1 / 2) * 1 + (1 + 1 / 2 / 1.5) * 2)
     assert expected_epochs(NoStopping(kind="none"), 4, 3) == 12
     assert expected_epochs(HALVING, 1, 3) == 3
@@ -66,7 +66,7 @@ def test_epochs_by_hand() -> None:
         (Hyperband(kind="hyperband", min_epochs=1, reduction_factor=3), 9, 24),
     ],
 )
-def test_as_many_epochs_as_optuna_trains(scheduler: Scheduler, num_epochs: int, num_trials: int) -> None:
+def test_expected_epochs_are_as_many_as_optuna_trains(scheduler: Scheduler, num_epochs: int, num_trials: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def run(seed: int) -> int:
@@ -93,7 +93,7 @@ def test_as_many_epochs_as_optuna_trains(scheduler: Scheduler, num_epochs: int, 
 
 
 @pytest.mark.parametrize(("num_trials", "patience"), [(1, 1), (3, 1), (10, 3), (10, 20)])
-def test_trials_under_patience_as_drawn(num_trials: int, patience: int) -> None:
+def test_expected_trials_with_patience_are_those_of_random_draws(num_trials: int, patience: int) -> None:
     rng = random.Random(0)
 
     def run() -> int:
@@ -110,14 +110,14 @@ def test_trials_under_patience_as_drawn(num_trials: int, patience: int) -> None:
     )
 
 
-def test_a_search_without_stopping_by_hand() -> None:
+def test_the_forecast_without_early_stopping_is_that_by_hand() -> None:
     forecast = build_forecast(search(), COSTS, 1)
     # 4 trials of 4 epochs: 30 + 4 (5 + 4 · 10), 30 + 4 (5 + 4 · 20), 30 + 4 (5 + 4 · 40) seconds.
     assert [3600 * hours for hours in (forecast.hours.low, forecast.hours.expected, forecast.hours.high)] == [
         pytest.approx(seconds) for seconds in (210, 370, 690)
     ]
     assert forecast.epochs == Range(low=16, expected=16, high=16)
-    # One full-length trial at least, the best three else; and two checkpoints of the one that runs.
+    # At least one trial of full length, otherwise the best three; and two checkpoints of the trial that runs.
     assert forecast.disk_bytes == Range(low=2, expected=3 * 4, high=3 * 8)
     assert forecast.peak_disk_bytes == 3 * 8 + 2 * 40
     assert build_forecast(search(checkpoints=9), COSTS, 1).disk_bytes.high == 4 * 8
@@ -125,29 +125,29 @@ def test_a_search_without_stopping_by_hand() -> None:
     assert forecast.ends_by == "budget.trials"
 
 
-def test_trials_side_by_side_run_in_rounds() -> None:
+def test_simultaneous_trials_of_one_length_run_in_rounds() -> None:
     assert 3600 * build_forecast(search(), COSTS, 2).hours.expected == pytest.approx(30 + 2 * 85)
     assert 3600 * build_forecast(search(trials=5), COSTS, 2).hours.expected == pytest.approx(30 + 3 * 85)
-    # More places than trials: no quicker than one trial.
+    # More places than trials: the search takes as long as one trial.
     assert 3600 * build_forecast(search(), COSTS, 9).hours.expected == pytest.approx(30 + 85)
 
 
-def test_halving_by_hand() -> None:
+def test_the_forecast_with_halving_is_that_by_hand() -> None:
     forecast = build_forecast(search(scheduler="successive_halving", trials=2), COSTS, 1)
-    # Fewest: one trial of 4 epochs, one of 1. Expected: see test_epochs_by_hand. Most: two of 4.
+    # Fewest: one trial of 4 epochs, one of 1. Expected: as above. Most: two of 4.
     epochs = 2 + 1.5 + 2 * (4 / 3)
     assert (forecast.epochs.low, forecast.epochs.high) == (5, 8)
     assert forecast.epochs.expected == pytest.approx(epochs)
     assert 3600 * forecast.hours.low == pytest.approx(30 + 2 * 5 + 5 * 10)
     assert 3600 * forecast.hours.expected == pytest.approx(30 + 2 * 5 + epochs * 20)
     assert 3600 * forecast.hours.high == pytest.approx(30 + 2 * 5 + 8 * 40)
-    # With a place for each the search takes as long as the trial that is never stopped.
+    # With a place for each trial, the search takes as long as the trial that is never stopped.
     assert 3600 * build_forecast(search(scheduler="successive_halving", trials=2), COSTS, 2).hours.expected == (
         pytest.approx(30 + 5 + 4 * 20)
     )
 
 
-def test_gpu_hours_are_those_of_training_on_all_gpus_of_a_trial() -> None:
+def test_gpu_hours_count_training_on_all_gpus_of_a_trial() -> None:
     forecast = build_forecast(search(gpus=0.5), COSTS, 1)
     assert 3600 * forecast.gpu_hours.expected == pytest.approx(16 * 19 * 2 * 0.5)
     assert build_forecast(search(gpus=0.5), COSTS, 4).gpu_hours == forecast.gpu_hours
@@ -158,7 +158,7 @@ def test_the_budget_that_is_spent_first_ends_the_search() -> None:
     half = build_forecast(search(hours=185 / 3600), COSTS, 1)
     assert (half.ends_by, half.hours.expected) == ("budget.hours", pytest.approx(185 / 3600))
     assert (half.trials.expected, half.epochs.expected) == (pytest.approx(2), pytest.approx(8))
-    # The cheapest trials are the most.
+    # Of the cheapest trials, most fit into the time.
     assert half.trials.low < half.trials.expected < half.trials.high
     quarter = build_forecast(search(gpus=1, hours=185 / 3600, gpu_hours=152 / 3600), COSTS, 1)
     assert (quarter.ends_by, quarter.trials.expected) == ("budget.gpu_hours", pytest.approx(1))
@@ -166,7 +166,7 @@ def test_the_budget_that_is_spent_first_ends_the_search() -> None:
     assert (ample.ends_by, ample.trials.expected) == ("budget.trials", 4)
 
 
-def test_patience_ends_a_search_after_its_first_trials_at_the_earliest() -> None:
+def test_patience_can_end_a_search_after_its_first_trials() -> None:
     forecast = build_forecast(search(trials=10, patience=3), COSTS, 1)
     assert forecast.ends_by == "budget.patience"
     assert (forecast.trials.low, forecast.trials.high) == (4, 10)
@@ -180,7 +180,7 @@ def measurement(seconds_per_step: float, **values: Any) -> Measurement:
     )  # fmt: skip
 
 
-def test_what_trials_cost_lies_between_the_corners_and_is_expected_in_the_middle() -> None:
+def test_costs_range_over_the_corners_and_expect_those_in_the_middle() -> None:
     measured = [
         ("high", measurement(4)),
         ("middle", measurement(2)),
@@ -193,7 +193,7 @@ def test_what_trials_cost_lies_between_the_corners_and_is_expected_in_the_middle
     assert to_costs([("high", measurement(4))], 7).epoch_seconds == Range(low=42, expected=42, high=42)
 
 
-def test_a_forecast_is_kept_whole_and_holds_for_its_file_alone(tmp_path: Path) -> None:
+def test_a_forecast_is_read_back_and_is_valid_for_its_file_only(tmp_path: Path) -> None:
     forecast = build_forecast(search(), COSTS, 1)
     path = tmp_path / "plans" / "small.json"
     assert read_forecast(path) is None
@@ -206,7 +206,7 @@ def test_a_forecast_is_kept_whole_and_holds_for_its_file_alone(tmp_path: Path) -
         read_forecast(path)
 
 
-def test_a_score_divides_what_happened_by_what_was_expected() -> None:
+def test_a_score_divides_the_measured_values_by_the_forecast() -> None:
     forecast = build_forecast(search(), COSTS, 1)
     happened = {"hours": 185 / 3600, "gpu_hours": 0.0, "disk_bytes": 12.0, "epochs": 16.0, "epoch_seconds": 38.0}
     metrics = to_metrics(forecast, happened)
@@ -222,7 +222,7 @@ def test_a_score_divides_what_happened_by_what_was_expected() -> None:
     )
 
 
-def test_too_little_room_names_what_would_make_some() -> None:
+def test_a_full_disk_or_memory_is_refused_with_the_option_to_change() -> None:
     file = search()
     forecast = build_forecast(file, COSTS, 2)
     needed = 3 * 8 + 2 * 2 * 40

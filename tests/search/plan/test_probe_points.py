@@ -1,4 +1,4 @@
-"""Which trials are tried before a search: every bound and every choice, the costliest first."""
+"""The trials that are tried before a search: they have every bound and every choice, the costliest come first."""
 
 from itertools import pairwise
 from typing import Any
@@ -24,7 +24,7 @@ def search(space: dict[str, Any]) -> SearchFile:
     return SearchFile.model_validate({"name": "small", "space": space, "budget": {"trials": 5}})
 
 
-def test_numbers_alone_need_three_corners_the_costliest_first() -> None:
+def test_a_space_of_numbers_has_three_corners() -> None:
     corners = choose_corners(search(NUMBERS))
     assert [corner.level for corner in corners] == ["high", "middle", "low"]
     assert [corner.values for corner in corners] == [
@@ -35,7 +35,7 @@ def test_numbers_alone_need_three_corners_the_costliest_first() -> None:
 
 
 @pytest.mark.parametrize("space", [NUMBERS, CHOICES, NUMBERS | CHOICES, CHOICES | NUMBERS])
-def test_every_bound_and_choice_stands_in_some_corner(space: dict[str, Any]) -> None:
+def test_every_bound_and_choice_is_in_some_corner(space: dict[str, Any]) -> None:
     file = search(space)
     corners = choose_corners(file)
     assert list_uncovered(file, corners) == []
@@ -58,7 +58,7 @@ def test_a_path_is_searched_only_where_its_condition_holds() -> None:
         assert ("model.reduced_dim" in corner.values) == (corner.values["model.kernel"] == "anisotropic")
 
 
-def test_the_costliest_come_first() -> None:
+def test_the_costliest_corners_come_first() -> None:
     file = search(NUMBERS | CHOICES)
     configs = [to_config(file, corner) for corner in choose_corners(file)]
     costs = [config.data.batch_size * config.model.kernels_per_class for config in configs]
@@ -67,19 +67,19 @@ def test_the_costliest_come_first() -> None:
         assert first * width >= second * other
 
 
-def test_a_space_of_many_choices_is_cut_and_says_so() -> None:
+def test_of_many_choices_some_are_not_tried_and_are_listed() -> None:
     seeds = {"seed": {"kind": "choice", "choices": list(range(40))}}
     file = search(NUMBERS | seeds)
     corners = choose_corners(file)
     assert len(corners) == MAX_CORNERS
-    # Of the bounds the costliest are kept.
+    # Of the corners at bounds, the costliest stay.
     assert [corner.level for corner in corners] == ["high"] * (MAX_CORNERS - 1) + ["middle"]
     uncovered = list_uncovered(file, corners)
     assert "space.seed: choice 39" in uncovered
     assert "space.data.batch_size: low 32" in uncovered
 
 
-def test_stepping_back_changes_one_path_and_what_hangs_on_it() -> None:
+def test_stepping_back_changes_one_path_and_the_paths_that_depend_on_it() -> None:
     file = search(CHOICES | NUMBERS)
     corner = next(corner for corner in choose_corners(file) if corner.values["model.kernel"] == "anisotropic")
     assert corner.level == "high"

@@ -1,4 +1,4 @@
-"""The mailbox between a trial's actor and its workers: nothing is lost or heard twice when a worker dies."""
+"""The mailbox between a trial's actor and its workers: if a worker dies, no message is lost or passed on twice."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,7 +15,7 @@ def play(scene: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(scene, 5))
 
 
-def test_a_worker_killed_while_it_waits_leaves_the_verdict_to_its_successor() -> None:
+def test_the_successor_of_a_killed_worker_gets_the_decision() -> None:
     async def scene() -> None:
         box = MailboxState()
         await box.assign(assignment(0))
@@ -36,7 +36,7 @@ def test_a_worker_killed_while_it_waits_leaves_the_verdict_to_its_successor() ->
     play(scene())
 
 
-def test_trials_are_taken_in_order_and_closing_sends_workers_home() -> None:
+def test_trials_are_taken_in_order_and_closing_ends_the_workers() -> None:
     async def scene() -> None:
         box = MailboxState()
         waiting = asyncio.create_task(box.take(0))
@@ -51,18 +51,18 @@ def test_trials_are_taken_in_order_and_closing_sends_workers_home() -> None:
     play(scene())
 
 
-def test_trouble_is_heard_once_and_leaves_the_trial_open() -> None:
+def test_trouble_is_passed_on_once_and_leaves_the_trial_open() -> None:
     async def scene() -> None:
         box = MailboxState()
         await box.assign(assignment(0))
         await box.halt(0, "no space left")
         assert await box.next_message() == {"trouble": "no space left"}
-        # A group that starts while the search is ended finds the trial where it was.
+        # A group that starts while the search ends still finds the trial.
         assert await box.first_place() == 0
         await box.assign(assignment(1))
-        await box.halt(0, "an echo")
-        await box.fail(1, "of its own")
-        assert await box.next_message() == {"failure": "of its own"}
+        await box.halt(0, "late")
+        await box.fail(1, "its own failure")
+        assert await box.next_message() == {"failure": "its own failure"}
 
     play(scene())
 
@@ -79,7 +79,7 @@ def test_a_group_that_starts_after_a_trial_ended_waits_for_the_next() -> None:
     play(scene())
 
 
-def test_a_trial_that_keeps_killing_its_group_fails() -> None:
+def test_a_trial_that_loses_its_group_again_and_again_fails() -> None:
     async def scene() -> None:
         box = MailboxState()
         await box.assign(assignment(0))
@@ -93,7 +93,7 @@ def test_a_trial_that_keeps_killing_its_group_fails() -> None:
     play(scene())
 
 
-def test_a_probe_ends_with_what_it_measured_and_its_workers_take_the_next_one() -> None:
+def test_a_probe_ends_with_its_measurement_and_the_workers_take_the_next_one() -> None:
     async def scene() -> None:
         box = MailboxState()
         await box.assign(assignment(0))
@@ -101,7 +101,7 @@ def test_a_probe_ends_with_what_it_measured_and_its_workers_take_the_next_one() 
         assert await box.next_message() == {"measurement": {"seconds": 2}}
         assert await box.first_place() == 1
         await box.assign(assignment(1))
-        # What a worker of the former probe says late is not heard.
+        # A late message of the former probe is dropped.
         await box.measured(0, {"seconds": 3})
         await box.measured(1, {"seconds": 4})
         assert await box.next_message() == {"measurement": {"seconds": 4}}
@@ -109,7 +109,7 @@ def test_a_probe_ends_with_what_it_measured_and_its_workers_take_the_next_one() 
     play(scene())
 
 
-def test_a_mailbox_may_give_up_lost_workers_at_once() -> None:
+def test_a_mailbox_may_end_a_trial_at_the_first_lost_worker() -> None:
     async def scene() -> None:
         box = MailboxState(max_starts=1)
         await box.assign(assignment(0))

@@ -1,4 +1,4 @@
-"""Pretrained weights are looked at before a search starts: which ones, and what the user is told."""
+"""Pretrained weights are loaded before a search starts: all that its trials may need, with one line for an error."""
 
 import hashlib
 from collections.abc import Callable
@@ -48,7 +48,7 @@ EACH_ITS_OWN = """\
         ("backbone: test_resnet, pretrained_file: test_resnet.safetensors", EACH_ITS_OWN),
     ],
 )
-def test_weights_that_are_there(model: str, space: str, folder: Path) -> None:
+def test_existing_weights_are_accepted(model: str, space: str, folder: Path) -> None:
     check_weights(parse(model, space))
 
 
@@ -61,7 +61,7 @@ def test_weights_that_are_there(model: str, space: str, folder: Path) -> None:
             TEMPERATURE,
             "got test_byobnet.safetensors: not the weights of test_r",
         ),
-        # A choice of the space alone.
+        # Only a choice of the space needs them.
         (
             "pretrained_file: test_resnet.safetensors",
             "  model.backbone: {kind: choice, choices: [test_resnet, test_byobnet]}\n",
@@ -74,7 +74,7 @@ def test_weights_that_are_there(model: str, space: str, folder: Path) -> None:
         ),
     ],
 )
-def test_weights_of_some_trial_that_are_not(model: str, space: str, message: str, folder: Path) -> None:
+def test_missing_weights_of_any_trial_are_refused(model: str, space: str, message: str, folder: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         check_weights(parse(model, space))
     assert str(caught.value).startswith(f"model.pretrained_file: {message}")
@@ -94,7 +94,7 @@ def test_weights_of_some_trial_that_are_not(model: str, space: str, message: str
         ),
     ],
 )
-def test_the_command_line_says_so_before_anything_starts(
+def test_the_command_line_refuses_them_before_anything_starts(
     command: str,
     model: str,
     message: str,

@@ -1,4 +1,4 @@
-"""The ledger: running time is charged whether trials report or not."""
+"""The ledger: time is charged while the search runs, even if no trial reports."""
 
 from pathlib import Path
 
@@ -35,12 +35,12 @@ def test_a_trial_that_never_reports_is_stopped(tmp_path: Path, monkeypatch: pyte
         clock.now += 1
         assert not driver.stop_all()
     clock.now += 1
-    assert driver.stop_all(), "no second more than the budget"
+    assert driver.stop_all(), "the search ends in the second in which its budget is spent"
     assert study.end_of_budget() == "budget.hours: 0.025 of 0.025 spent"
     assert study.next_point() is None
 
 
-def test_a_driver_that_is_killed_loses_seconds_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_driver_loses_only_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, file, store = Clock(monkeypatch), parse_search_file(FILE, "s.yaml"), open_store(tmp_path)
     study = DurableStudy(store.study_url, file)
     study.ledger.start()
@@ -67,7 +67,7 @@ def test_charges_are_not_written_more_often_than_needed(tmp_path: Path, monkeypa
     assert len(written) == pytest.approx(30 / CHARGE_SECONDS, abs=1)
 
 
-def test_after_a_search_its_hours_are_those_that_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_search_its_hours_do_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, file, store = Clock(monkeypatch), parse_search_file(FILE, "s.yaml"), open_store(tmp_path)
     study = DurableStudy(store.study_url, file)
     study.ledger.start()

@@ -1,4 +1,4 @@
-"""A search does not start beside checkpoints that are not of its trials."""
+"""A search does not start if its folder has checkpoints that are not of its trials."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_the_first_difference_is_named(tmp_path: Path) -> None:
     assert find_difference(folder, TrialConfig().with_values({"optim.lr": 0.5})) is None
 
 
-def test_a_value_younger_than_the_checkpoint_is_its_default(tmp_path: Path) -> None:
+def test_a_value_that_was_added_after_the_checkpoint_is_its_default(tmp_path: Path) -> None:
     config = TrialConfig().model_dump()
     del config["data"]["corrupt_images"]
     config["optim"]["gone"] = 3

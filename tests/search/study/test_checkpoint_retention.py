@@ -1,4 +1,4 @@
-"""Which checkpoints are kept: the study alone decides."""
+"""The study alone decides which checkpoints stay on the disk."""
 
 import json
 from pathlib import Path
@@ -47,23 +47,23 @@ def held(store: Store) -> dict[int, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(("mode", "best"), [("maximize", [1, 3]), ("minimize", [0, 2])])
-def test_the_best_and_the_open_are_kept(mode: str, best: list[int], tmp_path: Path) -> None:
+def test_checkpoints_of_the_best_and_of_open_trials_stay(mode: str, best: list[int], tmp_path: Path) -> None:
     store = open_store(tmp_path)
     study = DurableStudy(store.study_url, search(mode))
-    # Trials 1 and 3 are equal, and so are 0 and 2: of equals the earlier one is the better.
+    # Trials 1 and 3 are equal, and so are 0 and 2. Of equal trials, the earlier one counts as better.
     for value in (0.1, 0.9, 0.1, 0.9):
         point = study.next_point()
         assert point is not None
         write_checkpoint(store, point.number, point.config)
         study.report(point.number, 1, value)
         study.tell(point.number, "completed", value)
-    for verdict in ("pruned", "failed", None):
+    for end in ("pruned", "failed", None):
         point = study.next_point()
         assert point is not None
         write_checkpoint(store, point.number, point.config)
         study.report(point.number, 1, 0.5)
-        if verdict:
-            study.tell(point.number, verdict)  # type: ignore[arg-type]
+        if end:
+            study.tell(point.number, end)  # type: ignore[arg-type]
     assert held(store) == dict.fromkeys(range(7), WHOLE)
 
     drop_checkpoints(store, "s", study, keep=2)
@@ -78,14 +78,14 @@ def test_the_best_and_the_open_are_kept(mode: str, best: list[int], tmp_path: Pa
     assert held(store) == {best[0]: AVERAGE, 6: WHOLE}
 
 
-def test_nothing_there_is_nothing_to_do(tmp_path: Path) -> None:
+def test_a_search_without_checkpoints_is_accepted(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     study = DurableStudy(store.study_url, search("maximize"))
     drop_checkpoints(store, "s", study, keep=2)
     assert measure_checkpoints(store, "s").bytes == 0
 
 
-def test_a_study_that_is_empty_or_another_deletes_nothing(tmp_path: Path) -> None:
+def test_with_an_empty_or_another_study_nothing_is_deleted(tmp_path: Path) -> None:
     store, file = open_store(tmp_path), search("maximize")
     study = DurableStudy(store.study_url, file)
     for value in (0.1, 0.9, 0.5):

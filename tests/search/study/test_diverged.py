@@ -1,4 +1,4 @@
-"""A diverged trial: the sampler learns that its region is bad, and nothing else takes its value for a result."""
+"""A diverged trial: the sampler learns that its region is bad, and nothing else uses its value as a result."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def count_diverging(url: str, file: SearchFile, end: str) -> tuple[int, DurableS
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("tpe", "maximize"), ("tpe", "minimize"), ("gp", "maximize")])
-def test_the_region_of_diverged_trials_is_asked_less_often(kind: str, mode: str) -> None:
+def test_the_sampler_avoids_the_region_of_diverged_trials(kind: str, mode: str) -> None:
     file = search(kind, mode)
     ignored, _ = count_diverging(MEMORY, file, "failed")
     told, study = count_diverging(MEMORY, file, "diverged")
@@ -55,7 +55,7 @@ def test_the_region_of_diverged_trials_is_asked_less_often(kind: str, mode: str)
     assert all(study.value(number) is None for number in diverged)
 
 
-def test_a_diverged_trial_is_no_result_anywhere(tmp_path: Path) -> None:
+def test_the_value_of_a_diverged_trial_is_never_a_result(tmp_path: Path) -> None:
     file, url = search("random", "maximize"), f"sqlite:///{tmp_path}/s.db"
     study = DurableStudy(url, file)
     for end, value in (("diverged", None), ("completed", 0.5), ("diverged", None)):

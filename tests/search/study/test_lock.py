@@ -1,4 +1,4 @@
-"""The lock of a search: asking for its owner disturbs nobody."""
+"""The lock of a search: reading its owner does not disturb other processes."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from kmcl_platform.errors import SearchError
 from kmcl_platform.search.study.lock import SearchLock
 
 
-def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_with_the_name_of_the_first(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from kmcl_platform.search.study.lock import SearchLock;"
         "lock = SearchLock(Path(sys.argv[1]), 's'); lock.acquire(); print('held', flush=True); sys.stdin.read()"
@@ -31,8 +31,8 @@ def test_a_second_process_is_refused_and_told_who_holds_it(tmp_path: Path) -> No
         assert SearchLock(tmp_path, "other").acquire()
 
 
-def test_a_search_can_start_while_others_ask_for_its_owner(tmp_path: Path) -> None:
-    """With a lock that `owner` takes for an instant, some of these starts are refused."""
+def test_a_search_can_start_while_others_read_its_owner(tmp_path: Path) -> None:
+    """If `owner` took the lock for a moment, some of these starts would be refused."""
     done = threading.Event()
 
     def ask() -> None:

@@ -36,7 +36,7 @@ def file() -> SearchFile:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    # Not pytest's folder: the server's user may not enter it.
+    # Not in pytest's folder, which the server's user may not enter.
     folder = Path(tempfile.mkdtemp(prefix="kmcl-pg-"))
     server = Postgres(folder)
     server.execute("CREATE DATABASE studies")
@@ -59,7 +59,7 @@ def test_a_search_survives_dropped_connections_and_a_restart(postgres: Postgres,
         assert int(postgres.execute(DROP)) > 0
         study.report(point.number, 1, 0.5 + step, seconds=1.0)
         if step == 2:
-            assert said == [], "a dropped idle connection is replaced without a word"
+            assert said == [], "a dropped idle connection is replaced without a message"
             postgres.stop()
             starter = threading.Timer(0.3, postgres.start)
             starter.start()
@@ -82,7 +82,7 @@ def test_a_search_survives_dropped_connections_and_a_restart(postgres: Postgres,
 
 
 @needs_postgres
-def test_a_point_that_is_being_asked_when_the_database_goes_is_asked_once(
+def test_a_point_is_drawn_once_if_the_database_restarts_meanwhile(
     postgres: Postgres, file: SearchFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = postgres.url("studies")
@@ -115,7 +115,7 @@ def raise_from_server(url: str) -> None:
 
 
 @needs_postgres
-def test_a_database_that_stays_away_ends_in_one_line(
+def test_a_database_that_stays_away_gives_one_line(
     postgres: Postgres, file: SearchFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = DurableStudy(postgres.url("studies"), file.model_copy(update={"name": "away"}), lambda _: None)
@@ -137,13 +137,13 @@ def test_a_database_that_stays_away_ends_in_one_line(
         ("nobase://user:s3cret@host/x", r"study: got nobase://user:\*\*\*@host/x: .*; valid: sqlite:///PATH"),
     ],
 )
-def test_an_address_of_no_database_is_one_line(url: str, message: str, file: SearchFile) -> None:
+def test_an_address_that_is_not_of_a_database_gives_one_line(url: str, message: str, file: SearchFile) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         DurableStudy(url, file)
     assert "\n" not in str(caught.value) and "s3cret" not in str(caught.value)
 
 
-def test_a_database_that_does_not_answer_at_the_start_is_one_line(file: SearchFile) -> None:
+def test_a_database_that_does_not_answer_at_the_start_gives_one_line(file: SearchFile) -> None:
     with pytest.raises(NoAnswerError) as caught:
         DurableStudy("postgresql+psycopg://user:s3cret@127.0.0.1:1/x", file)
     assert "\n" not in str(caught.value) and "s3cret" not in str(caught.value)

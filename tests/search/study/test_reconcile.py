@@ -1,4 +1,4 @@
-"""The study and MLflow's record agree again after a driver died between telling one and the other."""
+"""The study and MLflow's record agree again after a driver died between writing the one and the other."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_a_search_that_has_ended_is_closed_by_the_next_start(prepared_store: Pat
     runs.trials.log_epochs(0, [(EpochReport(epoch=1, metrics={"val/mAP": 0.5}, seconds=1.0), None)])
     study.report(0, 1, 0.5, seconds=1.0)
     study.tell(0, "completed", 0.5)
-    # Here the driver dies, and MLflow says of both runs that they are running.
+    # Here the driver dies. In MLflow, both runs are RUNNING.
     finish_record(store, study, file, print)
     (row,) = read_leaderboard(store, "s").rows
     assert (row.rank, row.outcome, row.objective) == (1, "completed", 0.5)
@@ -42,7 +42,7 @@ def test_a_search_that_has_ended_is_closed_by_the_next_start(prepared_store: Pat
     assert connect(store).get_run(runs.parent_id).info.end_time == parent.end_time
 
 
-def test_trouble_hides_no_other_error(tmp_path: Path) -> None:
+def test_after_trouble_another_error_is_still_raised(tmp_path: Path) -> None:
     class Fine:
         closed = False
 

@@ -1,0 +1,151 @@
+"""The points of a search: a killed driver changes neither the points nor their order."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.trial import TrialState
+
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.errors import ConfigError
+from kmcl_platform.search.sampling.asking import VALUES
+from kmcl_platform.search.study.study import DurableStudy
+from tests.search.study.small_study import FILE, finish, search_file, states_of
+
+Asked = tuple[list[TrialConfig], list[TrialState]]
+"""The trials of a search in their order, and how each ended."""
+
+GRID = """
+name: s
+base: {num_epochs: 4, optim: {lr: 0.01}}
+space:
+  loss.objective: {kind: choice, choices: [kmcl, bce]}
+  optim.lr: {kind: choice, choices: [0.1, 0.01, 0.001]}
+budget: {trials: 6}
+scheduler: {kind: none}
+sampler: {kind: grid}
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/optuna.db"
+
+
+def test_a_conditional_value_is_drawn_only_if_its_condition_holds(url: str) -> None:
+    study = DurableStudy(url, search_file())
+    while (point := study.next_point()) is not None:
+        finish(study, point.number)
+    for trial in study.counted():
+        assert ("loss.temperature" in trial.user_attrs[VALUES]) == (trial.params["loss.objective"] == "kmcl")
+    assert {trial.params["loss.objective"] for trial in study.counted()} == {"kmcl", "bce"}
+
+
+def test_a_continued_search_has_the_points_of_an_undisturbed_one(tmp_path: Path) -> None:
+    asked: list[list[object]] = []
+    for name, restarts in (("undisturbed", False), ("killed", True)):
+        url = f"sqlite:///{tmp_path}/{name}.db"
+        study = DurableStudy(url, search_file())
+        values = []
+        while (point := study.next_point()) is not None:
+            values.append(point.config)
+            if restarts:
+                study = DurableStudy(url, search_file())  # As after a SIGKILL during the trial.
+                again = study.next_point()
+                assert again is not None
+                assert again == point
+            finish(study, point.number)
+        asked.append(values)
+    assert asked[0] == asked[1]
+
+
+def test_a_grid_begins_with_the_base_and_has_each_point_once(url: str) -> None:
+    study, asked = DurableStudy(url, search_file(GRID)), []
+    while (point := study.next_point()) is not None:
+        asked.append((point.config.loss.objective, point.config.optim.lr))
+        finish(study, point.number)
+        study = DurableStudy(url, search_file(GRID))
+    assert asked == [
+        ("kmcl", 0.01), ("kmcl", 0.1), ("kmcl", 0.001), ("bce", 0.1), ("bce", 0.01), ("bce", 0.001)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("trials: 6", "trials: 7"), "budget.trials: got 7; valid: at most 6, the points of the grid"),
+        (
+            ("kind: choice, choices: [0.1, 0.01, 0.001]", "kind: uniform, low: 0, high: 1"),
+            "sampler.kind: got grid; valid: another, because space.optim.lr is not a choice without `when`",
+        ),
+        (
+            ("0.001]", "0.001], when: {loss.objective: bce}"),
+            "sampler.kind: got grid; valid: another, because space.optim.lr is not a choice without `when`",
+        ),
+    ],
+)
+def test_a_space_that_is_not_a_grid_is_refused(change: tuple[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        search_file(GRID.replace(*change))
+
+
+def run_to_the_end(url: str, text: str, kill: Callable[[], AbstractContextManager[object]] | None = None) -> Asked:
+    """Draw all trials and complete each. With `kill`, each trial has two drivers, and `kill` ends the first one."""
+    study, asked = DurableStudy(url, search_file(text)), []
+    while True:
+        if kill:
+            with kill():
+                study.next_point()
+            study = DurableStudy(url, search_file(text))
+        if (point := study.next_point()) is None:
+            return asked, states_of(url)
+        asked.append(point.config)
+        finish(study, point.number)
+
+
+@pytest.fixture(
+    scope="module", params=[FILE, FILE.replace("kind: tpe", "kind: random"), GRID], ids=["tpe", "random", "grid"]
+)
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Asked]:
+    """A search file, and the trials of its search without a kill."""
+    return request.param, run_to_the_end(f"sqlite:///{tmp_path_factory.mktemp('study')}/undisturbed.db", request.param)
+
+
+@pytest.mark.parametrize("num_written", [0, 1, 2, 3, 4])
+def test_a_driver_may_die_at_any_write_while_it_draws_a_point(
+    undisturbed: tuple[str, Asked], num_written: int, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def kill() -> Iterator[None]:
+        with monkeypatch.context() as patch, suppress(KilledError):
+            kill_after(num_written, patch)
+            yield
+
+    text, expected = undisturbed
+    assert expected[1] == [TrialState.COMPLETE] * 6
+    assert run_to_the_end(url, text, kill) == expected
+
+
+class KilledError(BaseException):
+    """Stands for a SIGKILL."""
+
+
+def kill_after(num_written: int, patch: pytest.MonkeyPatch) -> None:
+    """Allow so many writes, then die before the next one. The order: the trial, its parameters, its mark."""
+    written = 0
+
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        def write(*arguments: Any, **named: Any) -> Any:
+            nonlocal written
+            if written == num_written:
+                raise KilledError
+            written += 1
+            return method(*arguments, **named)
+
+        return write
+
+    for name in ("create_new_trial", "set_trial_param", "set_trial_user_attr"):
+        patch.setattr(_CachedStorage, name, wrap(getattr(_CachedStorage, name)))
