@@ -35,6 +35,7 @@ def lazy_exports(package: str, file: str) -> tuple[Callable[[str], Any], list[st
 
 def _read_names(file: Path) -> dict[str, str]:
     """Each public name and the module that defines it."""
+    # Parsed and not run: running these imports would load every module of the package.
     blocks = [node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.If)]
     imports = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names}

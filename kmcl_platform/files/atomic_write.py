@@ -47,6 +47,7 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
             _rename_to_new(draft, path)
         sync_folder(path.parent)
     except BaseException:
+        # The draft is missing if it has its final name already, and only the last flush has failed.
         draft.unlink(missing_ok=True)
         raise
 
@@ -102,12 +103,14 @@ def make_folder(path: Path) -> None:
     """
     if not path.is_dir():
         make_folder(path.parent)
+        # Another process may make the same folder at the same time.
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
 
 
 def draft_path(path: Path) -> Path:
     """A hidden name in the same folder as a path. No other process or thread uses it."""
+    # The random part, because processes of two machines that share a disk can have the same number.
     return path.with_name(f"{DRAFT_PREFIX}{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
@@ -123,6 +126,7 @@ def _rename_to_new(draft: Path, path: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         draft.replace(path)
     else:
+        # A process that is killed before this line leaves the draft as a second name of the complete file.
         draft.unlink()
 
 
@@ -137,6 +141,7 @@ def sync_folder(path: Path) -> None:
 
 
 def _sync(path: Path, flags: int) -> None:
+    # On Linux, fsync needs no right to write, and a folder can only be opened for reading.
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)

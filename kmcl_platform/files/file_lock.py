@@ -49,15 +49,18 @@ class FileLock:
             OSError: the lock's file cannot be made.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # This mode makes the file but does not empty it: until the lock is taken, the text is that of its owner.
         file = self.path.open("ab+")
         deadline = time.monotonic() + seconds
         while not _try_lock(file):
             if time.monotonic() >= deadline:
                 file.close()
                 return False
+            # Not F_OFD_SETLKW: the kernel's own waiting has no time limit.
             time.sleep(_POLL_SECONDS)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        # `owner` of other processes reads this text while the lock is held.
         file.flush()
         self._file = file
         return True
@@ -65,6 +68,8 @@ class FileLock:
     def release(self) -> None:
         """Release the lock. Nothing changes if this object does not have it."""
         if self._file:
+            # Closing releases the lock. The file is not removed: a process that has opened it already would lock a file
+            # without a name, and the next process a new one.
             self._file.close()
             self._file = None
 

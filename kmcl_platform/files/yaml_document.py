@@ -92,6 +92,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         """Compose a node; refuse a tree that is too deep or too large."""
+        # PyYAML itself allows a list within itself, and ends in a RecursionError on a deep tree.
         event = self.peek_event()
         anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent) and anchor in self._open:
@@ -105,7 +106,9 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         if is_new:
             self._open.discard(anchor)
+        # Not in `finally`: after an error the document is not read on.
         self._depth -= 1
+        # An alias is the same node object as the value of its anchor. Each use counts with the size that is stored here.
         if node is not None and id(node) not in self._sizes:
             self._sizes[id(node)] = size = 1 + sum(self._sizes[id(child)] for child in _children(node))
             if size > MAX_VALUES:
@@ -127,6 +130,7 @@ class _Loader(yaml.SafeLoader):
                     "text; a template such as {{ name }} has to be filled in first",
                     key_node,
                 )
+            # As text, because the constructor would not know the tag of the merge key.
             key = "<<" if key_node.tag == f"{_PREFIX}merge" else self.construct_object(key_node)
             line = key_node.start_mark.line + 1
             if key in lines:
@@ -151,6 +155,7 @@ def _construct_int(_: _Loader, node: Node) -> int:
     text = _text(node, _INT, "a whole number")
     if len(text) > MAX_DIGITS:
         _refuse(f"got a number of {len(text):,} digits", f"at most {MAX_DIGITS:,}", node)
+    # Without a prefix the base is 10: `0100` is 100, unlike in YAML 1.1.
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     return int(text if base == 10 else text[2:], base)
 
@@ -212,6 +217,7 @@ def _refuse(got: str, valid: str, place: Any) -> NoReturn:
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "cannot be read"
+    # These are the errors of `_refuse`. Their text is a whole message already.
     if isinstance(error, ConstructorError) and "; valid: " in problem:
         return problem
     if r"'\t'" in problem:
@@ -222,5 +228,6 @@ def _explain(error: yaml.MarkedYAMLError) -> str:
 
 def _decode(content: bytes) -> str:
     """The text of a file. A byte-order mark at its start shows its encoding."""
+    # "utf-8-sig" reads UTF-8 with and without the mark.
     encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     return content.decode(encoding)

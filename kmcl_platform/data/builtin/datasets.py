@@ -53,11 +53,12 @@ def _open_digits(data_dir: Path) -> Manifest:
     else:
         if (kept.name, kept.version) == ("digits", DIGITS_VERSION):
             return kept
-    # Processes that do this at the same time write the same bytes, each with a rename of its own, so that the last one
-    # changes nothing.
+    # Several processes may do this at the same time. They write the same bytes, and each renames its own file, so the
+    # last one changes nothing.
     manifest = build_digits()
     _write_samples(manifest, data_dir / "digits_samples")
     write_manifest(manifest, path)
+    # Read from the file, so that the first call returns what every later call returns.
     return read_manifest(path)
 
 

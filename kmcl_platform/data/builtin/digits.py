@@ -72,9 +72,12 @@ def draw_mosaics(split: str, count: int, *, seed: int) -> Mosaics:
     from sklearn.datasets import load_digits
 
     bundle = load_digits()
+    # From 8x8 to 16x16 pixels by repetition, which needs no interpolation and so no floating-point numbers.
     glyphs = bundle.images.astype(np.int16).repeat(2, axis=1).repeat(2, axis=2)
     pools = _split_originals(bundle.target, seed=seed)[split]
 
+    # A generator for each split, so that the size of one split does not change another one. Number 0 divides the
+    # originals.
     rng = np.random.Generator(np.random.PCG64([seed, 1 + list(_SHARES).index(split)]))
     classes_NS = _draw_classes(rng, count)
     # Sorting random keys is a shuffle that needs no other method than `integers`.
@@ -96,6 +99,7 @@ def draw_mosaics(split: str, count: int, *, seed: int) -> Mosaics:
     for s in range(_CELLS):
         rows = np.flatnonzero(classes_NS[:, s] >= 0)
         shown = classes_NS[rows, s]
+        # A number below 2^31 modulo the size of the pool: the draw itself does not depend on that size.
         picked = [pools[k][pick % len(pools[k])] for k, pick in zip(shown, picks_NS[rows, s], strict=True)]
         originals = np.array(picked, dtype=np.int64)
         top = cells_NS[rows, s] // 2 * _CELL + jitter_NS2[rows, s, 0]
@@ -117,6 +121,7 @@ def _split_originals(labels: np.ndarray, *, seed: int) -> dict[str, list[np.ndar
         start = passed = 0
         for split, share in _SHARES.items():
             passed += share
+            # Of the sum of the shares, not of each share: rounding then loses no original.
             stop = len(members) * passed // 100
             pools[split].append(members[start:stop])
             start = stop
@@ -143,7 +148,10 @@ def _draw_classes(rng: np.random.Generator, count: int) -> np.ndarray:
 def _encode_png(image_HW: np.ndarray) -> bytes:
     """An 8-bit grey PNG without compression; not by an encoder, whose bytes depend on the version of zlib."""
     height, width = image_HW.shape
+    # The byte before each row is PNG's filter "none".
     rows = b"".join(b"\0" + row.tobytes() for row in image_HW)
+    # A zlib stream of one stored block: its header, then the length and its complement. A block has at most 65,535
+    # bytes, and an image has 1,640.
     stored = b"\x78\x01\x01" + struct.pack("<HH", len(rows), len(rows) ^ 0xFFFF) + rows
     stored += struct.pack(">I", zlib.adler32(rows))
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Every fault of a manifest in one pass, and whether a search on it would be right."""
+"""The check of a manifest: it finds every fault in one pass, and what would make the scores of a search wrong."""
 
 from dataclasses import dataclass
 from pathlib import Path

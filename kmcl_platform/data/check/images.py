@@ -84,6 +84,7 @@ def check_images(
     fingerprints: dict[int, np.ndarray] = {}
     pool = ThreadPoolExecutor(os.cpu_count() or 1)
     try:
+        # In the order of the rows, whichever thread is first: "earlier" always means the smaller row.
         results = pool.map(lambda row: _read(images[row].as_py(), root, shards), range(len(images)))
         for row, image in enumerate(results):
             progress("images", row + 1, len(images))
@@ -91,6 +92,7 @@ def check_images(
             if not stored:
                 continue
             shown = _show(stored)
+            # The same path twice has the same content too. Only the path is noted.
             if isinstance(stored, str):
                 earlier = row_of_path.setdefault(os.path.normpath(root / stored), row)
                 if earlier != row:
@@ -107,9 +109,11 @@ def check_images(
                 if earlier != row:
                     found.same.append((earlier, row))
                     _note_same(found, "content", shown, row, earlier, column, splits)
+                # Only the first image of equal content: an exact copy must not be reported as a near copy too.
                 elif image.fingerprint is not None:
                     fingerprints[row] = image.fingerprint
     finally:
+        # After an error or Ctrl-C, images that wait in the queue are not decoded.
         pool.shutdown(cancel_futures=True)
     if splits is not None and fingerprints:
         found.warnings.extend(_near_copies(fingerprints, images, splits, column))
@@ -187,7 +191,7 @@ def _read(stored: str | bytes | None, root: Path, shards: ShardReader | None) ->
         warnings.append(
             _Finding(
                 "few grey levels",
-                f"its values use {image.used_range:.1%} of the range of their type, so that the image is almost of one "
+                f"its values use {image.used_range:.1%} of the range of their type, so the image is almost of one "
                 "grey; valid: values that are scaled to the whole range before they are stored",
             )
         )

@@ -17,7 +17,7 @@ class Remedy(NamedTuple):
     Attributes:
         kinds: those of the report that it repairs.
         purpose: what to write before the command.
-        command: text that a shell can run; what to do, if no single command can do it.
+        command: text that a shell can run. If no single command can repair it: a sentence that says what to do.
     """
 
     kinds: tuple[str, ...]
@@ -50,6 +50,7 @@ def find_remedies(report: CheckReport, file: str) -> list[Remedy]:
 
 
 def _command(report: CheckReport, file: str, options: list[str]) -> str:
+    # A manifest of shards cannot lose rows without new shards.
     packed = report.manifest is not None and report.manifest.packing is not None
     if packed or report.path.path is None:
         return f"import the dataset with {shell_command(options)}, and pack it again"

@@ -146,6 +146,7 @@ def _check_target_lists(found: TableFindings, column: pa.ChunkedArray) -> None:
         found.faults.append(Fault("type of a column", f"got {kind}; valid: lists of int8", column="targets"))
         return
     lengths = pc.fill_null(pc.list_value_length(column), -1).to_numpy()
+    # Without names, the most frequent length of the lists is probably the number of classes. The others are faults.
     num_classes = len(found.class_names) or (int(np.bincount(lengths[lengths >= 0]).argmax()) if len(lengths) else 0)
     if not num_classes:
         found.faults.append(Fault("targets that are not valid", "got no values; valid: one for each class"))
@@ -158,6 +159,7 @@ def _check_target_lists(found: TableFindings, column: pa.ChunkedArray) -> None:
         found.faults.append(Fault("targets that are not valid", message, int(row), "targets"))
     targets_NK = np.zeros((found.num_rows, num_classes), dtype=np.int64)
     # A null becomes a number that is not a valid target, so that the check of values finds it.
+    # Only lists of the right length: the flat values are cut into rows of K below.
     kept = pc.list_flatten(column.filter(pa.array(whole)))
     values = pc.fill_null(kept.cast(pa.int64()), _NULL)
     targets_NK[whole] = targets_to_numpy(

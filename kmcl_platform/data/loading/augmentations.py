@@ -76,6 +76,8 @@ def cutout(pixels_SS3: np.ndarray, fraction: float) -> np.ndarray:
     row, column, *colour = (int(torch.randint(high, ())) for high in (size, size, 256, 256, 256))
     top, left = row - side // 2, column - side // 2
     pixels_SS3 = pixels_SS3 if pixels_SS3.flags.writeable else pixels_SS3.copy()
+    # Only the beginning needs a bound: a negative one would count from the end, and NumPy cuts off an end that is too
+    # large.
     pixels_SS3[max(top, 0) : top + side, max(left, 0) : left + side] = colour
     return pixels_SS3
 

@@ -88,7 +88,7 @@ class ImageDataset(Dataset[Batch]):
         # These tensors are in shared memory, because loader processes set them or read them, and outlive an epoch.
         # 1 where an image was requested in this epoch and skipped.
         self._skipped_N = torch.zeros(len(self), dtype=torch.uint8).share_memory_() if skip_corrupt else None
-        # 1 where an image was skipped in any epoch, so that it is in the log.
+        # 1 where an image was skipped in any epoch: it is in the log already.
         self._logged_N = torch.zeros(len(self), dtype=torch.uint8).share_memory_() if skip_corrupt else None
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -161,8 +161,11 @@ class ImageDataset(Dataset[Batch]):
 
         The result does not depend on what was read before, so a resumed trial sees the same batches.
         """
+        # The first error is raised in the end: it names the image that the batch should have had.
         first: CorruptImage | None = None
         for offset in range(min(len(self), _MAX_SKIPPED_IN_A_ROW)):
+            # The next one by index: which image replaces another one depends on the data alone, not on the order of the
+            # epoch.
             taken = (index + offset) % len(self)
             try:
                 return taken, self._decode(taken)
@@ -170,6 +173,8 @@ class ImageDataset(Dataset[Batch]):
                 first = first or error
                 if self._skipped_N is None:
                     break
+                # At the requested image: a corrupt image that is only passed on the way to a readable one does not
+                # count.
                 self._skipped_N[index] = 1
                 self._log_once(taken, error)
         assert first is not None
@@ -178,6 +183,7 @@ class ImageDataset(Dataset[Batch]):
     def _log_once(self, index: int, error: CorruptImage) -> None:
         """Log that an image is skipped, unless a process that shares this dataset has done so."""
         assert self._logged_N is not None
+        # Without a lock: two processes may both log an image, which is harmless.
         if not self._logged_N[index]:
             self._logged_N[index] = 1
             _logger.warning("corrupt image skipped: %s", error)
@@ -191,6 +197,7 @@ class ImageDataset(Dataset[Batch]):
             raise CorruptImage(self._message(index, stored, str(error))) from None
         except DataError as error:
             raise UnreadableImage(self._message(index, stored, str(error))) from None
+        # A path with a NUL character is a ValueError.
         except (OSError, ValueError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UnreadableImage(self._message(index, stored, reason)) from None

@@ -71,6 +71,7 @@ def decode_image(encoded: bytes, *, at_least: int | None = None, background: Col
         raise UndecodableError(_reason(error)) from None
     with image:
         try:
+            # Other modes of JPEG (CMYK) need Pillow's conversion.
             rgb = _decode_jpeg(image, encoded, at_least) if _is_plain_jpeg(image) else None
             if rgb is None:
                 image.load()
@@ -87,6 +88,7 @@ def _is_plain_jpeg(image: Image.Image) -> bool:
 def _decode_jpeg(image: Image.Image, encoded: bytes, at_least: int | None) -> RgbImage | None:
     """The pixels of a JPEG as they are stored, by the fastest way; None: Pillow has to decode the whole of it."""
     if at_least is not None and min(image.size) >= 2 * at_least:
+        # Pillow then decodes at the smallest of 1/2, 1/4 and 1/8 that is at least this size.
         image.draft(image.mode, (at_least, at_least))
         return None
     # torchcodec would turn the image by its own reading of the EXIF data, which Pillow's can differ from.
@@ -102,6 +104,7 @@ def _decode_jpeg(image: Image.Image, encoded: bytes, at_least: int | None) -> Rg
 def _without_exif(encoded: bytes) -> bytes:
     """A JPEG file without its EXIF segments; every other byte stays."""
     kept, place = [encoded[:2]], 2
+    # The segments before the scan; after it there is only compressed data.
     while encoded[place : place + 1] == b"\xff" and encoded[place + 1] != _START_OF_SCAN:
         if encoded[place + 1] == 0xFF:  # Any number of these bytes may stand before a marker.
             place += 1

@@ -32,7 +32,7 @@ class FoundImages(NamedTuple):
     others: Mapping[str, int]
 
     def describe_others(self) -> str:
-        """How many files are no images and of which kinds, such as "3 files (.txt 2, hidden 1)"."""
+        """The number of files that are not images, and their kinds, such as "3 files (.txt 2, hidden 1)"."""
         kinds = sorted(self.others.items(), key=lambda kind: (-kind[1], kind[0]))
         shown = [f"{show_path(name)} {count:,}" for name, count in kinds[:_SHOWN_KINDS]]
         if len(kinds) > _SHOWN_KINDS:
@@ -73,6 +73,7 @@ def find_images(folder: Path) -> FoundImages:
     others: Counter[str] = Counter()
     entered: set[tuple[int, int]] = set()
     for path, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+        # A folder is recognised by its device and inode, because links give it several paths.
         status = Path(path).stat()
         if (status.st_dev, status.st_ino) in entered:
             # A link leads back to a folder that was walked through already.
@@ -80,6 +81,7 @@ def find_images(folder: Path) -> FoundImages:
             continue
         entered.add((status.st_dev, status.st_ino))
         others[HIDDEN] += sum(name.startswith(".") for name in folders)
+        # os.walk enters what this list contains after the change.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
             file = Path(path) / name
@@ -91,6 +93,7 @@ def find_images(folder: Path) -> FoundImages:
                 others[file.suffix.lower() or NO_SUFFIX] += 1
     if not paths:
         raise DataError(f"{show_path(folder)}: got no images; valid: files that end in {', '.join(suffixes)}")
+    # `+` removes the kinds with the count 0.
     return FoundImages(sorted(paths), +others)
 
 

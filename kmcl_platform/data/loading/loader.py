@@ -42,6 +42,7 @@ def build_loader(
         drop_last=drop_last,
         num_workers=processes,
         pin_memory=pin_memory,
+        # Starting the processes takes time. They see a new epoch in the shared memory of the dataset.
         persistent_workers=processes > 0,
         collate_fn=identity,
         # Without a generator of its own, the loader would draw a number from the global generator in each epoch, and so

@@ -43,6 +43,7 @@ class ShardedShuffle(Sampler[int]):
         return self._num_samples // self._world_size
 
     def __iter__(self) -> Iterator[int]:
+        # A new generator from seed and epoch, so a resumed trial gets the same order without the epochs before.
         rng = np.random.Generator(np.random.PCG64([self._seed, self._epoch]))
         order = rng.permutation(self._num_samples)
         indices: list[int] = order[self._rank :: self._world_size][: len(self)].tolist()

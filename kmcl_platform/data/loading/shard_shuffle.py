@@ -38,6 +38,7 @@ class PackedShuffle(Sampler[int]):
         """
         check_rank(rank, world_size)
         check_num_samples(len(shards_N), world_size)
+        # One number for each pair of shard and row group, then numbered from 0 without gaps.
         most = groups_N.max() + 1
         keys, self._group_N = np.unique(shards_N * most + groups_N, return_inverse=True)
         self._shard_of_group = np.unique(keys // most, return_inverse=True)[1]
@@ -58,6 +59,8 @@ class PackedShuffle(Sampler[int]):
         place_of_shard = rng.permutation(self._shard_of_group.max() + 1)
         place_in_shard = rng.permutation(len(self._shard_of_group))
         place_of_group = np.empty(len(self._shard_of_group), dtype=np.int64)
+        # By the shard's place first, then by the group's: all row groups of a shard follow each other, so that the
+        # cache needs few shards at a time.
         place_of_group[np.lexsort((place_in_shard, place_of_shard[self._shard_of_group]))] = np.arange(
             len(place_of_group)
         )

@@ -76,12 +76,14 @@ def to_rgb(image: Image.Image, background: Colour) -> RgbImage:
     Raises:
         ValueError: the pixels have no finite value, or Pillow cannot convert their kind.
     """
+    # Pillow's own conversion to RGB would cut these values off at 255.
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep_grey_to_rgb(image, background)
     if not image.has_transparency_data:
         return RgbImage(np.asarray(image.convert("RGB")))
     _reduce_transparent_colour(image)
     layered = image.convert("RGBA")
+    # An alpha channel in which every pixel is opaque is not transparency, and needs no warning.
     if np.asarray(layered.getchannel("A")).min() == 255:
         return RgbImage(np.asarray(layered.convert("RGB")))
     canvas = Image.new("RGBA", image.size, (*background, 255))
@@ -96,6 +98,7 @@ def _deep_grey_to_rgb(image: Image.Image, background: Colour) -> RgbImage:
         values_HW = values_HW.view(np.uint32)
     bits = _declared_bits(image)
     if bits is not None:
+        # The upper 8 bits. A file may contain larger values than the bits that it declares, hence the minimum.
         pixels_HW = np.minimum(values_HW >> (bits - 8), 255).astype(np.uint8)
         largest: float = 2**bits - 1
         used = (float(values_HW.max()) - float(values_HW.min())) / largest
@@ -103,12 +106,14 @@ def _deep_grey_to_rgb(image: Image.Image, background: Colour) -> RgbImage:
         low, high = _value_range(values_HW)
         # float64, because the difference of two 32-bit values can be too large for their own type.
         finite_HW = np.nan_to_num(values_HW.astype(np.float64), nan=low, posinf=high, neginf=low)
+        # `or 1.0`: all values of a file may be equal. They become black.
         pixels_HW = np.rint((finite_HW - low) * (255 / (high - low or 1.0))).astype(np.uint8)
         used = float(finite_HW.max() - finite_HW.min()) / (high - low or 1.0)
     if _is_tiff(image) and _tiff_tag(image, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO:
         # Pillow inverts such files itself only where they have 8 bits or fewer.
         pixels_HW = 255 - pixels_HW
     pixels_HW3 = np.repeat(pixels_HW[..., np.newaxis], 3, axis=2)
+    # NaN is equal to no value, so without a declared colour no pixel is transparent.
     transparent_HW = values_HW == image.info.get("transparency", np.nan)
     pixels_HW3[transparent_HW] = background
     return RgbImage(pixels_HW3, bool(transparent_HW.any()), used or None)

@@ -95,6 +95,7 @@ def resize(pixels_HW3: np.ndarray, size: int) -> np.ndarray:
 def _batch(images: Sequence[np.ndarray], size: int) -> torch.Tensor:
     pixels_BSS3 = np.empty((len(images), size, size, 3), dtype=np.uint8)
     for i, image in enumerate(images):
+        # One block of memory for the batch, which passes between processes as one tensor.
         pixels_BSS3[i] = image
     return torch.from_numpy(pixels_BSS3).permute(0, 3, 1, 2)
 

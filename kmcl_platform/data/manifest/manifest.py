@@ -39,7 +39,7 @@ class Manifest:
     """The shards that contain the images; None: `image` is a path, or `bytes` the image."""
 
     def split(self, name: str) -> pa.Table:
-        """The rows of one split, in the table's order; no rows if the manifest lacks that split.
+        """The rows of one split, in the table's order. Without that split, there are no rows.
 
         Raises:
             DataError: `name` is not one of `SPLITS`.

@@ -23,7 +23,7 @@ SHARDS_KEY = "shards"
 
 
 def write_manifest(manifest: Manifest, path: Path, *, command: ImportCommand | None = None) -> None:
-    """Write a manifest as Parquet; a reader sees the old file or the new one, never half of one.
+    """Write a manifest as Parquet. A reader sees the old file or the new one, never a part of it.
 
     Args:
         command: how it was imported; None: it was made by other means.

@@ -12,7 +12,7 @@ def place_manifest(manifest: Manifest, folder: Path) -> Manifest:
     """The same manifest, to be written into `folder`: paths relative to it if images are below it, otherwise absolute.
 
     Args:
-        manifest: a manifest that is not packed; one of encoded images is returned as it is.
+        manifest: a manifest that is not packed. A manifest of encoded images is returned without a change.
         folder: where its file will be; symbolic links are followed.
 
     Raises:

@@ -32,7 +32,7 @@ class Fault:
 
 
 class FaultyTable(DataError):
-    """A table has faults. The text has the first one and the number of the others; `faults` has all."""
+    """A table has faults. The text shows the first one and the number of the others; `faults` contains all of them."""
 
     def __init__(self, where: str, faults: Sequence[Fault]) -> None:
         """

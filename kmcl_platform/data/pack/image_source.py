@@ -59,6 +59,7 @@ class ImageSource:
             if self._shards is not None:
                 return self._shards.read(stored)
             encoded: bytes = stored if isinstance(stored, bytes) else (self._root / stored).read_bytes()
+            # An empty file would be packed as an image that nothing can decode.
             return encoded or Fault(
                 "unreadable image", f"got {show_value(stored)}: it is empty; valid: an image", row, self._column
             )

@@ -52,6 +52,7 @@ def plan_shards(
         for start in range(0, len(rows), group_images):
             group = rows[start : start + group_images]
             size = int(sizes_N[group].sum())
+            # A row group is never divided: it is what a reader reads as one piece.
             if not shards or size > room:
                 shards.append([])
                 room = shard_bytes

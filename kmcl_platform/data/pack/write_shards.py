@@ -80,6 +80,7 @@ def pack(
             replaced = _write_manifest(packed, out, overwrite)
     except OSError as error:
         raise DataError(f"{out}: cannot be written: {one_line(error)}; valid: a writable folder") from None
+    # Last: until the new manifest has its name, the earlier one must find its shards.
     _remove_shards(out, replaced)
     return packed
 
@@ -106,6 +107,7 @@ def _write_all(
         with new_file(out.join(plan.name)) as file:
             _write_shard(file, plan, source, group_images, advance)
             shards.append(_describe(file, plan, group_images))
+            # Still in the block, at whose end the file gets its name: Ctrl-C right after that must find the name here.
             written.add(plan.name)
     return shards
 
@@ -178,6 +180,7 @@ def _folder_of(out: Location) -> Iterator[None]:
     if out.path is None:
         yield
         return
+    # The innermost folder first, so that each one is empty when it is removed.
     made = [folder for folder in (out.path, *out.path.parents) if not folder.exists()]
     out.path.mkdir(parents=True, exist_ok=True)
     try:
@@ -199,6 +202,7 @@ def _write_shard(
     with pq.ParquetWriter(file, schema, **options) as writer, ThreadPoolExecutor(_READING_THREADS) as pool:
         for start in range(0, len(plan.rows), group_images):
             rows = plan.rows[start : start + group_images].tolist()
+            # All images of the row group are read before an error is raised, so one message names all of its faults.
             images = source.check(list(pool.map(source.read, rows)))
             writer.write_table(pa.table([pa.array(images, pa.binary())], schema=schema), row_group_size=len(images))
             advance(len(images))

@@ -129,7 +129,7 @@ def _read_splits(folder: Path, num_rows: int, progress: Progress) -> tuple[np.nd
     values, counts = np.unique(rows, return_counts=True)
     if (counts > 1).any():
         raise DataError(
-            f"{show_path(folder)}: {int((counts > 1).sum())} row numbers come twice (first: {values[counts > 1][0]}); "
-            "valid: each in one split, once"
+            f"{show_path(folder)}: {int((counts > 1).sum())} row numbers appear twice "
+            f"(first: {values[counts > 1][0]}); valid: each in one split, once"
         )
     return rows, splits

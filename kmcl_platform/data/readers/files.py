@@ -81,7 +81,7 @@ def check_distinct(where: str, names: Sequence[str], what: str) -> None:
     seen: set[str] = set()
     repeated = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
     if repeated:
-        raise DataError(f"{where}: {len(repeated)} {what} come twice ({shown(repeated)}); valid: each once")
+        raise DataError(f"{where}: {len(repeated)} {what} appear twice ({shown(repeated)}); valid: each once")
 
 
 def shown(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The objects of a large JSON file, one at a time: as Python objects, COCO's 450 MB would take gigabytes."""
+"""The objects of a large JSON file, one at a time. COCO's 450 MB would take gigabytes as Python objects."""
 
 import codecs
 import json
@@ -117,7 +117,7 @@ class _Text:
                 if end < len(self._text) or self._ended:
                     self._at = end
                     return value
-            # The text is doubled each time, so that a long value is scanned only a few times.
+            # The text is doubled each time, so a long value is scanned only a few times.
             self._read(max(_CHUNK, left))
 
     def _read(self, size: int) -> None:

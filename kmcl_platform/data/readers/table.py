@@ -35,7 +35,7 @@ def read_table(
     notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
-    """Read a table; every fault of it is found in one pass.
+    """Read a table, and find all of its faults in one pass.
 
     A table without the split column is drawn into splits: first `test`, then `val` out of the rest. If a table has the
     split column but no row of `val`, that split is drawn out of `train`.
@@ -47,9 +47,10 @@ def read_table(
         labels_column: joined labels, or lists of labels; None: each column that is not named here is a class of 1, 0
             and -1 (unknown).
         separator: between joined labels; None: `|`, and a column that seems to have another one is refused.
-        no_label: what a cell without labels says, besides an empty one.
+        no_label: the word of a cell without labels. An empty cell has no labels either.
         classes: names of the classes; empty: every label that occurs, sorted, or every other column.
-        group_column: patients or the like, which are drawn whole and which no two splits may share.
+        group_column: patients, for example. All images of a patient are drawn into one split, and a patient in two
+            splits is a fault.
         image_folder: where relative paths start; None: the table's folder.
         delimiter: between the columns of a CSV file; None: detected from its first line.
         encoding: of a CSV file; None: UTF-8, UTF-16 or UTF-32, detected.

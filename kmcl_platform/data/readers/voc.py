@@ -1,7 +1,7 @@
 """PASCAL VOC 2007 and 2012, as unpacked from the official archives.
 
 Labels are those of `ImageSets/Main/CLASS_SPLIT.txt`, the development kit's image sets: 1 the class is in the image, -1
-it is not, 0 all objects of the class are *difficult*. Difficult is unknown: it neither trains nor counts.
+it is not, 0 all objects of the class are *difficult*. Such a label becomes unknown: it is in no loss and in no metric.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ VOC_CLASSES = (
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 VOC_SPLITS = {"2007": {"trainval": "train", "test": "test"}, "2012": {"train": "train", "val": "test"}}
-"""Year to official split to ours. The labels of 2012's test are not published, so that its val is our test."""
+"""Year to official split to ours. The labels of 2012's test are not published, so its val is our test."""
 
 _LABELS = {"1": 1, "-1": 0, "0": -1}
 
@@ -118,7 +118,7 @@ def _read_class(path: Path) -> tuple[list[str], list[int]]:
     ids: list[str] = []
     labels: list[int] = []
     for number, line in enumerate(read_text_lines(path), start=1):
-        # Two spaces are before 0 and 1, one is before -1; a name may contain spaces.
+        # The lists have two spaces before 0 and 1, and one before -1. A name may contain spaces.
         fields = line.rsplit(None, 1)
         if len(fields) != 2 or fields[1] not in _LABELS:
             raise DataError(f"{show_path(path)}: line {number}: got {show_value(line)}; valid: an image and -1, 0 or 1")

@@ -30,6 +30,7 @@ def imbalance_table(found: Description, names: tuple[str, ...]) -> str:
     """
     splits = found.splits
     shares = {split: [labels.share(k) for k in range(len(names))] for split, labels in splits.items()}
+    # `or 1.0` at the end: without any positive label the bars have length 0, and are divided by this.
     longest = max((share or 0.0 for each in shares.values() for share in each), default=0.0) or 1.0
     total = [sum(labels.positives[k] for labels in splits.values()) for k in range(len(names))]
     unknown = [
@@ -79,6 +80,7 @@ def labels_svg(found: Description) -> str:
         for place, (split, each) in enumerate(counts.items()):
             images = each[n] if n < len(each) else 0
             share = images / sum(each)
+            # `top` is above 0, because a split with images has at least one image in some column.
             tall = (height - bottom - 14) * share / top
             parts.append(
                 f'<rect class="{split}" x="{middle + bar * (place - len(counts) / 2):.1f}" '

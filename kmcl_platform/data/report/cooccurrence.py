@@ -70,6 +70,7 @@ def count_cooccurrence(targets_NK: np.ndarray) -> Cooccurrence:
         rows_NK = targets_NK[start : start + _ROWS]
         known_NK, present_NK = (rows_NK >= 0).astype(np.float32), (rows_NK == 1).astype(np.float32)
         both_KK += (present_NK.T @ present_NK).astype(np.int64)
+        # Without unknown labels two of the three matrix products are plain counts.
         if known_NK.all():
             known_KK += len(rows_NK)
             positive_KK += present_NK.sum(axis=0).astype(np.int64)[:, None]
@@ -91,10 +92,12 @@ def order_by_similarity(similarity_KK: np.ndarray) -> list[int]:
     np.fill_diagonal(similarity_CC, -np.inf)
     clusters = {k: [k] for k in range(len(similarity_CC))}
     while len(clusters) > 1:
+        # argmax returns the first of equal values, so the order is the same on every machine.
         a, b = sorted(divmod(int(similarity_CC.argmax()), len(similarity_CC)))
         left, right = clusters[a], clusters.pop(b)
         merged_C = (len(left) * similarity_CC[a] + len(right) * similarity_CC[b]) / (len(left) + len(right))
         clusters[a] = _join(left, right, similarity_KK)
+        # Cluster b is now part of a: its row and column are never chosen again.
         similarity_CC[a], similarity_CC[:, a] = merged_C, merged_C
         similarity_CC[b], similarity_CC[:, b] = -np.inf, -np.inf
         similarity_CC[a, a] = -np.inf

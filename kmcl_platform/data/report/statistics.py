@@ -98,7 +98,7 @@ class Description:
     cooccurrence: Cooccurrence
     """Counts of pairs over `DEPENDENCY_SPLITS`."""
     threshold: float
-    """Number of standard deviations from which on a pair is significant."""
+    """A pair is significant if its deviation is at least this number of standard deviations."""
     together: tuple[Pair, ...]
     """Significant pairs that occur together more often than by chance, the largest lift first."""
     apart: tuple[Pair, ...]

@@ -156,7 +156,7 @@ def _leave_out(
 
 
 def _check_splits(where: str, splits: Sequence[str], kept: Sequence[int]) -> None:
-    """Refuse to leave out all rows of a split: a search could not use the manifest, and would say so much later."""
+    """Refuse to leave out all rows of a split: a search could not use the manifest, and would fail much later."""
     remaining = {splits[row] for row in kept}
     for split in sorted(set(splits) - remaining):
         raise DataError(
@@ -186,5 +186,5 @@ def _join(links: Sequence[Sequence[object]]) -> list[str]:
         for row, value in enumerate(link):
             # Each row is joined with the first row of the same value, and so with all of them.
             parents[find(row)] = find(first.setdefault(value, row))
-    # A single link keeps its own names: the draw depends on them, so that it stays the same as without copies.
+    # A single link keeps its own names. The draw depends on them, so it is the same as before there were other links.
     return [str(link) for link in links[0]] if len(links) == 1 else [f"{find(row):09d}" for row in range(len(parents))]

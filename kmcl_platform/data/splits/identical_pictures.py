@@ -23,11 +23,11 @@ _ROUND = 4096
 def find_identical(
     images: Sequence[str] | Sequence[bytes], root: Path | None, where: str, progress: Progress = silent
 ) -> np.ndarray:
-    """For each of N images the first row with the same bytes; its own row if there is none before it.
+    """For each of N images the first row with the same bytes. It is the image's own row if no earlier row has them.
 
-    Files are compared in three steps, each only among files that the step before found equal: by size, by
-    three samples of 4 KiB, and by the SHA-256 of all bytes. Few photographs have the same size, so that most are
-    never read. An empty file is not a picture and is never a copy.
+    Files are compared in three steps, each only among files that the step before found equal: by size, by three samples
+    of 4 KiB, and by the SHA-256 of all bytes. Few photographs have the same size, so most files are never read. An
+    empty file is not a picture and is never a copy.
 
     Args:
         images: N paths of files, or N encoded images.
@@ -39,7 +39,7 @@ def find_identical(
         first_N, int64.
 
     Raises:
-        FaultyTable: files cannot be read; names each by row.
+        FaultyTable: files cannot be read. It names each of them by its row.
     """
     first_N = np.arange(len(images))
     steps: list[Callable[[str], Hashable]] = [os.path.getsize, _sample, _hash_file]

@@ -1,7 +1,7 @@
 """Which images are nearly the same: one picture that was stored again, in another format, quality or size.
 
-Two images are near copies if their thumbnails are. A thumbnail has few cells, each the mean of many pixels, so that the
-noise of an encoder vanishes in it. Copies that were cut, turned, mirrored or written on are not found.
+Two images are near copies if their thumbnails are nearly equal. A thumbnail has few cells, each the mean of many
+pixels, so it hardly shows the noise of an encoder. Copies that were cut, turned, mirrored or written on are not found.
 
 Legend of shapes: N images, C = 256 cells of a thumbnail, X = 48 colours of its parts, R principal components,
 E pairs.
@@ -24,7 +24,7 @@ _COLOUR_SIDE = 4
 FINGERPRINT_BYTES = _SIDE * _SIDE + 3 * _COLOUR_SIDE * _COLOUR_SIDE
 
 _LEAST_CONTRAST = 8.0
-"""Standard deviation of a thumbnail, in grey levels. Plain images, which have less, resemble each other by nature."""
+"""Standard deviation of a thumbnail, in grey levels. Below it an image is plain, and all plain images look alike."""
 _LARGEST_DISTANCE = 0.08
 """Between two thumbnails of mean 0 and length 1, where the correlation is 1 - distance² / 2. Measured: photographs
 stored again, 0.02 and less; X-rays that differ by a tenth of their contrast, 0.11 and more; digits, 0.76 and more."""
@@ -59,8 +59,8 @@ def find_near_pairs(fingerprints: np.ndarray) -> np.ndarray:
     """All pairs of near copies, each with the smaller number first.
 
     Not all pairs of images are compared. The principal components of the thumbnails are put into a k-d tree. Distances
-    between components are never larger than those between whole thumbnails, so that the tree misses no near copy among
-    the neighbours that it is searched for. Of an image with more near copies than 8, the nearest 8 are found.
+    between components are never larger than those between whole thumbnails, so the tree misses no near copy among the
+    neighbours that it is searched for. If an image has more than 8 near copies, the nearest 8 are found.
 
     Args:
         fingerprints: (N, FINGERPRINT_BYTES) uint8, see `fingerprint`.
@@ -114,7 +114,7 @@ def join_near_copies(
     """Join groups of identical images whose pictures are nearly the same, each decoded once.
 
     If a is a near copy of b and b of c, all three are one group, although a and c may differ more. An image that cannot
-    be read or decoded is a near copy of none; the check of the manifest names it.
+    be read or decoded is never a near copy. The check of the manifest names it.
 
     Args:
         first_N: for each image the first row of its group, see `find_identical`.

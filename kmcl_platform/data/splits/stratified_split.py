@@ -23,7 +23,7 @@ def carve(
         targets_NK: 1 positive; anything else is not counted.
         fraction: share of the images to draw, above 0 and below 1.
         seed: 0 or more.
-        groups: N names, of which each is drawn whole or not at all; None: every image is a group of its own.
+        groups: N names. All images of a group are drawn, or none of them. None: every image is a group of its own.
         what: what is drawn, for messages.
 
     Returns:

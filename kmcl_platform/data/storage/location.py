@@ -47,6 +47,7 @@ class Location:
         if self.path:
             return show_path(self.path)
         parts = urlsplit(self.uri)
+        # Only parameters that are known to be harmless are shown: others may be keys or tokens.
         query = [(key, value) for key, value in parse_qsl(parts.query) if key in PLACE_PARAMETERS]
         return urlunsplit(parts._replace(query=urlencode(query, safe=":/"), fragment=""))
 

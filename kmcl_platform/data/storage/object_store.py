@@ -134,6 +134,7 @@ def read_chunks(location: Location, valid: str) -> Iterator[bytes]:
         filesystem, path = _open(location)
         return filesystem.open_input_stream(path)
 
+    # Each piece has its own `_run`: a connection can also break in the middle of a file.
     with _run(location, "read", start, valid) as stream:
         while chunk := _run(location, "read", lambda: stream.read(CHUNK_BYTES), valid):
             yield chunk
@@ -163,6 +164,7 @@ def new_file(location: Location, *, replace: bool = True) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="kmcl-") as folder:
         file = Path(folder) / location.name
+        # The content is written here first, and sent only when the block has ended without an error.
         yield file
         if not replace and exists(location):
             raise FileExistsError(f"{location} exists")

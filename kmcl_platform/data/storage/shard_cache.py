@@ -54,6 +54,7 @@ class ShardCache:
                 written.
         """
         target = self.folder / f"{shard.sha256}.parquet"
+        # Without a lock: a copy gets its name only when it is complete.
         if _is_whole(target, shard):
             return target
         if shard.num_bytes > self.max_bytes:
@@ -64,6 +65,7 @@ class ShardCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._lock_of(shard.sha256).hold():
+                # Again, now with the lock: another process may have fetched the shard while this one waited.
                 if not _is_whole(target, shard):
                     self._fetch(shard, source, target)
         except OSError as error:
@@ -83,6 +85,7 @@ class ShardCache:
             with temporary.open("r+b") as file:
                 for chunk in read_chunks(source, "a shard as `kmcl data pack` wrote it"):
                     size += len(chunk)
+                    # No byte beyond the room that was reserved for this shard. The check below then refuses the file.
                     if size > shard.num_bytes:
                         break
                     digest.update(chunk)
@@ -110,6 +113,8 @@ class ShardCache:
                     taken -= _size(path)
                     path.unlink(missing_ok=True)
                 if taken + shard.num_bytes <= self.max_bytes:
+                    # A sparse file of the full size: other processes count it, so the bound also holds during the
+                    # download.
                     with temporary.open("wb") as file:
                         file.truncate(shard.num_bytes)
                     return
@@ -119,6 +124,7 @@ class ShardCache:
     def _remove_leftovers(self, own: str) -> None:
         """Remove the unfinished files of processes that have ended; the caller holds the lock of shard `own`."""
         for path in self._files(_DRAFT):
+            # This process holds the lock of its own shard, so a draft of it can only be of a process that has died.
             sha256 = path.name.partition(".")[0]
             if sha256 == own:
                 path.unlink(missing_ok=True)
@@ -173,6 +179,7 @@ def _is_whole(target: Path, shard: Shard) -> bool:
     try:
         if target.stat().st_size != shard.num_bytes:
             return False
+        # The time of the last change is the time of the last use. Access times are switched off on many disks.
         os.utime(target)
     except OSError:
         return False

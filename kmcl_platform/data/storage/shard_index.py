@@ -89,7 +89,7 @@ def read_packing(where: str, facts: object, folder: Location, images: pa.Chunked
     packing = Packing(folder, shards)
     rows_N, shards_N = locate(packing, images)
     names = list(packing.shards)
-    # The number -1 means an unknown shard. It selects the last size, 0, so that each of its rows is outside.
+    # The number -1 means an unknown shard. It selects the last size, 0, so every row of such a shard is outside.
     sizes = np.array([packing.shards[name].num_images for name in names] + [0])
     outside = np.flatnonzero(rows_N >= sizes[shards_N])
     if outside.size:
@@ -109,5 +109,6 @@ def locate(packing: Packing, images: pa.ChunkedArray) -> tuple[np.ndarray, np.nd
     parts = pc.extract_regex(images, r"^(?P<shard>.*)#(?P<row>\d{1,15})$").combine_chunks()
     names = pa.array(list(packing.shards), pa.string())
     shards_N = pc.fill_null(pc.index_in(parts.field("shard"), value_set=names), -1).to_numpy(zero_copy_only=False)
+    # An image without a shard gets row 0: a missing value would make the array one of floating-point numbers.
     texts = pc.if_else(pa.array(shards_N >= 0), parts.field("row"), "0")
     return texts.cast(pa.int64()).to_numpy(zero_copy_only=False), shards_N.astype(np.int64)

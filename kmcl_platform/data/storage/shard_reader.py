@@ -64,12 +64,14 @@ class ShardReader:
         """
         shard, row = self.packing.place(image)
         group, row = divmod(row, shard.group_images)
+        # Threads that want the same row group must not read it twice. The lock also covers the download of its shard.
         with self._lock:
             images = self._row_groups.get((shard.name, group))
             if images is None:
                 images = self._read_group(shard, group)
                 self._row_groups[shard.name, group] = images
                 if len(self._row_groups) > BUFFER_GROUPS:
+                    # The row group that was used longest ago.
                     self._row_groups.popitem(last=False)
             self._row_groups.move_to_end((shard.name, group))
         encoded: bytes = images[row].as_py()
@@ -108,6 +110,7 @@ class ShardReader:
             size = source.path.stat().st_size
         except OSError as error:
             raise DataError(f"{source}: cannot be read: {error.strerror}; valid: a shard as it was packed") from None
+        # The hash is not computed here: it would read the whole shard. The size is free, and the call raises the error.
         if size != shard.num_bytes:
             check_shard(source, shard, size, "")
         return source.path

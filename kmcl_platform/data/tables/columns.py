@@ -1,4 +1,4 @@
-"""Columns of labels as targets; every cell that is not valid becomes a fault.
+"""From columns of labels to targets. Every cell that is not valid becomes a fault.
 
 Legend of shapes: N rows, K classes.
 """
@@ -43,7 +43,7 @@ def class_columns_to_targets(
             # The column is probably of another kind. The message names the option for it.
             got = "lists" if LIST_CELL in targets else f"no valid cell (first: {show_value(frame[column].iloc[0])})"
             remedy = f"--labels-column {column}" if LIST_CELL in targets else "--classes with the names of the classes"
-            faults.append(Fault("column that is no class", f"got {got}; valid: {valid}, or {remedy}", column=column))
+            faults.append(Fault("column that is not a class", f"got {got}; valid: {valid}, or {remedy}", column=column))
             continue
         for row in wrong:
             got = show_value(frame[column].iloc[row])

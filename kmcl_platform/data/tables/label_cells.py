@@ -146,7 +146,7 @@ def find_other_separator(cells: Sequence[str], separator: str) -> str | None:
     for other in (",", ";", "|", "\t", "/", " "):
         parts = [[part.strip() for part in cell.split(other) if part.strip()] for cell in different]
         names = {name for cell_parts in parts for name in cell_parts}
-        # A space or a slash within one name is common, so that the limit is lower for them.
+        # A space or a slash within one name is common, so the limit is lower for them.
         most = len(different) - (other in "/ ")
         if len(names) <= most and any(len(cell_parts) > 1 for cell_parts in parts):
             return other

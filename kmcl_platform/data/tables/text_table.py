@@ -191,4 +191,4 @@ def cell_text(value: object) -> str:
 def _check_names(names: list[str]) -> None:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"columns {', '.join(map(show_value, repeated))} come twice")
+        raise ValueError(f"columns {', '.join(map(show_value, repeated))} appear twice")

@@ -57,11 +57,11 @@ def test_the_corrected_table_is_taken(tmp_path: Path) -> None:
         ("Data_Entry_2017.csv", "Mass|Nodule", "Mass|No Finding", "row 6, column 'Finding Labels': got 'Mass|No Finding'"),
         ("Data_Entry_2017.csv", "Mass|Nodule", "", "row 6, column 'Finding Labels': got nothing"),
         ("Data_Entry_2017.csv", "Patient ID", "Patient", "columns: 'Patient ID' missing"),
-        ("Data_Entry_2017.csv", "00000001_001", "00000001_000", "1 images come twice ('00000001_000.png')"),
+        ("Data_Entry_2017.csv", "00000001_001", "00000001_000", "1 images appear twice ('00000001_000.png')"),
         ("test_list.txt", "00000005_000", "00000004_000", "1 images are in both lists ('00000004_000.png')"),
         ("test_list.txt", "00000005_000.png\n", "", "1 images in neither list ('00000005_000.png')"),
         ("test_list.txt", "00000005", "00000099", "1 images that Data_Entry_2017.csv does not have"),
-        ("train_val_list.txt", "00000004_000.png", "00000004_000.png\n00000004_000.png", "1 images come twice"),
+        ("train_val_list.txt", "00000004_000.png", "00000004_000.png\n00000004_000.png", "1 images appear twice"),
     ],
 )  # fmt: skip
 def test_damage_is_named(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:

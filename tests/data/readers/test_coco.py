@@ -90,7 +90,7 @@ def test_encodings_of_the_annotations(tmp_path: Path, encoding: str) -> None:
         ),
         ("annotations", {"id": 7, "image_id": "9", "category_id": 2}, "annotations: id 7: image_id: got '9'"),
         ("images", {"id": 9, "file_name": "other.jpg"}, "images: id 9: got 'other.jpg'; valid: each id once"),
-        ("images", {"id": 10, "file_name": "000000000009.jpg"}, "1 file names come twice ('000000000009.jpg')"),
+        ("images", {"id": 10, "file_name": "000000000009.jpg"}, "1 file names appear twice ('000000000009.jpg')"),
         (
             "annotations",
             {"id": 7, "image_id": 9, "category_id": 1, "iscrowd": "maybe"},

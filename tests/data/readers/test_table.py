@@ -132,7 +132,7 @@ def test_paths_of_another_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("image,split,cat,cat\na,train,1,0\n", "cannot be read: columns 'cat' come twice"),
+        ("image,split,cat,cat\na,train,1,0\n", "cannot be read: columns 'cat' appear twice"),
         ("picture,split,cat\na,train,1\n", "columns: 'image' missing; got 'picture', 'split', 'cat'"),
         ("image,split,cat\n", "got no rows; valid: one row for each image"),
         ("", "cannot be read: No columns to parse from file"),

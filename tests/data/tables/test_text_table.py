@@ -88,7 +88,7 @@ def test_a_row_that_ends_early_has_empty_cells(tmp_path: Path) -> None:
     [
         (b"PK\x03\x04...", "an archive or an Excel workbook"),
         (b"picture\tsplit\na\ttrain\n", "columns: 'image' missing; got 'picture', 'split'; valid: "),
-        (b"image,image \na,b\n", "columns 'image' come twice"),
+        (b"image,image \na,b\n", "columns 'image' appear twice"),
         (b'image,cat\n"a,1\n', "EOF inside string"),
         (b"\x1f\x8bno gzip", "cannot be read: "),
     ],
