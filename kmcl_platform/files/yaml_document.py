@@ -108,7 +108,7 @@ class _Loader(yaml.SafeLoader):
             self._open.discard(anchor)
         # Not in `finally`: after an error the document is not read on.
         self._depth -= 1
-        # An alias is the same node object as the value of its anchor. Each use counts with the size that is stored here.
+        # An alias is the same node object as the value of its anchor. Each use counts with the size stored here.
         if node is not None and id(node) not in self._sizes:
             self._sizes[id(node)] = size = 1 + sum(self._sizes[id(child)] for child in _children(node))
             if size > MAX_VALUES:

@@ -55,6 +55,7 @@ def build_model(config: ModelConfig, num_classes: int, *, pretrained: bool = Tru
     if not pretrained:
         config = config.model_copy(update={"pretrained": False, "pretrained_file": None})
     backbone = build_backbone(config)
+    # These kernels have a mean and a variance for each feature, so the features are reduced first (KmclModel).
     reduced = config.kernel in ("anisotropic", "mahalanobis")
     head = KernelMixtureHead(
         num_features=config.reduced_dim if reduced else backbone.num_features,
@@ -100,6 +101,7 @@ def build_dataset(config: TrialConfig, manifest: Manifest, split: str) -> ImageD
     data = config.data
     transform: Transform = EvalTransform(image_size=data.image_size)
     if split == "train" and data.augmentation != "none":
+        # A seed for this purpose alone: its draws are unrelated to those of the weights and of the order of images.
         seed = derive_seed(config.seed, "augmentation")
         transform = TrainTransform(image_size=data.image_size, augmentation=data.augmentation, seed=seed)
     skip_corrupt = data.corrupt_images == "skip" and split == "train"

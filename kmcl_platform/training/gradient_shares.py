@@ -74,6 +74,8 @@ class TermGradients:
         """
         if self._squares is None:
             return {}
+        # Workers have different samples, so their squares add up. A mean is that sum divided by W, which cancels in the
+        # shares.
         norms = workers.mean(self._squares).sqrt()
         total = float(norms.sum())
         if not 0 < total < float("inf"):

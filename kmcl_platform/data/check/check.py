@@ -97,6 +97,7 @@ def _check_splits(found: TableFindings, faults: list[Fault], warnings: list[Faul
     """Check that each split can be used for its purpose."""
     if found.splits is None or found.targets_NK is None:
         return
+    # A missing split is a fault of the table already. Here it is in none of the splits.
     splits_N = np.array([split or "" for split in found.splits])
     for split in SPLITS:
         targets_NK = found.targets_NK[splits_N == split]

@@ -47,12 +47,14 @@ def check_table(path: Location) -> TableFindings:
     if not table.num_rows:
         found.faults.append(Fault("no rows", "got no rows; valid: one row for each image"))
     names = without_index(table.column_names)
+    # Only files of this package have the metadata or the column `targets`. Others have a column for each class.
     ours = METADATA_KEY in (table.schema.metadata or {}) or "targets" in names
     reserved = {"split", "image", "bytes"} | ({"targets"} if ours else set())
     _check_columns(found, names, reserved, ours)
     if "split" in names:
         found.splits = _check_splits(found, table["split"])
     for column in ("image", "bytes"):
+        # If a file has both columns, which is a fault, the images of the first one are checked.
         if column in names and found.images is None:
             _check_images(found, column, table[column])
     if ours:

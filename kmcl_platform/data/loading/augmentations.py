@@ -112,6 +112,7 @@ class SeededDraws:
         augmented = []
         with _restored_random_states():
             for image, (epoch, index) in zip(images, keys, strict=True):
+                # SeedSequence mixes the numbers, so the draws of neighbouring images and epochs are unrelated.
                 state = np.random.SeedSequence([self._seed, epoch, index]).generate_state(2)
                 # torch.manual_seed would also look for devices of every kind, for each image.
                 torch.default_generator.manual_seed(int(state[0]))

@@ -46,6 +46,7 @@ class ShardedShuffle(Sampler[int]):
         # A new generator from seed and epoch, so a resumed trial gets the same order without the epochs before.
         rng = np.random.Generator(np.random.PCG64([self._seed, self._epoch]))
         order = rng.permutation(self._num_samples)
+        # Every world_size-th index, cut to equal length: otherwise the first ranks could have one image more.
         indices: list[int] = order[self._rank :: self._world_size][: len(self)].tolist()
         return iter(indices)
 

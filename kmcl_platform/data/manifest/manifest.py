@@ -207,6 +207,7 @@ def _hash_content(
     # Lengths first: without them, "ab" + "c" and "a" + "bc" would have the same hash.
     digest.update(pc.binary_length(images).to_numpy().astype("<i8").tobytes())
     for image in images:
+        # Without a copy: encoded images may be large.
         digest.update(image.as_buffer())
     if packing is not None:
         digest.update(json.dumps(to_facts(packing)).encode())

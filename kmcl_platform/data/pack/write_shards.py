@@ -74,6 +74,7 @@ def pack(
     source = ImageSource(manifest)
     plans = plan_shards(manifest, source.sizes(), shard_bytes, group_images, seed)
     try:
+        # After an error the inner block removes the shards first. The outer one can then remove the empty folder.
         with _folder_of(out), _removed_on_failure(out) as written:
             shards = _write_all(plans, source, out, group_images, written, progress)
             packed = _packed_manifest(manifest, plans, shards, out)

@@ -88,6 +88,7 @@ def read_chestxray14(
         images=[places[name] for name in names],
         targets_NK=targets_NK,
         root=root.resolve(),
+        # The release has no validation list: its first list is for training and validation together.
         draws=[Draw("val", val_fraction, seed)],
         groups=patients,
         duplicates=duplicates,
@@ -103,6 +104,7 @@ def _read_splits(root: Path, table: Path, names: list[str]) -> list[str]:
     for file, split in CHEST_SPLITS.items():
         listed = [line.strip() for line in read_lines(root / file)]
         check_distinct(show_path(root / file), listed, "images")
+        # Between the lists; `check_distinct` has looked within this one.
         twice = [name for name in listed if name in split_of]
         if twice:
             raise DataError(

@@ -129,6 +129,7 @@ def _read_part(path: Path, *, crowds_positive: bool, drop: bool, progress: Progr
     targets_NK[rows[is_crowd], columns[is_crowd]] = 1 if crowds_positive else -1
     targets_NK[rows[~is_crowd], columns[~is_crowd]] = 1
     kept = np.zeros(len(names), dtype=bool)
+    # Images with any annotation, also with a crowd region alone.
     kept[rows] = True
     if not drop:
         kept[:] = True
@@ -138,6 +139,7 @@ def _read_part(path: Path, *, crowds_positive: bool, drop: bool, progress: Progr
 
 def _whole(path: Path, key: str, item: dict[str, Any], field: str) -> int:
     value = item.get(field)
+    # Ids go into arrays of 64 bits. In Python, a truth value is a whole number too.
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63:
         place = f"id {show_value(item['id'])}: " if "id" in item else ""
         raise DataError(f"{show_path(path)}: {key}: {place}{field}: got {show_value(value)}; valid: a whole number")

@@ -79,6 +79,7 @@ def check_distinct(where: str, names: Sequence[str], what: str) -> None:
         DataError: names are repeated; the message has their number and the first names.
     """
     seen: set[str] = set()
+    # `add` returns None, so the second condition only remembers the name.
     repeated = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
     if repeated:
         raise DataError(f"{where}: {len(repeated)} {what} appear twice ({shown(repeated)}); valid: each once")

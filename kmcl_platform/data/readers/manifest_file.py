@@ -31,6 +31,7 @@ def read_manifest_again(
         DataError: the manifest is missing, not valid, or packed.
     """
     manifest = read_manifest(path)
+    # A picture that is left out would stay in its shard.
     if manifest.packing is not None:
         raise DataError(
             f"{show_path(path)}: got a packed manifest; valid: the manifest that it was packed from, to be packed again"

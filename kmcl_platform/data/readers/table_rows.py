@@ -105,6 +105,7 @@ def _missing(image: str, path: str, *, hint: bool) -> str:
     got = f"got {show_value(image)}"
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", image):
         return f"{got}: an address; valid: the path of a file on this machine"
+    # Without the quotes.
     place = show_value(show_path(path))[1:-1]
     similar = _similar_name(Path(path)) if hint else None
     there = f" (there is {similar!r})" if similar else ""
@@ -117,6 +118,8 @@ def _similar_name(path: Path) -> str | None:
         names = os.listdir(path.parent)  # noqa: PTH208
     except (OSError, ValueError):
         return None
+    # First names that differ in upper case or accents, then in the suffix, then names for which the table has no
+    # suffix.
     for same in (_plain, lambda name: _plain(name.rpartition(".")[0] or name)):
         for name in sorted(names):
             if same(name) == same(path.name):

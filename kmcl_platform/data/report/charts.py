@@ -38,6 +38,7 @@ def imbalance_table(found: Description, names: tuple[str, ...]) -> str:
         for k in range(len(names))
     ]
     rows: list[str] = []
+    # Equally frequent classes stay in the order of the manifest.
     for k in sorted(range(len(names)), key=lambda k: (-total[k], k)):
         flags = "".join(
             f'<span class="flag">none in {split}</span>' for split in splits if not splits[split].positives[k]

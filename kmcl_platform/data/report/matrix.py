@@ -42,6 +42,7 @@ def matrix_svg(counted: Cooccurrence, names: tuple[str, ...]) -> str:
     order = shown_classes(counted)
     size = max(11.0, min(44.0, 860 / max(1, len(order))))
     font = min(12.0, size * 0.92)
+    # An estimate of the width of the longest name: the font of the browser is not known.
     margin = 8 + font * 0.58 * max((len(_short(names[k])) for k in order), default=0)
     lift_KK, enough_KK = counted.lift_KK(), counted.smallest_expected_KK() >= MIN_EXPECTED
     expected_KK, deviation_KK = counted.expected_KK(), counted.deviation_KK()
@@ -87,6 +88,7 @@ def matrix_svg(counted: Cooccurrence, names: tuple[str, ...]) -> str:
 def shown_classes(counted: Cooccurrence) -> list[int]:
     """The classes of the matrix in their order, with similar classes next to each other."""
     positives_K = counted.both_KK.diagonal()
+    # A stable sort: of equally frequent classes the first ones are chosen, so the page is always the same.
     chosen = np.sort(np.argsort(-positives_K, kind="stable")[:MAX_CLASSES])
     # A correlation that is estimated from too few images is noise, and would disturb the order of the other classes.
     usable_KK = np.where(counted.smallest_expected_KK() >= MIN_EXPECTED, counted.correlation_KK(), 0.0)

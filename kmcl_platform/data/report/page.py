@@ -89,6 +89,7 @@ def _beside(*sections: str) -> str:
 
 def _tiles(found: Description, names: tuple[str, ...]) -> str:
     everything = found.summaries["all"]
+    # A manifest has at least one image and one class, so nothing below divides by 0.
     labels = everything.images * len(names)
     ratio = found.splits["train"].imbalance() if "train" in found.splits else None
     tiles = (
@@ -169,6 +170,7 @@ def _pairs(pairs: Sequence[Pair], names: tuple[str, ...]) -> str:
             f"{pair.both:,}",
             f"{pair.expected:,.1f}",
             f"{pair.lift:.2f}",
+            # `z`: a small negative number is rounded to +0.0, not to -0.0.
             f"{pair.deviation:+z.1f}",
         ]
         for pair in pairs[:_ROWS]

@@ -120,6 +120,8 @@ def describe(manifest: Manifest) -> Description:
         splits=splits,
         cooccurrence=counted,
         threshold=threshold,
+        # Among equal lifts, such as 0 for pairs that never occur together, the pair with the largest expected count is
+        # first.
         together=tuple(sorted((p for p in significant if p.deviation > 0), key=lambda p: (-p.lift, -p.expected))),
         apart=tuple(sorted((p for p in significant if p.deviation < 0), key=lambda p: (p.lift, -p.expected))),
         drifts=_drifts(splits["train"], splits["val"]) if {"train", "val"} <= splits.keys() else (),
@@ -140,11 +142,13 @@ def _threshold(comparisons: int) -> float:
 
     Bonferroni's correction: each of the two-sided comparisons has the probability `SIGNIFICANCE` / `comparisons`.
     """
+    # A single class has no pair to compare: `max` avoids the division by 0.
     return NormalDist().inv_cdf(1 - SIGNIFICANCE / 2 / max(1, comparisons))
 
 
 def _well_counted(counted: Cooccurrence) -> list[Pair]:
     """The pairs with enough images for a statement."""
+    # The upper half of the table: each pair once, and no class with itself.
     enough_KK = np.triu(counted.smallest_expected_KK() >= MIN_EXPECTED, k=1)
     expected_KK, lift_KK, deviation_KK = counted.expected_KK(), counted.lift_KK(), counted.deviation_KK()
     return [
@@ -162,9 +166,11 @@ def _drifts(train: SplitLabels, val: SplitLabels) -> tuple[Drift, ...]:
         before, after = train.share(k), val.share(k)
         if before is None or after is None:
             continue
+        # If both splits are alike, the share of all their images together is the best estimate of the common one.
         pooled = (train.positives[k] + val.positives[k]) / (train.known[k] + val.known[k])
         spread = (pooled * (1 - pooled) * (1 / train.known[k] + 1 / val.known[k])) ** 0.5
         deviation = (after - before) / spread if spread else 0.0
+        # The same rule as for pairs: the normal distribution is a good approximation only of larger counts.
         enough = min(pooled, 1 - pooled) * min(train.known[k], val.known[k]) >= MIN_EXPECTED
         drifts.append(Drift(k, before, after, deviation, significant=enough and abs(deviation) >= threshold))
     return tuple(sorted(drifts, key=lambda drift: (not drift.significant, -abs(drift.deviation))))

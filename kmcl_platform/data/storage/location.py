@@ -74,6 +74,7 @@ def parse_location(text: str | Path) -> Location:
 def _split(uri: str) -> SplitResult:
     try:
         parts = urlsplit(uri)
+        # For S3 the user name is the access key. For other schemes, such as hdfs, it is not secret.
         has_secret = parts.password is not None or (parts.scheme == "s3" and parts.username is not None)
     except ValueError as error:
         raise DataError(f"a URI cannot be read ({error}); valid: such as s3://bucket/prefix") from None

@@ -106,6 +106,7 @@ def locate(packing: Packing, images: pa.ChunkedArray) -> tuple[np.ndarray, np.nd
 
     An image that does not name a shard of the packing has row 0 and shard -1.
     """
+    # 15 digits always fit into int64.
     parts = pc.extract_regex(images, r"^(?P<shard>.*)#(?P<row>\d{1,15})$").combine_chunks()
     names = pa.array(list(packing.shards), pa.string())
     shards_N = pc.fill_null(pc.index_in(parts.field("shard"), value_set=names), -1).to_numpy(zero_copy_only=False)

@@ -109,6 +109,7 @@ class KmclLoss(nn.Module):
         self.uses_kernels = objective == "kmcl"
         if asymmetric_weight == 0 and not (self.uses_kernels and reconstruction_weight + contrastive_weight > 0):
             raise ValueError(f"asymmetric_weight: got 0; valid: a weight above 0 for a term of objective {objective!r}")
+        # The logits get gradients from the first two terms, the other parts of the mixture from the last two.
         self.trains_all = (
             self.uses_kernels
             and reconstruction_weight + contrastive_weight > 0
