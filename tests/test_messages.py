@@ -34,7 +34,7 @@ def test_the_password_of_an_address_never_remains(scheme: str, user: str, secret
 @given(
     st.text(alphabet=string.printable.replace(" ", ""), min_size=1, max_size=20).map(lambda text: f"Q{text.strip()}Z")
 )
-def test_what_sqlalchemy_writes_is_masked(password: str) -> None:
+def test_passwords_in_addresses_of_sqlalchemy_are_masked(password: str) -> None:
     url = URL.create("postgresql", "user", password, "host", 5432, "db").render_as_string(hide_password=False)
     assert mask_passwords(f"cannot reach {url}") == "cannot reach postgresql://user:***@host:5432/db"
 
@@ -49,7 +49,7 @@ def test_the_password_of_a_query_never_remains(secret: str, name: str) -> None:
     "text",
     ["http://host:8080/path/a@b", "sqlite:////tmp/a@b.db", "s3://bucket/key", "a: b@c", "mail me@host.org: now", "http://host:80 and you@there"],
 )  # fmt: skip
-def test_what_is_no_password_stays(text: str) -> None:
+def test_text_that_is_not_a_password_stays(text: str) -> None:
     assert mask_passwords(text) == text
 
 

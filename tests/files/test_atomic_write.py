@@ -21,7 +21,7 @@ def killed_while_writing(path: Path, *, folder: bool) -> None:
     assert os.WTERMSIG(status) == signal.SIGKILL
 
 
-def test_after_a_killed_write_the_old_file_stays(tmp_path: Path) -> None:
+def test_the_old_file_stays_after_a_killed_write(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_atomically(path, "old")
     killed_while_writing(path, folder=False)

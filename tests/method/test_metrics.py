@@ -103,7 +103,7 @@ def test_counts_equal_plain_counting(unknown: float) -> None:
         assert {name: metrics[prefix + name] for name in expected} == pytest.approx(expected)
 
 
-def test_what_stands_at_an_unknown_label_does_not_matter() -> None:
+def test_scores_at_unknown_labels_do_not_matter() -> None:
     scores, targets = random_scores(3, ties=True, unknown=0.4)
     changed = torch.where(targets < 0, 1.0 - scores, scores)
     keep = (targets >= 0).any(1)
@@ -111,13 +111,13 @@ def test_what_stands_at_an_unknown_label_does_not_matter() -> None:
     assert evaluate_scores(scores, targets) == pytest.approx(evaluate_scores(scores[keep], targets[keep]))
 
 
-def test_names_are_those_of_the_epoch_report() -> None:
+def test_the_names_are_those_of_the_epoch_report() -> None:
     metrics = evaluate_scores(*random_scores(4, ties=False))
     assert set(metrics) == set(EVALUATION_METRICS)
     assert all(0 <= value <= 1 for value in metrics.values())
 
 
-def test_perfect_scores_and_few_classes() -> None:
+def test_perfect_scores_give_1() -> None:
     targets = torch.tensor([[1, 0], [0, 1], [1, 1]])
     metrics = evaluate_scores(targets.float(), targets)
     assert all(value == 1.0 for name, value in metrics.items() if not name.startswith("top3/"))
@@ -151,7 +151,7 @@ def test_bad_inputs_are_refused() -> None:
         evaluate_scores(scores + 1, targets)
 
 
-def test_large_validation_split_takes_seconds_at_most() -> None:
+def test_a_large_validation_split_takes_seconds_at_most() -> None:
     scores, targets = random_scores(5, ties=False, shape=(10_000, 80))
     start = time.process_time()
     evaluate_scores(scores.float(), targets)

@@ -41,7 +41,7 @@ def damaged(*rows: int, num_train: int = 32) -> Manifest:
     )
 
 
-def test_the_default_names_the_image(tmp_path: Path) -> None:
+def test_by_default_a_corrupt_image_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="^manifest 'm', split 'train', row 5, image 90 bytes: cannot be read"):
         run(CONFIG, damaged(5), tmp_path)
 
@@ -61,7 +61,7 @@ def test_skipped_images_are_counted_each_epoch_and_a_resumed_trial_agrees(tmp_pa
     assert [dict(report.metrics) for report in resumed] == [dict(report.metrics) for report in whole]
 
 
-def test_where_nothing_is_corrupt_skipping_changes_no_number(tmp_path: Path) -> None:
+def test_skipping_changes_no_number_without_corrupt_images(tmp_path: Path) -> None:
     usual = run(CONFIG, damaged(), tmp_path / "usual", stop_after=1)[0].metrics
     skipping = run(SKIP, damaged(), tmp_path / "skipping", stop_after=1)[0].metrics
     assert dict(skipping) == {**usual, SKIPPED_IMAGES: 0}

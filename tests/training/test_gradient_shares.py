@@ -34,7 +34,7 @@ def shares_of(model: KmclModel, images: torch.Tensor, targets: torch.Tensor, con
 
 
 @pytest.mark.parametrize("kernel", ["isotropic", "anisotropic"])
-def test_each_share_is_that_of_the_terms_own_backward_pass(kernel: str) -> None:
+def test_each_share_equals_that_of_a_backward_pass_of_its_term(kernel: str) -> None:
     model, images, targets = make(kernel)
     found = shares_of(model, images, targets, CONFIG)
     norms = []

@@ -30,7 +30,7 @@ def rates(total_steps: int, warmup_fraction: float) -> list[float]:
 
 
 @pytest.mark.parametrize(("total_steps", "warmup_fraction"), [(6, 0.2), (100, 0.2), (7, 0.9), (3, 0.2), (2, 0.2)])
-def test_it_is_torchs_schedule(total_steps: int, warmup_fraction: float) -> None:
+def test_the_schedule_is_that_of_torch(total_steps: int, warmup_fraction: float) -> None:
     adam = optimizer()
     schedule = OneCycleLR(adam, max_lr=PEAK, total_steps=total_steps, pct_start=warmup_fraction)
     expected = []

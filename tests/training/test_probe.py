@@ -37,7 +37,7 @@ def run(manifest: Manifest, folder: Path, num_steps: int = 4, **values: Scalar):
     return probe(config, manifest, num_steps=num_steps, scratch=folder / "scratch", workers=ALONE)
 
 
-def test_what_is_measured(manifest: Manifest, tmp_path: Path) -> None:
+def test_every_cost_is_measured(manifest: Manifest, tmp_path: Path) -> None:
     found = run(manifest, tmp_path)
     assert (found.device, found.steps_per_epoch) == ("cpu", STEPS_OF_AN_EPOCH)
     assert (found.first_steps, found.peak_steps) == (3 + 4, 4)
@@ -58,7 +58,7 @@ def test_the_checkpoint_is_as_large_as_a_trial_of_that_kind_leaves(manifest: Man
     assert found.average_bytes < found.checkpoint_bytes / 2
 
 
-def test_the_first_steps_are_the_trials_own(
+def test_the_first_steps_are_those_of_the_trial(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(Exception):
@@ -78,7 +78,7 @@ def test_the_first_steps_are_the_trials_own(
     assert all(torch.equal(probed[name], trained[name]) for name in trained)
 
 
-def test_a_trial_of_few_steps_is_not_taken_further(manifest: Manifest, tmp_path: Path) -> None:
+def test_a_probe_takes_no_more_steps_than_the_trial(manifest: Manifest, tmp_path: Path) -> None:
     found = run(manifest, tmp_path, num_steps=50, num_epochs=1, data__batch_size=96)
     assert (found.first_steps, found.steps_per_epoch) == (2, 2)
 
@@ -101,7 +101,7 @@ def test_kernels_that_vanish_are_a_share_of_known_labels(
     assert run(manifest, tmp_path, loss__objective="bce").underflow_share is None
 
 
-def test_a_part_of_a_split_is_scored_as_within_the_whole(manifest: Manifest) -> None:
+def test_a_part_of_a_split_has_the_scores_of_the_whole(manifest: Manifest) -> None:
     session = TrainingSession(CONFIG, manifest, ALONE)
     whole, _ = score_split(session.average, session.validation_set, batch_size=16, workers=ALONE)
     part, targets = score_split(session.average, session.validation_set, batch_size=16, workers=ALONE, first=20)

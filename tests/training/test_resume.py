@@ -154,7 +154,7 @@ def refuse_on(rank: int, port: int, folder: str, manifest: str) -> None:
     dist.destroy_process_group()
 
 
-def test_every_worker_refuses(manifest: Manifest, trained: Path, tmp_path: Path) -> None:
+def test_every_worker_raises_the_same_error(manifest: Manifest, trained: Path, tmp_path: Path) -> None:
     path = tmp_path / "digits.parquet"
     write_manifest(manifest, path)
     run_workers(refuse_on, 2, free_port(), str(trained), str(path))

@@ -28,7 +28,7 @@ def small_floats_are_kept() -> bool:
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_the_setting_is_taken_back(before: bool) -> None:
+def test_the_earlier_setting_returns(before: bool) -> None:
     torch.set_flush_denormal(not before)
     with pytest.raises(ValueError, match="inside"), small_floats_are_zero():
         assert not small_floats_are_kept()

@@ -54,7 +54,7 @@ def test_damaged_or_old_digits_are_built_again(tmp_path: Path, damage: str) -> N
     assert open_manifest("digits", tmp_path).content_hash == small_digits().content_hash
 
 
-def test_two_processes_at_once(tmp_path: Path) -> None:
+def test_two_processes_may_build_the_digits_at_the_same_time(tmp_path: Path) -> None:
     # Forked, so that the small build holds in the children.
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=open_manifest, args=("digits", tmp_path)) for _ in range(2)]
@@ -67,7 +67,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["digits.parquet", "digits_samples"]
 
 
-def test_path_of_a_manifest(tmp_path: Path) -> None:
+def test_a_path_opens_that_manifest(tmp_path: Path) -> None:
     path = tmp_path / "mine.parquet"
     write_manifest(small_digits(), path)
     assert open_manifest(str(path), tmp_path / "unused").content_hash == small_digits().content_hash
@@ -75,13 +75,13 @@ def test_path_of_a_manifest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["imagenet", "digits.csv", ""])
-def test_unknown_source(tmp_path: Path, source: str) -> None:
+def test_an_unknown_source_is_refused(tmp_path: Path, source: str) -> None:
     with pytest.raises(DataError) as caught:
         open_manifest(source, tmp_path)
     assert str(caught.value) == f"data.source: got {source!r}; valid: digits, or the path of a manifest (*.parquet)"
 
 
-def test_data_dir_is_a_file(tmp_path: Path) -> None:
+def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         open_manifest("digits", tmp_path / "file")

@@ -13,14 +13,14 @@ GOLDEN = "e57fc24ed60583aed2d9284862f6f87558c342188cf9b359de2ac6a47fe817f2"
 """Of the small build below. If it changes, DIGITS_VERSION must change too: users' results would."""
 
 
-def test_golden_bytes() -> None:
+def test_the_bytes_are_those_of_version_1() -> None:
     manifest = build_digits(seed=7, num_train=50, num_val=20, num_test=20)
     assert [manifest.split(split).num_rows for split in SPLITS] == [50, 20, 20]
     assert manifest.class_names == tuple("0123456789")
     assert manifest.content_hash == GOLDEN
 
 
-def test_seed_and_sizes() -> None:
+def test_a_split_depends_on_the_seed_and_not_on_other_splits() -> None:
     def images(split: str, **arguments: int) -> list[bytes]:
         manifest = build_digits(**({"num_train": 5, "num_val": 5, "num_test": 5} | arguments))
         encoded: list[bytes] = manifest.split(split)["bytes"].to_pylist()
@@ -67,7 +67,7 @@ def test_cells_show_the_originals_on_record() -> None:
     assert np.mean(better) > 0.75
 
 
-def test_label_frequencies() -> None:
+def test_labels_have_the_intended_frequencies() -> None:
     targets_NK = draw_mosaics("train", 4000, seed=0).targets_NK
     frequencies = targets_NK.mean(axis=0)
     assert 0.35 < frequencies[0] < 0.41

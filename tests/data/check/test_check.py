@@ -62,7 +62,7 @@ def places(faults: tuple[Fault, ...]) -> list[tuple[str, int | None, str | None]
 
 
 @pytest.mark.parametrize("encoded", [False, True])
-def test_a_manifest_without_fault(tmp_path: Path, encoded: bool) -> None:
+def test_a_good_manifest_has_no_faults(tmp_path: Path, encoded: bool) -> None:
     path = write(tmp_path)
     if encoded:
         path = write(tmp_path, images=[(tmp_path / f"{number}.png").read_bytes() for number in range(6)])
@@ -73,7 +73,7 @@ def test_a_manifest_without_fault(tmp_path: Path, encoded: bool) -> None:
     assert seen == [("images", number + 1, 6) for number in range(6)]
 
 
-def test_every_fault_in_one_pass(tmp_path: Path) -> None:
+def test_one_pass_finds_every_fault(tmp_path: Path) -> None:
     path = write(tmp_path)
     (tmp_path / "1.png").unlink()
     (tmp_path / "2.png").write_text("no image")
@@ -143,7 +143,7 @@ def test_every_fault_in_one_pass(tmp_path: Path) -> None:
         (replaced("image", [f"{number}.png" for number in (1, 0, 2, 3, 4, 5)]), [("content", None, None)]),
     ],
 )  # fmt: skip
-def test_faults_of_a_written_manifest(
+def test_faults_of_our_own_manifest_files_are_found(
     tmp_path: Path, change: Callable[[pa.Table], pa.Table], expected: list[tuple[str, int | None, str | None]]
 ) -> None:
     path = write(tmp_path)
@@ -152,21 +152,21 @@ def test_faults_of_a_written_manifest(
 
 
 @pytest.mark.parametrize("metadata", [None, {b"kmcl": b"{"}])
-def test_metadata(tmp_path: Path, metadata: dict[bytes, bytes] | None) -> None:
+def test_wrong_metadata_is_a_fault(tmp_path: Path, metadata: dict[bytes, bytes] | None) -> None:
     path = write(tmp_path)
     pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata(metadata), path)
     assert places(check(path).faults) == [("metadata", None, None)]
 
 
 @pytest.mark.parametrize("names", [["cat", "cat"], ["cat", ""], []])
-def test_class_names(tmp_path: Path, names: list[str]) -> None:
+def test_wrong_class_names_are_a_fault(tmp_path: Path, names: list[str]) -> None:
     path = write(tmp_path)
     facts = {"name": "m", "version": "1", "class_names": names, "content_hash": "0"}
     pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata({b"kmcl": json.dumps(facts).encode()}), path)
     assert places(check(path).faults) == [("class names", None, None)]
 
 
-def test_splits_that_cannot_do_their_work(tmp_path: Path) -> None:
+def test_splits_that_cannot_be_used_are_found(tmp_path: Path) -> None:
     path = write(tmp_path)
     frame = pd.DataFrame({"image": [f"{n}.png" for n in range(6)], "split": SPLITS, "cat": TARGETS[:, 0], "dog": 0})
     frame.to_parquet(path)
@@ -183,7 +183,7 @@ def test_splits_that_cannot_do_their_work(tmp_path: Path) -> None:
     assert ("empty split", None, None) in places(check(path).faults)
 
 
-def test_encoded_images(tmp_path: Path) -> None:
+def test_encoded_images_are_checked_too(tmp_path: Path) -> None:
     path = write(tmp_path)
     encoded = [(tmp_path / f"{number}.png").read_bytes() for number in range(6)]
     path = write(tmp_path, images=[encoded[0], encoded[0], encoded[2], encoded[3][:200], encoded[4], encoded[2]])
@@ -198,7 +198,7 @@ def test_encoded_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"no parquet"])
-def test_a_file_that_is_no_manifest(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_manifest_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "m.parquet"
     if content is not None:
         path.write_bytes(content)

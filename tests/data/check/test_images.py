@@ -41,7 +41,7 @@ def test_a_long_path_makes_a_short_message() -> None:
 
 
 @pytest.mark.parametrize(("largest", "warned"), [(65535, False), (4097, False), (4095, True), (255, True)])
-def test_16_bit_values_that_use_little_of_their_range(largest: int, warned: bool) -> None:
+def test_16_bit_values_that_use_little_of_their_range_are_a_warning(largest: int, warned: bool) -> None:
     values = np.array([[0, largest]], dtype=np.uint16)
     found = check(encode(Image.fromarray(values)))
     assert found.faults == []

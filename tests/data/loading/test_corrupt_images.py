@@ -58,7 +58,9 @@ def test_the_next_readable_image_takes_the_place_with_its_own_targets(manifest: 
 
 @pytest.mark.parametrize("processes", [0, 2])
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_each_epoch_counts_its_own_over_all_workers(manifest: Manifest, processes: int, world_size: int) -> None:
+def test_each_epoch_counts_its_own_skipped_images_over_all_workers(
+    manifest: Manifest, processes: int, world_size: int
+) -> None:
     counts = [0, 0, 0]
     order: dict[int, list[int]] = {}
     for rank in range(world_size):
@@ -88,7 +90,7 @@ def test_the_batches_do_not_depend_on_loader_processes(manifest: Manifest) -> No
     assert torch.equal(*found)
 
 
-def test_by_default_it_is_an_error_that_names_the_file(manifest: Manifest, tmp_path: Path) -> None:
+def test_by_default_a_corrupt_image_is_an_error_that_names_the_file(manifest: Manifest, tmp_path: Path) -> None:
     dataset = ImageDataset(manifest, "train", TRANSFORM)
     with pytest.raises(CorruptImage) as caught:
         dataset.__getitems__([2, 3])
@@ -115,7 +117,7 @@ def test_a_skipped_image_is_logged_once(manifest: Manifest, tmp_path: Path, capl
     )
 
 
-def test_what_a_loader_process_has_logged_is_not_logged_again(
+def test_an_image_that_a_loader_process_has_logged_is_not_logged_again(
     manifest: Manifest, caplog: pytest.LogCaptureFixture
 ) -> None:
     dataset = ImageDataset(manifest, "train", TRANSFORM, skip_corrupt=True)
@@ -137,7 +139,7 @@ def test_a_missing_file_is_never_skipped(manifest: Manifest, tmp_path: Path, pro
     assert type(error) is UnreadableImage
 
 
-def test_if_no_image_can_be_read_the_first_is_named(manifest: Manifest, tmp_path: Path) -> None:
+def test_the_first_image_is_named_if_no_image_can_be_read(manifest: Manifest, tmp_path: Path) -> None:
     for number in range(NUM):
         (tmp_path / f"{number}.png").write_bytes(b"no image")
     with pytest.raises(DataError, match="row 5, image .*5.png: cannot be read"):

@@ -41,7 +41,7 @@ def grey(level: int) -> Image.Image:
     return Image.fromarray(np.full((40, 40), level, dtype=np.uint8))
 
 
-def test_batch_and_single_items(digits: Manifest) -> None:
+def test_a_batch_and_single_items_are_the_same_images(digits: Manifest) -> None:
     dataset = ImageDataset(digits, "train", TRANSFORM)
     assert len(dataset) == 30
     images_B3HW, targets_BK = dataset.__getitems__([4, 0, 29])
@@ -54,7 +54,7 @@ def test_batch_and_single_items(digits: Manifest) -> None:
     assert not torch.equal(images_B3HW[0], images_B3HW[1])
 
 
-def test_relative_and_absolute_paths(tmp_path: Path) -> None:
+def test_relative_and_absolute_paths_are_read(tmp_path: Path) -> None:
     grey(10).save(tmp_path / "a.png")
     (tmp_path / "sub").mkdir()
     grey(20).save(tmp_path / "sub" / "b.png")
@@ -95,12 +95,12 @@ def test_unreadable_bytes_name_their_row(digits: Manifest) -> None:
         ImageDataset(manifest, "val", TRANSFORM).__getitems__([0, 2])
 
 
-def test_empty_split(digits: Manifest) -> None:
+def test_an_empty_split_is_refused(digits: Manifest) -> None:
     with pytest.raises(DataError, match="^manifest 'digits': split 'val' has no images; valid: one or more$"):
         ImageDataset(digits, "val", TRANSFORM)
 
 
-def test_pickle_carries_only_its_split(digits: Manifest) -> None:
+def test_a_pickled_dataset_contains_only_its_split(digits: Manifest) -> None:
     dataset = ImageDataset(digits, "test", TRANSFORM)
     pickled = pickle.dumps(dataset)
     assert len(pickled) < 10 * 1708 + 5000
@@ -108,7 +108,7 @@ def test_pickle_carries_only_its_split(digits: Manifest) -> None:
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_loader(digits: Manifest, processes: int) -> None:
+def test_the_loader_gives_whole_batches(digits: Manifest, processes: int) -> None:
     dataset = ImageDataset(digits, "train", TRANSFORM)
     sampler = ShardedShuffle(len(dataset), rank=0, world_size=1, seed=0)
     loader = build_loader(dataset, sampler, batch_size=8, drop_last=True, processes=processes, pin_memory=False)
@@ -131,7 +131,7 @@ def test_loader(digits: Manifest, processes: int) -> None:
     assert [len(targets_BK) for _, targets_BK in everything] == [8, 8, 8, 6]
 
 
-def test_identity() -> None:
+def test_identity_returns_its_argument() -> None:
     batch = (torch.zeros(1), torch.ones(1))
     assert identity(batch) is batch
 

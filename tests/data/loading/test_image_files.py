@@ -44,7 +44,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     assert find_images(tmp_path / "deeper").describe_others() == "1 file (.csv 1)"
 
 
-def test_links_are_followed_and_never_in_circles(tmp_path: Path) -> None:
+def test_links_are_followed_but_each_folder_only_once(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.png").write_bytes(b"")
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path) -> None:
             find_images(tmp_path)
 
 
-def test_a_folder_without_images(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"^{tmp_path}: got no images; valid: files that end in .apng, .avif, "):
         find_images(tmp_path)
     with pytest.raises(DataError, match="gone: no such folder; valid: a folder with images"):

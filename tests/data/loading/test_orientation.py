@@ -165,7 +165,7 @@ def test_lossless_pixels_are_exact(kind: str, orientation: int) -> None:
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("kind", ["JPEG", "MPO"])
-def test_the_sizes_of_a_reduced_jpeg(kind: str, orientation: int) -> None:
+def test_a_reduced_jpeg_has_the_expected_size(kind: str, orientation: int) -> None:
     encoded = encode(kind, orientation)
     assert decode_pixels(encoded).shape == (128, 192, 3)
     assert decode_pixels(encoded, at_least=64).shape == (64, 96, 3)
@@ -188,7 +188,9 @@ def test_the_sizes_of_a_reduced_jpeg(kind: str, orientation: int) -> None:
     ids=["not TIFF", "empty", "cut off", "value 9", "value 0", "big-endian 6", "long 6"],
 )
 @pytest.mark.filterwarnings("ignore:.*Corrupt EXIF")
-def test_odd_exif_data(exif: bytes, expected: int, at_least: int | None) -> None:
+def test_unusual_exif_data_is_read_in_the_same_way_at_every_size(
+    exif: bytes, expected: int, at_least: int | None
+) -> None:
     """The tag is read in the same way at the reduced size of training and at the full size elsewhere."""
     stream = io.BytesIO()
     STORED_FROM_UPRIGHT[expected](upright()).save(stream, "JPEG", quality=95)
@@ -196,7 +198,7 @@ def test_odd_exif_data(exif: bytes, expected: int, at_least: int | None) -> None
 
 
 @pytest.mark.parametrize("at_least", [None, 32])
-def test_an_orientation_in_xmp_alone(at_least: int | None) -> None:
+def test_an_orientation_that_only_xmp_has_is_applied(at_least: int | None) -> None:
     """Pillow reads it and torchcodec does not, so the full and the reduced decoding used to differ."""
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="8"/></x:xmpmeta>'
     stream = io.BytesIO()
@@ -204,7 +206,7 @@ def test_an_orientation_in_xmp_alone(at_least: int | None) -> None:
     assert is_upright(decode_pixels(stream.getvalue(), at_least=at_least))
 
 
-def test_fill_bytes_and_several_exif_segments() -> None:
+def test_fill_bytes_and_several_exif_segments_do_not_matter() -> None:
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 274, 3, 1, 3, 0) + bytes(4)
     stream = io.BytesIO()
     STORED_FROM_UPRIGHT[3](upright()).save(stream, "JPEG", quality=95, comment=b"Exif\0\0 in a comment")

@@ -7,7 +7,7 @@ from kmcl_platform.errors import DataError
 
 
 @pytest.mark.parametrize(("num_samples", "world_size"), [(12, 3), (14, 3), (5, 5), (7, 1)])
-def test_sharded_shuffle_shares(num_samples: int, world_size: int) -> None:
+def test_sharded_shuffle_gives_equal_shares_without_repetition(num_samples: int, world_size: int) -> None:
     samplers = [ShardedShuffle(num_samples, rank=rank, world_size=world_size, seed=3) for rank in range(world_size)]
     shares = [list(sampler) for sampler in samplers]
     assert [len(share) for share in shares] == [num_samples // world_size] * world_size
@@ -17,7 +17,7 @@ def test_sharded_shuffle_shares(num_samples: int, world_size: int) -> None:
     assert set(union) <= set(range(num_samples))
 
 
-def test_sharded_shuffle_order() -> None:
+def test_sharded_shuffle_depends_only_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         sampler = ShardedShuffle(50, rank=1, world_size=2, seed=seed)
         sampler.set_epoch(epoch)
@@ -29,7 +29,7 @@ def test_sharded_shuffle_order() -> None:
     assert len({tuple(order(seed, epoch)) for seed in (3, 4) for epoch in (0, 1, 2)}) == 6
 
 
-def test_sharded_shuffle_is_one_permutation_dealt_out() -> None:
+def test_sharded_shuffle_divides_one_permutation() -> None:
     whole = list(ShardedShuffle(14, rank=0, world_size=1, seed=0))
     shares = [list(ShardedShuffle(14, rank=rank, world_size=3, seed=0)) for rank in range(3)]
     assert [shares[i % 3][i // 3] for i in range(12)] == whole[:12]
@@ -49,6 +49,6 @@ def test_sharded_sequence_covers_each_once(num_samples: int, world_size: int) ->
         assert all(index % world_size == rank for index in sampler)
 
 
-def test_rank_outside_its_world() -> None:
+def test_a_rank_outside_its_range_is_refused() -> None:
     with pytest.raises(ValueError, match="rank: got 2; valid: 0 to 1"):
         ShardedSequence(4, rank=2, world_size=2)

@@ -104,7 +104,7 @@ def test_images_are_mixed_within_a_buffer() -> None:
     assert share != sorted(share)
 
 
-def test_too_few_images() -> None:
+def test_too_few_images_are_refused() -> None:
     with pytest.raises(DataError, match="^training images: got 2 for 3 workers; valid: one or more each$"):
         PackedShuffle(*layout([2], 1), rank=0, world_size=3, seed=0)
     with pytest.raises(ValueError, match="^rank: got 2"):
@@ -122,7 +122,7 @@ def packed(digits: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Manife
     return pack(digits, out, shard_bytes=100_000, group_images=8, progress=lambda *_: None)
 
 
-def test_which_order_a_dataset_gets(digits: Manifest, packed: Manifest) -> None:
+def test_packed_and_other_datasets_get_their_own_order(digits: Manifest, packed: Manifest) -> None:
     plain = build_training_order(ImageDataset(digits, "train", TRANSFORM), rank=1, world_size=2, seed=5)
     assert isinstance(plain, ShardedShuffle)
     assert list(plain) == list(ShardedShuffle(200, rank=1, world_size=2, seed=5))
@@ -131,7 +131,7 @@ def test_which_order_a_dataset_gets(digits: Manifest, packed: Manifest) -> None:
 
 
 @pytest.mark.parametrize("processes", [0, 2])
-def test_an_epoch_of_two_ranks(processes: int, digits: Manifest, packed: Manifest) -> None:
+def test_two_ranks_share_an_epoch(processes: int, digits: Manifest, packed: Manifest) -> None:
     seen: Counter[bytes] = Counter()
     reads = 0
     for rank in range(2):

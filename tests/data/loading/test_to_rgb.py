@@ -66,11 +66,13 @@ def greys(data: bytes) -> list[int]:
         ([0.0, np.nan, 1.0, np.inf, -np.inf], "<f4", [0, 0, 255, 255, 0]),
     ],
 )
-def test_values_of_more_than_8_bits(values: list[float], kind: str, expected: list[int]) -> None:
+def test_values_of_more_than_8_bits_are_scaled_by_the_rules(
+    values: list[float], kind: str, expected: list[int]
+) -> None:
     assert greys(tiff(np.array([values], dtype=kind))) == expected
 
 
-def test_other_formats_of_16_bits() -> None:
+def test_other_formats_of_16_bits_are_scaled_too() -> None:
     levels = np.array([[0, 256, 32768, 65535]], dtype=np.uint16)
     for data in (
         encoded(Image.fromarray(levels), "PNG"),
@@ -81,7 +83,7 @@ def test_other_formats_of_16_bits() -> None:
     assert greys(b"P5 2 1 4095\n" + np.array([0, 4095], dtype=">u2").tobytes()) == [0, 255]
 
 
-def test_a_tiff_that_declares_12_bits() -> None:
+def test_a_tiff_that_declares_12_bits_has_that_range() -> None:
     # Two values of 12 bits in three bytes: 0xFFF and 0x800.
     whole = tiff(np.zeros((1, 2), dtype="<u2"))
     data = whole[:8] + b"\xff\xf8\x00\x00" + whole[12:]
@@ -90,12 +92,12 @@ def test_a_tiff_that_declares_12_bits() -> None:
 
 
 @pytest.mark.parametrize("kind", ["<u1", "<u2", "<f4"])
-def test_a_tiff_that_stores_white_as_zero(kind: str) -> None:
+def test_a_tiff_that_stores_white_as_zero_is_inverted(kind: str) -> None:
     values = np.array([[0, np.iinfo(kind).max if kind != "<f4" else 1]], dtype=kind)
     assert greys(tiff(values, photometric=0)) == [255, 0]
 
 
-def test_values_without_a_finite_one_are_refused() -> None:
+def test_an_image_without_a_finite_value_is_refused() -> None:
     with pytest.raises(UndecodableError, match="no pixel has a finite value"):
         decode_pixels(tiff(np.full((2, 2), np.nan, dtype="<f4")))
 
@@ -111,7 +113,7 @@ def test_values_without_a_finite_one_are_refused() -> None:
         ([0, 3], "<u1", None),
     ],
 )
-def test_the_used_part_of_the_range(values: list[float], kind: str, used: float | None) -> None:
+def test_the_used_part_of_the_range_is_measured(values: list[float], kind: str, used: float | None) -> None:
     assert decode_image(tiff(np.array([values], dtype=kind))).used_range == pytest.approx(used)
 
 
@@ -129,7 +131,7 @@ def test_an_alpha_channel_is_composited(kind: str) -> None:
     assert decode_pixels(data, background=GREEN).tolist() == [[[255, 0, 0], [0, 128, 0], [0, 64, 0]]]
 
 
-def test_every_other_kind_of_transparency() -> None:
+def test_every_other_kind_of_transparency_is_composited() -> None:
     """Of each picture the first pixel is black and the second one is transparent."""
     two = np.array([[0, 1]], dtype=np.uint8)
     palette = Image.fromarray(two, "P")
@@ -159,7 +161,7 @@ def test_every_other_kind_of_transparency() -> None:
     assert wrong == {}
 
 
-def test_16_bit_colour_with_one_transparent_value() -> None:
+def test_a_transparent_16_bit_colour_is_found() -> None:
     """Pillow keeps the upper 8 bits of the pixels and all 16 of the transparent colour."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -185,14 +187,14 @@ def test_an_opaque_alpha_channel_changes_nothing(mode: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_the_first_frame_of_several(kind: str) -> None:
+def test_the_first_frame_of_several_is_used(kind: str) -> None:
     red, blue = Image.new("RGB", (8, 8), (255, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 255))
     lossless = {"lossless": True} if kind == "WEBP" else {}
     pixels = decode_pixels(encoded(red, kind, save_all=True, append_images=[blue], **lossless))
     assert np.abs(pixels.astype(int) - [255, 0, 0]).max() < 10
 
 
-def test_colours() -> None:
+def test_colours_are_read_or_refused() -> None:
     assert [parse_colour(text) for text in ("white", "black", "#0a0B0c")] == [(255,) * 3, (0,) * 3, (10, 11, 12)]
     for text in ("", "red", "#fff", "#12345g", "#1234567"):
         with pytest.raises(ValueError, match="valid: white, black, or a colour such as #7f7f7f"):

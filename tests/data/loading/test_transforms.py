@@ -16,7 +16,7 @@ def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(40, 40), (64, 30), (20, 20), (500, 375)])
-def test_resized_as_pillow_does(size: tuple[int, int]) -> None:
+def test_images_are_resized_as_pillow_does_it(size: tuple[int, int]) -> None:
     pixels = picture(size)
     expected = np.asarray(Image.fromarray(pixels).resize((40, 40), Image.Resampling.BILINEAR)).astype(int)
     difference = np.abs(resize(pixels, 40) - expected)
@@ -44,7 +44,7 @@ def test_images_of_a_batch_do_not_affect_each_other() -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_invalid_sizes(size: int) -> None:
+def test_invalid_sizes_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match="valid: "):
         EvalTransform(image_size=size)
     with pytest.raises(ValueError, match="valid: "):

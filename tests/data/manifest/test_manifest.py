@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_columns_and_splits() -> None:
+def test_a_manifest_has_its_columns_and_splits() -> None:
     manifest = make()
     assert manifest.table.schema == pa.schema(
         {"split": pa.string(), "image": pa.string(), "targets": pa.list_(pa.int8(), 3)}
@@ -29,14 +29,14 @@ def test_columns_and_splits() -> None:
     assert error_of(manifest.split, "dev") == "manifest 'pets': split: got 'dev'; valid: train, val, test"
 
 
-def test_absent_split_is_empty() -> None:
+def test_a_missing_split_is_empty() -> None:
     manifest = make(splits=["test"] * 4)
     assert manifest.split("train").num_rows == 0
     assert manifest.targets("val").shape == (0, 3)
 
 
 @pytest.mark.parametrize("images", [["a", "b", "c", "d"], [b"1", b"22", b"\0", b"4"]])
-def test_round_trip(tmp_path: Path, images: list[str] | list[bytes]) -> None:
+def test_a_written_manifest_is_read_back(tmp_path: Path, images: list[str] | list[bytes]) -> None:
     manifest = make(images=images)
     path = tmp_path / "new" / "folder" / "m.parquet"
     write_manifest(manifest, path)
@@ -59,11 +59,11 @@ def test_round_trip(tmp_path: Path, images: list[str] | list[bytes]) -> None:
         {"targets": TARGETS[::-1]},
     ],
 )
-def test_hash_follows_content(changes: dict[str, object]) -> None:
+def test_the_hash_changes_with_the_content(changes: dict[str, object]) -> None:
     assert make(**changes).content_hash != make().content_hash
 
 
-def test_hash_ignores_name_and_parquet_encoding(path: Path) -> None:
+def test_the_hash_does_not_depend_on_name_and_parquet_encoding(path: Path) -> None:
     assert make(name="other", version="4").content_hash == make().content_hash
     table = pq.ParquetFile(path).read()
     pq.write_table(table, path, compression="gzip", row_group_size=1, use_dictionary=False)
@@ -87,9 +87,9 @@ def test_hash_ignores_name_and_parquet_encoding(path: Path) -> None:
         ),
     ],
 )
-def test_build_errors(changes: dict[str, object], message: str) -> None:
+def test_wrong_rows_are_refused(changes: dict[str, object], message: str) -> None:
     assert error_of(make, **changes) == f"manifest 'pets': {message}"
 
 
-def test_build_mixed_images() -> None:
+def test_images_of_different_types_are_refused() -> None:
     assert error_of(make, images=["a", b"b", 3, "d"]).endswith("valid: all text, or images all bytes")

@@ -18,23 +18,23 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_read_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "none.parquet"
     assert error_of(read_manifest, path) == f"{path}: no such file; valid: the path of a manifest (*.parquet)"
 
 
-def test_read_not_parquet(tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text.parquet"
     path.write_text("image,split\na.png,train\n")
     assert error_of(read_manifest, path).startswith(f"{path}: cannot be read as Parquet: ")
 
 
-def test_read_truncated(path: Path) -> None:
+def test_a_truncated_file_is_refused(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     assert error_of(read_manifest, path).startswith(f"{path}: cannot be read as Parquet: ")
 
 
-def test_read_missing_metadata(path: Path) -> None:
+def test_missing_metadata_is_refused(path: Path) -> None:
     pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata(None), path)
     assert error_of(read_manifest, path) == (
         f"{path}: metadata: key 'kmcl' (name, version, class names, hash) is missing; "
@@ -43,7 +43,7 @@ def test_read_missing_metadata(path: Path) -> None:
 
 
 @pytest.mark.parametrize("facts", [b"{", b"[]", b'{"name": "pets"}', json.dumps({"name": 1}).encode()])
-def test_read_broken_metadata(path: Path, facts: bytes) -> None:
+def test_broken_metadata_is_refused(path: Path, facts: bytes) -> None:
     pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata({b"kmcl": facts}), path)
     assert error_of(read_manifest, path) == (
         f"{path}: metadata: key 'kmcl': got {facts!r}; valid: JSON with name, version, class_names, content_hash"
@@ -94,19 +94,19 @@ def int8_lists(*rows: list[int | None] | None) -> pa.Array:
         (lambda table: table.slice(0, 0), "got no rows; valid: one row for each image"),
     ],
 )
-def test_read_errors(path: Path, change: object, message: str) -> None:
+def test_wrong_columns_and_values_are_refused(path: Path, change: object, message: str) -> None:
     rewrite(path, change)
     assert error_of(read_manifest, path) == f"{path}: {message}"
 
 
-def test_read_hash_mismatch(path: Path) -> None:
+def test_content_that_does_not_fit_its_hash_is_refused(path: Path) -> None:
     rewrite(path, replaced("image", pa.array(["a.png", "b.png", "c.png", "z.png"])))
     text = error_of(read_manifest, path)
     assert text.startswith(f"{path}: content hash: got ")
     assert f"valid: {make().content_hash[:12]}…" in text
 
 
-def test_write_refuses_to_move_relative_paths(tmp_path: Path) -> None:
+def test_writing_to_another_folder_refuses_relative_paths(tmp_path: Path) -> None:
     manifest = make(root=tmp_path / "images")
     text = error_of(write_manifest, manifest, tmp_path / "m.parquet")
     assert text.endswith("(first: 'a.png'); valid: a file in that folder, or absolute paths")
@@ -116,7 +116,7 @@ def test_write_refuses_to_move_relative_paths(tmp_path: Path) -> None:
     )
 
 
-def test_write_into_a_file(tmp_path: Path) -> None:
+def test_a_path_below_a_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     text = error_of(write_manifest, make(), tmp_path / "file" / "m.parquet")
     assert text.endswith("valid: a path in a writable folder")
@@ -128,7 +128,7 @@ def pandas_frame() -> pd.DataFrame:
     ).assign(dog=[False, False, True, False], hen=np.array([-1, 1, 0, 0], dtype=np.int8))
 
 
-def test_read_pandas(tmp_path: Path) -> None:
+def test_a_table_from_pandas_is_read(tmp_path: Path) -> None:
     frame = pandas_frame()
     frame.index = pd.Index([5, 7, 8, 9])
     frame.to_parquet(tmp_path / "mine.parquet")
@@ -158,7 +158,7 @@ def test_read_pandas(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_read_pandas_errors(tmp_path: Path, change: object, message: str) -> None:
+def test_a_wrong_table_from_pandas_is_refused(tmp_path: Path, change: object, message: str) -> None:
     path = tmp_path / "mine.parquet"
     change(pandas_frame()).to_parquet(path)  # type: ignore[operator]
     text = error_of(read_manifest, path)

@@ -114,7 +114,7 @@ def test_a_folder_whose_name_is_not_utf8_is_refused(digits: Manifest, tmp_path: 
     assert os.listdir(tmp_path) == []
 
 
-def test_overwrite(digits: Manifest, packed: Manifest, tmp_path: Path) -> None:
+def test_only_overwrite_replaces_a_packing(digits: Manifest, packed: Manifest, tmp_path: Path) -> None:
     out = parse_location(tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     with pytest.raises(DataError) as caught:
@@ -144,7 +144,7 @@ def test_a_manifest_that_is_not_packed_is_not_overwritten(digits: Manifest, tmp_
         pack(digits, parse_location(tmp_path), overwrite=True, progress=silent)
 
 
-def test_out_that_is_a_file(digits: Manifest, tmp_path: Path) -> None:
+def test_a_target_that_is_a_file_is_refused(digits: Manifest, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(DataError, match=f"^{tmp_path}/out.*: cannot be "):
         pack(digits, parse_location(tmp_path / "out"), progress=silent)

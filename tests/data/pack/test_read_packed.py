@@ -98,7 +98,7 @@ def test_a_damaged_shard_is_refused_by_name(kind: str, processes: int, packed: M
     assert any(str(bad) in fault.message for fault in report.faults)
 
 
-def test_check_of_a_good_folder(packed: Manifest, tmp_path: Path) -> None:
+def test_a_good_folder_has_no_faults(packed: Manifest, tmp_path: Path) -> None:
     seen: set[str] = set()
     report = check_manifest(str(tmp_path / "out" / "manifest.parquet"), lambda what, *_: seen.add(what))
     assert not report.faults

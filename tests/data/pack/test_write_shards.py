@@ -28,7 +28,7 @@ def test_every_image_keeps_its_bytes_targets_and_split(
     assert (read.name, read.version, read.class_names) == (source.name, source.version, source.class_names)
 
 
-def test_shards_and_row_groups(digits: Manifest, packed: Manifest, tmp_path: Path) -> None:
+def test_shards_and_row_groups_have_the_wanted_sizes(digits: Manifest, packed: Manifest, tmp_path: Path) -> None:
     assert packed.packing is not None
     files = shard_files(tmp_path / "out")
     assert [path.name for path in files] == sorted(packed.packing.shards)

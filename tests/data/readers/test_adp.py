@@ -14,7 +14,7 @@ def name(row: int) -> str:
 
 
 @pytest.mark.parametrize(("level", "count"), [("L1", 9), ("L2", 26), ("L3", 33), ("L3Only", 22)])
-def test_levels_splits_and_labels(tmp_path: Path, level: str, count: int) -> None:
+def test_levels_splits_and_labels_are_read(tmp_path: Path, level: str, count: int) -> None:
     write_adp(tmp_path)
     manifest = read_adp(tmp_path, level=level)
     assert len(manifest.class_names) == count
@@ -28,7 +28,7 @@ def test_levels_splits_and_labels(tmp_path: Path, level: str, count: int) -> Non
     assert manifest.encoded_image("test", 0)[:4] == b"\x89PNG"
 
 
-def test_the_published_levels() -> None:
+def test_the_levels_are_the_published_ones() -> None:
     assert ADP_LEVELS["L1"] == tuple("ECHSAMNGT")
     assert set(ADP_LEVELS["L3"]) - set(ADP_LEVELS["L2"]) == {
         "E.M.S", "E.M.C", "E.T.S", "E.T.C", "C.D.I", "C.D.R", "N.G.M"
@@ -38,7 +38,7 @@ def test_the_published_levels() -> None:
 
 
 @pytest.mark.parametrize(("level", "left_out"), [("L3Only", {2, 5}), ("L1", {5})])
-def test_rows_without_label_are_dropped_where_asked(tmp_path: Path, level: str, left_out: set[int]) -> None:
+def test_rows_without_a_label_are_dropped_by_an_option(tmp_path: Path, level: str, left_out: set[int]) -> None:
     rows = rows_of(read_adp(write_adp(tmp_path), level=level, all_negative="drop"))
     assert set(rows) == {name(row) for rows in ADP_ROWS.values() for row in rows if row not in left_out}
 
@@ -55,7 +55,7 @@ def test_rows_without_label_are_dropped_where_asked(tmp_path: Path, level: str, 
         ("train", None, "train.npy: cannot be read (No such file or directory)"),
     ],
 )
-def test_wrong_split_files(tmp_path: Path, split: str, rows: np.ndarray | None, message: str) -> None:
+def test_wrong_split_files_are_refused(tmp_path: Path, split: str, rows: np.ndarray | None, message: str) -> None:
     path = write_adp(tmp_path) / "splits" / f"{split}.npy"
     path.unlink()
     if rows is not None:
@@ -74,7 +74,7 @@ def test_wrong_split_files(tmp_path: Path, split: str, rows: np.ndarray | None, 
         ("002.png_crop_1", "001.png_crop_0", "1 patch names appear twice ('001.png_crop_0.png')"),
     ],
 )
-def test_wrong_labels(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_wrong_labels_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = write_adp(tmp_path) / "ADP_EncodedLabels_Release1_Flat.csv"
     content = path.read_text()
     assert old in content
@@ -84,7 +84,7 @@ def test_wrong_labels(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
-def test_a_missing_image(tmp_path: Path) -> None:
+def test_a_missing_image_is_refused(tmp_path: Path) -> None:
     (write_adp(tmp_path) / name(7)).unlink()
     with pytest.raises(DataError, match=r"img_res_1um_bicubic: 1 images are missing \('008.png_crop_7.png'\)"):
         read_adp(tmp_path, level="L1")

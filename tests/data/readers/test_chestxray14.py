@@ -12,7 +12,7 @@ from tests.data.readers.rows import rows_of
 
 @pytest.mark.parametrize("parted", [True, False])
 @pytest.mark.parametrize("corrected", [True, False])
-def test_labels_splits_and_folders(tmp_path: Path, parted: bool, corrected: bool) -> None:
+def test_labels_splits_and_folders_are_read(tmp_path: Path, parted: bool, corrected: bool) -> None:
     manifest = read_chestxray14(write_chest(tmp_path, parted=parted, corrected=corrected), val_fraction=0.3)
     assert manifest.class_names == CHEST_CLASSES
     assert len(CHEST_CLASSES) == 14
@@ -28,7 +28,7 @@ def test_labels_splits_and_folders(tmp_path: Path, parted: bool, corrected: bool
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_val_never_parts_a_patient(tmp_path: Path, seed: int) -> None:
+def test_val_contains_whole_patients(tmp_path: Path, seed: int) -> None:
     rows = rows_of(read_chestxray14(write_chest(tmp_path, parted=False), val_fraction=0.4, seed=seed))
     splits: dict[int, set[str]] = {}
     for image, _, patient in CHEST_ROWS:
@@ -44,7 +44,7 @@ def test_grey_and_rgba_images_become_rgb(tmp_path: Path) -> None:
         assert dataset.__getitems__(list(range(len(dataset))))[0].shape == (len(dataset), 3, 16, 16)
 
 
-def test_the_corrected_table_is_taken(tmp_path: Path) -> None:
+def test_the_corrected_table_is_read(tmp_path: Path) -> None:
     write_chest(tmp_path)
     write_chest(tmp_path, corrected=True)
     assert read_chestxray14(tmp_path, val_fraction=0.3).version == "2017_v2020"
@@ -64,7 +64,7 @@ def test_the_corrected_table_is_taken(tmp_path: Path) -> None:
         ("train_val_list.txt", "00000004_000.png", "00000004_000.png\n00000004_000.png", "1 images appear twice"),
     ],
 )  # fmt: skip
-def test_damage_is_named(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
+def test_wrong_content_is_named(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:
     path = write_chest(tmp_path) / file
     content = path.read_text()
     assert old in content
@@ -76,7 +76,7 @@ def test_damage_is_named(tmp_path: Path, file: str, old: str, new: str, message:
     assert "\n" not in str(caught.value)
 
 
-def test_a_patient_in_both_lists(tmp_path: Path) -> None:
+def test_a_patient_in_both_lists_is_refused(tmp_path: Path) -> None:
     write_chest(tmp_path)
     for file, change in (("train_val_list.txt", "00000003_001.png\n"), ("test_list.txt", "")):
         path = tmp_path / file
@@ -85,7 +85,7 @@ def test_a_patient_in_both_lists(tmp_path: Path) -> None:
         read_chestxray14(tmp_path)
 
 
-def test_missing_pieces(tmp_path: Path) -> None:
+def test_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="the table is missing; valid: Data_Entry_2017_v2020.csv or Data_Entry_2017.csv"
     ):

@@ -14,7 +14,7 @@ from tests.data.readers.rows import rows_of
 
 
 @pytest.mark.parametrize("year", ["2014", "2017"])
-def test_labels_and_splits(tmp_path: Path, year: str) -> None:
+def test_labels_and_splits_are_read(tmp_path: Path, year: str) -> None:
     manifest = read_coco(write_coco(tmp_path, year), year=year, val_fraction=0.3)
     prefix = {"train": "COCO_train2014_", "val": "COCO_val2014_"} if year == "2014" else {"train": "", "val": ""}
     # Ids 1, 13, 90, listed in another order: classes stand in the order of their ids.
@@ -38,13 +38,13 @@ def test_labels_and_splits(tmp_path: Path, year: str) -> None:
     assert manifest.encoded_image("test", 0)[:3] == b"\xff\xd8\xff"
 
 
-def test_images_without_annotation_are_dropped_where_asked(tmp_path: Path) -> None:
+def test_images_without_annotation_are_dropped_by_an_option(tmp_path: Path) -> None:
     rows = rows_of(read_coco(write_coco(tmp_path), year="2017", all_negative="drop", val_fraction=0.3))
     assert len(rows) == 7
     assert not {"train2017/000000000036.jpg", "val2017/000000000133.jpg"} & set(rows)
 
 
-def test_crowds_are_unknown_where_asked(tmp_path: Path) -> None:
+def test_crowds_are_unknown_by_an_option(tmp_path: Path) -> None:
     rows = rows_of(
         read_coco(write_coco(tmp_path), year="2017", crowds="unknown", all_negative="drop", val_fraction=0.3)
     )
@@ -55,7 +55,7 @@ def test_crowds_are_unknown_where_asked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [("0", "1"), ("false", "true"), (False, True), (None, "1.0")])
-def test_crowd_as_text(tmp_path: Path, values: tuple[object, object]) -> None:
+def test_a_crowd_flag_may_be_text(tmp_path: Path, values: tuple[object, object]) -> None:
     write_coco(tmp_path)
     expected = read_coco(tmp_path, crowds="unknown", val_fraction=0.3).content_hash
     for part in ("train", "val"):
@@ -67,7 +67,7 @@ def test_crowd_as_text(tmp_path: Path, values: tuple[object, object]) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_encodings_of_the_annotations(tmp_path: Path, encoding: str) -> None:
+def test_annotations_are_read_in_every_encoding(tmp_path: Path, encoding: str) -> None:
     write_coco(tmp_path)
     expected = read_coco(tmp_path, val_fraction=0.3).content_hash
     path = tmp_path / "annotations" / "instances_train2017.json"
@@ -109,7 +109,7 @@ def test_a_wrong_entry_is_named(tmp_path: Path, key: str, entry: dict[str, objec
     assert str(caught.value).startswith(f"{path}: {message}")
 
 
-def test_missing_images_and_files(tmp_path: Path) -> None:
+def test_missing_images_and_files_are_refused(tmp_path: Path) -> None:
     write_coco(tmp_path)
     (tmp_path / "val2017" / "000000000073.jpg").unlink()
     with pytest.raises(DataError, match=r"val2017: 1 images are missing \('000000000073.jpg'\)"):
@@ -119,7 +119,7 @@ def test_missing_images_and_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["year", "crowds", "all_negative"])
-def test_an_unknown_option(tmp_path: Path, option: str) -> None:
+def test_an_unknown_option_is_refused(tmp_path: Path, option: str) -> None:
     with pytest.raises(DataError, match=f"^{option}: got 'x'; valid: "):
         read_coco(tmp_path, **{option: "x"})  # type: ignore[arg-type]
 
@@ -169,7 +169,7 @@ def test_broken_json_names_the_place(tmp_path: Path, content: bytes, message: st
     assert message in str(caught.value)
 
 
-def test_memory_does_not_follow_the_file(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     entry = json.dumps({"segmentation": [[i / 7 for i in range(200)]], "image_id": 1})
     with path.open("w") as file:

@@ -24,13 +24,13 @@ EXPECTED = {
 }
 
 
-def test_class_columns(tmp_path: Path) -> None:
+def test_a_column_for_each_class_is_read(tmp_path: Path) -> None:
     manifest = read_table(write_csv(tmp_path / "mine.csv", HEADER, ROWS))
     assert (manifest.name, manifest.class_names) == ("mine", ("cat", "dog"))
     assert rows_of(manifest) == EXPECTED
 
 
-def test_parquet_and_a_pandas_index(tmp_path: Path) -> None:
+def test_parquet_with_an_index_of_pandas_is_read(tmp_path: Path) -> None:
     write_csv(tmp_path / "mine.csv", HEADER, ROWS)
     frame = pd.DataFrame(
         [[*row[:2], int(float(row[2])), {"True": 1, "-1.0": -1}.get(row[3], row[3])] for row in ROWS], columns=HEADER
@@ -45,7 +45,7 @@ def test_parquet_and_a_pandas_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [(), ("cat", "dog", "hen")])
-def test_joined_labels(tmp_path: Path, classes: tuple[str, ...]) -> None:
+def test_joined_labels_are_read(tmp_path: Path, classes: tuple[str, ...]) -> None:
     rows = [["a.png", "train", "dog; cat"], ["b.png", "train", ""], ["c.png", "val", "none"], ["d.png", "test", "dog;"]]
     path = write_csv(tmp_path / "t.csv", ["image", "split", "tags"], rows)
     manifest = read_table(path, labels_column="tags", separator=";", no_label="none", classes=classes)
@@ -53,7 +53,7 @@ def test_joined_labels(tmp_path: Path, classes: tuple[str, ...]) -> None:
     assert [labels for _, labels in rows_of(manifest).values()] == [{"dog": 1, "cat": 1}, {}, {}, {"dog": 1}]
 
 
-def test_every_fault_in_one_pass(tmp_path: Path) -> None:
+def test_one_pass_finds_every_fault(tmp_path: Path) -> None:
     rows = [
         ["a.png", "train", 1, 0],
         ["no.png", "train", 1, 0],
@@ -80,7 +80,7 @@ def test_every_fault_in_one_pass(tmp_path: Path) -> None:
     assert "got 'sub/../a.png' in test, which row 0 has in train" in " ".join(map(str, caught.value.faults))
 
 
-def test_faults_of_joined_labels(tmp_path: Path) -> None:
+def test_faults_of_joined_labels_are_found(tmp_path: Path) -> None:
     rows = [["a.png", "train", "cat|fox"], ["b.png", "val", "dog|dog"], ["c.png", "test", "none|cat"]]
     path = write_csv(tmp_path / "t.csv", ["image", "split", "tags"], rows)
     with pytest.raises(FaultyTable) as caught:
@@ -92,7 +92,7 @@ def test_faults_of_joined_labels(tmp_path: Path) -> None:
     ]
 
 
-def test_groups(tmp_path: Path) -> None:
+def test_groups_are_drawn_whole(tmp_path: Path) -> None:
     header = ["image", "patient", "cat"]
     rows = [[f"{number}.png", f"p{number // 4}", number % 2] for number in range(40)]
     manifest = read_table(write_csv(tmp_path / "t.csv", header, rows), group_column="patient")
@@ -109,7 +109,7 @@ def test_groups(tmp_path: Path) -> None:
         read_table(path, group_column="patient")
 
 
-def test_val_is_carved_where_it_is_missing(tmp_path: Path) -> None:
+def test_a_missing_val_is_drawn(tmp_path: Path) -> None:
     rows = [[f"{number}.png", "train" if number < 16 else "test", number % 2] for number in range(20)]
     path = write_csv(tmp_path / "t.csv", ["image", "split", "cat"], rows)
     splits = [split for split, _ in rows_of(read_table(path, val_fraction=0.25)).values()]
@@ -117,7 +117,7 @@ def test_val_is_carved_where_it_is_missing(tmp_path: Path) -> None:
     assert splits.count("val") == 4
 
 
-def test_paths_of_another_folder(tmp_path: Path) -> None:
+def test_images_may_be_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     picture(tmp_path / "pictures" / "a.png", 0)
     picture(tmp_path / "b.png", 1)
@@ -142,7 +142,7 @@ def test_paths_of_another_folder(tmp_path: Path) -> None:
         (None, "cannot be read: No such file or directory"),
     ],
 )
-def test_a_file_that_is_no_such_table(tmp_path: Path, content: str | bytes | None, message: str) -> None:
+def test_a_file_that_is_not_such_a_table_is_refused(tmp_path: Path, content: str | bytes | None, message: str) -> None:
     picture(tmp_path / "a.png", 0)
     path = tmp_path / "t.csv"
     if content is not None:

@@ -31,19 +31,19 @@ def three(folder: Path, header: list[str], *cells: list[object]) -> Path:
     ("cell", "target"),
     [("1", 1), ("1.0", 1), ("1,0", 1), ("true", 1), ("TRUE ", 1), (" 0", 0), ("False", 0), ("-0.0", 0), ("-1.00", -1)],
 )
-def test_targets_as_programs_write_them(tmp_path: Path, cell: str, target: int) -> None:
+def test_targets_are_read_as_programs_write_them(tmp_path: Path, cell: str, target: int) -> None:
     path = three(tmp_path, ["cat", "dog"], [cell, 1], [cell, 1], [cell, 1])
     found = rows_of(read_table(path))["a.png"][1]
     assert found.get("cat", 0) == target
 
 
 @pytest.mark.parametrize("cell", ["", "nan", "yes", "2", "0.5", "inf", "1 0"])
-def test_cells_that_are_no_target(tmp_path: Path, cell: str) -> None:
+def test_cells_that_are_not_a_target_are_faults(tmp_path: Path, cell: str) -> None:
     path = three(tmp_path, ["cat"], [1], [cell], [0])
     assert faults_of(path) == [f"row 1, column 'cat': got {cell!r}; valid: 1, 0 or -1"]
 
 
-def test_parquet_as_pandas_keeps_missing_values(tmp_path: Path) -> None:
+def test_missing_values_of_pandas_are_empty_cells(tmp_path: Path) -> None:
     path = three(tmp_path, ["age"], [1], [2], [3])
     frame = pd.read_csv(path).assign(cat=[1.0, 0.0, None], patient=[7.0, 8.0, None])
     frame.to_parquet(tmp_path / "t.parquet")
@@ -55,7 +55,7 @@ def test_parquet_as_pandas_keeps_missing_values(tmp_path: Path) -> None:
     assert read_table(tmp_path / "t.parquet", labels_column="patient").class_names == ("7", "8")
 
 
-def test_a_column_that_is_no_class_is_one_fault(tmp_path: Path) -> None:
+def test_a_column_that_is_not_a_class_is_one_fault(tmp_path: Path) -> None:
     rows = [[f"{number}.png", 30 + number, number % 2] for number in range(25)]
     path = write_csv(tmp_path / "t.csv", ["image", "age", "cat"], rows)
     message = (
@@ -65,7 +65,7 @@ def test_a_column_that_is_no_class_is_one_fault(tmp_path: Path) -> None:
     assert read_table(path, classes=("cat",)).class_names == ("cat",)
 
 
-def test_splits_in_upper_case(tmp_path: Path) -> None:
+def test_splits_may_be_in_upper_case(tmp_path: Path) -> None:
     path = three(tmp_path, ["cat"], [1], [1], [1])
     path.write_text(path.read_text().replace("train", " Train ").replace("val", "VAL").replace("test", "Test"))
     assert [split for split, _ in rows_of(read_table(path)).values()] == ["train", "val", "test"]
@@ -73,7 +73,7 @@ def test_splits_in_upper_case(tmp_path: Path) -> None:
     assert faults_of(path) == ["row 1, column 'split': got 'dev'; valid: train, val, test"]
 
 
-def test_folders_as_windows_writes_them(tmp_path: Path) -> None:
+def test_paths_from_windows_are_read(tmp_path: Path) -> None:
     picture(tmp_path / "sub" / "a.png", 0)
     picture(tmp_path / "b\\c.png", 1)
     path = tmp_path / "t.csv"
@@ -85,7 +85,7 @@ def test_folders_as_windows_writes_them(tmp_path: Path) -> None:
     ]
 
 
-def test_missing_images_and_their_hints(tmp_path: Path) -> None:
+def test_a_missing_image_comes_with_a_hint(tmp_path: Path) -> None:
     names = ["photo.JPG", unicodedata.normalize("NFD", "é.png"), "other.jpeg"]
     for number, name in enumerate(names):
         picture(tmp_path / "i" / name, number)
@@ -113,7 +113,7 @@ def test_groups_with_space_around_them_are_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 201, "a\u0007b"])
-def test_names_that_no_class_can_have(tmp_path: Path, name: str) -> None:
+def test_names_that_no_class_can_have_are_refused(tmp_path: Path, name: str) -> None:
     path = three(tmp_path, ["tags"], [name], [name], ["cat"])
     with pytest.raises(DataError, match="class names: got .*; valid: up to 200 characters, no line ends"):
         read_table(path, labels_column="tags")

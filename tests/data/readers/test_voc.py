@@ -9,7 +9,7 @@ from tests.data.readers.rows import rows_of
 
 
 @pytest.mark.parametrize("year", ["2007", "2012"])
-def test_labels_and_splits(tmp_path: Path, year: str) -> None:
+def test_labels_and_splits_are_read(tmp_path: Path, year: str) -> None:
     write_voc(tmp_path, year)
     manifest = read_voc(tmp_path, year=year, val_fraction=0.34)
     assert (manifest.name, manifest.class_names) == (f"voc{year}", VOC_CLASSES)
@@ -25,7 +25,7 @@ def test_labels_and_splits(tmp_path: Path, year: str) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "VOCdevkit", "VOCdevkit/VOC2007"])
-def test_any_folder_of_the_layout(tmp_path: Path, below: str) -> None:
+def test_any_folder_of_the_layout_may_be_given(tmp_path: Path, below: str) -> None:
     write_voc(tmp_path)
     manifest = read_voc(tmp_path / below, year="2007", val_fraction=0.3)
     assert manifest.root == tmp_path / "VOCdevkit" / "VOC2007"
@@ -81,7 +81,7 @@ def test_another_year_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_lists_from_windows(tmp_path: Path, encoding: str) -> None:
+def test_lists_from_windows_are_read(tmp_path: Path, encoding: str) -> None:
     folder = write_voc(tmp_path)
     expected = read_voc(tmp_path, val_fraction=0.3).content_hash
     for path in (folder / "ImageSets" / "Main").iterdir():

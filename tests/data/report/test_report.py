@@ -56,7 +56,7 @@ def test_pairs_are_those_of_a_loop_over_images(unknown: float, monkeypatch: pyte
             assert counted.correlation_KK()[a, b] == pytest.approx(np.corrcoef(known[:, 0], known[:, 1])[0, 1])
 
 
-def test_the_deviation_is_pearsons_chi_square() -> None:
+def test_the_squared_deviation_is_pearsons_chi_square() -> None:
     from scipy.stats import chi2_contingency
 
     targets_NK = drawn(1)
@@ -67,7 +67,7 @@ def test_the_deviation_is_pearsons_chi_square() -> None:
         assert deviation_KK[a, b] ** 2 == pytest.approx(chi2_contingency(cells, correction=False).statistic)
 
 
-def test_pairs_without_a_lift() -> None:
+def test_a_pair_without_positives_has_no_lift() -> None:
     counted = count_cooccurrence(np.array([[1, 0, -1], [0, 0, 1], [1, 0, -1]], dtype=np.int8))
     assert np.isnan(counted.lift_KK()[0, 1])  # class 1 is never positive
     assert counted.known_KK[0, 2] == 1
@@ -86,7 +86,7 @@ def test_similar_classes_are_next_to_each_other() -> None:
     assert order_by_similarity(np.ones((1, 1))) == [0]
 
 
-def test_splits_by_values() -> None:
+def test_the_statistics_of_a_split_are_right() -> None:
     targets = [[1, 1, 0], [1, -1, 0], [1, 0, 0], [0, 0, 0], [0, 1, -1], [1, 0, 1]]
     splits = ["train"] * 4 + ["val", "test"]
     found = describe(manifest_of(np.array(targets, dtype=np.int8), splits))
@@ -136,7 +136,7 @@ def test_independent_classes_are_seldom_reported() -> None:
     assert reported <= 9  # 3 of 60 are expected, more than 9 have a probability of 0.0005
 
 
-def test_drift_is_the_two_proportions_test() -> None:
+def test_drift_is_the_test_of_two_proportions() -> None:
     train, val = np.zeros((1000, 2), dtype=np.int8), np.zeros((500, 2), dtype=np.int8)
     train[:100, 0], val[:100, 0] = 1, 1  # 10 % to 20 %
     train[:300, 1], val[:155, 1] = 1, 1  # 30 % to 31 %
@@ -201,7 +201,7 @@ def test_the_page_shows_counts_and_flags() -> None:
 
 
 @pytest.mark.parametrize("splits", [["train", "train"], ["test", "test"], ["val", "test"]])
-def test_a_page_of_two_images(splits: list[str]) -> None:
+def test_a_page_of_two_images_is_well_formed(splits: list[str]) -> None:
     for targets in ([[0], [0]], [[-1], [-1]], [[1], [-1]]):
         assert Page(to_html(manifest_of(np.array(targets, dtype=np.int8), splits))).open == []
 
@@ -215,7 +215,7 @@ def test_the_matrix_of_many_classes_shows_the_most_frequent() -> None:
     assert sorted(shown_classes(found.cooccurrence)) == [*range(20), *range(40, num_classes)]
 
 
-def test_percentages() -> None:
+def test_percentages_are_rounded() -> None:
     assert [percent(share) for share in (0, 0.00001, 0.0038, 0.0381, 1)] == [
         "0 %",
         "< 0.01 %",
@@ -225,7 +225,7 @@ def test_percentages() -> None:
     ]
 
 
-def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"page\.html: cannot be written: .*; valid: a path in a writable folder"):
         write_page(manifest_of(drawn(5), ["train"] * 400), tmp_path / "file" / "page.html")

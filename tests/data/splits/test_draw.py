@@ -48,7 +48,7 @@ def copies(folder: Path, count: int) -> list[str]:
     return [f"{number}{end}.png" for number in range(count) for end in ("", "-copy")]
 
 
-def test_find_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identical_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large = b"x" * 40_000
     # Of one size and with the same samples; only the last two are the same.
     contents = [b"a", b"b", large + b"1", b"", large[:9000] + b"y" + large[9001:] + b"1", b"", b"a", large + b"1"]
@@ -89,7 +89,7 @@ def test_copies_are_drawn_into_one_split(tmp_path: Path, seed: int) -> None:
     assert any(found[f"{number}.png"] != found[f"{number}-copy.png"] for number in range(20))
 
 
-def test_groups_and_copies_together(tmp_path: Path) -> None:
+def test_groups_and_copies_are_kept_together(tmp_path: Path) -> None:
     # Patients 0 and 1 share a picture, and so do 1 and 2: all three go into one split.
     images = copies(tmp_path, 12)
     patients = [str(number // 2 + number % 2) if number < 6 else f"p{number}" for number in range(24)]
@@ -139,7 +139,7 @@ def test_the_more_protected_split_keeps_the_picture(tmp_path: Path) -> None:
     ]
 
 
-def test_one_row_of_each_picture(tmp_path: Path) -> None:
+def test_drop_keeps_one_row_of_each_picture(tmp_path: Path) -> None:
     images = copies(tmp_path, 3)
     splits = ["train", "train", "val", "train", "train", "train"]
     targets = [[1, -1], [0, 0], [0, 0], [1, 1], [0, 1], [0, 1]]
@@ -150,12 +150,12 @@ def test_one_row_of_each_picture(tmp_path: Path) -> None:
     assert [fault.kind for fault in notes].count("copy in the same split left out") == 2
 
 
-def test_encoded_images() -> None:
+def test_encoded_images_are_compared_too() -> None:
     manifest = draw(None, [b"a", b"b", b"a"], [[1, 0], [0, 1], [1, 0]], splits=["train", "train", "test"])
     assert manifest.table["bytes"].to_pylist() == [b"b", b"a"]
 
 
-def test_an_unknown_treatment(tmp_path: Path) -> None:
+def test_an_unknown_treatment_of_copies_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="^duplicates: got 'x'; valid: keep, group, drop$"):
         draw(tmp_path, ["a"], [[1, 0]], duplicates="x")
 

@@ -44,12 +44,12 @@ def test_a_picture_that_is_stored_again_is_found(again: str, photographs: list[I
     assert found == [[number, number + count] for number in range(count)]
 
 
-def test_digits_on_noise_are_no_copies() -> None:
+def test_digits_on_noise_are_not_copies() -> None:
     manifest = build_digits(num_train=600, num_val=200, num_test=200)
     assert pairs(*manifest.table["bytes"].to_pylist()) == []
 
 
-def test_pictures_of_one_layout_are_no_copies() -> None:
+def test_pictures_of_one_layout_are_not_copies() -> None:
     """As X-rays are: a common form, and smooth differences of a sixth of its contrast."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:128j, -1:1:128j]
@@ -63,14 +63,14 @@ def test_pictures_of_one_layout_are_no_copies() -> None:
     assert pairs(encode(images[0]), encode(images[0], "JPEG", quality=50)) == [[0, 1]]
 
 
-def test_plain_pictures_are_no_copies() -> None:
+def test_plain_pictures_are_not_copies() -> None:
     rng = np.random.default_rng(0)
     plain = [Image.new("RGB", (64, 64), (200, 200, 200)), Image.new("RGB", (64, 64), (201, 200, 200))]
     noise = [Image.fromarray(rng.normal(128, 20, (64, 64, 3)).clip(0, 255).astype(np.uint8)) for _ in range(20)]
     assert pairs(*map(encode, [*plain, *noise])) == []
 
 
-def test_another_colour_or_another_object_is_no_copy(photographs: list[Image.Image]) -> None:
+def test_another_colour_or_another_object_is_not_a_copy(photographs: list[Image.Image]) -> None:
     pixels = np.asarray(photographs[0])
     marked = pixels.copy()
     marked[:40, :60] = 255 - marked[:40, :60]
@@ -79,7 +79,7 @@ def test_another_colour_or_another_object_is_no_copy(photographs: list[Image.Ima
     assert pairs(*map(encode, [photographs[0], *others])) == []
 
 
-def test_more_copies_than_neighbours(photographs: list[Image.Image]) -> None:
+def test_more_copies_than_neighbours_are_one_group(photographs: list[Image.Image]) -> None:
     encoded = [encode(photographs[0], "JPEG", quality=quality) for quality in range(50, 90, 2)]
     assert join_near_copies(np.arange(20), encoded, None).tolist() == [0] * 20
 

@@ -60,13 +60,13 @@ def test_unknown_labels_are_not_counted() -> None:
 
 
 @pytest.mark.parametrize("num", [2, 3])
-def test_both_sides_get_something(num: int) -> None:
+def test_both_sides_get_an_image(num: int) -> None:
     for fraction in (0.01, 0.99):
         drawn_N = carve(np.zeros((num, 2)), fraction=fraction, seed=0, what="val")
         assert 0 < drawn_N.sum() < num
 
 
-def test_only_train_is_drawn_from() -> None:
+def test_a_split_is_drawn_only_from_train() -> None:
     splits = ["test", "train"] * 20
     carved = carve_split(splits, targets(40), name="val", fraction=0.5, seed=0)
     assert carved[::2] == ["test"] * 20
@@ -74,11 +74,11 @@ def test_only_train_is_drawn_from() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.5, float("nan")])
-def test_a_fraction_out_of_its_range(fraction: float) -> None:
+def test_a_fraction_out_of_its_range_is_refused(fraction: float) -> None:
     with pytest.raises(DataError, match="^val: fraction: got .*; valid: above 0 and below 1$"):
         carve(targets(10), fraction=fraction, seed=0, what="val")
 
 
-def test_one_group_cannot_be_parted() -> None:
+def test_a_single_group_cannot_be_divided() -> None:
     with pytest.raises(DataError, match="^val: got 1 groups to draw from; valid: two or more$"):
         carve(targets(10), fraction=0.5, seed=0, groups=["a"] * 10, what="val")

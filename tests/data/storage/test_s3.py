@@ -53,7 +53,7 @@ def cached(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "cache").glob("*.parquet"))
 
 
-def test_commands(server: S3Server, digits: Manifest, tmp_path: Path) -> None:
+def test_the_commands_work_with_a_store(server: S3Server, digits: Manifest, tmp_path: Path) -> None:
     write_manifest(digits, tmp_path / "m.parquet")
     answer = run(
         "pack", tmp_path / "m.parquet", server.uri("deep/set"), "--shard-size", "40kB", "--row-group-images", 8
@@ -97,7 +97,7 @@ def test_an_epoch_fetches_each_shard_once(processes: int, server: S3Server, digi
     assert ImageDataset(manifest, "train", TRANSFORM).__getitems__([0, 59])[0].shape == (2, 3, 40, 40)
 
 
-def test_endpoint_from_the_environment(
+def test_the_environment_names_the_endpoint(
     server: S3Server, digits: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
@@ -174,14 +174,14 @@ def test_a_packing_that_was_finished_meanwhile_stays(server: S3Server, digits: M
 
 
 @pytest.mark.parametrize("path", ["none/manifest.parquet", "../none/manifest.parquet"])
-def test_a_manifest_that_is_not_there(path: str, server: S3Server) -> None:
+def test_a_missing_manifest_is_named(path: str, server: S3Server) -> None:
     answer = run("check", server.uri(path))
     assert answer.exit_code == 2
     assert answer.stderr.endswith(": no such file; valid: the path of a manifest (*.parquet)\n")
     assert len(answer.stderr.splitlines()) == 1
 
 
-def test_a_bucket_that_is_not_there(server: S3Server, digits: Manifest, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_named(server: S3Server, digits: Manifest, tmp_path: Path) -> None:
     write_manifest(digits, tmp_path / "m.parquet")
     answer = run("pack", tmp_path / "m.parquet", f"s3://nobody/set?{server.query}")
     assert answer.exit_code == 2
@@ -191,7 +191,9 @@ def test_a_bucket_that_is_not_there(server: S3Server, digits: Manifest, tmp_path
 
 
 @pytest.mark.parametrize("accepts", [False, True])
-def test_an_endpoint_that_does_not_answer(accepts: bool, server: S3Server, digits: Manifest, tmp_path: Path) -> None:
+def test_an_endpoint_that_does_not_answer_is_an_error_within_seconds(
+    accepts: bool, server: S3Server, digits: Manifest, tmp_path: Path
+) -> None:
     write_manifest(digits, tmp_path / "m.parquet")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -229,7 +231,7 @@ def test_refused_credentials_are_not_shown(
 
 
 @pytest.mark.parametrize("uri", ["nonsense://bucket/m.parquet", "s3://bucket/m.parquet?token=hush", "s3://[/m.parquet"])
-def test_uris_that_are_refused(uri: str) -> None:
+def test_wrong_uris_are_refused(uri: str) -> None:
     answer = run("check", uri)
     assert answer.exit_code == 2
     assert len(answer.stderr.splitlines()) == 1

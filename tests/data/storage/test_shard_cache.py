@@ -47,7 +47,7 @@ def fetches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_fetched_once(tmp_path: Path, fetches: list[str]) -> None:
+def test_a_shard_is_fetched_once(tmp_path: Path, fetches: list[str]) -> None:
     cache = ShardCache(tmp_path / "cache" / "deep", 5000)
     shard, source = make_shard(tmp_path, "a")
     first = cache.fetch(shard, source)
@@ -56,7 +56,7 @@ def test_fetched_once(tmp_path: Path, fetches: list[str]) -> None:
     assert fetches == ["a"]
 
 
-def test_the_least_recently_used_makes_room(tmp_path: Path, fetches: list[str]) -> None:
+def test_the_least_recently_used_shard_makes_room(tmp_path: Path, fetches: list[str]) -> None:
     cache = ShardCache(tmp_path / "cache", 3000)
     shards = {name: make_shard(tmp_path, name) for name in "abcd"}
     for name in "abcabad":
@@ -84,7 +84,7 @@ def test_other_files_are_never_removed(tmp_path: Path) -> None:
     assert len([path for path in tmp_path.iterdir() if len(path.name) == 72 and path.suffix == ".parquet"]) == 1
 
 
-def test_a_shard_that_can_never_fit(tmp_path: Path) -> None:
+def test_a_shard_that_can_never_fit_is_refused(tmp_path: Path) -> None:
     shard, source = make_shard(tmp_path, "a", 1001)
     with pytest.raises(DataError) as caught:
         ShardCache(tmp_path / "cache", 1000).fetch(shard, source)
@@ -123,7 +123,7 @@ def test_a_copy_that_was_cut_off_is_fetched_again(tmp_path: Path, fetches: list[
     assert fetches == ["a", "a"]
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     shard, source = make_shard(tmp_path, "a")
     with pytest.raises(
@@ -189,7 +189,7 @@ def _die_in_the_middle(cache: ShardCache, shard: Shard, source: Location) -> Non
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_a_crash_in_the_middle(same: bool, tmp_path: Path) -> None:
+def test_the_file_of_a_killed_process_makes_room(same: bool, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache", 1000)
     dying, other = make_shard(tmp_path, "a"), make_shard(tmp_path, "b")
     process = PROCESSES.Process(target=_die_in_the_middle, args=(cache, *dying))
@@ -204,7 +204,7 @@ def test_a_crash_in_the_middle(same: bool, tmp_path: Path) -> None:
     assert not [path for path in cache.folder.iterdir() if path.suffix == ".tmp"]
 
 
-def test_the_cache_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_names_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("KMCL_CACHE", "KMCL_CACHE_BYTES", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -219,7 +219,7 @@ def test_the_cache_that_the_environment_names(monkeypatch: pytest.MonkeyPatch, t
         node_cache()
 
 
-def test_sizes() -> None:
+def test_sizes_are_read_or_refused() -> None:
     assert [parse_size(text) for text in ("7", "1k", "2 MB", "3mib", "1GiB", "1T")] == [
         7,
         1000,

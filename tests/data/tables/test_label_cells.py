@@ -39,7 +39,7 @@ LISTS = [["cat", "dog"], [], ["dog"], ["traffic light", "it's"]]
         ([3, 4.0], ["3", "4"]),
     ],
 )
-def test_a_cell_that_is_read(cell: object, labels: list[str]) -> None:
+def test_cells_of_many_forms_are_read(cell: object, labels: list[str]) -> None:
     assert read_labels(cell, "|") == labels
 
 
@@ -63,12 +63,12 @@ def test_a_cell_that_is_read(cell: object, labels: list[str]) -> None:
         [True],
     ],
 )
-def test_a_cell_that_is_refused(cell: object) -> None:
+def test_other_cells_are_refused(cell: object) -> None:
     with pytest.raises(LabelError, match="^got .*; valid: "):
         read_labels(cell, "|")
 
 
-def test_known_names_are_never_taken_for_a_list() -> None:
+def test_known_names_are_never_read_as_a_list() -> None:
     assert read_labels("[cat]|NA", "|", classes=("[cat]", "NA")) == ["[cat]", "NA"]
     assert read_labels("nan", "|", no_label="nan") == ["nan"]
 
@@ -95,7 +95,7 @@ def expect_lists(path: Path, **options: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["list", "array", "tuple"])
-def test_parquet_columns_of_lists(tmp_path: Path, kind: str) -> None:
+def test_columns_of_lists_in_parquet_are_read(tmp_path: Path, kind: str) -> None:
     for number in range(4):
         picture(tmp_path / f"{number}.png", number)
     make = {"list": list, "tuple": tuple, "array": lambda labels: np.array(labels, dtype=object)}[kind]
@@ -109,7 +109,7 @@ def test_parquet_columns_of_lists(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("cell", ["[1, 0, 1]", "[0 0 1]"])
-def test_vectors_of_targets_are_no_labels(tmp_path: Path, cell: str) -> None:
+def test_vectors_of_targets_are_not_labels(tmp_path: Path, cell: str) -> None:
     rows = [["a.png", "train", cell], ["b.png", "val", "[0, 1, 0]"], ["c.png", "test", "[0, 0, 0]"]]
     path = write_csv(tmp_path / "t.csv", ["image", "split", "tags"], rows)
     with pytest.raises(FaultyTable, match="column 'tags': got vectors of 0, 1 and -1"):
@@ -126,7 +126,7 @@ def test_a_refusal_names_row_and_column(tmp_path: Path) -> None:
     assert second == "row 2, column 'tags': got 'nan', a missing value; valid: an empty cell, or --no-label nan"
 
 
-def test_a_column_of_lists_that_is_not_named(tmp_path: Path) -> None:
+def test_a_column_of_lists_needs_its_option(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 0)
     frame = pd.DataFrame({"image": ["a.png"], "split": ["train"], "tags": [["cat"]]})
     frame.to_parquet(tmp_path / "t.parquet")
@@ -134,7 +134,7 @@ def test_a_column_of_lists_that_is_not_named(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet")
 
 
-def test_a_separator_that_was_not_named(tmp_path: Path) -> None:
+def test_another_separator_needs_its_option(tmp_path: Path) -> None:
     rows = [["a.png", "train", "cat;dog"], ["b.png", "val", "cat"], ["c.png", "test", "dog"]]
     path = write_csv(tmp_path / "t.csv", ["image", "split", "tags"], rows)
     with pytest.raises(FaultyTable, match="got 'cat;dog' and no '|' in any row; valid: --separator ';' if"):

@@ -31,12 +31,12 @@ def read(path: Path, data: bytes, **options: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_the_delimiter_is_found_out(tmp_path: Path, delimiter: str, end: str) -> None:
+def test_the_delimiter_is_detected(tmp_path: Path, delimiter: str, end: str) -> None:
     assert read(tmp_path / "t.csv", csv_text(delimiter, end).encode()) == EXPECTED
     assert read(tmp_path / "t.tsv", csv_text(delimiter, end).encode(), delimiter=delimiter) == EXPECTED
 
 
-def test_a_delimiter_within_names_of_columns(tmp_path: Path) -> None:
+def test_a_delimiter_within_a_name_is_not_a_delimiter(tmp_path: Path) -> None:
     text = "image;red, or pink;big, or wide\na.png;1;0\n"
     assert list(read(tmp_path / "t.csv", text.encode())) == ["image", "red, or pink", "big, or wide"]
 
@@ -48,11 +48,11 @@ def test_excel_states_its_delimiter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 )
-def test_encodings_that_are_found_out(tmp_path: Path, encoding: str) -> None:
+def test_encodings_are_detected(tmp_path: Path, encoding: str) -> None:
     assert read(tmp_path / "t.csv", csv_text().encode(encoding)) == EXPECTED
 
 
-def test_an_encoding_that_is_named(tmp_path: Path) -> None:
+def test_an_encoding_can_be_given(tmp_path: Path) -> None:
     data = csv_text().encode("latin-1")
     with pytest.raises(DataError) as caught:
         read(tmp_path / "t.csv", data)
@@ -65,11 +65,11 @@ def test_an_encoding_that_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
-def test_compressed(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+def test_compressed_tables_are_read(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     assert read(tmp_path / "t.csv.any", pack(csv_text().encode())) == EXPECTED
 
 
-def test_parquet_under_another_name(tmp_path: Path) -> None:
+def test_parquet_under_another_name_is_read(tmp_path: Path) -> None:
     frame = pd.DataFrame({"image": ["a.png", "b.png"], "id": [3.0, None], "ok": [True, None], "Unnamed: 0": [0, 1]})
     frame.to_parquet(tmp_path / "t.pq")
     assert read_text_table(tmp_path / "t.pq", ["image"]).to_dict("list") == {
@@ -93,25 +93,25 @@ def test_a_row_that_ends_early_has_empty_cells(tmp_path: Path) -> None:
         (b"\x1f\x8bno gzip", "cannot be read: "),
     ],
 )
-def test_no_such_table(tmp_path: Path, data: bytes, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
     with pytest.raises(DataError) as caught:
         read(tmp_path / "t.csv", data)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_delimiter_of_two_characters(tmp_path: Path) -> None:
+def test_a_delimiter_of_two_characters_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="^delimiter: got ', '; valid: one character"):
         read(tmp_path / "t.csv", b"image, split\n", delimiter=", ")
 
 
-def test_a_column_of_structures(tmp_path: Path) -> None:
+def test_a_column_of_structures_is_refused_if_it_is_needed(tmp_path: Path) -> None:
     pd.DataFrame({"image": [{"path": "a.png"}]}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match="column 'image' is of type struct<path: .*string>, not text; valid: "):
         read_text_table(tmp_path / "t.parquet", ["image"])
 
 
-def test_lines_and_encodings(tmp_path: Path) -> None:
+def test_lines_and_encodings_of_any_system_are_read(tmp_path: Path) -> None:
     assert split_lines("a\r\nb\rc\nd\x0ce\u2028f") == ["a", "b", "c", "d\x0ce\u2028f"]
     assert find_encoding(b"") == "utf-8"
     assert decode_text(tmp_path, b"\xef\xbb\xbfa", "utf-8") == "a"

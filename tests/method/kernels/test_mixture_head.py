@@ -8,7 +8,7 @@ from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 
 @pytest.mark.parametrize(("kernel", "size"), [("isotropic", 1), ("anisotropic", 8), ("mahalanobis", 8), ("rbf", 1)])
 @pytest.mark.parametrize("kernels_per_class", [1, 3])
-def test_shapes_and_ranges(kernels_per_class: int, kernel: str, size: int) -> None:
+def test_a_mixture_has_the_documented_shapes_and_ranges(kernels_per_class: int, kernel: str, size: int) -> None:
     torch.manual_seed(0)
     head = KernelMixtureHead(num_features=8, num_classes=5, kernels_per_class=kernels_per_class, kernel=kernel)
     mixture = head(torch.randn(4, 8) * 100)
@@ -31,7 +31,7 @@ def test_all_kernels_of_a_sample_share_its_variance(kernel: str) -> None:
         assert variances[0, 0, 0].unique().numel() == 8
 
 
-def test_released_initialisation() -> None:
+def test_the_initialisation_is_the_released_one() -> None:
     torch.manual_seed(0)
     head = KernelMixtureHead(num_features=64, num_classes=5, kernels_per_class=2)
     means = head.mean_layer.weight

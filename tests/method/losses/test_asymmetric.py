@@ -30,7 +30,7 @@ def test_values_equal_the_oracle(focus: dict[str, float], seed: int) -> None:
 @pytest.mark.parametrize("clip", [0.0, 0.05, 0.5])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 4.0])
 @pytest.mark.parametrize("detach", [False, True])
-def test_extreme_logits(clip: float, gamma: float, detach: bool) -> None:
+def test_extreme_logits_give_finite_values_and_gradients(clip: float, gamma: float, detach: bool) -> None:
     z = torch.tensor([[-300.0, -30.0, -3.0, 0.0, 3.0, 30.0, 300.0]] * 2, dtype=torch.float64, requires_grad=True)
     y = torch.tensor([[1] * 7, [0] * 7])
     focus: dict[str, Any] = {"gamma_positive": gamma, "gamma_negative": gamma, "clip": clip}
@@ -41,7 +41,7 @@ def test_extreme_logits(clip: float, gamma: float, detach: bool) -> None:
 
 
 @pytest.mark.parametrize("focus", [FOCUS, FOCUS | {"gamma_positive": 0.0, "clip": 0.0}])
-def test_gradcheck(focus: dict[str, float]) -> None:
+def test_the_derivative_passes_gradcheck(focus: dict[str, float]) -> None:
     _, mixture, y = random_case(seed=4, sizes=(5, 3, 4))
     z = mixture.logits_BK.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda z: asymmetric_loss(z, y == 1, y >= 0, detach_focusing=False, **focus), z)

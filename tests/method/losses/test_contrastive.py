@@ -35,7 +35,9 @@ def test_values_equal_the_oracle(kernel: str, kernels_per_class: int, released: 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kernels_per_class", [1, 2])
 @pytest.mark.parametrize("max_labels", [None, 4])
-def test_gradcheck(kernel: str, kernels_per_class: int, released: bool, max_labels: int | None) -> None:
+def test_the_derivative_passes_gradcheck(
+    kernel: str, kernels_per_class: int, released: bool, max_labels: int | None
+) -> None:
     _, mixture, y = random_case(kernels_per_class, 4, kernel=kernel, sizes=(5, 3, 4))
 
     def compute(mu: Tensor, v: Tensor, log_alpha: Tensor) -> Tensor:
@@ -49,7 +51,7 @@ def test_gradcheck(kernel: str, kernels_per_class: int, released: bool, max_labe
     assert torch.autograd.gradcheck(compute, [part.clone().requires_grad_() for part in mixture[1:]], fast_mode=fast)
 
 
-def test_anchors_sum_to_the_whole() -> None:
+def test_the_losses_of_parts_sum_to_the_whole() -> None:
     _, mixture, y = random_case(2, 1)
     for max_labels in (None, 4):
         shares = [loss(mixture, y, anchors=slice(a, b), max_labels=max_labels) for a, b in ((0, 3), (3, 4), (4, 7))]
@@ -64,7 +66,7 @@ def test_more_labels_than_the_bound_give_nan() -> None:
 
 
 @pytest.mark.parametrize("kernels_per_class", [1, 3])
-def test_a_bound_on_labels_leaves_nothing_to_wait_for(kernels_per_class: int) -> None:
+def test_with_a_bound_on_labels_the_host_never_waits(kernels_per_class: int) -> None:
     # Fake tensors have no values: every operation for which the host must wait, for a value or a shape, raises.
     with FakeTensorMode(allow_non_fake_inputs=False):
         shape = (6, 4, kernels_per_class)
@@ -84,7 +86,7 @@ def test_a_bound_on_labels_leaves_nothing_to_wait_for(kernels_per_class: int) ->
     [[[1, 0]], [[0, 0], [0, 0]], [[1, 0], [0, 1]], [[-1, -1], [-1, -1]], [[1, 0], [-1, 1]]],
     ids=["one sample", "no positive", "no shared class", "all unknown", "shared class unknown"],
 )
-def test_without_pairs_it_is_zero_with_a_graph(
+def test_a_batch_without_pairs_gives_zero_with_a_graph(
     targets: list[list[int]], kernel: str, kernels_per_class: int, max_labels: int | None
 ) -> None:
     y = torch.tensor(targets)
@@ -96,7 +98,7 @@ def test_without_pairs_it_is_zero_with_a_graph(
 
 
 @pytest.mark.parametrize("temperature", [1e-4, 1e-2, 1.0, 1e4])
-def test_any_temperature_is_finite(temperature: float) -> None:
+def test_the_loss_is_finite_at_any_temperature(temperature: float) -> None:
     _, mixture, y = random_case(1, 0)
     mixture = KernelMixture(*(part.float().requires_grad_() for part in mixture))
     value = loss(mixture, y, temperature=temperature)

@@ -87,7 +87,7 @@ def test_unknown_labels_carry_no_gradient_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.float32])
-def test_type_of_targets_does_not_matter(dtype: torch.dtype) -> None:
+def test_the_type_of_the_targets_does_not_matter(dtype: torch.dtype) -> None:
     f, mixture, y = random_case(2, 6)
     assert build_loss()(f, mixture, y.to(dtype)) == build_loss()(f, mixture, y)
 
@@ -183,5 +183,5 @@ def test_bad_inputs_are_refused() -> None:
         build_loss()(f[0], mixture, y)
 
 
-def test_names_of_the_parts() -> None:
+def test_the_parts_have_their_names() -> None:
     assert LossParts._fields == ("total", "asymmetric", "reconstruction", "contrastive")

@@ -26,7 +26,7 @@ def test_values_equal_the_oracle(kernel: str, kernels_per_class: int) -> None:
 @pytest.mark.parametrize("form", [reconstruction_loss, released_reconstruction_loss])
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kernels_per_class", [1, 2])
-def test_gradcheck(form: object, kernel: str, kernels_per_class: int) -> None:
+def test_the_derivative_passes_gradcheck(form: object, kernel: str, kernels_per_class: int) -> None:
     f, mixture, y = random_case(kernels_per_class, 4, kernel=kernel, sizes=(5, 3, 4))
 
     def compute(f: Tensor, z: Tensor, mu: Tensor, v: Tensor, log_alpha: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def test_gradcheck(form: object, kernel: str, kernels_per_class: int) -> None:
     assert torch.autograd.gradcheck(compute, [part.clone().requires_grad_() for part in (f, *mixture)], fast_mode=fast)
 
 
-def test_without_positives_it_is_zero_with_a_graph() -> None:
+def test_a_batch_without_positives_gives_zero_with_a_graph() -> None:
     f, mixture, _ = random_case()
     means = mixture.means_BKCR.clone().requires_grad_()
     y = torch.zeros(7, 4)

@@ -9,7 +9,7 @@ from kmcl_platform.method.networks.backbone import Backbone
 
 # mobilenetv3 keeps a hidden layer before its classifier: its output is wider than timm's num_features.
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "mobilenetv3_small_050"])
-def test_width_is_that_of_the_output(name: str) -> None:
+def test_num_features_is_the_width_of_the_output(name: str) -> None:
     backbone = Backbone(name=name, pretrained=False).eval()
     size = 160 if name == "test_vit" else 40
     with torch.no_grad():
@@ -18,7 +18,7 @@ def test_width_is_that_of_the_output(name: str) -> None:
     assert features.dtype == torch.float32
 
 
-def test_normalisation_constants() -> None:
+def test_the_normalisation_constants_are_those_of_timm() -> None:
     backbone = Backbone(name="test_resnet", pretrained=False)
     assert backbone.mean == (0.5, 0.5, 0.5)
     assert backbone.std == (0.5, 0.5, 0.5)
@@ -30,12 +30,12 @@ def test_features_are_float32_under_autocast() -> None:
         assert backbone(torch.zeros(2, 3, 40, 40)).dtype == torch.float32
 
 
-def test_unknown_name_lists_close_ones() -> None:
+def test_an_unknown_name_lists_similar_ones() -> None:
     with pytest.raises(ValueError, match=r"name: got 'resnt18'; valid: a timm model \(close names: .*resnet18"):
         Backbone(name="resnt18", pretrained=False)
 
 
-def test_unknown_tag_lists_the_tags() -> None:
+def test_an_unknown_tag_lists_the_tags() -> None:
     with pytest.raises(ValueError, match=r"name: got 'resnet18.typo'; valid: one of the pretrained tags .*a1_in1k"):
         Backbone(name="resnet18.typo", pretrained=False)
 

@@ -42,7 +42,7 @@ class RunsCode:
 
 
 @pytest.mark.parametrize("num_classes", [7, 1000, 0])
-def test_a_safetensors_file_of_any_number_of_classes(num_classes: int, tmp_path: Path) -> None:
+def test_a_safetensors_file_of_any_number_of_classes_is_loaded(num_classes: int, tmp_path: Path) -> None:
     tensors = weights(num_classes=num_classes)
     save_file(tensors, tmp_path / "weights.safetensors")
     backbone = Backbone(name=NAME, pretrained=False, pretrained_file=tmp_path / "weights.safetensors")
@@ -57,13 +57,15 @@ def test_a_safetensors_file_of_any_number_of_classes(num_classes: int, tmp_path:
 
 
 @pytest.mark.parametrize("wrap", [lambda t: t, lambda t: {"state_dict": t, "epoch": 3}, lambda t: {"model": t}])
-def test_a_pytorch_file_bare_or_with_training_state(wrap: Callable[[object], object], tmp_path: Path) -> None:
+def test_a_pytorch_file_is_loaded_with_and_without_training_state(
+    wrap: Callable[[object], object], tmp_path: Path
+) -> None:
     tensors = weights()
     torch.save(wrap(tensors), tmp_path / "weights.pth")
     assert same(load_network(NAME, tmp_path / "weights.pth"), tensors)
 
 
-def test_a_file_with_the_original_names_of_tresnet(tmp_path: Path) -> None:
+def test_a_file_with_the_original_names_of_tresnet_is_loaded(tmp_path: Path) -> None:
     tensors = weights("tresnet_m.miil_in21k", 11)
     original = {
         re.sub(r"conv1\.conv\.", "conv1.0.", re.sub(r"conv1\.bn\.", "conv1.1.", name)): tensor
@@ -77,7 +79,7 @@ def test_a_file_with_the_original_names_of_tresnet(tmp_path: Path) -> None:
     assert torch.allclose(own["body.conv1.bn.weight"], tensors["body.conv1.bn.weight"].abs() + 1e-5)
 
 
-def test_a_file_whose_classifier_has_another_name(tmp_path: Path) -> None:
+def test_a_file_whose_classifier_has_another_name_is_loaded(tmp_path: Path) -> None:
     tensors = weights("test_convnext", 1000)
     translations = [
         (r"^stages\.(\d)\.blocks\.", r"stages.\1."),
@@ -137,7 +139,9 @@ def write_cut_short(path: Path) -> None:
         (lambda path: save_file({"fc.weight": torch.zeros(7, 3)}, path), "x.safetensors", "not the weights"),
     ],
 )
-def test_a_file_of_anything_else(write: Callable[[Path], object], file: str, message: str, tmp_path: Path) -> None:
+def test_a_file_of_anything_else_is_refused(
+    write: Callable[[Path], object], file: str, message: str, tmp_path: Path
+) -> None:
     path = tmp_path / file
     write(path)
     with pytest.raises(WeightsFileError) as caught:
@@ -177,6 +181,6 @@ def test_a_hub_that_cannot_be_reached_fails_soon(tmp_path: Path, monkeypatch: py
     assert time.monotonic() - started < 5
 
 
-def test_a_network_that_was_never_published() -> None:
+def test_a_network_that_was_never_published_has_no_weights() -> None:
     with pytest.raises(HubError, match="^timm publishes no weights of coatnet_0_224$"):
         fetch_network("coatnet_0_224")
