@@ -1,4 +1,4 @@
-"""The four settings of `benchmarks.digits_arms`: their data, and what their arms are called."""
+"""The four settings of `benchmarks.digits_arms`: their data, and the names of their arms."""
 
 from collections.abc import Callable
 from typing import Any

@@ -135,7 +135,7 @@ def main() -> None:
         print(f"{name:<36}{options.images / statistics.median(taken[name]):7.0f} images/s")
 
     def ratio(one: str, other: str) -> float:
-        # The median of ratios within a turn: what slows the machine slows both in the same turn.
+        # The median of ratios within a turn: other work on the machine slows both in one turn.
         return statistics.median(b / a for a, b in zip(taken[one], taken[other], strict=True))
 
     print(f"ours / torchvision                  {ratio('ours', 'torchvision'):7.2f}  (aim: 2)")

@@ -44,7 +44,7 @@ def _read_size(context: click.Context, option: click.Parameter, value: str) -> i
     "--row-group-images", type=click.IntRange(1), default=64, show_default=True, help="Images that are read together."
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the shuffle in each split.")
-@click.option("--overwrite", is_flag=True, help="Replace what was packed into OUT.")
+@click.option("--overwrite", is_flag=True, help="Replace the packed files in OUT.")
 def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int, overwrite: bool) -> None:
     """Write the images of manifest FILE as Parquet shards into OUT, a folder or a URI such as s3://bucket/prefix.
 
@@ -83,7 +83,7 @@ def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int,
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every fault, instead of a table.")
 def check(file: str, as_json: bool) -> None:
-    """Find every fault of manifest FILE, each image decoded; exit code 2 if a search on it would be wrong.
+    """Find every fault of manifest FILE; all images are decoded. Exit code 2: a search on it would be wrong.
 
     Rows count from 0.
     """
@@ -125,7 +125,7 @@ def check(file: str, as_json: bool) -> None:
 @click.argument("out", type=click.Path(path_type=Path), required=False, metavar="[OUT.html]")
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def describe(file: str, out: Path | None, overwrite: bool) -> None:
-    """Write a page about the labels of manifest FILE: imbalance, labels per image, which classes go together, drift.
+    """Write a page about the labels of manifest FILE: imbalance, labels per image, classes that occur together, drift.
 
     Without OUT, the page is next to FILE and has its name; if FILE is a URI, it is in the current folder.
     """

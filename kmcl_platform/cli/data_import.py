@@ -77,7 +77,7 @@ def voc(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
     type=click.Choice(["positive", "unknown"]),
     default="positive",
     show_default=True,
-    help="What a class is if only crowd regions of an image show it.",
+    help="Label of a class that only crowd regions of an image show.",
 )
 def coco(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
     """Read MS-COCO in ROOT (annotations/, train2017/ …); its val is the test split."""
@@ -105,18 +105,33 @@ def chestxray14(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
 @_out_options
 @_draw_options
 @click.option("--image-column", default="image", show_default=True)
-@click.option("--split-column", default="split", show_default=True, help="train, val, test; drawn if there is none.")
-@click.option("--labels-column", help="Joined labels or lists [default: each other column is a class of 1, 0, -1].")
-@click.option("--separator", help="Between joined labels [default: |].")
-@click.option("--no-label", metavar="WORD", help="The word of a cell without labels; an empty cell is valid too.")
-@click.option("--classes", default="", metavar="A,B,…", help="Names of the classes [default: all that occur].")
-@click.option("--group-column", help="Groups, such as patients, that are never in two splits.")
 @click.option(
-    "--image-folder", type=click.Path(path_type=Path), help="Where image paths start [default: the folder of ROOT]."
+    "--split-column",
+    default="split",
+    show_default=True,
+    help="Column of train, val, test. Without it, splits are drawn.",
 )
-@click.option("--delimiter", metavar="CHARACTER", help="Between columns of a CSV file: , ; | tab [default: detected].")
-@click.option("--encoding", help="Of a CSV file, such as latin-1 [default: UTF-8 or UTF-16, detected].")
-@click.option("--test-fraction", type=float, default=0.2, show_default=True, help="Share that becomes test, if drawn.")
+@click.option(
+    "--labels-column", help="Column of joined labels, or of lists [default: each other column is a class of 1, 0, -1]."
+)
+@click.option("--separator", help="Text between joined labels [default: |].")
+@click.option("--no-label", metavar="WORD", help="Word in a cell without labels; an empty cell is valid too.")
+@click.option("--classes", default="", metavar="A,B,…", help="Names of the classes [default: all that occur].")
+@click.option("--group-column", help="Column of groups, such as patients. No group is in two splits.")
+@click.option(
+    "--image-folder", type=click.Path(path_type=Path), help="Folder in which image paths start [default: that of ROOT]."
+)
+@click.option(
+    "--delimiter", metavar="CHARACTER", help="Character between columns of a CSV file: , ; | tab [default: detected]."
+)
+@click.option("--encoding", help="Encoding of a CSV file, such as latin-1 [default: UTF-8 or UTF-16, detected].")
+@click.option(
+    "--test-fraction",
+    type=float,
+    default=0.2,
+    show_default=True,
+    help="Share of the images that becomes test, if splits are drawn.",
+)
 def table(root: Path, out: Path, overwrite: bool, classes: str, delimiter: str | None, **options: Any) -> None:
     """Read a CSV or Parquet table in file ROOT; all its faults are shown together. Rows count from 0."""
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
@@ -132,7 +147,7 @@ def manifest(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
 
 
 def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict[str, Any]) -> None:
-    """Read, place, write, and show what was written."""
+    """Read a dataset, write its manifest, and print a table of it."""
     if out.suffix != ".parquet":
         raise DataError(
             f"{show_path(out)}: got a name that ends in {out.suffix!r}; valid: the path of a manifest (*.parquet)"
@@ -154,7 +169,7 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
     except FaultyTable as error:
         print_faults(error.faults)
         raise
-    # The folder's own name, without links: relative paths are counted from there.
+    # The folder's real path, without links: relative paths in the manifest begin there.
     target = out.parent.resolve() / out.name
     # The manifest keeps the command that made it, so that `kmcl data check` can name the one that repairs it.
     command = ImportCommand(kind, str(root.absolute()), _given_options())

@@ -67,7 +67,7 @@ def ui(port: int, folder: Path, tracking_uri: str | None) -> None:
 
 
 @main.command()
-@click.option("--fix", is_flag=True, help="Put right what can be put right, after listing it.")
+@click.option("--fix", is_flag=True, help="Repair what can be repaired, after listing it.")
 @click.option("--address", help="Ray's job server, http://HOST:8265: examine this cluster instead of the store.")
 @store_options
 def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
@@ -87,7 +87,7 @@ def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | Non
 
 
 def _treat(findings: list[Any], fix: bool, words: str) -> None:
-    """List all findings, with every path that would be deleted; with `fix`, put right those that can be."""
+    """List all findings, with every path that would be deleted; with `fix`, repair those that can be repaired."""
     # Everything is listed before the first fix, so that each path is named even if a later fix fails.
     for finding in findings:
         click.echo(finding.problem)

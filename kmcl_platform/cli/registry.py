@@ -54,7 +54,7 @@ def promote(name: str, file: Path | None, force: str, folder: Path, tracking_uri
     console.print(f"  val/mAP      {_shown(result.metrics.get('val/mAP'))}")
     console.print(f"  test/mAP     {_shown(result.metrics.get('test/mAP'))}")
     console.print(f"  champion     {result.uri} (version {result.version})")
-    # A command that works as it stands: with the built-in digits the store has images to try.
+    # A command that works without changes: with the built-in digits, the store has images to try.
     samples = sorted((store.data / "digits_samples").glob("*.png"))
     image = _relative(samples[0]) if samples else "IMAGE"
     console.print(f"next: {shell_command(['kmcl', 'predict', result.uri, image])}{store_words(folder)}", markup=False)

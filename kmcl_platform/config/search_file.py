@@ -178,6 +178,6 @@ class SearchFile(Frozen):
 
 
 def active_paths(file: SearchFile, values: dict[str, Scalar]) -> list[str]:
-    """The paths of the space whose conditions hold, given the values chosen so far over the base's."""
+    """The paths of the space whose conditions hold in a trial with these values, which replace the base's."""
     config = file.base.flat() | values
     return [path for path, d in file.space.items() if all(config.get(p) == v for p, v in d.when.items())]

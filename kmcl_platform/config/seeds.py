@@ -1,4 +1,4 @@
-"""Seeds as functions of what they are for, so that nothing random depends on what ran before."""
+"""Seeds that are computed from their purpose, so that no random number depends on what ran before."""
 
 import hashlib
 

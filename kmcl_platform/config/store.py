@@ -47,12 +47,12 @@ class Store:
 
     @property
     def is_local(self) -> bool:
-        """Whether MLflow's store is the SQLite file in the folder, rather than a server elsewhere."""
+        """Whether MLflow's store is the SQLite file in the folder, and not a server."""
         return self.tracking_uri == sqlite_url(self.root / "mlflow.db")
 
     @property
     def has_own_study(self) -> bool:
-        """Whether the Optuna study is the SQLite file in the folder, rather than a database elsewhere."""
+        """Whether the Optuna study is the SQLite file in the folder, and not another database."""
         return self.study_url == sqlite_url(self.root / "optuna.db")
 
     def forecast(self, search: str) -> Path:
@@ -119,9 +119,9 @@ def sqlite_url(path: Path) -> str:
     >>> sqlite_url(Path("/data/50%/mlflow.db"))
     'sqlite+pysqlite:////data/50%25/mlflow.db'
     """
-    # SQLAlchemy takes what follows "?" for options and decodes "%XX"; Optuna fills in what stands in braces.
+    # SQLAlchemy takes what follows "?" for options and decodes "%XX"; Optuna replaces text in braces.
     quoted = re.sub(r"[%?#{}]", lambda match: quote(match.group()), str(path))
-    # MLflow would make the folders of the quoted path, if the address began with `sqlite:///`.
+    # If the address began with `sqlite:///`, MLflow would make the folders of the quoted path.
     return f"sqlite:///{path}" if quoted == str(path) else f"sqlite+pysqlite:///{quoted}"
 
 
@@ -132,7 +132,7 @@ def sqlite_file(url: str) -> Path | None:
     PosixPath('/data/50%/mlflow.db')
     """
     scheme, _, rest = url.partition(":///")
-    # SQLite has an address form of its own too: `sqlite:///file:/PATH?uri=true`.
+    # SQLite has its own form of address too: `sqlite:///file:/PATH?uri=true`.
     path = unquote(rest.partition("?")[0]).removeprefix("file:")
     if scheme.partition("+")[0] != "sqlite" or path in ("", ":memory:"):
         return None

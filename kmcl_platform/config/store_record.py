@@ -102,7 +102,7 @@ def check_study(store: Store) -> None:
     if record is None or record.study is None:
         return
     own = record.study == OWN_STUDY
-    # Compared in their plain form: the record may be of an older version, or changed by hand after a move.
+    # Both in their plain form: the record may be of an older version, or changed by hand after a move.
     if (OWN_STUDY if own else plain_address(record.study)) == study_address(store):
         return
     remedy = "no --study-url and no KMCL_STUDY_URL" if own else "that address in --study-url or KMCL_STUDY_URL"
@@ -122,7 +122,7 @@ def study_address(store: Store) -> str:
 
 
 def plain_address(url: str) -> str:
-    """The address of a database without what does not decide which database it is, so that addresses can be compared.
+    """The parts of an address that decide which database it is, so that addresses can be compared.
 
     Driver, user, password and the options of the connection are left out. The host is in lower case, this machine is
     `localhost`, the server's usual port is left out, and an SQLite file has its whole path without symbolic links.

@@ -38,7 +38,7 @@ class DataConfig(Frozen):
     loader_processes: int = Field(default=0, ge=0, le=64)
     """Processes that decode images for each training worker; 0 decodes in the worker itself."""
     augmentation: Literal["none", "released", "timm", "torchvision"] = "none"
-    """What is done to training images. released: the authors' Cutout of half the size and RandAugment; timm: its
+    """Random changes of training images. released: the authors' Cutout of half the size and RandAugment; timm: its
     RandAugment with flips; torchvision: its TrivialAugmentWide with flips. The draws of each epoch differ."""
     corrupt_images: Literal["error", "skip"] = "error"
     """A training image that cannot be decoded ends the trial, or the next one of the split takes its place and
@@ -61,8 +61,8 @@ class ModelConfig(Frozen):
     pretrained: bool = False
     """Start from timm's published weights (needs the hub or a filled cache)."""
     pretrained_file: str | None = None
-    """Start from the weights of the backbone in this local file instead, whatever `pretrained` says: `*.safetensors`,
-    or a PyTorch file of tensors alone, such as `*.pth`. Images are normalised as for timm's weights of that name."""
+    """Start from the backbone's weights in this local file; `pretrained` is then ignored. The file is `*.safetensors`, or
+    a PyTorch file with tensors only, such as `*.pth`. Images are normalised as for timm's weights of the backbone."""
     kernels_per_class: int = Field(default=1, ge=1, le=64)
     """C: exponential kernels in each class's mixture; 1 is plain KMCL."""
     kernel: Literal["isotropic", "anisotropic", "mahalanobis", "rbf"] = "isotropic"
@@ -70,7 +70,7 @@ class ModelConfig(Frozen):
     features; both with the Bhattacharyya similarity. mahalanobis, rbf: as anisotropic and isotropic, but all kernels of
     an image share its variance."""
     reduced_dim: int = Field(default=128, ge=1, le=65536)
-    """Features that the kernels `anisotropic` and `mahalanobis` see, after a learned linear map; others ignore it."""
+    """Number of features, after a learned linear map, of the kernels `anisotropic` and `mahalanobis`; others ignore it."""
     sync_batch_norm: bool = False
     """Batch normalisation over the images of all workers instead of each worker's own."""
 

@@ -1,4 +1,4 @@
-"""What a trial reports after each epoch, and what a probe of it measured."""
+"""The report of a trial after each epoch, and the measurement of a probe."""
 
 from typing import TYPE_CHECKING
 

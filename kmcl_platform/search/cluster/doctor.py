@@ -31,8 +31,8 @@ def examine(store: Store, *, to_fix: bool = False) -> Iterator[list[Finding]]:
 
     Args:
         store: the store.
-        to_fix: hold the locks of the examined searches inside the block, so that what was found is still true when it
-            is fixed there. Without it no lock is taken, and a search can start at any time.
+        to_fix: keep the locks of the examined searches inside the block, so that the findings are still true when they
+            are fixed there. Without it no lock is taken, and a search can start at any time.
 
     Yields:
         What was found. A search that a running process owns is left out.

@@ -182,14 +182,14 @@ def stop_ray() -> None:
 def trial_nodes() -> list[dict[str, float]]:
     """The resources of each node that trials may use: `CPU`, `GPU`, and for a running node also `memory` in bytes.
 
-    On a cluster that grows, these are the promised nodes: trials whose workers find no node yet wait, and their demand
+    On a cluster that grows, these are the declared nodes. Trials wait until their workers have a node, and their demand
     makes the cluster grow.
 
     Raises:
-        ResourceError: the promise, `KMCL_CLUSTER_NODES`, is of another form.
+        ResourceError: the declaration, `KMCL_CLUSTER_NODES`, has another form.
     """
     import ray
 
-    if promised := os.environ.get(CLUSTER_NODES):
-        return parse_nodes(promised)
+    if declared := os.environ.get(CLUSTER_NODES):
+        return parse_nodes(declared)
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]

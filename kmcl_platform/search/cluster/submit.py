@@ -89,7 +89,7 @@ def job_environment(
 ) -> dict[str, str]:
     """The environment variables of a job, which everybody sees who sees the job.
 
-    A variable that is a secret is not among them, also if it holds one of the addresses: it is sent in the package.
+    A secret variable is not among them, even if it has one of the addresses: it is sent in the package.
 
     Raises:
         ConfigError: an address that would be seen has a password.

@@ -54,7 +54,7 @@ def expected_epochs(scheduler: Scheduler, num_epochs: int, num_trials: float) ->
 def _epochs_of_bracket(num_trials: float, rungs: list[int], factor: int) -> float:
     """Epochs of the trials of one bracket; their expected number can be a fraction."""
     whole = int(num_trials)
-    # For each trial, the probability that it reaches the rung. The last one stands for a fraction of a trial.
+    # For each trial, the probability that it reaches the rung. The last one can be a fraction of a trial.
     reaching = [1.0] * whole + ([num_trials - whole] if num_trials > whole else [])
     total, before = 0.0, 0
     for rung in rungs:

@@ -49,7 +49,7 @@ class Costs(Frozen):
         epoch_overhead_seconds: the other parts of an epoch: checkpoint, report and record.
         trial_seconds: the time of a trial outside its epochs.
         checkpoint_bytes: the size of a checkpoint of a trial that runs.
-        average_bytes: the size of the averaged weights, which are kept of the best trials.
+        average_bytes: the size of the averaged weights, which stay on the disk for the best trials.
         start_seconds: from the start of the workers to the start of the first trial.
     """
 

@@ -65,7 +65,7 @@ class SearchPlan:
 def run_plan(
     path: Path, store: Store, console: Console, *, num_steps: int, address: str | None = None
 ) -> list[SearchPlan]:
-    """Plan the search that a file describes, or each of its arms; the forecasts are kept in the store.
+    """Plan the search that a file describes, or each of its arms; the forecasts are stored.
 
     Neither a study nor an MLflow run is created. A search that runs is not planned: the measured times would be wrong,
     and the forecast that the search is compared with must not change.

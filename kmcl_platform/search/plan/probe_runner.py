@@ -25,7 +25,7 @@ class Prober:
         """
         Args:
             resources: the resources of one trial.
-            store: holds the data.
+            store: the store with the data.
             scratch: a folder that all nodes see.
             num_steps: the number of timed optimizer steps of each corner.
         """

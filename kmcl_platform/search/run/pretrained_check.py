@@ -41,7 +41,7 @@ def _networks(file: SearchFile) -> list[ModelConfig]:
 
 
 def _possible(search: SearchFile, values: dict[str, Scalar]) -> dict[str, Scalar]:
-    """The values whose conditions hold, as far as these paths decide it; conditions on other paths count as true."""
+    """The values whose conditions hold. Conditions on other paths count as true: some trial may meet them."""
     known = {path: search.base.value(path) for path in WEIGHTS_PATHS} | values
     return {
         path: value

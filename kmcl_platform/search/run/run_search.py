@@ -46,14 +46,14 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
         ResourceError: a trial does not fit on the cluster.
         SearchError: the search is running elsewhere, was begun with another definition, or its study or checkpoints
             are of another search.
-        StoreError: the store cannot be written to; what was finished is kept, and the same call continues from there.
+        StoreError: the store cannot be written to. Finished work is not lost: the same call continues from there.
         ClusterError: the cluster cannot be reached, or Ray cannot be started.
     """
     return _run_searches(read_bytes(path), str(path), store, console, address)
 
 
 def resume_search(search: str, store: Store, console: Console, *, address: str | None = None) -> list[SearchSummary]:
-    """Continue a search of the store from the file that its record holds, the latest that it ran with.
+    """Continue a search of the store with the search file in its record, the latest that it ran with.
 
     Args:
         search: its name; for a file with arms, the name of one arm's search.
@@ -72,7 +72,7 @@ def resume_search(search: str, store: Store, console: Console, *, address: str |
 
 
 def check_data(file: SearchFile, store: Store) -> None:
-    """Open the data before anything is started: the user should not learn from a worker what is wrong with it.
+    """Open the data before anything starts, so that an error in it is one line here, and not a worker's error.
 
     Raises:
         DataError: the data cannot be read, or a split that is needed has no images.

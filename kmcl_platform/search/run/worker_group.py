@@ -7,7 +7,7 @@ than a trial. Three parts exchange messages:
     ──────────────────                ──────────────────              ───────────────────
     WorkerGroup.begin(trial)   ──►    assign                  ◄──     take      every worker, one trial after the other
     WorkerGroup.next_message() ──►    next_message            ◄──     report    first worker, after each epoch
-                                      decision                ──►     go on, or stop
+                                      decision                ──►     continue, or stop
 """
 
 import gc

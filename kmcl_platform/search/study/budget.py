@@ -1,4 +1,4 @@
-"""What a search has spent of the times in its budget, over all its starts."""
+"""The time that a search has spent of its budget, over all its starts."""
 
 import time
 
@@ -14,10 +14,10 @@ CHARGE_SECONDS = 5.0
 
 
 class Ledger:
-    """The time spent, kept in the study so that a killed driver does not lose it.
+    """The time that a search has spent. It is stored in the study, so that a killed driver does not lose it.
 
-    Wall time runs from `start`, and includes the start of the workers; the time between two starts of a search is
-    free. `hours` and `time_spent` include the time since the last write, so that a trial which never reports is
+    Wall time runs from `start`, and includes the start of the workers. The time between two starts of a search is not
+    charged. `hours` and `time_spent` include the time since the last write, so that a trial which never reports is
     charged like any other. GPU time is that of finished epochs: training and evaluation, times the GPUs of a trial.
     """
 
@@ -47,7 +47,7 @@ class Ledger:
         self.write()
 
     def stop(self) -> None:
-        """Write the time since the last charge, and stop the clock: what follows, such as the report, is free."""
+        """Write the time since the last charge, and stop the clock. Later work, such as the report, is not charged."""
         self.charge()
         self._last = None
 
@@ -60,7 +60,7 @@ class Ledger:
         return self._running() >= CHARGE_SECONDS
 
     def use(self, study: optuna.Study) -> None:
-        """Write into a study that was opened again from now on."""
+        """From now on, write into this study, which was opened again."""
         # The sums in memory are newer than those in the database, so they are not read again.
         self._study = study
 

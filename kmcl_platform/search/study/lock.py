@@ -23,7 +23,7 @@ class SearchLock:
         """Take the lock.
 
         Raises:
-            SearchError: another process holds it; the message names the process.
+            SearchError: another process has it; the message names the process.
             StoreError: the lock's file cannot be made.
         """
         if not self.acquire():
@@ -35,7 +35,10 @@ class SearchLock:
         return self
 
     def acquire(self) -> bool:
-        """Take the lock if it is free; whether this object holds it now.
+        """Take the lock if it is free.
+
+        Returns:
+            Whether this object has the lock now.
 
         Raises:
             StoreError: the lock's file cannot be made.
@@ -48,7 +51,7 @@ class SearchLock:
             ) from None
 
     def owner(self) -> str | None:
-        """The process that holds the lock, such as "process 17 on node-1"; None: it is free. The lock is not taken."""
+        """The process that has the lock, such as "process 17 on node-1"; None: it is free. The lock is not taken."""
         return self._lock.owner()
 
     def release(self) -> None:

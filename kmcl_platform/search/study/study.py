@@ -149,7 +149,7 @@ class DurableStudy:
         return sum(trial.state.is_finished() for trial in self.counted())
 
     def end_of_budget(self) -> str | None:
-        """The part of the budget that ended the search, in words; None: the search goes on."""
+        """The part of the budget that ended the search, in words; None: the search continues."""
         if spent := self.ledger.time_spent():
             return spent
         if self.num_finished() < len(self.counted()):
