@@ -9,7 +9,7 @@ from rich.console import Console
 
 @contextmanager
 def progress_bar() -> Iterator[Any]:
-    """Show bars on stderr while the block runs; yields a function that takes the work's name, the part done, and the total."""
+    """Show bars on stderr while the block runs; yields a function of the work's name, the part done, and the total."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

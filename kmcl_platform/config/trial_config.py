@@ -61,8 +61,8 @@ class ModelConfig(Frozen):
     pretrained: bool = False
     """Start from timm's published weights (needs the hub or a filled cache)."""
     pretrained_file: str | None = None
-    """Start from the backbone's weights in this local file; `pretrained` is then ignored. The file is `*.safetensors`, or
-    a PyTorch file with tensors only, such as `*.pth`. Images are normalised as for timm's weights of the backbone."""
+    """Start from the backbone's weights in this local file; `pretrained` is then ignored. It is a `*.safetensors`, or a
+    PyTorch file with tensors only, such as `*.pth`. Images are normalised as for timm's weights of the backbone."""
     kernels_per_class: int = Field(default=1, ge=1, le=64)
     """C: exponential kernels in each class's mixture; 1 is plain KMCL."""
     kernel: Literal["isotropic", "anisotropic", "mahalanobis", "rbf"] = "isotropic"
@@ -70,7 +70,7 @@ class ModelConfig(Frozen):
     features; both with the Bhattacharyya similarity. mahalanobis, rbf: as anisotropic and isotropic, but all kernels of
     an image share its variance."""
     reduced_dim: int = Field(default=128, ge=1, le=65536)
-    """Number of features, after a learned linear map, of the kernels `anisotropic` and `mahalanobis`; others ignore it."""
+    """Features of the kernels `anisotropic` and `mahalanobis`, after a learned linear map; other kernels ignore it."""
     sync_batch_norm: bool = False
     """Batch normalisation over the images of all workers instead of each worker's own."""
 
