@@ -106,13 +106,19 @@ class Jobs:
         Returns:
             Whether the job succeeded.
         """
+        from aiohttp import ClientError
+
         self._check(job_id)
 
         async def tail() -> None:
             async for lines in self._client.tail_job_logs(job_id):
                 say(lines.rstrip("\n"))
 
-        asyncio.run(tail())
+        try:
+            asyncio.run(tail())
+        except (ClientError, RuntimeError) as error:
+            # Not OSError in general: `say` raises one if the reader of our output ends first (`| head`).
+            raise _refusal(self._address, error) from None
         return self.status(job_id) == "SUCCEEDED"
 
     def stop(self, job_id: str, *, seconds: float) -> str:
@@ -158,9 +164,13 @@ class Jobs:
         return job_id
 
     def _ask(self, request: Callable[..., Any], *words: Any, **named: Any) -> Any:
+        from ray.exceptions import RayError
+        from requests.exceptions import RequestException
+
         try:
             return request(*words, **named)
-        except (ConnectionError, RuntimeError) as error:
+        except (ConnectionError, RequestException, RuntimeError, RayError) as error:
+            # `requests` has its own ConnectionError, which is not Python's. A token can become invalid at any time.
             raise _refusal(self._address, error) from None
 
 
