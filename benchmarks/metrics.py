@@ -27,6 +27,7 @@ def draw(num_samples: int, num_classes: int, unknown: float) -> tuple[Tensor, Te
     shape = (num_samples, num_classes)
     scores_NK = torch.rand(shape, generator=generator)
     complete_NK = (torch.rand(shape, generator=generator) < 0.036).to(torch.int8)
+    # -1 stands for an unknown label.
     partial_NK = complete_NK.masked_fill(torch.rand(shape, generator=generator) < unknown, -1)
     return scores_NK, complete_NK, partial_NK
 

@@ -35,6 +35,7 @@ def main(path: str) -> int:
         store = open_store(
             Path(places.get("KMCL_STORE", "kmcl_store")), places.get("KMCL_TRACKING_URI"), places.get("KMCL_STUDY_URL")
         )
+        # A job has no terminal, and rich would break lines after 80 characters.
         summaries = run_search(Path(path), store, Console(width=120))
     except KmclError as error:
         print(f"kmcl: {error}", file=sys.stderr)

@@ -69,7 +69,7 @@ def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int,
     Console().print(to_table(packed))
     assert packed.packing is not None
     shards = packed.packing.shards.values()
-    # A path as the user wrote it; a URI with all its parameters, since they lead there.
+    # A path is shown as the user wrote it, a URI with all its parameters, which are part of the address.
     target = (
         f"{out.rstrip('/')}/{MANIFEST_NAME}" if location.path and "://" not in out else location.join(MANIFEST_NAME)
     )

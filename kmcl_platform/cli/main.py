@@ -83,6 +83,7 @@ def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | Non
         from kmcl_platform.search.cluster.doctor import examine
 
         with examine(open_store(folder, tracking_uri), to_fix=fix) as findings:
+            # Inside the block: the locks are held until everything is fixed.
             _treat(findings, fix, store_words(folder))
 
 

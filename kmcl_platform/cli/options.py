@@ -71,6 +71,7 @@ def store_words(folder: Path) -> str:
         for option, value in given.items():
             name = option.removeprefix("--").replace("-", "_")
             if value and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+                # The command is printed, so the user must put a password into it again.
                 words += [option, mask_passwords(value)]
     return f" {shell_command(words)}" if words else ""
 

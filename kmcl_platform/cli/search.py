@@ -12,6 +12,7 @@ from kmcl_platform.errors import ResourceError
 from kmcl_platform.messages import shell_command, show_path
 
 EXIT_INTERRUPTED = 130
+"""128 + 2: the code that a shell gives a process which SIGINT (2) has ended."""
 
 
 @click.command()
@@ -59,6 +60,7 @@ def _show_search(
     try:
         summaries = run(what, store, console, address=address)
     except KeyboardInterrupt:
+        # A Ctrl-C before Tune has begun, or a second one. One during Tune gives a summary that is `interrupted`.
         click.echo(f"stopped; to go on: {again}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     for summary in summaries:
@@ -95,12 +97,14 @@ def plan(file: Path, steps: int, as_json: bool, address: str | None, folder: Pat
     from kmcl_platform.search.plan.plan import run_plan
     from kmcl_platform.search.plan.plan_table import to_json, to_table
 
+    # Progress goes to stderr, so that stdout has nothing but the JSON.
     plans = run_plan(file, open_store(folder, tracking_uri), Console(stderr=True), num_steps=steps, address=address)
     if as_json:
         click.echo(to_json(plans))
     else:
         for one in plans:
             Console().print(to_table(one))
+    # The first refusal is the error; the output above has all of them.
     for refusal in [one.refusal for one in plans if one.refusal]:
         raise ResourceError(f"{show_path(file)}: {refusal}")
     if not as_json:

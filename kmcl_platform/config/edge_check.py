@@ -23,6 +23,7 @@ def check_every_edge(file: SearchFile) -> None:
         for condition, value in distribution.when.items():
             _check_condition(file, path, condition, value)
         for edge in distribution.edges():
+            # With the values of its conditions, as in every trial that searches this path.
             config = _check_trial(file, {path: edge} | distribution.when, f"space.{path}", edge)
             # A quoted number, or `no` for false, would be compared with the values of trials and never be equal.
             if config[path] != edge:
@@ -30,6 +31,7 @@ def check_every_edge(file: SearchFile) -> None:
                     f"space.{path}: got {show_value(edge)}, which a trial reads as {show_value(config[path])}; "
                     f"valid: {json.dumps(config[path])}"
                 )
+    # Values that are valid alone can be invalid together, for example if all weights of the loss are 0.
     if len(file.space) > 1:
         for which, index in (("lows", 0), ("highs", 1)):
             # A choice has its first value with the lows, and its second one, if there is one, with the highs.

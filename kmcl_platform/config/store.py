@@ -76,6 +76,7 @@ def open_store(root: Path, tracking_uri: str | None = None, study_url: str | Non
         ConfigError: the folder's name is not UTF-8. Addresses of SQLite and MLflow cannot contain it.
     """
     root = root.absolute()
+    # `show_path` changes only names that are not UTF-8.
     if show_path(root) != str(root):
         raise ConfigError(f"store: got {show_path(root)}; valid: a folder whose whole path is UTF-8")
     return Store(

@@ -152,6 +152,7 @@ class TrialConfig(Frozen):
                 raise ConfigError(f"{path}: unknown name; valid: {', '.join(sorted(self.flat()))}")
             node[leaf] = value
         try:
+            # All values again, not only the new ones: some are invalid only together, such as weights that are all 0.
             return TrialConfig.model_validate(tree)
         except ValidationError as error:
             raise ConfigError(describe_error(error, TrialConfig)) from None

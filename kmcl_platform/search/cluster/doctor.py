@@ -151,8 +151,8 @@ def _deleter(store: Store, search: str, doomed: Sequence[Path]) -> Callable[[], 
         kept = {path for number, path in trial_folders(store, search) if number in known}
         if not known:
             raise StoreError(
-                f"{show_path(store.checkpoints / search)}: nothing deleted: the study of {search!r} is gone since it "
-                "was examined; valid: a study that does not change meanwhile"
+                f"{show_path(store.checkpoints / search)}: nothing deleted: the study of {search!r} has disappeared "
+                "since it was examined; valid: a study that stays until the doctor ends"
             )
         for path in doomed:
             if path in kept:

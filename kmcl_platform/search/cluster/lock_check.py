@@ -13,6 +13,7 @@ from kmcl_platform.errors import ClusterError
 LOCK = "requirements.lock"
 PROJECT = "pyproject.toml"
 
+# A line of the lock file is NAME==VERSION, then perhaps a marker (;) or a backslash before its hashes.
 _LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -64,4 +65,5 @@ def _required(project: Path) -> list[str]:
 
 
 def _normal(name: str) -> str:
+    # As in PEP 503: `-`, `_` and `.` in a package's name are the same, and so are large and small letters.
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -87,6 +87,7 @@ def _run_searches(
     content: bytes, origin: str, store: Store, console: Console, address: str | None
 ) -> list[SearchSummary]:
     file = parse_search_file(content, origin)
+    # A file without arms is recorded byte for byte, with its comments.
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
     # A wrong address is refused now. Otherwise it would only be seen after data and weights were read.

@@ -58,7 +58,7 @@ class SearchSummary:
 def run_or_find(
     file: SearchFile, content: bytes, origin: str, store: Store, console: Console, address: str | None
 ) -> SearchSummary:
-    """Run or continue one search under its lock; one that has ended is only completed in the record.
+    """Run or continue one search under its lock. If it has ended, only its record is completed.
 
     Args:
         file: the search, without arms.

@@ -46,6 +46,7 @@ def drop_checkpoints(store: Store, search: str, study: "DurableStudy", *, keep: 
         if checkpoint and (difference := find_difference(checkpoint, study.config(number))):
             _logger.warning("%s: left alone: it is the checkpoint of another trial, with %s", checkpoint, difference)
         elif number not in best:
+            # A folder that is already gone is not an error. Any other error is raised.
             shutil.rmtree(folder, ignore_errors=not folder.exists())
         elif checkpoint:
             keep_average(checkpoint)

@@ -65,6 +65,8 @@ def patient(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_
             failure = find_failure(error, self.url)
             if failure is None:
                 raise
+        # Outside the `except` block, so that its last error has no cause: a patient method that called this one would
+        # take the cause for a new failure, and wait again.
         return _repeat(self, functools.partial(method, self, *args, **kwargs), failure)
 
     return wrapper
@@ -84,6 +86,7 @@ def _repeat(self: Reopenable, call: Callable[[], _T], failure: "DBAPIError") -> 
             self.reopen()
             result = call()
         except NoAnswerError as error:
+            # From `reopen`.
             _logger.info("study: still no answer: %s", error)
         except Exception as error:
             again = find_failure(error, self.url)

@@ -152,6 +152,7 @@ class DurableStudy:
         """The part of the budget that ended the search, in words; None: the search continues."""
         if spent := self.ledger.time_spent():
             return spent
+        # Trials that run are finished first.
         if self.num_finished() < len(self.counted()):
             return None
         if self.num_finished() >= self._file.budget.trials:
@@ -230,6 +231,7 @@ class DurableStudy:
         return [trial.number for trial in list_trials(self._study) if trial.state == TrialState.RUNNING]
 
     def _frozen(self, number: int) -> FrozenTrial:
+        # Optuna numbers the trials of a study from 0 without gaps.
         return list_trials(self._study)[number]
 
     def _point(self, number: int) -> Point:

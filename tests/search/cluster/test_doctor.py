@@ -140,7 +140,7 @@ def test_nothing_is_deleted_if_the_study_disappears_before_the_fix(store: Store)
         (finding,) = [finding for finding in findings if finding.deletes]
         assert finding.fix is not None
         (store.root / "optuna.db").unlink()
-        with pytest.raises(StoreError, match="nothing deleted: the study of 's' is gone"):
+        with pytest.raises(StoreError, match="nothing deleted: the study of 's' has disappeared"):
             finding.fix()
     assert folders(store) == ALL
 
