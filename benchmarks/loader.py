@@ -39,6 +39,7 @@ from kmcl_platform.data.manifest.manifest import build_manifest
 SIZE = 224
 BATCH_SIZE = 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's, for red, green and blue."""
 
 
 def write_photographs(folder: Path, count: int) -> list[Path]:

@@ -63,6 +63,7 @@ def draw(case: Case, device: torch.device) -> tuple[Tensor, KernelMixture, Tenso
 
     features = torch.randn(case.batch_size, case.num_features, generator=generator)
     log_weights = torch.zeros(shape) if case.kernels_per_class == 1 else uniform(*shape).log_softmax(-1)
+    # As in a new head: means near 0, variances near 2.
     mixture = KernelMixture(
         torch.randn(shape[:2], generator=generator),
         0.1 * uniform(*shape, size),

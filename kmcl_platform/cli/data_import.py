@@ -167,6 +167,7 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
         with progress_bar() as progress:
             manifest = READERS[kind](root, progress=progress, notes=notes, **options)
     except FaultyTable as error:
+        # All of them: the error itself names only one.
         print_faults(error.faults)
         raise
     # The folder's real path, without links: relative paths in the manifest begin there.

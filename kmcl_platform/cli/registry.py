@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kmcl_platform.registry.model.error_detection import ErrorDetection
 
 EXIT_GATE_FAILED = 3
+"""Not 2, the code of a user's error: here the command was right, and the model was not good enough."""
 
 
 @click.command()

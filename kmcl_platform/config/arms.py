@@ -54,6 +54,7 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Ve
         update={
             "name": retrained_name(search.name, number),
             "base": best,
+            # The base has a seed that the search has used, so it is not one of the trainings.
             "baseline": False,
             "space": {"seed": Choice(kind="choice", choices=tuple(seeds))},
             "budget": Budget(trials=verdict.seeds, checkpoints=1),

@@ -116,6 +116,7 @@ def check_study(store: Store) -> None:
 def study_address(store: Store) -> str:
     """The address of a store's study as its record keeps it: `OWN_STUDY`, or `plain_address` of another database."""
     own = sqlite_file(store.study_url)
+    # `resolve`: a path through a symbolic link is the same file.
     if own is not None and own.resolve() == (store.root / OWN_STUDY).resolve():
         return OWN_STUDY
     return plain_address(store.study_url)

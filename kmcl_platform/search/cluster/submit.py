@@ -25,6 +25,7 @@ CHECK_SECONDS = 300
 LOCKED_ENVIRONMENT = {
     # Ray installs it once on each node that runs a part of the job, before our package is imported there.
     "packages": [f"-r ${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{LOCK}"],
+    # Only packages whose hash is in the lock file.
     "uv_pip_install_options": ["--require-hashes"],
 }
 

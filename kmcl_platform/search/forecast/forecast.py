@@ -204,6 +204,7 @@ def _total(
     # A search is never shorter than its one longest trial, however many places there are.
     hours = (costs.start_seconds + max(seconds, longest)) / 3600
     gpus = file.resources.workers_per_trial * file.resources.gpus_per_worker
+    # As the search's ledger charges it: training and evaluation, without the overhead.
     gpu_hours = num_epochs * cost("epoch_seconds") * gpus / 3600
     # The share of the whole search after which each bound is reached; the smallest share ends it.
     shares = {"budget.trials": 1.0}

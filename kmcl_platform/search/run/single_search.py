@@ -113,6 +113,7 @@ def _run(
     trouble: StoreError | None = None
     try:
         with SearchView(file, console, study.ends(), study.best_value()) as view:
+            # Imports Ray, which reads its settings from the environment at that moment: `_start` has set them.
             from kmcl_platform.search.run.driver import SearchDriver
 
             driver = SearchDriver(file, store, study, recorder, view)

@@ -27,6 +27,7 @@ def suggest_values(trial: optuna.Trial, file: SearchFile) -> dict[str, Scalar]:
 
 def grid(space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
     """Every combination of a space's choices, the last path changing fastest."""
+    # Every path is a choice without conditions: the check of the search file refuses all others.
     choices = [choice.choices for choice in space.values() if isinstance(choice, Choice)]
     for values in itertools.product(*choices):
         yield dict(zip(space, values, strict=True))

@@ -116,6 +116,7 @@ def open_storage(url: str) -> RDBStorage:
     try:
         return RDBStorage(url, engine_kwargs=options)
     except (ArgumentError, ImportError) as error:
+        # ImportError: the address names a driver that is not installed.
         reason = " ".join(str(error).split())
         raise ConfigError(f"study: got {mask_passwords(url)}: {reason}; valid: {VALID_STUDIES}") from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
