@@ -3,14 +3,16 @@
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 
 import psutil
 import pytest
 
 from kmcl_platform.config.store import Store
+from kmcl_platform.tracking import ui_server
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
-from kmcl_platform.tracking.ui_server import copy_masked
+from kmcl_platform.tracking.ui_server import copy_masked, serve_ui
 from tests.support.command_line import kmcl_command
 from tests.support.waiting import answers, free_port, wait_until
 
@@ -70,3 +72,21 @@ def test_the_servers_output_has_no_password() -> None:
     written: list[str] = []
     copy_masked(["INFO: up\n", "backend-store-uri postgresql://me:s3cr3t@host/db failed\n"], written.append)
     assert written == ["INFO: up\n", "backend-store-uri postgresql://me:***@host/db failed\n"]
+
+
+def test_what_the_server_prints_is_shown_without_passwords(
+    store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server is replaced by a real process that prints an address and ends."""
+    command = [sys.executable, "-c", "print('backend-store-uri postgresql://me:s3cr3t@host/db')"]
+
+    def start(*_: object) -> "subprocess.Popen[str]":
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    monkeypatch.setattr(ui_server, "start_server", start)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        serve_ui(store, free_port(), print)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "backend-store-uri postgresql://me:***@host/db\n"

@@ -16,7 +16,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import StoreError
-from kmcl_platform.messages import shell_command
+from kmcl_platform.messages import mask_passwords, shell_command
 from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.cluster.resources import count_concurrent_trials
 from kmcl_platform.search.forecast.score import is_score_due, score_forecast
@@ -91,7 +91,7 @@ def keep_report(store: Store, search: str, console: Console) -> None:
     try:
         write_report(store, search)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = mask_passwords(" ".join(f"{type(error).__name__}: {error}".split()))
         _say(console)(f"no report: {reason}; next: {shell_command(['kmcl', 'report', search])}")
 
 

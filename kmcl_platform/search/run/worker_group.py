@@ -25,6 +25,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, Diverged, KmclError, StoreError
+from kmcl_platform.messages import mask_passwords
 from kmcl_platform.search.cluster.placement_groups import SECONDS_BETWEEN_LOOKS, ReservationWatch
 from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assignment, Mailbox, Message
 
@@ -208,4 +209,5 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+    # An error of a library may repeat an address with its password. The search shows and records the line.
+    return mask_passwords(f"{type(error).__name__}: {' '.join(str(error).split())}")[:500]

@@ -3,6 +3,8 @@
 import logging
 import sys
 
+from kmcl_platform.messages import mask_passwords
+
 PACKAGE = "kmcl_platform"
 
 
@@ -14,8 +16,16 @@ def start_worker_log() -> None:
     logger = logging.getLogger(PACKAGE)
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         # Ray's own handler on the root logger would write each line again.
         logger.propagate = False
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Masks the passwords of addresses in a line and in its traceback: other users of the cluster can read the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return mask_passwords(super().format(record))

@@ -14,8 +14,10 @@ from kmcl_platform.config.store_record import claim_study
 from kmcl_platform.errors import SearchError, StoreError
 from kmcl_platform.search.cluster.doctor import examine
 from kmcl_platform.search.study.lock import SearchLock
+from kmcl_platform.search.study.storage import load_study
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database import connect
+from kmcl_platform.tracking.runs.search_run import SearchRuns
 
 FILE = b"""
 name: s
@@ -133,6 +135,37 @@ def test_a_search_cannot_start_between_examination_and_fix(store: Store) -> None
             pass
     with SearchLock(store.root, "s"), examine(store, to_fix=True) as findings:
         assert findings == [], "a search that a process owns is left alone"
+
+
+def test_a_search_that_a_process_owns_has_no_findings(store: Store) -> None:
+    with SearchLock(store.root, "s"), examine(store) as findings:
+        assert findings == []
+    with examine(store) as findings:
+        assert findings
+
+
+def test_a_search_that_starts_during_the_examination_has_no_findings(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = SearchLock(store.root, "s")
+
+    def load_and_start(url: str, search: str) -> object:
+        started.acquire()
+        return load_study(url, search)
+
+    monkeypatch.setattr("kmcl_platform.search.cluster.doctor.load_study", load_and_start)
+    with examine(store) as findings:
+        assert findings == []
+    started.release()
+
+
+def test_a_missing_study_is_named_without_its_password(tmp_path: Path, empty: bytes, file: SearchFile) -> None:
+    place = open_store(tmp_path, study_url=f"sqlite:///{tmp_path}/gone.db?password=s3cr3t")
+    (place.root / "mlflow.db").write_bytes(empty)
+    SearchRuns.open(place, file, FILE, "s.yaml").end("finished")
+    with examine(place) as findings:
+        (finding,) = findings
+    assert finding.problem == f"search s: its Optuna study is not in sqlite:///{tmp_path}/gone.db?password=***"
 
 
 def test_nothing_is_deleted_if_the_study_disappears_before_the_fix(store: Store) -> None:

@@ -46,7 +46,8 @@ def test_the_sampler_avoids_the_region_of_diverged_trials(kind: str, mode: str) 
     file = search(kind, mode)
     ignored, _ = count_diverging(MEMORY, file, "failed")
     told, study = count_diverging(MEMORY, file, "diverged")
-    assert told < ignored
+    # With a value of the wrong sign, which is the best there is, almost as many are asked as without any value.
+    assert told < 0.8 * ignored
     assert list(study.ends().values()).count("diverged") == told
     best = study.best_value()
     assert best is not None and 0 < file.objective.sign * best <= 0.01
@@ -55,8 +56,9 @@ def test_the_sampler_avoids_the_region_of_diverged_trials(kind: str, mode: str) 
     assert all(study.value(number) is None for number in diverged)
 
 
-def test_the_value_of_a_diverged_trial_is_never_a_result(tmp_path: Path) -> None:
-    file, url = search("random", "maximize"), f"sqlite:///{tmp_path}/s.db"
+@pytest.mark.parametrize(("mode", "worst"), [("maximize", float("-inf")), ("minimize", float("inf"))])
+def test_the_value_of_a_diverged_trial_is_never_a_result(mode: str, worst: float, tmp_path: Path) -> None:
+    file, url = search("random", mode), f"sqlite:///{tmp_path}/s.db"
     study = DurableStudy(url, file)
     for end, value in (("diverged", None), ("completed", 0.5), ("diverged", None)):
         point = study.next_point()
@@ -69,7 +71,7 @@ def test_the_value_of_a_diverged_trial_is_never_a_result(tmp_path: Path) -> None
     assert DurableStudy(url, file).ends() == {0: "diverged", 1: "completed", 2: "diverged"}
 
     stored = optuna.load_study(study_name="s", storage=url)
-    assert stored.trials[0].value == float("-inf")
+    assert stored.trials[0].value == worst
 
 
 def test_patience_counts_diverged_trials(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""How the driver ends a trial: in the study, in MLflow and on the screen."""
+
+import io
+import logging
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.store import open_store
+from kmcl_platform.search.run.driver import SearchDriver
+from kmcl_platform.search.run.progress_table import SearchView
+from kmcl_platform.search.study.study import DurableStudy
+from kmcl_platform.tracking.database import connect
+from kmcl_platform.tracking.runs.names import REASON_TAG
+from kmcl_platform.tracking.runs.search_run import SearchRuns
+from kmcl_platform.tracking.writing.recorder import Recorder
+
+FILE = b"""
+name: s
+base: {num_epochs: 2}
+space: {optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}}
+budget: {trials: 3}
+"""
+
+
+def test_a_diverged_trial_and_a_failed_one_end_differently_everywhere(
+    prepared_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, file = open_store(prepared_store), parse_search_file(FILE, "s.yaml")
+    output = io.StringIO()
+    runs = SearchRuns.open(store, file, FILE, "s.yaml")
+    recorder = Recorder(store, file, runs, print)
+    study = DurableStudy(store.study_url, file)
+    view = SearchView(file, Console(file=output), {}, None)
+    driver = SearchDriver(file, store, study, recorder, view)
+    try:
+        with caplog.at_level(logging.WARNING):
+            for trial, result in (("a", {"diverged": "diverged at step 3"}), ("b", {"failure": "no such image"})):
+                assert isinstance(driver.suggest(trial), dict)
+                assert driver(trial, result), "the trial has ended"
+        recorder.flush()
+    finally:
+        recorder.close()
+    assert study.ends() == {0: "diverged", 1: "failed"}
+    assert runs.trials.outcomes() == {0: "diverged", 1: "failed"}
+    found = connect(store).search_runs([runs.experiment_id], "tags.`kmcl.role` = 'trial'")
+    reasons = {run.data.tags["kmcl.number"]: run.data.tags[REASON_TAG] for run in found}
+    assert reasons == {"0": "diverged at step 3", "1": "no such image"}
+    assert "trial   0 DIVERGED after 0 of 2 epochs, in 0 s (diverged at step 3)" in output.getvalue()
+    assert "trial   1 FAILED after 0 of 2 epochs, in 0 s (no such image)" in output.getvalue()
+    assert "search s: trial 0 diverged: diverged at step 3" in caplog.messages

@@ -1,0 +1,61 @@
+"""The study of a store: the first search records its address, and a later one with another address is refused."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from kmcl_platform.config.store import open_store
+from kmcl_platform.config.store_record import claim_study
+from kmcl_platform.errors import SearchError
+from kmcl_platform.search.run import run_search as module
+from kmcl_platform.search.run.run_search import SearchSummary, run_search
+
+FILE = """
+name: s
+base: {{data: {{source: {source}}}}}
+space: {{optim.lr: {{kind: loguniform, low: 1e-4, high: 1e-1}}}}
+budget: {{trials: 2}}
+"""
+
+
+@pytest.fixture
+def file(small_manifest: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "s.yaml"
+    path.write_text(FILE.format(source=small_manifest))
+    return path
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO())
+
+
+def test_a_search_with_another_study_than_the_stores_is_refused_before_it_begins(
+    file: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "run_or_find", lambda *_: pytest.fail("the search began"))
+    claim_study(open_store(tmp_path / "store"))
+    other = open_store(tmp_path / "store", study_url=f"sqlite:///{tmp_path}/other.db")
+    with pytest.raises(
+        SearchError, match=r"study: got sqlite:///.*other\.db, but the searches of .* are in optuna\.db"
+    ):
+        run_search(file, other, console)
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_the_first_search_of_a_store_records_its_study_before_it_begins(
+    file: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path / "store", study_url=f"sqlite:///{tmp_path}/other.db")
+    recorded: list[str] = []
+
+    def stop(*_: object) -> SearchSummary:
+        recorded.append(json.loads((store.root / "store.json").read_text())["study"])
+        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
+
+    monkeypatch.setattr(module, "run_or_find", stop)
+    run_search(file, store, console)
+    assert recorded == [f"sqlite:///{tmp_path}/other.db"]

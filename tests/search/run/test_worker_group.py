@@ -1,0 +1,45 @@
+"""The reason of a failed trial, which the workers send to the search."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.search.run import worker_group
+from kmcl_platform.training.workers.distributed import Workers
+
+
+class Mailbox:
+    """Keeps the messages of the workers in this process."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+
+    def __getattr__(self, kind: str) -> Any:
+        return SimpleNamespace(remote=lambda *words: self.sent.append((kind, words[-1])))
+
+
+@pytest.mark.parametrize(("kind", "sent"), [(ValueError, "fail"), (OSError, "note_error")])
+def test_the_error_of_a_library_is_sent_without_the_password_in_it(
+    kind: type[Exception], sent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise kind("cannot read\nhttp://me:s3cr3t@host/x.parquet")
+
+    monkeypatch.setattr("kmcl_platform.data.builtin.datasets.open_manifest", refuse)
+    monkeypatch.setattr(worker_group.ray, "get", lambda answer: answer)
+    monkeypatch.chdir(tmp_path)
+    mailbox = Mailbox()
+    assignment: Any = {
+        "number": 0,
+        "config": TrialConfig().model_dump(),
+        "checkpoints": str(tmp_path),
+        "data_dir": str(tmp_path),
+        "working_dir": str(tmp_path),
+    }
+    with pytest.raises(kind):
+        worker_group._train(mailbox, 0, assignment, Workers(0, 1, torch.device("cpu")))
+    assert mailbox.sent == [(sent, f"{kind.__name__}: cannot read http://me:***@host/x.parquet")]
