@@ -91,6 +91,18 @@ def test_the_interval_excludes_zero_exactly_where_a_difference_is_shown() -> Non
     assert 50 < shown < 350
 
 
+def test_after_the_first_comparison_without_a_difference_all_others_stay_at_its_level() -> None:
+    """Each of two equal arms would be significant alone, and the second one also at the level of the last step."""
+    differences = [0.02, 0.003, 0.03, 0.005, 0.015]
+    arm = {seed: 0.5 + difference for seed, difference in enumerate(differences)}
+    found = compare_arms({"b": dict.fromkeys(arm, 0.5), "a": arm, "c": arm}, metric="val/mAP", sign=1)
+    for one in found:
+        assert one.p_value is not None and 0.025 < one.p_value < 0.05
+        assert (one.adjusted_p_value, one.better) == (pytest.approx(2 * one.p_value), None)
+        assert one.confidence == 0.975
+        assert one.low is not None and one.low < 0
+
+
 def test_words() -> None:
     better = compared([0.80, 0.82, 0.81], [0.70, 0.71, 0.705])
     assert (better.better, better.num_seeds) == ("a", 3)
