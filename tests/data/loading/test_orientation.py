@@ -197,6 +197,14 @@ def test_unusual_exif_data_is_read_in_the_same_way_at_every_size(
     assert is_upright(decode_pixels(with_exif(stream.getvalue(), exif), at_least=at_least))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_picture_with_damaged_exif_data_is_decoded_as_it_is_stored(kind: str) -> None:
+    """Pillow raises an error for the data of these formats. It reads those of a JPEG when it opens the file."""
+    stream = io.BytesIO()
+    upright().save(stream, kind, exif=b"Exif\0\0no TIFF data", quality=95)
+    assert is_upright(decode_pixels(stream.getvalue()))
+
+
 @pytest.mark.parametrize("at_least", [None, 32])
 def test_an_orientation_that_only_xmp_has_is_applied(at_least: int | None) -> None:
     """Pillow reads it and torchcodec does not, so the full and the reduced decoding used to differ."""
