@@ -1,8 +1,8 @@
 """The public names of a package, imported when they are first used.
 
 A package's `__init__.py` lists its public names once, as imports under `if TYPE_CHECKING:`, which type checkers and
-editors read. At run time these imports are done one by one when a name is asked for (PEP 562), so that
-`kmcl --help` and a training worker do not pay for torch, Ray and MLflow when they need one light module of a package.
+editors read. At run time, each import is done when its name is first used (PEP 562). So `kmcl --help` and a training
+worker do not load torch, Ray and MLflow if they need only one light module of a package.
 """
 
 import ast

@@ -79,7 +79,7 @@ def test_a_path_that_is_not_utf8_can_be_printed() -> None:
     assert show_path(b"a\xff.png".decode("utf-8", "surrogateescape")) == "a\\xff.png"
 
 
-# All bytes that a word of a command can have: every one but NUL, in UTF-8 or not.
+# A word of a command can have every byte except NUL, in UTF-8 or not.
 WORDS = st.binary(min_size=1).map(lambda word: word.replace(b"\0", b"")).map(os.fsdecode) | st.text().map(
     lambda word: word.replace("\0", "")
 )

@@ -1,7 +1,8 @@
 """YAML files, read by the core schema of YAML 1.2.
 
-PyYAML reads YAML 1.1, in which `no` is False, `1:30` is 90, `0100` is 64 and `1e-3` is text. Here a value is what it
-looks like: https://yaml.org/spec/1.2.2/#103-core-schema. Anchors, aliases and the merge key `<<` work as in PyYAML.
+PyYAML reads YAML 1.1, in which `no` is False, `1:30` is 90, `0100` is 64 and `1e-3` is text. Here a value has the type
+that it looks like: https://yaml.org/spec/1.2.2/#103-core-schema. Anchors, aliases and the merge key `<<` work as in
+PyYAML.
 """
 
 import re

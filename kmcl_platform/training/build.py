@@ -1,4 +1,4 @@
-"""Builds the objects of a trial from its configuration. No other module does."""
+"""Builds the objects of a trial from its configuration. No other module builds them."""
 
 from pathlib import Path
 

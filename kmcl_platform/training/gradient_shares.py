@@ -34,7 +34,7 @@ class TermGradients:
     def watching(self) -> Iterator[None]:
         """Remember the head's input and output in a forward pass inside the block.
 
-        The model's own output would not do: data parallelism may return copies, whose graph does not contain f.
+        The model's own output cannot be used: data parallelism may return copies, whose graph does not contain f.
         """
         hook = self._head.register_forward_hook(self._keep)
         try:

@@ -16,5 +16,5 @@ def s3_port() -> Iterator[int]:
 
 @pytest.fixture
 def s3(s3_port: int, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """A bucket of the test's own on the shared server, and credentials for it in the environment."""
+    """A new bucket on the shared server for each test, and credentials for it in the environment."""
     return use_s3(s3_port, monkeypatch)

@@ -1,4 +1,4 @@
-"""Small datasets in the exact layout of the official releases, with the traps that those have."""
+"""Small datasets in the exact layout of the official releases, with their peculiarities."""
 
 import csv
 import json
@@ -185,7 +185,7 @@ def write_adp(root: Path) -> Path:
 
 
 def write_chest(root: Path, *, parted: bool = True, corrected: bool = False) -> Path:
-    """ChestX-ray14, its images in twelve folders (two here) or in one; the first one is RGBA, the others grey."""
+    """ChestX-ray14. Its images are in twelve folders (two here) or in one. The first is RGBA, the others are grey."""
     pixels = "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
     head = f"Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,{pixels}"
     # The first release ends every line with a comma, the corrected one does not.
@@ -204,7 +204,7 @@ def write_chest(root: Path, *, parted: bool = True, corrected: bool = False) -> 
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
-    """A CSV file; every image that a row names in its first column is written, unless its name begins with `no`."""
+    """A CSV file, and the images that its first column names. An image is not written if its name begins with `no`."""
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
     for number, row in enumerate(rows):
@@ -215,7 +215,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]
 
 
 def complaint_of(loader: DataLoader[Batch]) -> DataError:
-    """What a pass over the loader raises."""
+    """The error that one epoch of the loader raises."""
     with pytest.raises(DataError) as caught:
         list(loader)
     # The loader and its error hold each other, and the garbage collector would end its processes in the wrong order:

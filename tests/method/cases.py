@@ -30,7 +30,7 @@ def build_loss(**changes: Any) -> KmclLoss:
 def random_case(
     kernels_per_class: int = 1, seed: int = 0, *, kernel: str = "isotropic", sizes: tuple[int, int, int] = (7, 5, 4)
 ) -> tuple[Tensor, KernelMixture, Tensor]:
-    """Features, mixture, targets, float64: with unknown labels, a sample without positives, one with none known."""
+    """Features, mixture and targets in float64. One sample has no positive label, and another one no known label."""
     num_samples, num_features, num_classes = sizes
     generator = torch.Generator().manual_seed(seed)
 

@@ -55,7 +55,7 @@ def kernel(f: Tensor, mixture: KernelMixture, n: int, k: int) -> float:
 
 
 def reconstruction(f: Tensor, mixture: KernelMixture, y: Tensor, *, released: bool = False) -> list[float]:
-    """One value for each sample that counts."""
+    """One value for each sample that has a positive label."""
     values = []
     for n in range(len(y)):
         positive = everything = 0.0

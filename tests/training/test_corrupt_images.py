@@ -26,7 +26,7 @@ SKIP = CONFIG.with_values({"data.corrupt_images": "skip"})
 
 
 def damaged(*rows: int, num_train: int = 32) -> Manifest:
-    """Training and 16 validation mosaics, those of these rows cut off."""
+    """Training mosaics and 16 validation mosaics. The images of the given rows are cut off."""
     digits = build_digits(num_train=num_train, num_val=16, num_test=0)
     encoded = digits.table["bytes"].to_pylist()
     for row in rows:
@@ -47,7 +47,7 @@ def test_by_default_a_corrupt_image_is_an_error_that_names_it(tmp_path: Path) ->
 
 
 def test_skipped_images_are_counted_each_epoch_and_a_resumed_trial_agrees(tmp_path: Path) -> None:
-    # Of 40 images each epoch leaves out 8, others each time, so that it meets others of the corrupt ones.
+    # Each epoch leaves out 8 of 40 images, and other ones each time. So the number of corrupt images differs too.
     manifest = damaged(*range(0, 40, 3), num_train=40)
     sampler = ShardedShuffle(40, rank=0, world_size=1, seed=derive_seed(SKIP.seed, "order"))
     expected = []

@@ -51,7 +51,7 @@ def test_every_cost_is_measured(manifest: Manifest, tmp_path: Path) -> None:
 def test_the_checkpoint_is_as_large_as_a_trial_of_that_kind_leaves(manifest: Manifest, tmp_path: Path) -> None:
     fit(CONFIG, manifest, checkpoints=tmp_path / "trial", report=lambda report: report.epoch < 1, workers=ALONE)
     found = run(manifest, tmp_path / "scratch")
-    # All but the reports of the epochs, which grow.
+    # Without the reports of the epochs, which grow.
     assert found.checkpoint_bytes == pytest.approx(folder_bytes(tmp_path / "trial"), rel=0.01)
     keep_average(tmp_path / "trial" / "epoch-0001")
     assert found.average_bytes == pytest.approx(folder_bytes(tmp_path / "trial"), rel=0.01)
@@ -113,7 +113,7 @@ def test_a_part_of_a_split_has_the_scores_of_the_whole(manifest: Manifest) -> No
 def test_the_peak_of_memory_counts_from_its_reset() -> None:
     reset_peak_memory(CPU)
     before = peak_memory(CPU)
-    # Mapped by hand: malloc may have as much at hand that is resident already.
+    # A mapping of its own: malloc might return memory that is resident already.
     with mmap.mmap(-1, 2**27) as block:
         block.write(b"x" * 2**27)
         assert peak_memory(CPU) - before > 0.9 * 2**27

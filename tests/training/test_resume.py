@@ -149,7 +149,7 @@ def refuse_on(rank: int, port: int, folder: str, manifest: str) -> None:
         )
     except CheckpointError as error:
         Path(folder, f"refused-{rank}").write_text(str(error))
-    # No worker is left behind in a collective operation: another one still works.
+    # No worker still waits in a collective operation: the next one works.
     dist.barrier()
     dist.destroy_process_group()
 

@@ -1,4 +1,4 @@
-"""Training changes how its process computes with very small floats only for as long as it lasts."""
+"""Training changes how its process computes with very small floats, and only while it lasts."""
 
 from collections.abc import Iterator
 from pathlib import Path

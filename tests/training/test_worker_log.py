@@ -1,4 +1,4 @@
-"""The log of a worker has the lines of this package; nothing is written before it is started."""
+"""The log of a worker has the lines of this package. Nothing is written before the log is started."""
 
 import subprocess
 import sys

@@ -13,7 +13,7 @@ from kmcl_platform.messages import show_path
 
 
 def to_json(report: CheckReport, remedies: Sequence[Remedy] = ()) -> str:
-    """The report as JSON: every fault and warning with its row (from 0; null: of no row) and its column.
+    """The report as JSON: every fault and warning with its column and its row (from 0; null: it is not of one row).
 
     `repairs` has a command for each group of kinds that a command can repair; it is text that a shell can run.
     """

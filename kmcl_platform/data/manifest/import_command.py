@@ -37,7 +37,7 @@ def import_facts(command: ImportCommand) -> dict[str, Any]:
 
 
 def read_import_command(schema: pa.Schema) -> ImportCommand | None:
-    """The command out of a manifest's metadata; None: `kmcl data import` did not make it, or an old version did."""
+    """The command in a manifest's metadata. None: not made by `kmcl data import`, or by an old version of it."""
     try:
         # Every fault of these facts means "not known": they are only a help for a check, and no reason to refuse a
         # manifest.

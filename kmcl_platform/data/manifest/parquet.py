@@ -1,4 +1,4 @@
-"""A manifest's Parquet file: ours, which has facts and a hash, or a plain table with a column for each class."""
+"""A manifest's Parquet file: written by this package with facts and a hash, or a plain table of classes as columns."""
 
 import json
 import re

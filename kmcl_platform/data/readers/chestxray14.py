@@ -39,7 +39,7 @@ def read_chestxray14(
     notes: list[Fault] | None = None,
     progress: Progress = silent,
 ) -> Manifest:
-    """Read the official split by patient; `val` is drawn out of `train`, each patient whole.
+    """Read the official split by patient. `val` is drawn from `train`, and all images of a patient are in one split.
 
     Args:
         root: the folder of the table, the two lists, and `images/` or `images_001/images/` and so on.

@@ -62,15 +62,15 @@ def draw_manifest(
       those that the copies in that split have: positive if one is, otherwise negative if one is.
 
     Args:
-        splits: N names; what is drawn comes out of `train`.
+        splits: N names. New splits are drawn from `train`.
         images: N paths or N encoded images.
         targets_NK: 1 positive, 0 negative, -1 unknown.
         root: the folder that relative paths start from; None: the current folder.
         draws: splits to draw, one after the other.
-        groups: N names of groups, such as patients, that are drawn whole.
+        groups: N names of groups, such as patients. All rows of a group are drawn into one split.
         duplicates: one of `DUPLICATES`.
         near_duplicates: whether all images are decoded to find near copies. It has no effect with `keep`.
-        notes: takes remarks about identical pictures: copies that are left out, and labels that differ.
+        notes: receives remarks about identical pictures: copies that are left out, and labels that differ.
         progress: is called while files are compared.
 
     Raises:

@@ -26,12 +26,14 @@ FINGERPRINT_BYTES = _SIDE * _SIDE + 3 * _COLOUR_SIDE * _COLOUR_SIDE
 _LEAST_CONTRAST = 8.0
 """Standard deviation of a thumbnail, in grey levels. Below it an image is plain, and all plain images look alike."""
 _LARGEST_DISTANCE = 0.08
-"""Between two thumbnails of mean 0 and length 1, where the correlation is 1 - distance² / 2. Measured: photographs
-stored again, 0.02 and less; X-rays that differ by a tenth of their contrast, 0.11 and more; digits, 0.76 and more."""
+"""The largest distance of two thumbnails with mean 0 and length 1. Their correlation is 1 - distance² / 2. Measured:
+photographs that were stored again have 0.02 and less, X-rays that differ by a tenth of their contrast 0.11 and more,
+digits 0.76 and more."""
 _LARGEST_CELL_STEP = 0.5
-"""Between two thumbnails in any one cell, as a multiple of their contrast: only one image shows some small object."""
+"""The largest difference of two thumbnails in any cell, as a multiple of their contrast. If it is larger, only one of
+the images shows some small object."""
 _LARGEST_COLOUR_STEP = 8.0
-"""Between the mean red, green or blue of two images in any part, in levels of 256."""
+"""The largest difference of the mean red, green or blue of two images in any part, in levels of 256."""
 
 _COMPONENTS = 64
 _NEIGHBOURS = 8

@@ -25,7 +25,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Peak memory in bytes: on a GPU of torch's allocations, on a CPU the resident memory of the process."""
+    """Peak memory in bytes: on a GPU the memory of torch's tensors, on a CPU the resident memory of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if _STATUS.exists():

@@ -55,7 +55,7 @@ def test_damaged_or_old_digits_are_built_again(tmp_path: Path, damage: str) -> N
 
 
 def test_two_processes_may_build_the_digits_at_the_same_time(tmp_path: Path) -> None:
-    # Forked, so that the small build holds in the children.
+    # Forked, so that the children also use the small build of this test.
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=open_manifest, args=("digits", tmp_path)) for _ in range(2)]
     for process in processes:

@@ -10,7 +10,7 @@ from kmcl_platform.data.manifest.manifest import SPLITS
 from kmcl_platform.errors import DataError
 
 GOLDEN = "e57fc24ed60583aed2d9284862f6f87558c342188cf9b359de2ac6a47fe817f2"
-"""Of the small build below. If it changes, DIGITS_VERSION must change too: users' results would."""
+"""The content hash of the small build below. If it changes, users' results change, so DIGITS_VERSION must change."""
 
 
 def test_the_bytes_are_those_of_version_1() -> None:
@@ -52,7 +52,7 @@ def test_splits_show_disjoint_originals() -> None:
 
 
 def test_cells_show_the_originals_on_record() -> None:
-    """As templates, the originals on record fit their mosaic better than those of the next mosaic do."""
+    """The recorded originals fit their own mosaic better than the next mosaic, if they are used as templates."""
     glyphs = load_digits().images.repeat(2, axis=1).repeat(2, axis=2)
     glyphs -= glyphs.mean(axis=(1, 2), keepdims=True)
     glyphs /= np.linalg.norm(glyphs, axis=(1, 2), keepdims=True)

@@ -44,7 +44,7 @@ def write(folder: Path, *, images: list[str] | list[bytes] | None = None) -> Pat
 
 
 def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Change the table in the file, its metadata left as it is."""
+    """Change the table in the file, but not its metadata."""
     table = pq.ParquetFile(path).read()
     pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), path)
 

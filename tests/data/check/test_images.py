@@ -1,4 +1,4 @@
-"""What the check of a manifest says about images that are whole, but not as they seem."""
+"""The warnings of a check about images that can be decoded, but may not look as the user expects."""
 
 import io
 from pathlib import Path
@@ -23,7 +23,7 @@ def check(*images: bytes) -> ImageFindings:
 
 
 def test_a_transparent_image_is_a_warning() -> None:
-    """Without it nobody would know that a background decides what the network sees."""
+    """Without the warning, the user would not know that the network sees the background."""
     clear = np.zeros((4, 4, 4), dtype=np.uint8)
     opaque = clear + np.array([0, 0, 0, 255], dtype=np.uint8)
     found = check(encode(Image.fromarray(clear)), encode(Image.fromarray(opaque)))

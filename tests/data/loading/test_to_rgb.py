@@ -57,7 +57,7 @@ def greys(data: bytes) -> list[int]:
         ([-(2**31), 0, 2**31 - 1], "<i4", [0, 128, 255]),
         ([0, 2**31, 2**32 - 1], "<u4", [0, 128, 255]),
         ([7, 7, 7], "<i4", [0, 0, 0]),
-        # Floating point: 0 to 1 as it is, otherwise the range of the file.
+        # Floating point: values from 0 to 1 keep this range. Others get the range of the file.
         ([0.0, 0.5, 1.0], "<f4", [0, 128, 255]),
         ([0.2, 0.2, 0.4], "<f4", [51, 51, 102]),
         ([0.0, 127.5, 255.0], "<f4", [0, 128, 255]),

@@ -1,4 +1,4 @@
-"""Images to pack, and what a packing holds."""
+"""Images to pack, and the content of a packing."""
 
 from pathlib import Path
 

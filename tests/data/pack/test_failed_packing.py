@@ -1,4 +1,4 @@
-"""A packing that fails or is refused leaves what was there."""
+"""A packing that fails or is refused does not change the folder."""
 
 import os
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_shards_of_every_packing_that_was_replaced_are_removed(digits: Manifest,
 
 
 def test_a_folder_whose_name_is_not_utf8_is_refused(digits: Manifest, tmp_path: Path) -> None:
-    """Arrow takes only names in UTF-8. This used to be a traceback."""
+    """Arrow accepts only names in UTF-8. The command used to end with a traceback."""
     with pytest.raises(DataError) as caught:
         pack(digits, parse_location(tmp_path / os.fsdecode(b"caf\xe9")), progress=silent)
     assert str(caught.value) == (
@@ -125,7 +125,7 @@ def test_only_overwrite_replaces_a_packing(digits: Manifest, packed: Manifest, t
         if done > 100:
             raise KeyboardInterrupt
 
-    # Until the new manifest is written, the old packing stays, whether the shards have the same names or others.
+    # The old packing stays until the new manifest is written. The names of its shards make no difference.
     for seed in (0, 1):
         options = {"shard_bytes": SHARD_BYTES, "group_images": 8, "seed": seed, "overwrite": True}
         with pytest.raises(KeyboardInterrupt):

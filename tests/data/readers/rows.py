@@ -1,4 +1,4 @@
-"""A manifest, for the eye of a test."""
+"""The rows of a manifest in a short form, which tests compare."""
 
 from kmcl_platform.data.manifest.manifest import Manifest
 

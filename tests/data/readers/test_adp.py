@@ -23,7 +23,7 @@ def test_levels_splits_and_labels_are_read(tmp_path: Path, level: str, count: in
         for official, split in (("train", "train"), ("valid", "val"), ("test", "test"))
         for row in ADP_ROWS[official]
     }
-    # Row 2 has no label at L3Only, row 5 none at all; row 1 is in no split.
+    # Row 2 has no label at level L3Only. Row 5 has no label at all. Row 1 is in no split.
     assert rows_of(manifest) == expected
     assert manifest.encoded_image("test", 0)[:4] == b"\x89PNG"
 

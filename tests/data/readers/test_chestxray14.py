@@ -21,7 +21,7 @@ def test_labels_splits_and_folders_are_read(tmp_path: Path, parted: bool, correc
     assert len(rows) == len(CHEST_ROWS)
     for image, findings, patient in CHEST_ROWS:
         split, found = rows[image]
-        # No Finding is a sample like any other, negative for all.
+        # An image with `No Finding` is a sample that is negative for every class.
         assert found == ({} if findings == "No Finding" else dict.fromkeys(findings.split("|"), 1))
         assert (split == "test") == (patient >= 5)
     assert "val" in {split for split, _ in rows.values()}

@@ -17,7 +17,7 @@ from tests.data.readers.rows import rows_of
 def test_labels_and_splits_are_read(tmp_path: Path, year: str) -> None:
     manifest = read_coco(write_coco(tmp_path, year), year=year, val_fraction=0.3)
     prefix = {"train": "COCO_train2014_", "val": "COCO_val2014_"} if year == "2014" else {"train": "", "val": ""}
-    # Ids 1, 13, 90, listed in another order: classes stand in the order of their ids.
+    # The ids 1, 13 and 90 are listed in another order. The classes are in the order of their ids.
     assert manifest.class_names == ("person", "stop sign", "toothbrush")
     rows = rows_of(manifest)
 
@@ -30,7 +30,7 @@ def test_labels_and_splits_are_read(tmp_path: Path, year: str) -> None:
     assert labels("train", 9) == {"person": 1, "toothbrush": 1}
     assert labels("train", 25) == {"stop sign": 1}
     assert labels("train", 30) == {"toothbrush": 1}
-    # Without annotation: kept, negative for all.
+    # An image without annotation is kept. It is negative for every class.
     assert labels("train", 36) == {}
     assert labels("val", 133) == {}
     assert labels("val", 42) == {"stop sign": 1}
@@ -49,7 +49,7 @@ def test_crowds_are_unknown_by_an_option(tmp_path: Path) -> None:
         read_coco(write_coco(tmp_path), year="2017", crowds="unknown", all_negative="drop", val_fraction=0.3)
     )
     assert rows["train2017/000000000030.jpg"][1] == {"toothbrush": -1}
-    # A crowd beside an instance of its class changes nothing.
+    # A crowd changes nothing if the image also has an instance of its class.
     assert rows["train2017/000000000034.jpg"][1] == {"stop sign": 1}
     assert rows["val2017/000000000073.jpg"][1] == {"person": -1}
 

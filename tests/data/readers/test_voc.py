@@ -19,7 +19,7 @@ def test_labels_and_splits_are_read(tmp_path: Path, year: str) -> None:
         for image, expected in labels.items():
             split, found = rows[f"JPEGImages/{image}.jpg"]
             assert split in (("train", "val") if official == "trainval" else ("test",))
-            # A difficult object is neither there nor absent.
+            # The label of a difficult object is unknown.
             assert found == {name: {1: 1, 0: -1}[label] for name, label in expected.items()}
     assert [split for split, _ in rows.values()].count("val") == 2
 

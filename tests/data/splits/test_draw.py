@@ -1,4 +1,4 @@
-"""Identical pictures: which there are, how they are kept together, and what is left out."""
+"""Identical pictures: they are found, kept in one split, or left out."""
 
 import os
 import shutil
@@ -50,7 +50,7 @@ def copies(folder: Path, count: int) -> list[str]:
 
 def test_identical_files_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large = b"x" * 40_000
-    # Of one size and with the same samples; only the last two are the same.
+    # All have one size and the same samples. Only the last two are identical.
     contents = [b"a", b"b", large + b"1", b"", large[:9000] + b"y" + large[9001:] + b"1", b"", b"a", large + b"1"]
     for number, content in enumerate(contents):
         (tmp_path / str(number)).write_bytes(content)

@@ -50,7 +50,7 @@ def test_digits_on_noise_are_not_copies() -> None:
 
 
 def test_pictures_of_one_layout_are_not_copies() -> None:
-    """As X-rays are: a common form, and smooth differences of a sixth of its contrast."""
+    """Pictures like X-rays: they have a common form, and smooth differences of a sixth of its contrast."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[-1:1:128j, -1:1:128j]
     layout = 60 + 120 * np.exp(-2 * x**2 - y**2) - 90 * np.exp(-16 * (np.abs(x) - 0.4) ** 2 - 3 * y**2)
@@ -85,7 +85,7 @@ def test_more_copies_than_neighbours_are_one_group(photographs: list[Image.Image
 
 
 def test_groups_are_joined(photographs: list[Image.Image], tmp_path: Path) -> None:
-    """Rows 0 and 3 are the same file, and row 2 is that picture again; row 4 is no image."""
+    """Rows 0 and 3 are the same file. Row 2 is that picture, stored again. Row 4 is not an image."""
     for name, content in (
         ("a.png", encode(photographs[0])),
         ("b.png", encode(photographs[1])),

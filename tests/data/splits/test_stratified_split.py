@@ -5,7 +5,7 @@ from kmcl_platform.data.splits.stratified_split import carve, carve_split
 from kmcl_platform.errors import DataError
 
 GOLDEN = [9, 13, 22, 24, 25, 28, 30, 36]
-"""Of a small draw. If it changes, so do users' splits."""
+"""The result of a small draw. If it changes, users' splits change too."""
 
 
 def targets(num: int = 2000, seed: int = 0) -> np.ndarray:

@@ -103,7 +103,7 @@ def test_columns_of_lists_in_parquet_are_read(tmp_path: Path, kind: str) -> None
     frame["tags"] = [make(labels) for labels in LISTS]
     frame.to_parquet(tmp_path / "t.parquet")
     expect_lists(tmp_path / "t.parquet")
-    # What pandas then writes as CSV is its print of them.
+    # pandas writes such lists to CSV in the form in which it prints them.
     frame.to_csv(tmp_path / "t.csv", index=False)
     expect_lists(tmp_path / "t.csv")
 

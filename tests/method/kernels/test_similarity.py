@@ -32,7 +32,7 @@ def test_log_similarity_equals_the_plain_cosine(kernel: str, kernels_per_class: 
 
 
 def test_shared_variances_become_the_rbf_and_the_mahalanobis_kernel() -> None:
-    """Where two samples' variances agree: exp(-⅛ Σ (μ - μ')² / v)."""
+    """If two samples have equal variances, the similarity is exp(-⅛ Σ (μ - μ')² / v)."""
     for kernel in ("rbf", "mahalanobis"):
         _, mixture, _ = random_case(1, kernel=kernel)
         variances = mixture.variances_BKCR[:1].expand_as(mixture.variances_BKCR)

@@ -67,7 +67,7 @@ def test_more_labels_than_the_bound_give_nan() -> None:
 
 @pytest.mark.parametrize("kernels_per_class", [1, 3])
 def test_with_a_bound_on_labels_the_host_never_waits(kernels_per_class: int) -> None:
-    # Fake tensors have no values: every operation for which the host must wait, for a value or a shape, raises.
+    # Fake tensors have no values. Every operation for which the host must wait (for a value or a shape) raises.
     with FakeTensorMode(allow_non_fake_inputs=False):
         shape = (6, 4, kernels_per_class)
         parts = [torch.rand(6, 4), torch.rand(*shape, 1), torch.rand(*shape, 1), torch.rand(shape)]

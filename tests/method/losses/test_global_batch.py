@@ -28,11 +28,11 @@ CASES: dict[str, tuple[str, int, dict[str, Any]]] = {
     "bce": ("isotropic", 1, {"objective": "bce"}),
     "released": ("isotropic", 1, {"formulation": "released"}),
 }
-"""The kernel, the kernels per class, and what differs from the default loss."""
+"""For each case: the kernel, the kernels per class, and the settings that differ from the default loss."""
 
 
 def whole_case(kernel: str, kernels_per_class: int) -> tuple[Tensor, KernelMixture, Tensor]:
-    """Samples without a positive label are neighbours, so that workers have different numbers of them."""
+    """Samples without a positive label are neighbours, so workers have different numbers of them."""
     f, mixture, y = random_case(kernels_per_class, 3, kernel=kernel, sizes=(NUM_SAMPLES, 6, 4))
     y[8:12] = y[8:12].clamp(max=0)
     return f, mixture, y
@@ -54,7 +54,7 @@ def work(rank: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=max(GROUPS))
     results = {}
     for num_workers in GROUPS:
-        # Every process must take part in making a group, also those that are not in it.
+        # torch requires that every process makes every group, also the groups that it is not in.
         group = dist.new_group(list(range(num_workers)))
         if rank >= num_workers:
             continue

@@ -1,4 +1,4 @@
-"""The objective as a module: weights, formulations, baselines, edges, refusals."""
+"""The objective as a module: weights, formulations, baselines, unusual batches, and errors."""
 
 import math
 from typing import Any

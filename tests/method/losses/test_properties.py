@@ -122,7 +122,7 @@ def test_a_small_step_against_the_gradient_lowers_the_loss(case: dict[str, Any])
     slopes = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, gradients, strict=True)]
     for i, slope in enumerate(slopes):
         size = slope.norm().item()
-        # For a smaller gradient, a step that changes a float64 loss measurably would not be a small step.
+        # If the gradient is smaller, only a large step changes a float64 loss measurably.
         if size <= 1e-8 * max(1.0, abs(start.item())):
             continue
         for exponent in range(0, -14, -1):

@@ -52,7 +52,7 @@ def test_a_safetensors_file_of_any_number_of_classes_is_loaded(num_classes: int,
     images = torch.rand(2, 3, 40, 40)
     plain.network.load_state_dict(backbone.network.state_dict())
     assert torch.equal(backbone.eval()(images), plain.eval()(images))
-    # Nothing but the network refers to the weights: every other reference would be copied with it.
+    # Only the network refers to the weights. Every copy of the network would also copy what another reference names.
     assert not any(isinstance(value, dict) for value in backbone.network.pretrained_cfg.values())
 
 
