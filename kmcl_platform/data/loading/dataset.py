@@ -161,7 +161,7 @@ class ImageDataset(Dataset[Batch]):
 
         The result does not depend on what was read before, so a resumed trial sees the same batches.
         """
-        # The first error is raised in the end: it names the image that the batch should have had.
+        # At the end, the first error is raised: it names the image that the batch should have had.
         first: CorruptImage | None = None
         for offset in range(min(len(self), _MAX_SKIPPED_IN_A_ROW)):
             # The next one by index: which image replaces another one depends on the data alone, not on the order of the

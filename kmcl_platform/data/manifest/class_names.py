@@ -11,7 +11,7 @@ FIT_NAME = "up to 200 characters, no line ends or other control characters"
 
 def is_fit_name(name: str) -> bool:
     """Whether a class can have this name: it is shown in tables, pictures and file names."""
-    # "Cs" are halves of characters (surrogates): no file name and no report in UTF-8 can contain one alone.
+    # "Cs" are surrogates, with which Python keeps bytes that are not UTF-8. No report in UTF-8 can show them.
     return len(name) <= 200 and not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 

@@ -42,7 +42,7 @@ def load_network(name: str, file: Path) -> nn.Module:
     if not file.is_file():
         raise WeightsFileError(f"got {file}: no such file; valid: {valid}")
     try:
-        # timm's function: it takes averaged weights before the raw ones, and allows a PyTorch file nothing but tensors.
+        # timm's function takes averaged weights before raw ones. A PyTorch file may hold only tensors and plain values.
         tensors = load_state_dict(str(file))
     except Exception as error:  # unpickling and safetensors raise many kinds of errors
         raise WeightsFileError(
