@@ -104,7 +104,7 @@ def images_of_manifest(manifest: Manifest, split: str, class_names: Sequence[str
 def predict_to_parquet(
     model: RegisteredModel, images: Images, out: Path, progress: Progress, *, overwrite: bool = True
 ) -> int:
-    """Score images in batches into a file that appears whole or not at all; memory does not depend on their number.
+    """Score images in batches into a file, completely or not at all. Memory does not depend on the number of images.
 
     Args:
         model: its classes are those of the images' manifest.
@@ -148,7 +148,7 @@ def predict_to_parquet(
 
 
 def check_new(out: Path) -> None:
-    """Look whether a file may be written without the option --overwrite.
+    """Refuse to replace a file, which needs the option --overwrite.
 
     Raises:
         DataError: it exists.

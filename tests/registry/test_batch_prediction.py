@@ -71,7 +71,7 @@ def check(table: pd.DataFrame, model: RegisteredModel, encoded: list[bytes]) -> 
 
 
 @pytest.mark.parametrize("form", ["embedded", "packed"])
-def test_a_manifest_with_its_targets(
+def test_a_manifest_is_predicted_with_its_targets(
     form: str, model: RegisteredModel, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if form == "packed":
@@ -125,7 +125,7 @@ def write_images(folder: Path, manifest: Manifest) -> list[bytes]:
     return [encoded[0], encoded[2], encoded[1]]
 
 
-def test_a_folder(model: RegisteredModel, manifest: Manifest, tmp_path: Path) -> None:
+def test_a_folder_is_predicted(model: RegisteredModel, manifest: Manifest, tmp_path: Path) -> None:
     encoded = write_images(tmp_path / "images", manifest)
     paths, others = find_images(tmp_path / "images")
     assert others == {".txt": 1, "hidden": 1}
@@ -217,7 +217,7 @@ class Mistake:
         Mistake(("--manifest", "gone.parquet", "--out", "o.parquet"), "gone.parquet"),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line(mistake: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_reported_in_one_line(mistake: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.parquet").write_bytes(b"")
     (tmp_path / "empty").mkdir()

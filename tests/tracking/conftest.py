@@ -33,7 +33,7 @@ def fresh_start(tmp_path_factory: pytest.TempPathFactory) -> FreshStart:
 
 @pytest.fixture
 def store(tmp_path: Path, initialised_database: Path) -> Store:
-    root = tmp_path / "a store"  # the blank is on purpose: artifact locations are URIs
+    root = tmp_path / "a store"  # with a space, which a URI of artifacts has as %20
     root.mkdir()
     shutil.copy(initialised_database, root / "mlflow.db")
     return open_store(root)

@@ -1,4 +1,4 @@
-"""`kmcl ui`: MLflow's own server on a store, reachable on loopback alone, ended completely, without passwords."""
+"""`kmcl ui`: MLflow's own server listens on loopback only, ends with all its processes, and shows no password."""
 
 import signal
 import socket
@@ -56,7 +56,7 @@ def test_ui_serves_on_loopback_until_it_is_ended(
 
 
 @pytest.mark.slow
-def test_a_taken_port_is_one_line(store: Store, open_runs: Callable[[], SearchRuns]) -> None:
+def test_a_taken_port_is_reported_in_one_line(store: Store, open_runs: Callable[[], SearchRuns]) -> None:
     open_runs().end("finished")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

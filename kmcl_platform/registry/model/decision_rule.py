@@ -22,7 +22,7 @@ class DecisionRule:
         temperature: divides the logits; above 0; 1 leaves them as they are.
         thresholds: of calibrated scores, one for each class. A label is predicted if its score is above its threshold.
         objective: of the fit of the thresholds. Empty: they were not fitted.
-        floor: the least precision or recall. None: the objective has no floor.
+        floor: the smallest precision or recall. None: the objective has no floor.
         shift: is added to the divided logits.
     """
 

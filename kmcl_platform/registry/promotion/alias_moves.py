@@ -1,9 +1,9 @@
 """Moves of the alias `champion`: one at a time, each recorded, each reversible.
 
 MLflow gives an alias to the last caller and compares nothing. But it numbers versions atomically. So a promotion
-registers its version with the champion that it was compared with (`kmcl.against`). Of all versions with the same such
-champion, the one with the lowest number gets the alias, and the other promotions are refused. A promotion that has not
-finished after a minute counts as dead: the next one marks its claim as abandoned.
+registers its version with the champion that it was compared with (`kmcl.against`). Of all versions that were
+compared with the same champion, the one with the lowest number gets the alias, and the other promotions are refused. A
+promotion that has not finished after a minute counts as dead: the next one marks its claim as abandoned.
 """
 
 import getpass
@@ -211,6 +211,7 @@ def _find(client: "MlflowClient", model: str, version: str) -> "ModelVersion | N
 
 def _now() -> str:
     seconds = time.time()
+    # With milliseconds, so that two moves within a second have different tags.
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}Z"
 
 

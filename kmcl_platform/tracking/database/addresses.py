@@ -59,7 +59,7 @@ def sqlite_file(store: Store) -> Path | None:
 
 
 def check_answers(store: Store) -> None:
-    """Refuse a server that is not there within seconds; MLflow's own retries need minutes for the same answer.
+    """Refuse a server that does not answer. This takes seconds; MLflow's own retries take minutes.
 
     Raises:
         NoAnswerError: the store is a server, and it does not answer.

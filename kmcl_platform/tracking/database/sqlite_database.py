@@ -1,4 +1,4 @@
-"""MLflow's SQLite database: is it there, and is it MLflow's; make one."""
+"""MLflow's SQLite database: find out whether a file is one, or make it."""
 
 import sqlite3
 from contextlib import closing

@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def draw(request: dict[str, Any], manifest: Any) -> None:
-    """Make the folder of one trial's table and pictures, whole or not at all."""
+    """Make the folder of one trial's table and pictures, completely or not at all."""
     import matplotlib
 
     from kmcl_platform.data.scores_file import read_scores

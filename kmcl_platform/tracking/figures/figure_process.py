@@ -55,7 +55,7 @@ class FigureProcess:
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
-        """Held while a process is started or killed: none may start after `stop`."""
+        """Held while a process is started or killed: no process may start after `stop`."""
         self._stopping = False
         self._ended = 0
         """Processes that have ended since the last drawing."""
@@ -114,7 +114,9 @@ class FigureProcess:
             self._ended += 1
         self._failed(self._problem(queued, f"{why}; its log is {self._log}"))
         if self._ended >= MAX_ENDED:
-            self._failed(f"no more figures are drawn after {MAX_ENDED} such ends; a later start tries again")
+            self._failed(
+                f"no more figures are drawn, because {MAX_ENDED} processes ended in this way; the next start tries again"
+            )
 
     def _ask(self, queued: QueuedScores, baseline: Path | None) -> tuple[dict[str, Any] | None, str]:
         """The process's answer. None: it has ended, for the reason in the second value."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 
 MAX_WIDTH = 32
-"""Of a name in a picture, in Latin letters. A longer one would leave no room for what the picture shows."""
+"""The largest width of a name, in Latin letters. A longer name would leave no room for what the picture shows."""
 _DEFAULT_FONT = "DejaVu Sans"
 """It comes with matplotlib."""
 _NO_GLYPH = "□"

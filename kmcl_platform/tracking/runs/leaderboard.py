@@ -75,7 +75,7 @@ class Leaderboard:
         """The best trial that completed at full length.
 
         Raises:
-            SearchError: no trial did.
+            SearchError: no trial completed at full length.
         """
         if self.rows and self.rows[0].rank == 1:
             return self.rows[0]

@@ -122,6 +122,7 @@ class Writer:
                 # nothing.
                 write_entries(self._runs, group, self._scores)
                 self._outbox.remove(group)
+                # `flush` waits for an empty outbox, or for a try that fails.
                 with self._changed:
                     if self._failed:
                         self._failed = None

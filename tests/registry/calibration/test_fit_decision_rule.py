@@ -154,7 +154,7 @@ def test_a_shift_of_the_logits_is_undone() -> None:
     assert (rule["shifted"].shift, rule["temperature"].shift) == (pytest.approx(shift), 0)
 
 
-def test_labels_that_are_all_equal_give_no_shift() -> None:
+def test_equal_labels_give_no_shift() -> None:
     scores_NK = np.array([[0.9, 0.6], [0.4, 0.1]])
     for label in (0, 1):
         targets_NK = np.full((2, 2), label)

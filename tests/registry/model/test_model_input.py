@@ -21,7 +21,7 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
-def test_bytes_paths_and_arrays(image: Path) -> None:
+def test_bytes_paths_and_arrays_are_read(image: Path) -> None:
     assert read_images(pd.DataFrame({"image": [b"a", bytearray(b"b")]})) == [b"a", b"b"]
     assert read_images(pd.DataFrame({"path": [str(image)]})) == [b"an image"]
     # MLflow adds the schema's other columns without values.
@@ -68,7 +68,7 @@ def test_pixels_in_every_form_are_read(form: str, tmp_path: Path) -> None:
         ({"array": ["text"]}, "got shape ()"),
     ],
 )
-def test_an_input_that_is_not_an_image_is_one_line(columns: dict[str, list[object]], message: str) -> None:
+def test_an_input_that_is_not_an_image_is_reported_in_one_line(columns: dict[str, list[object]], message: str) -> None:
     with pytest.raises(DataError) as caught:
         read_images(pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()}))
     assert message in str(caught.value)

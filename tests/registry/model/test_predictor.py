@@ -64,7 +64,7 @@ def manifest(small_manifest: Path) -> Manifest:
         ({"loss.objective": "bce"}, False),
     ],
 )
-def test_an_objective_trains_the_kernels_or_not(values: dict[str, Scalar], trained: bool) -> None:
+def test_some_objectives_train_the_kernels(values: dict[str, Scalar], trained: bool) -> None:
     assert trains_kernels(TrialConfig().with_values(values).loss) is trained
 
 
@@ -76,7 +76,7 @@ def test_a_model_is_read_without_its_pretrained_weights(tmp_path: Path) -> None:
     assert read_predictor(folder, torch.device("cpu")).config == config
 
 
-def test_a_model_that_is_older_than_rules_and_measurements_is_read(tmp_path: Path) -> None:
+def test_a_model_without_a_rule_and_a_measurement_is_read(tmp_path: Path) -> None:
     folder = write(tmp_path, "kmcl")
     document = json.loads((folder / DESCRIPTION).read_text())
     assert document["decision"]["thresholds"] == [0.5] * 10
@@ -91,7 +91,7 @@ def test_a_model_that_is_older_than_rules_and_measurements_is_read(tmp_path: Pat
     assert not read_predictor(folder, torch.device("cpu")).shows_uncertainty
 
 
-def test_a_rule_that_is_written_later_is_read(tmp_path: Path) -> None:
+def test_a_rule_that_replaces_another_is_read(tmp_path: Path) -> None:
     folder = write(tmp_path, "kmcl")
     rule = DecisionRule(1.5, (0.25,) * 10, "recall", 0.9)
     write_rule(folder, rule)

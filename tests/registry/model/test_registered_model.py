@@ -33,7 +33,7 @@ MODELS = {
     "shown": ErrorDetection(9, 90, 9, 0.95, AREA, AREA),
     "not_shown": ErrorDetection(9, 90, 9, 0.95, AREA, DetectionArea(0.4, 0.3, 0.5)),
 }
-"""Models by whether their uncertainty was seen to find wrong decisions."""
+"""Models, and whether their uncertainty was measured to find wrong decisions."""
 
 
 class Registered:

@@ -64,7 +64,7 @@ def test_raw_scores_are_those_of_the_network(model: Any, package: Path) -> None:
         ({"array": [np.zeros((4, 4), np.uint8)]}, "got shape (4, 4); valid: whole numbers 0 to 255"),
     ],
 )
-def test_a_wrong_input_is_one_clear_error(model: Any, columns: dict[str, list[object]], message: str) -> None:
+def test_a_wrong_input_gives_one_clear_error(model: Any, columns: dict[str, list[object]], message: str) -> None:
     with pytest.raises(MlflowException) as caught:
         model.predict(pd.DataFrame(columns))
     assert message in caught.value.message
@@ -104,12 +104,12 @@ def fresh_process(package: Path, tmp_path_factory: pytest.TempPathFactory) -> st
 
 
 @pytest.mark.slow
-def test_it_predicts_without_ray_and_reads_no_pickle(package: Path, fresh_process: str) -> None:
+def test_a_model_predicts_without_ray_and_reads_no_pickle(package: Path, fresh_process: str) -> None:
     check(fresh_process, package)
 
 
 @pytest.mark.slow
-def test_all_packages_that_its_code_imports_are_required(package: Path, fresh_process: str) -> None:
+def test_all_packages_that_the_code_of_a_model_imports_are_required(package: Path, fresh_process: str) -> None:
     files = [Path(name) for name in json.loads(fresh_process)["modules"] if name.endswith(".py")]
     assert len(files) > 20
     assert all(package in file.parents for file in files)
@@ -124,7 +124,7 @@ def test_all_packages_that_its_code_imports_are_required(package: Path, fresh_pr
     assert {DISTRIBUTION_OF.get(name, name) for name in others} <= set(REQUIREMENTS)
 
 
-def test_nothing_in_it_is_a_pickle(package: Path) -> None:
+def test_a_model_contains_no_pickle(package: Path) -> None:
     names = {path.suffix for path in package.rglob("*") if path.is_file()}
     assert ".safetensors" in names
     assert names.isdisjoint({".pkl", ".pickle", ".pt", ".pth", ".bin", ".ckpt", ".joblib"})

@@ -108,7 +108,9 @@ def test_a_file_with_other_scores_is_not_kept(
         (["m.onnx"], "onnx: not installed; valid: pip install 'kmcl-platform[onnx]'"),
     ],
 )
-def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_reported_in_one_line(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     find = onnx_export.importlib.util.find_spec
     monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
     monkeypatch.chdir(tmp_path)

@@ -29,7 +29,7 @@ def bare_python(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def offline(python: Path) -> dict[str, str]:
-    """The environment of that Python, without a network: the proxy does not exist, and hubs are offline."""
+    """The environment of that Python. It has no network: its proxy does not exist, and hubs are offline."""
     no_proxy = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
     settings = {"HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
     others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -50,7 +50,7 @@ def test_mlflow_predicts_with_its_requirements_only(package: Path, bare_python: 
 
 @contextmanager
 def serving(python: Path, package: Path, folder: Path, **settings: str) -> Iterator[str]:
-    """`mlflow models serve` on loopback; its address."""
+    """Start `mlflow models serve` on loopback; yields its address."""
     port = free_port()
     command = [python, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-m", package]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -68,7 +68,7 @@ def serving(python: Path, package: Path, folder: Path, **settings: str) -> Itera
 
 
 def post(address: str, body: str) -> tuple[int, str]:
-    """Status and text of an answer."""
+    """Send a request; returns status and text of the answer."""
     question = urllib.request.Request(f"{address}/invocations", body.encode(), {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(question, timeout=60) as answer:

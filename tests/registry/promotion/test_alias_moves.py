@@ -1,4 +1,4 @@
-"""Moves of the champion: claims of one place, rollbacks, history."""
+"""Moves of the alias `champion`: claims of the same champion, rollbacks, history."""
 
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def test_the_claim_of_a_dead_process_is_abandoned(client: MlflowClient, monkeypa
     assert CLAIM_SECONDS == 60
 
 
-def test_rollback_and_back(client: MlflowClient) -> None:
+def test_a_second_rollback_undoes_the_first(client: MlflowClient) -> None:
     promote(client, NO_CHAMPION)
     promote(client, "1")
     assert (rollback(client, "m", "too slow").after, aliases(client)) == ("1", {CHAMPION: "1", PREVIOUS: "2"})
@@ -82,7 +82,7 @@ def test_rollback_and_back(client: MlflowClient) -> None:
     assert promote(client, "2") == "3"
 
 
-def test_a_rollback_without_a_former_champion_is_one_line(client: MlflowClient) -> None:
+def test_a_rollback_without_a_former_champion_is_refused_in_one_line(client: MlflowClient) -> None:
     with pytest.raises(RegistryError, match="model 'm': no version has the alias `champion`; valid: `kmcl promote m`"):
         rollback(client, "m")
     with pytest.raises(RegistryError, match="model: got 'n', which is not in the registry; valid: m"):
@@ -101,16 +101,14 @@ def test_a_suspended_promotion_does_not_overtake_the_one_that_replaced_it(
     suspended = client.create_model_version("m", "s3://bucket/model", tags={AGAINST_TAG: "1"})
     monkeypatch.setattr("kmcl_platform.registry.promotion.alias_moves.CLAIM_SECONDS", 0)
     other = client.create_model_version("m", "s3://bucket/model", tags={AGAINST_TAG: "1"})
-    settle_claim(client, "m", other)  # It may move the alias, and has not done so yet.
+    settle_claim(client, "m", other)  # It may move the alias now, but has not done so yet.
     with pytest.raises(RegistryError, match="another promotion replaced this one, which took more than 0 s"):
         settle_claim(client, "m", suspended)
     move(client, "m", before="1", after=str(other.version), kind="promote", reason="test")
     assert aliases(client) == {CHAMPION: "3", PREVIOUS: "1"}
 
 
-def test_a_dead_claim_whose_version_was_deleted_is_no_rival(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_claim_of_a_deleted_version_does_not_count(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     promote(client, NO_CHAMPION)
     dead = claim(client, "1")
     monkeypatch.setattr("kmcl_platform.registry.promotion.alias_moves.CLAIM_SECONDS", 0)

@@ -48,7 +48,7 @@ def test_a_draw_without_a_positive_has_no_average_precision() -> None:
 
 
 def plain_average_precision(positive_N: np.ndarray, scores_N: np.ndarray) -> float:
-    """The mean over positive images of the precision at their own score; scikit-learn's takes a millisecond a call."""
+    """The mean over positive images of the precision at their own score. scikit-learn needs a millisecond for each call."""
     at_least_NN = scores_N[None, :] >= scores_N[positive_N][:, None]
     return float((at_least_NN[:, positive_N].sum(1) / at_least_NN.sum(1)).mean())
 
@@ -89,7 +89,7 @@ def test_the_interval_is_that_of_a_plain_bootstrap() -> None:
     assert found.high == pytest.approx(high, abs=0.12 * spread)
 
 
-def test_a_model_against_itself_is_no_different() -> None:
+def test_a_model_does_not_differ_from_itself() -> None:
     good_NK, _, targets_NK = draw(3)
     found = bootstrap_difference(good_NK, good_NK, targets_NK, resamples=100, confidence=0.95)
     assert (found.value, found.low, found.high) == (0, 0, 0)
@@ -111,7 +111,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bootstrap_difference(good_NK, poor_NK, targets_NK, resamples=100, confidence=0.95) == whole
 
 
-def test_calibration_error() -> None:
+def test_the_calibration_error_is_that_of_the_formula() -> None:
     scores_NK = np.array([[0.9, 0.9], [0.9, 0.1], [0.1, 0.1]])
     targets_NK = np.array([[1, 0], [1, 0], [-1, 1]])
     # Two of three labels at 0.9 are positive, and one of the two known labels at 0.1.

@@ -1,4 +1,4 @@
-"""A registry that was changed by hand or by other tools: every command gives its result or one line."""
+"""A registry that was changed by hand or by other tools: every command gives its result, or an error of one line."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ COMMANDS = ("promote", "rollback", "history", "predict", "export", "ui")
 
 
 def register_elsewhere(store: Path, client: MlflowClient) -> None:
-    """Another tool registers a version, and gives it the alias."""
+    """Register a version and give it the alias, as another tool may do."""
     (store / "elsewhere").mkdir()
     (store / "elsewhere" / "MLmodel").write_text("flavors: {}\n")
     version = client.create_model_version("small", str(store / "elsewhere"))
@@ -174,7 +174,7 @@ def test_every_command_gives_its_result_or_one_line(
             assert answer.exit_code == 2, (name, answer)
             assert expected in answer.stderr, (name, answer.stderr)
             assert answer.stderr.startswith("kmcl: ") and len(answer.stderr.splitlines()) == 1
-            # The rollback is the last command, so that no other one has moved anything before.
+            # The rollback is the last command, so no command before it has moved anything.
             assert read_registry(client) == before
 
 
@@ -223,7 +223,7 @@ def test_a_rollback_finds_the_former_champion_without_its_alias(story_copy: Path
         (["predict", "x" * 5000, "image.png"], "(5,002 characters); valid: models:/NAME@ALIAS"),
     ],
 )
-def test_an_odd_name_is_one_line(words: list[str], message: str, story: object, tmp_path: Path) -> None:
+def test_an_odd_name_is_refused_in_one_line(words: list[str], message: str, story: object, tmp_path: Path) -> None:
     Image.new("RGB", (40, 40)).save(tmp_path / "image.png")
     given = [str(tmp_path / word) if word == "image.png" else word for word in words]
     answer = kmcl(*given, store=story.store.root)  # type: ignore[attr-defined]

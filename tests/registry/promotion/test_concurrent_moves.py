@@ -1,4 +1,4 @@
-"""Promotions that are killed anywhere, and many promotions at the same time on one MLflow server."""
+"""Promotions that are killed at any request, and many promotions at the same time on one MLflow server."""
 
 import os
 import signal
@@ -60,7 +60,7 @@ def test_a_promotion_that_is_killed_anywhere_leaves_a_champion_and_can_be_repeat
         versions = {str(version.version) for version in client.search_model_versions("name = 'm'")}
         assert now in versions
         moved = now != champion
-        # Wherever the process was killed: a move that took place is in the history, and can be undone.
+        # Wherever the process was killed, a move that took place is in the history and can be undone.
         assert not moved or [one.after for one in read_history(client, "m")][-1] == now
         expected = champion if moved else first
         assert rollback(client, "m").after == expected

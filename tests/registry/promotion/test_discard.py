@@ -64,7 +64,7 @@ def test_an_interrupted_promotion_takes_no_files_from_a_version(
     client = connect(open_store(story_copy))
     assert client.get_logged_model(logged[0]).model_id == logged[0]
     assert str(client.get_model_version_by_alias("small", "champion").version) == ("4" if moved else "2")
-    # Version 4 exists in both cases, so that its files must be there.
+    # Version 4 exists in both cases, so its files must exist too.
     image = tmp_path / "image.png"
     Image.new("RGB", (40, 40)).save(image)
     answer = kmcl("predict", "models:/small/4", image, store=story_copy)

@@ -19,7 +19,7 @@ def check(bounds: Promotion = ALL, **changes: object) -> dict[str, GateResult]:
     return {result.gate: result for result in check_gates(Measured(**(GOOD | changes)), bounds)}  # type: ignore[arg-type]
 
 
-def test_all_pass() -> None:
+def test_a_good_candidate_passes_every_gate() -> None:
     results = check()
     assert list(results) == [
         "mAP against the champion", "AP of the worst class", "calibration error", "latency (ms)", "size (MB)",
@@ -49,7 +49,7 @@ def test_all_pass() -> None:
         ("reload parity", {"parity": float("nan")}),
     ],
 )
-def test_one_fails(gate: str, change: dict[str, object]) -> None:
+def test_a_value_beyond_its_bound_fails_one_gate(gate: str, change: dict[str, object]) -> None:
     results = check(**change)
     assert [name for name, result in results.items() if not result.passed] == [gate]
 

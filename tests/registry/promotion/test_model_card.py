@@ -46,7 +46,7 @@ def card(
         ),
     ],
 )
-def test_it_has_the_objective_of_the_thresholds(rule: DecisionRule, words: str, small_manifest: Path) -> None:
+def test_a_card_has_the_objective_of_the_thresholds(rule: DecisionRule, words: str, small_manifest: Path) -> None:
     text = card(small_manifest, rule)
     assert f"- **Decisions**: {words}" in text
     assert (
@@ -55,7 +55,7 @@ def test_it_has_the_objective_of_the_thresholds(rule: DecisionRule, words: str, 
     )
 
 
-def test_an_unknown_error_is_a_dash(small_manifest: Path) -> None:
+def test_an_unknown_error_is_shown_as_a_dash(small_manifest: Path) -> None:
     text = card(small_manifest, DecisionRule(1.0, (0.5,) * 10, "f1"), None, None)
     assert "expected calibration error on validation - before, - after." in text
 
@@ -76,7 +76,7 @@ def test_an_unknown_error_is_a_dash(small_manifest: Path) -> None:
         ),
     ],
 )
-def test_it_has_the_measurement_of_wrong_decisions(
+def test_a_card_has_the_measurement_of_wrong_decisions(
     uncertainty: DetectionArea | None, words: str, small_manifest: Path
 ) -> None:
     detection = ErrorDetection(97, 970, 123, 0.95, ENTROPY, uncertainty)

@@ -1,4 +1,4 @@
-"""Promotion: a first champion, the same again, a candidate that only looked better, one that is better."""
+"""Promotions: of a first champion, of the same trial again, of a candidate that only looked better, of a better one."""
 
 import json
 from pathlib import Path

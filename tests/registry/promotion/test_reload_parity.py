@@ -1,4 +1,4 @@
-"""The process that loads a logged model again: a failure or an endless load is one line."""
+"""The process that loads a logged model again: a failure, or a load without end, gives an error of one line."""
 
 from pathlib import Path
 

@@ -47,7 +47,7 @@ def test_scores_in_the_checkpoint_are_used(
 
 
 @pytest.mark.parametrize("content", ["nothing", "no safetensors", "other tensors", "another order", "fewer images"])
-def test_everything_else_is_scored_again(
+def test_without_fitting_scores_in_the_checkpoint_the_split_is_scored_again(
     content: str, manifest: Manifest, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores_NK, targets_NK = np.zeros((97, 10), dtype=np.float32), manifest.targets("val").copy()

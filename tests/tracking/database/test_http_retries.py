@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 class CuttingProxy:
-    """Passes requests on to a server, one a connection; can end an answer after its head."""
+    """A proxy that gives each request its own connection to a server. It can cut an answer after its head."""
 
     def __init__(self, port: int) -> None:
         self._server = port
@@ -73,7 +73,7 @@ def proxy(mlflow_server: MlflowServer) -> CuttingProxy:
 
 @pytest.fixture
 def search_yaml(search_yaml: bytes, request: pytest.FixtureRequest) -> bytes:
-    """The search under a name of the test's own, since the session's tests share the server."""
+    """The search file with a name for each test, because all tests of the session share the server."""
     return search_yaml.replace(b"name: tiny", f"name: {request.node.name[:40]}".encode())
 
 

@@ -116,6 +116,6 @@ def test_artifacts_of_a_database_elsewhere_still_go_to_the_store(
     assert artifact_location(open_store(tmp_path, tracking_uri="https://host"), "elsewhere") is None
 
 
-def test_names_of_stores(tmp_path: Path) -> None:
+def test_a_store_is_named_without_its_password(tmp_path: Path) -> None:
     assert store_name(open_store(tmp_path)) == str(tmp_path)
     assert store_name(open_store(tmp_path, tracking_uri="postgresql://me:pw@host:5/db")) == "postgresql://host:5/db"

@@ -1,4 +1,4 @@
-"""The password of a tracking address reaches the server, and no text."""
+"""The password of a tracking address reaches the server, but no message, error or tag."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ IN_URL = "s3cr3t%2Fpw"
 
 
 class Server(ThreadingHTTPServer):
-    """Answers like MLflow's server, one without any run."""
+    """A server that answers like MLflow's, without any run."""
 
     seen: list[str]
 
@@ -42,13 +42,13 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = _answer
 
     def log_message(self, *words: object) -> None:
-        """No output."""
+        """Write nothing."""
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
-        monkeypatch.setenv(name, "")  # Remembered, so that it is as before after the test.
+        monkeypatch.setenv(name, "")  # Set first: only then monkeypatch restores it after the test.
         monkeypatch.delenv(name)
     with Server(("127.0.0.1", 0), Handler) as server:
         server.seen = []
@@ -58,7 +58,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         server.shutdown()
 
 
-def test_mlflow_sends_the_password_and_cannot_show_it(
+def test_mlflow_sends_the_password_and_never_shows_it(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_mlflow()

@@ -1,4 +1,4 @@
-"""find_trouble: it finds the errors that the store causes, also if libraries wrap them, and no others."""
+"""find_trouble finds the errors that the store causes, also if libraries wrap them, and no others."""
 
 import errno
 import socket
@@ -24,19 +24,19 @@ def caught_from(cause: BaseException) -> BaseException:
         try:
             raise cause
         except BaseException:
-            # As Tune does: what it raises has the cause for its context alone.
+            # As in Tune: the error that it raises has its cause in `__context__` only.
             raise RuntimeError("wrapped")  # noqa: B904
     except RuntimeError as error:
         return error
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk(place: Store, number: int) -> None:
+def test_a_full_disk_is_found(place: Store, number: int) -> None:
     trouble = find_trouble(caught_from(OSError(number, "full")), place)
     assert str(trouble) == f"no space left in {place.root}; valid: make room, then the same command goes on"
 
 
-def test_a_database_that_cannot_grow(place: Store) -> None:
+def test_a_database_that_cannot_grow_is_a_full_disk(place: Store) -> None:
     engine = sqlalchemy.create_engine(place.study_url)
     with engine.connect() as connection, pytest.raises(sqlalchemy.exc.OperationalError) as caught:
         connection.execute(sqlalchemy.text("CREATE TABLE t (x)"))
@@ -45,13 +45,13 @@ def test_a_database_that_cannot_grow(place: Store) -> None:
     assert "no space left" in str(find_trouble(caught_from(caught.value), place))
 
 
-def test_a_database_error_on_a_disk_with_room_is_no_trouble(place: Store) -> None:
+def test_another_database_error_is_not_an_error_of_the_store(place: Store) -> None:
     with pytest.raises(sqlite3.OperationalError) as caught:
         sqlite3.connect(place.root / "x.db").execute("SELECT * FROM missing")
     assert find_trouble(caught_from(caught.value), place) is None
 
 
-def test_a_server_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_gone_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_mlflow()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -69,7 +69,7 @@ def test_a_server_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def test_errors_of_our_own_are_no_trouble(place: Store) -> None:
+def test_other_errors_are_not_errors_of_the_store(place: Store) -> None:
     for error in (ValueError("x"), ConnectionError("Ray"), FileNotFoundError(errno.ENOENT, "x")):
         assert find_trouble(caught_from(error), place) is None
 

@@ -1,4 +1,4 @@
-"""The process that draws, as a real process: stopped, killed, stuck. The driver never waits for it."""
+"""A real process that draws is stopped, killed or stuck. The driver never waits for it."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ NUM_DRAWINGS = 40
 
 
 class Watched:
-    """A process that draws, with what became of its drawings."""
+    """A process that draws, and the results of its drawings."""
 
     def __init__(self, store: Store, source: Path, scores: Path) -> None:
         self.queue = ScoreQueue(store, "tiny")
@@ -70,7 +70,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 
 def within(seconds: float, action: Callable[[], object]) -> bool:
-    """Whether an action ends within a time; it goes on in its thread if not."""
+    """Whether an action ends within a time. If it does not, it continues in its thread."""
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -94,7 +94,8 @@ def test_a_process_that_was_killed_is_started_again_and_nothing_is_left_out(watc
     first.suspend()
     for number in (1, 2):
         watched.draw(number)
-    os.kill(first.pid, signal.SIGKILL)  # While it is to draw trial 1, as a machine without memory does.
+    # It has the request for trial 1. A machine without free memory kills processes in this way.
+    os.kill(first.pid, signal.SIGKILL)
     watched.figures.finish()
     assert (watched.done, watched.failed) == ([0, 1, 2], [])
     assert all((watched.queue.figures(number) / "classes.json").exists() for number in range(3))

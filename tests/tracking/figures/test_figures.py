@@ -1,4 +1,4 @@
-"""Classes and mistakes of a trial's scores."""
+"""Measures of classes, and mistakes, from a trial's scores."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def random_scores(seed: int, num_images: int = 60, num_classes: int = 4) -> Spli
     return SplitScores(rng.random((num_images, num_classes), dtype=np.float32), targets)
 
 
-def test_a_class_is_measured_where_it_is_known() -> None:
+def test_a_class_is_measured_on_its_known_labels() -> None:
     own, baseline = random_scores(0), SplitScores(random_scores(1).scores_NK, random_scores(0).targets_NK)
     results = measure_classes(own, baseline)
     platform_precisions = average_precision_per_class(torch.from_numpy(own.scores_NK), torch.from_numpy(own.targets_NK))
@@ -50,11 +50,11 @@ def test_a_class_is_measured_where_it_is_known() -> None:
     assert table["data"][3][gained] is None
 
 
-def test_all_agree_on_when_a_label_is_predicted() -> None:
+def test_all_parts_have_the_same_default_threshold() -> None:
     assert classes.THRESHOLD == metrics.THRESHOLD == DEFAULT_THRESHOLD
 
 
-def test_an_image_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_replaced_by_its_error(tmp_path: Path) -> None:
     manifest = build_manifest(
         name="gone", version="", class_names=["a"], splits=["val"], images=[str(tmp_path / "gone.png")],
         targets=np.array([[0]]),
@@ -63,7 +63,7 @@ def test_an_image_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
     assert [text.get_text() for text in axes.texts] == ["DataError"]
 
 
-def test_scores_of_other_images_are_no_baseline() -> None:
+def test_scores_of_other_images_are_not_used_as_a_baseline() -> None:
     assert measure_classes(random_scores(0), random_scores(1, num_images=59))[0].baseline is None
 
 
@@ -78,7 +78,7 @@ def test_the_worst_label_of_each_image_counts_and_unknown_ones_do_not() -> None:
 
 
 @pytest.mark.parametrize("num_classes", [1, 4, 80])
-def test_pictures_are_drawn_of_few_and_of_many_classes(num_classes: int) -> None:
+def test_pictures_are_drawn_for_few_and_for_many_classes(num_classes: int) -> None:
     own = random_scores(0, num_classes=num_classes)
     names = [f"class {k}" for k in range(num_classes)]
     results = measure_classes(own, None)
@@ -90,7 +90,7 @@ def test_pictures_are_drawn_of_few_and_of_many_classes(num_classes: int) -> None
         figure.canvas.draw()
 
 
-def test_mistakes_show_the_images_that_they_were_made_on() -> None:
+def test_each_mistake_is_shown_with_its_image() -> None:
     manifest = build_digits(num_train=4, num_val=6, num_test=4)
     mistakes = [Mistake(5, 3, 0.98, False), Mistake(0, 1, 0.02, True)]
     figure = draw_mistakes(manifest, mistakes, manifest.class_names, "trial 1")

@@ -1,4 +1,4 @@
-"""Names of classes in pictures: no formula, no missing glyph, no name that leaves no room for the picture."""
+"""Names of classes in pictures: none becomes a formula, has a missing character, or leaves no room for the picture."""
 
 import warnings
 
@@ -20,25 +20,25 @@ NAMES = ["price $5 and $x^{$", r"\$", "猫と犬", "a" * 5000, "_hidden", "new\n
 
 @pytest.fixture
 def _only_default_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine may have Chinese fonts."""
+    """Hide all other fonts: the machine may have Chinese ones."""
     monkeypatch.setattr(fontManager, "ttflist", [font for font in fontManager.ttflist if "DejaVu" in font.name])
 
 
 @pytest.mark.usefixtures("_only_default_fonts")
-def test_names() -> None:
+def test_names_that_cannot_be_drawn_are_changed() -> None:
     assert to_picture_names(NAMES) == [
         r"price \$5 and \$x^{\$", r"\\$", "2: □□□", f"3: {'a' * 31}…", "_hidden", "5: new line", "6: □", "", r"\$",
         "plain",
     ]  # fmt: skip
 
 
-def test_a_wide_letter_counts_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wide_letter_counts_as_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_names, "_choose_fonts", lambda text: (["DejaVu Sans"], set()))
     assert to_picture_names(["猫" * 16, "猫" * 17]) == ["猫" * 16, f"1: {'猫' * 15}…"]
 
 
 def test_another_font_of_the_machine_is_used_where_it_has_the_letter() -> None:
-    """U+1D4D0, which STIX has and DejaVu Sans has not, as a Chinese letter on a machine with a Chinese font."""
+    """U+1D4D0 is in STIX and not in DejaVu Sans, like a Chinese letter on a machine with a Chinese font."""
     assert to_picture_names(["\U0001d4d0"]) == ["\U0001d4d0"]
     families = find_fonts(["\U0001d4d0"])
     assert families[0] == "DejaVu Sans" and len(families) == 2

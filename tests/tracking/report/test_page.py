@@ -1,4 +1,4 @@
-"""The report: one page without other files. It agrees with the record, also if trials failed or diverged."""
+"""The report is one page without other files. It agrees with the record, also if trials failed or diverged."""
 
 import json
 import math
@@ -27,13 +27,14 @@ RunTrial = Callable[..., None]
 CURVES = {
     0: [0.1, 0.2, 0.3, 0.4], 1: [0.2], 2: [0.3, 0.5, 0.6, 0.61], 3: [0.1, 0.15], 4: [0.2, 0.4, 0.55, 0.58], 5: []
 }  # fmt: skip
-"""Objective of each trial after its epochs; of length 4 completed, else stopped early, without any failed."""
+"""The objective of each trial after each epoch. With 4 values it completed, with fewer it was stopped early, with none it
+failed."""
 
 
 def write_search(
     store: Store, runs: SearchRuns, file: SearchFile, run_trial: RunTrial, curves: dict[int, list[float]]
 ) -> None:
-    """The same trials in the study and in MLflow."""
+    """Write the same trials to the study and to MLflow."""
     study = DurableStudy(store.study_url, file)
     for number, curve in curves.items():
         point = study.next_point()
@@ -85,7 +86,7 @@ def test_the_best_so_far_never_falls_and_counts_every_trials_time(store: Store, 
     assert line.x[-1] == pytest.approx(spent)
 
 
-def test_a_diverged_trial_is_shown_as_one_and_changes_no_figure(
+def test_a_diverged_trial_is_shown_and_changes_no_figure(
     store: Store, searched: SearchRuns, run_trial: RunTrial, recwarn: pytest.WarningsRecorder
 ) -> None:
     """The study has an infinite value for it, the worst possible one."""
@@ -114,7 +115,7 @@ def test_the_report_of_a_single_trial_names_the_missing_figures(
     assert "<b>0.4000</b>" in to_page(data)
 
 
-def test_without_a_finished_trial_there_is_none(
+def test_without_a_finished_trial_there_is_no_report(
     store: Store, open_runs: Callable[[], SearchRuns], search_file: SearchFile, run_trial: RunTrial, tmp_path: Path
 ) -> None:
     write_search(store, open_runs(), search_file, run_trial, {0: [0.1]})
@@ -125,7 +126,7 @@ def test_without_a_finished_trial_there_is_none(
     assert len(answer.stderr.splitlines()) == 1
 
 
-def test_the_command_writes_the_page_and_keeps_it_once(store: Store, searched: SearchRuns, tmp_path: Path) -> None:
+def test_the_command_writes_the_page_and_logs_it_once(store: Store, searched: SearchRuns, tmp_path: Path) -> None:
     out = tmp_path / "r.html"
     for options in ((), ("--overwrite",)):
         answer = kmcl("report", "tiny", "--out", str(out), *options, store=store.root)
@@ -146,14 +147,14 @@ def test_the_command_writes_the_page_and_keeps_it_once(store: Store, searched: S
         assert message in answer.stderr
 
 
-def test_names_are_shown_as_they_are(store: Store, searched: SearchRuns) -> None:
+def test_html_in_a_text_is_shown_as_text(store: Store, searched: SearchRuns) -> None:
     MlflowClient(store.tracking_uri).set_tag(searched.parent_id, "kmcl.verdict", "<script>alert(1)</script> +0.1")
     page = to_page(collect(store, "tiny"))
     assert "<script>alert(1)" not in page
     assert "Verdict: &lt;script&gt;alert(1)" in page
 
 
-def test_two_objectives_have_a_front(store: Store, searched: SearchRuns) -> None:
+def test_two_objectives_give_a_pareto_front(store: Store, searched: SearchRuns) -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     for x in range(5):
         trial = study.ask()

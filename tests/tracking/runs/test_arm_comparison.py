@@ -1,4 +1,4 @@
-"""The verdict on arms: paired t-tests with Holm's correction, and words that claim no more than the tests show."""
+"""The verdict on arms: paired t-tests with Holm's correction, and a text that says no more than the tests show."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_one_comparison_is_a_paired_t_test_at_95_percent() -> None:
     assert found.confidence == 0.95
 
 
-def test_the_correction_is_holms() -> None:
+def test_the_correction_is_that_of_holm() -> None:
     """The oracle: statsmodels' formula, max over j <= i of (m - j) p_(j), written with NumPy."""
     rng = np.random.default_rng(1)
     scores = random_scores(rng, 7, 6)
@@ -103,7 +103,7 @@ def test_after_the_first_comparison_without_a_difference_all_others_stay_at_its_
         assert one.low is not None and one.low < 0
 
 
-def test_words() -> None:
+def test_the_text_names_the_result() -> None:
     better = compared([0.80, 0.82, 0.81], [0.70, 0.71, 0.705])
     assert (better.better, better.num_seeds) == ("a", 3)
     assert str(better) == (
@@ -140,7 +140,7 @@ def test_only_seeds_that_both_finished_are_compared() -> None:
 
 
 @pytest.mark.parametrize(("reference", "count"), [({}, 0), ({1: 0.5}, 1)])
-def test_one_pair_is_no_verdict_and_no_test(reference: dict[int, float], count: int) -> None:
+def test_one_pair_gives_no_verdict_and_is_not_counted_as_a_test(reference: dict[int, float], count: int) -> None:
     (found,) = compare_arms({"b": reference, "a": {1: 0.5, 2: 0.6}}, metric="val/mAP", sign=1)
     assert found.better is None
     assert str(found) == f"a compared with b: no verdict from {count} seeds that both finished; valid: 2 or more"
@@ -149,7 +149,7 @@ def test_one_pair_is_no_verdict_and_no_test(reference: dict[int, float], count: 
 
 
 def write_retraining(store: Store, search: SearchFile, scores: list[float | None]) -> str:
-    """A finished search of retrained trials; a score of None is a trial that failed."""
+    """Write a finished search of retrained trials. A score of None is a trial that failed."""
     runs = SearchRuns.open(store, search, to_yaml(search), "race.yaml")
     for number, (seed, score) in enumerate(zip(search.space["seed"].edges(), scores, strict=True)):
         runs.trials.begin(number, search.base.with_values({"seed": seed}), baseline=False)

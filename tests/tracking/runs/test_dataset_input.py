@@ -33,7 +33,7 @@ def made(*, last: int = 1, name: str = "digits") -> Manifest:
 
 @pytest.fixture
 def open_with(store: Store, search_file: SearchFile, search_yaml: bytes) -> OpenWith:
-    """Opens the search's record again, on a manifest."""
+    """Opens the search's record again, with a manifest."""
     return lambda manifest: SearchRuns.open(store, search_file, search_yaml, "tiny.yaml", manifest)
 
 
@@ -101,7 +101,7 @@ def test_the_page_is_written_once(store: Store, open_with: OpenWith, monkeypatch
     assert read_artifact(client, runs.parent_id, "dataset/digits.html").decode() == to_html(manifest)
 
     def again(manifest: Manifest) -> str:
-        raise AssertionError("the page is there")
+        raise AssertionError("the page exists already")
 
     monkeypatch.setattr("kmcl_platform.tracking.runs.dataset_input.to_html", again)
     assert open_with(manifest).parent_id == runs.parent_id
@@ -121,7 +121,7 @@ def test_an_older_search_gets_its_manifest_when_it_is_continued(
     assert read_artifact(connect(store), runs.parent_id, "dataset/digits.html")
 
 
-def test_a_search_that_is_continued_with_other_labels_is_marked(store: Store, open_with: OpenWith) -> None:
+def test_a_search_that_continues_with_other_labels_has_both_inputs(store: Store, open_with: OpenWith) -> None:
     first, second = made(), made(last=0)
     open_with(first)
     for _ in range(2):
@@ -149,7 +149,7 @@ def test_a_missing_page_is_written_by_the_next_start(
     assert len(connect(store).list_artifacts(runs.parent_id, "dataset")) == 1
 
 
-def test_a_name_that_is_no_file_name(store: Store, open_with: OpenWith) -> None:
+def test_a_name_that_cannot_be_a_file_name_is_changed(store: Store, open_with: OpenWith) -> None:
     runs = open_with(made(name="../my data/of: today"))
     (page,) = connect(store).list_artifacts(runs.parent_id, "dataset")
     assert page.path == "dataset/_my_data_of__today.html"
@@ -174,7 +174,7 @@ def test_a_new_trial_costs_one_more_request_and_a_continued_one_none(
     assert calls == ["log_inputs"]
 
 
-def test_an_input_that_cannot_be_written_is_the_stores_trouble(
+def test_a_full_disk_is_found_while_an_input_is_written(
     store: Store, open_with: OpenWith, search_file: SearchFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import errno
@@ -192,7 +192,7 @@ def test_an_input_that_cannot_be_written_is_the_stores_trouble(
         with pytest.raises(Exception) as caught:
             runs.trials.begin(0, search_file.base, baseline=True)
     assert find_trouble(caught.value, store) is not None
-    runs.trials.begin(0, search_file.base, baseline=True)  # the trial is as it would be, once there is room
+    runs.trials.begin(0, search_file.base, baseline=True)  # when there is room again, the same call records everything
     (trial,) = find_runs(connect(store), runs.experiment_id, role="trial")
     assert [name for name, _, _ in inputs(store, trial.info.run_id)] == ["digits"]
 

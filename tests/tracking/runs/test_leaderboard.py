@@ -21,17 +21,17 @@ RunTrial = Callable[..., None]
 def write_mixed_search(runs: SearchRuns, search_file: SearchFile, run_trial: RunTrial) -> None:
     done, pruned = TrialOutcome.COMPLETED, TrialOutcome.PRUNED
     run_trial(runs, 0, [0.1, 0.2, 0.3, 0.40], done, objective=0.40)
-    run_trial(runs, 1, [0.95], pruned, loss__temperature=0.5)  # ahead of all, but after one epoch only
+    run_trial(runs, 1, [0.95], pruned, loss__temperature=0.5)  # a high value, but after one epoch only
     run_trial(runs, 2, [0.1, 0.1], pruned)
     run_trial(runs, 3, [0.2, 0.2], pruned, objective=0.2)
     run_trial(runs, 4, [], TrialOutcome.FAILED)
     run_trial(runs, 5, [0.1, 0.2, 0.3, 0.60], done, objective=0.60, loss__temperature=0.123456789)
     run_trial(runs, 6, [0.1, 0.2, 0.99], done, objective=0.99)  # not full length: no rank
     runs.trials.begin(7, search_file.base, baseline=False)
-    run_trial(runs, 8, [0.9, 0.9], TrialOutcome.DIVERGED)  # its numbers are worth nothing
+    run_trial(runs, 8, [0.9, 0.9], TrialOutcome.DIVERGED)  # its values do not count
 
 
-def test_order_ranks_and_values(
+def test_trials_have_their_order_ranks_and_values(
     store: Store, open_runs: OpenRuns, search_file: SearchFile, run_trial: RunTrial
 ) -> None:
     runs = open_runs()
@@ -75,7 +75,7 @@ def test_a_minimised_metric_ranks_the_other_way(store: Store) -> None:
     assert runs.link("http://h").endswith("orderByAsc=true")
 
 
-def test_no_finished_trial(store: Store, open_runs: OpenRuns, run_trial: RunTrial) -> None:
+def test_without_a_finished_trial_there_is_no_best_one(store: Store, open_runs: OpenRuns, run_trial: RunTrial) -> None:
     runs = open_runs()
     with pytest.raises(SearchError, match=r"search 'tiny' has no finished trial .*\(trials: none\)"):
         read_leaderboard(store, "tiny").best()
@@ -89,7 +89,7 @@ def test_no_finished_trial(store: Store, open_runs: OpenRuns, run_trial: RunTria
 def test_an_unknown_search_names_the_store_and_those_that_exist(store: Store, open_runs: OpenRuns) -> None:
     assert list_searches(store) == []
     with pytest.raises(SearchError) as caught:
-        read_leaderboard(store, "Default")  # MLflow's own experiment is no search
+        read_leaderboard(store, "Default")  # MLflow's own experiment is not a search
     assert str(caught.value) == f"{store.root}: no search 'Default'; valid: none"
     open_runs()
     assert list_searches(store) == ["tiny"]
@@ -98,7 +98,7 @@ def test_an_unknown_search_names_the_store_and_those_that_exist(store: Store, op
     assert str(caught.value) == f"{store.root}: no search 'tinny'; valid: tiny"
 
 
-def test_an_empty_store_is_one_line_and_stays_empty(tmp_path: Path) -> None:
+def test_an_empty_store_gives_one_line_and_stays_empty(tmp_path: Path) -> None:
     for read in (list_searches, lambda store: read_leaderboard(store, "tiny")):
         with pytest.raises(SearchError, match="no search has been run here") as caught:
             read(open_store(tmp_path / "missing"))
@@ -106,7 +106,7 @@ def test_an_empty_store_is_one_line_and_stays_empty(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_json_has_stable_keys_and_whole_values(
+def test_json_has_stable_keys_and_exact_values(
     store: Store, open_runs: OpenRuns, search_file: SearchFile, run_trial: RunTrial
 ) -> None:
     write_mixed_search(open_runs(), search_file, run_trial)
@@ -135,7 +135,7 @@ def test_the_table_fits_100_columns(store: Store, run_trial: RunTrial) -> None:
     (best,) = (line for line in lines if "★" in line)
     assert best.split() == ["★", "11", "completed", "0.6123", "6/6", "12", "1", "0.123", "0.0123", "1", "0.000512"]
     assert "base 0" in text
-    assert "(s)" in text  # rich takes [s] for markup
+    assert "(s)" in text  # rich would read [s] as markup
     assert "reconstruction_" in text
     assert "interrupted" in text
     assert "2/6" in text

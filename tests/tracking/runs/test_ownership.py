@@ -33,7 +33,7 @@ def begin(search_file: SearchFile, search_yaml: bytes) -> Begin:
 
 @pytest.fixture
 def stores(tmp_path: Path, initialised_database: Path) -> list[Store]:
-    """Two stores with one MLflow database elsewhere."""
+    """Two stores that share one MLflow database outside their folders."""
     shutil.copy(initialised_database, tmp_path / "shared.db")
     address = f"sqlite:///{tmp_path / 'shared.db'}"
     found = [open_store(tmp_path / name, tracking_uri=address) for name in ("one", "two")]
@@ -43,7 +43,7 @@ def stores(tmp_path: Path, initialised_database: Path) -> list[Store]:
 
 
 @pytest.mark.slow
-def test_two_stores_on_a_server(
+def test_of_two_stores_on_a_server_only_one_may_write(
     tmp_path: Path, initialised_database: Path, begin: Begin, search_file: SearchFile
 ) -> None:
     folder = tmp_path / "server"
@@ -95,7 +95,7 @@ def start_error(action: Callable[[], object]) -> SearchError:
 
 
 def remove_tags(runs: SearchRuns) -> None:
-    """As an older version wrote the record."""
+    """Change the record into one of an older version."""
     client = runs._client
     with client._tracking_client.store.ManagedSessionMaker() as session:
         from sqlalchemy import text

@@ -31,7 +31,7 @@ def report(epoch: int, score: float = 0.5, seconds: float = 2.0) -> EpochReport:
 def test_the_searchs_own_run_describes_the_search(
     store: Store, open_runs: OpenRuns, search_yaml: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(store.root)  # no repository: the commit is absent
+    monkeypatch.chdir(store.root)  # not a repository, so no commit is recorded
     runs = open_runs()
     client = connect(store)
     parent = client.get_run(runs.parent_id)
@@ -74,7 +74,7 @@ def test_the_searchs_own_run_describes_the_search(
 def test_two_processes_that_open_a_search_together_share_its_runs(
     store: Store, open_runs: OpenRuns, search_file: SearchFile
 ) -> None:
-    connect(store)  # what the threads race for is the runs
+    connect(store)  # the store exists, so that the threads compete for the runs only
     barrier = Barrier(2)
 
     def open_and_begin(_: int) -> tuple[str, str]:
@@ -203,7 +203,7 @@ def test_the_link_sorts_by_the_objective_in_the_machine_learning_pages(open_runs
     assert parse_qs(urlsplit(urlsplit(link).fragment).query)["orderByKey"] == ["metrics.`val/mAP`"]
 
 
-def test_errors(store: Store, open_runs: OpenRuns, search_file: SearchFile) -> None:
+def test_wrong_calls_are_refused(store: Store, open_runs: OpenRuns, search_file: SearchFile) -> None:
     runs = open_runs()
     with pytest.raises(SearchError, match="search 'tiny' has no trial 7; valid: one that was begun"):
         runs.trials.log_epochs(7, [(report(1), None)])

@@ -1,4 +1,4 @@
-"""Figures of trials: each is in MLflow once, also if the driver or the process that draws dies."""
+"""Figures of trials: each is in MLflow once, also if the driver or the process that draws was killed."""
 
 import json
 import sys
@@ -105,7 +105,7 @@ def open_recorder(
     return start
 
 
-def test_a_process_that_always_ends_is_named_once_for_each_trial_and_then_no_more(
+def test_a_process_that_always_ends_is_reported_and_not_started_without_limit(
     store: Store, open_recorder: OpenRecorder, lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
@@ -119,12 +119,12 @@ def test_a_process_that_always_ends_is_named_once_for_each_trial_and_then_no_mor
     assert lines == [
         f"no figures of trial 0: {why}",
         f"no figures of trial 1: {why}",
-        "no more figures are drawn after 4 such ends; a later start tries again",
+        "no more figures are drawn, because 4 processes ended in this way; the next start tries again",
     ]
     assert [queued.number for queued in ScoreQueue(store, "tiny").waiting()] == [0, 1, 2, 3]
 
 
-def test_a_drawing_that_fails_is_named_and_tried_again(
+def test_a_drawing_that_fails_is_reported_and_stays_in_the_queue(
     store: Store, search_file: SearchFile, search_yaml: bytes, tmp_path: Path, lines: list[str]
 ) -> None:
     base = search_file.base.with_values({"data.source": str(tmp_path / "gone.parquet")})

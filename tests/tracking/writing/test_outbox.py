@@ -22,7 +22,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_entries_outlive_the_process(tmp_path: Path) -> None:
+def test_entries_stay_when_their_process_is_killed(tmp_path: Path) -> None:
     dead = subprocess.run([sys.executable, "-c", ADDS_AND_DIES, str(tmp_path)], check=False, timeout=120)
     assert dead.returncode == -signal.SIGKILL
     box = Outbox(open_store(tmp_path), "s")
@@ -31,7 +31,7 @@ def test_entries_outlive_the_process(tmp_path: Path) -> None:
     box.add("end", {"number": 20})
     (*_, last) = box.peek(100)
     assert (last.kind, last.content) == ("end", {"number": 20})
-    # A number is never given twice: an entry that was taken cannot be confused with a later one.
+    # A number is never given twice: an entry that was removed cannot be confused with a later one.
     assert last.place == 21
     box.close()
 

@@ -30,7 +30,7 @@ def report(epoch: int) -> EpochReport:
     )
 
 
-def tell_a_trial(recorder: Recorder, file: SearchFile) -> None:
+def record_a_trial(recorder: Recorder, file: SearchFile) -> None:
     recorder.begin_trial(0, file.base, baseline=True)
     for epoch in range(1, 5):
         recorder.log_epoch(0, report(epoch))
@@ -52,14 +52,14 @@ def check_the_trial(store: Store, runs: SearchRuns) -> None:
 def test_all_is_in_mlflow_after_a_flush(store: Store, search_file: SearchFile, open_runs: OpenRuns) -> None:
     runs = open_runs()
     recorder = Recorder(store, search_file, runs, print)
-    tell_a_trial(recorder, search_file)
+    record_a_trial(recorder, search_file)
     recorder.flush()
     recorder.close()
     check_the_trial(store, runs)
 
 
 class Flaky:
-    """A record whose server is away for some calls, or that a process dies in the middle of."""
+    """A record whose server does not answer while `away` is set. It lists the calls that it got."""
 
     def __init__(self, runs: Any, leader: "Flaky | None" = None) -> None:
         self.runs = runs
@@ -80,14 +80,14 @@ class Flaky:
         return call
 
 
-def test_a_server_that_does_not_answer_delays_and_loses_nothing(
+def test_no_write_is_lost_while_a_server_does_not_answer(
     store: Store, search_file: SearchFile, open_runs: OpenRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "PAUSE_SECONDS", 0.05)
     flaky, lines = Flaky(open_runs()), []
     flaky.away.set()
     recorder = Recorder(store, search_file, flaky, lines.append)  # type: ignore[arg-type]
-    tell_a_trial(recorder, search_file)
+    record_a_trial(recorder, search_file)
     with pytest.raises(NoAnswerError, match="does not answer any more"):
         recorder.flush()
     flaky.away.clear()
@@ -106,10 +106,10 @@ def test_the_next_start_writes_the_entries_of_a_dead_driver(
     flaky = Flaky(open_runs())
     flaky.away.set()
     recorder = Recorder(store, search_file, flaky, lambda _: None)  # type: ignore[arg-type]
-    tell_a_trial(recorder, search_file)
-    recorder.close()  # as a death would leave it
+    record_a_trial(recorder, search_file)
+    recorder.close()  # the entries stay, as if the process had been killed
     runs = open_runs()
-    # Killed after a write, and before it was taken out: it is made again.
+    # The process was killed after a write and before it removed the entry, so the write is made again.
     with_first = Outbox(store, search_file.name)
     writer.write_entries(runs, with_first.peek(1), ScoreQueue(store, search_file.name))
     with_first.close()
