@@ -69,6 +69,7 @@ class Predictor:
         rule: DecisionRule | None = None,
         error_detection: ErrorDetection | None = None,
     ) -> None:
+        # In evaluation mode, batch normalisation uses stored statistics: a score does not depend on the other images.
         self.model = model.to(device).eval()
         self.config = config
         self.class_names = tuple(class_names)

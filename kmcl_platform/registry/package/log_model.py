@@ -71,6 +71,7 @@ def log_model(
         mlflow.pyfunc.save_model(
             path=package,
             mlflow_model=Model(model_id=logged.model_id),
+            # A path: MLflow would pickle an object.
             python_model=str(Path(__file__).with_name("pyfunc_model.py")),
             artifacts={"model": str(folder)},
             # The model has its own copy of this code, so it runs where the platform is not installed or has another

@@ -73,6 +73,7 @@ class Candidate:
         scores = self._read_or_open(self.row.run_id, str(self.row.number), self.predictor())
         if champion is None:
             return scores, None
+        # Its scores are an artifact of its run since its own promotion. Only changed data opens the split again.
         rival = read_predictor(champion.package / PACKAGED_MODEL)
         return scores, self._read_or_open(champion.run_id, champion.number, rival)
 
@@ -187,6 +188,7 @@ def _class_drops(
     own_K, rival_K = (
         average_precision_per_class(torch.from_numpy(found.scores_NK), targets_NK) for found in (scores, rival)
     )
+    # `class_min_positives` is at least 1, so no compared AP is NaN.
     enough_K = (targets_NK == 1).sum(0) >= bounds.class_min_positives
     return {name: float(rival_K[k] - own_K[k]) for k, name in enumerate(class_names) if enough_K[k]}
 

@@ -48,6 +48,7 @@ def check_champion(client: "MlflowClient", version: "ModelVersion") -> Champion:
     if not _run_exists(client, tags[RUN_TAG]):
         raise _cannot_compare(version, f"was trained by run {tags[RUN_TAG]}, which was deleted")
     try:
+        # Last, because the files may have to be fetched from another machine.
         package = download_package(client, version)
     except RegistryError as error:
         raise _cannot_compare(version, f"cannot be loaded: {error}") from error

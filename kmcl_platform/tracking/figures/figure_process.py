@@ -115,7 +115,7 @@ class FigureProcess:
         self._failed(self._problem(queued, f"{why}; its log is {self._log}"))
         if self._ended >= MAX_ENDED:
             self._failed(
-                f"no more figures are drawn, because {MAX_ENDED} processes ended in this way; the next start tries again"
+                f"no more figures are drawn: {MAX_ENDED} processes ended in this way; the next start tries again"
             )
 
     def _ask(self, queued: QueuedScores, baseline: Path | None) -> tuple[dict[str, Any] | None, str]:

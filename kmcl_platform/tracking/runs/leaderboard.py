@@ -95,6 +95,8 @@ def read_leaderboard(store: Store, search: str) -> Leaderboard:
     """
     client = connect_to_read(store)
     parent = _find_parent(client, store, search)
+    # The first file: a search that continues must have the same objective, space and epochs
+    # (`search/study/definition.py`).
     file = read_search_file_of(client, parent.info.run_id, search)
     return build_leaderboard(client, file, parent.info.experiment_id, parent.info.run_id)
 

@@ -58,6 +58,7 @@ def git_tags() -> dict[str, str]:
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
+    # If this call fails, `changes` is None, and the code counts as changed.
     changes = _git("status", "--porcelain", "--untracked-files=no")
     return {"kmcl.git_commit": commit, "kmcl.git_dirty": str(changes != "").lower()}
 

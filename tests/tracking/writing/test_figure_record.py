@@ -119,7 +119,7 @@ def test_a_process_that_always_ends_is_reported_and_not_started_without_limit(
     assert lines == [
         f"no figures of trial 0: {why}",
         f"no figures of trial 1: {why}",
-        "no more figures are drawn, because 4 processes ended in this way; the next start tries again",
+        "no more figures are drawn: 4 processes ended in this way; the next start tries again",
     ]
     assert [queued.number for queued in ScoreQueue(store, "tiny").waiting()] == [0, 1, 2, 3]
 
