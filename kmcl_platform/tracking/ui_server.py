@@ -29,7 +29,8 @@ def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
         say: prints one line.
 
     Raises:
-        SearchError: the store does not exist, a server of its own serves it, or the port is taken.
+        SearchError: the store does not exist, it is on an MLflow server, which has its own UI, or the
+            port is taken.
     """
     if is_server(store):
         raise SearchError(
@@ -45,7 +46,7 @@ def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
         try:
             board = read_leaderboard(store, search)
         except KmclError as error:
-            # A search whose record was changed by hand must not keep the user from MLflow's UI, which can mend it.
+            # The user may need MLflow's UI to repair a record that was changed by hand, so its error does not end this.
             say(f"  search {search}: no link ({error})")
             continue
         say(f"  search {search}: {run_table_url(base, board.experiment_id, board.metric, board.mode)}")

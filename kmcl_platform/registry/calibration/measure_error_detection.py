@@ -73,8 +73,8 @@ def _area(values_M: np.ndarray, wrong_M: np.ndarray) -> float:
 def _histograms(values_NK: np.ndarray, wrong_NK: np.ndarray, known_NK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each image's wrong and right decisions by value: wrong_NQ and right_NQ, float32.
 
-    Each value that a wrong decision has is a bin of its own, and so is each gap between two of them. The area needs no
-    more than that. Where there are over 1,000 such values, some share a bin, which moves the area by 1/2,000 at most.
+    Each value of a wrong decision is a separate bin, and so is each gap between two such values. The area needs no
+    finer bins. Where there are over 1,000 such values, some share a bin, which moves the area by 1/2,000 at most.
     """
     edges_D = np.unique(values_NK[wrong_NK & known_NK])
     if len(edges_D) > _VALUES:

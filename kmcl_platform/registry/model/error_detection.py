@@ -98,7 +98,7 @@ def binary_entropy(scores_NK: np.ndarray) -> np.ndarray:
         scores_NK: p, probabilities in [0, 1].
     """
     p_NK = scores_NK.astype(np.float64)
-    # 0 log 0 is 0; the smallest float64 in its place keeps the logarithm finite.
+    # 0 log 0 counts as 0. The logarithm of the smallest normal float64 is finite, and 0 times it is 0.
     tiny = np.finfo(np.float64).tiny
     entropy_NK: np.ndarray = -(p_NK * np.log2(p_NK.clip(tiny)) + (1 - p_NK) * np.log2((1 - p_NK).clip(tiny)))
     # Rounding may leave the range by 1e-16; -0.0 becomes 0.0.

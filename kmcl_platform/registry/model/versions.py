@@ -90,7 +90,7 @@ def download_package(client: "MlflowClient", version: "ModelVersion") -> Path:
     try:
         with as_default(client):
             package = Path(download_artifacts(artifact_uri=version.source, tracking_uri=client.tracking_uri))
-    except Exception as error:  # Each kind of artifact store has errors of its own, with no common base.
+    except Exception as error:  # Each kind of artifact store raises other errors, without a common base class.
         reason = " ".join(str(error).split())
         raise RegistryError(
             f"model {version.name!r}, version {version.version}: its files cannot be fetched from {version.source} "

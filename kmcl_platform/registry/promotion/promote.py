@@ -137,7 +137,7 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
 
 
 def _check(client: "MlflowClient", version: "ModelVersion | None", force: str) -> tuple[Champion | None, str]:
-    """The champion to compare with, if any; with force also why an existing champion cannot be compared with."""
+    """The champion to compare with, or None. With force, also why a champion that exists cannot be compared with."""
     if version is None:
         return None, ""
     try:

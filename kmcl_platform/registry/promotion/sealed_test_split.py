@@ -64,7 +64,7 @@ def read_or_open(
                     f"run {run_id}: its artifact {_FOLDER}/{name} cannot be read ({error}); valid: the file as `kmcl "
                     "promote` wrote it"
                 ) from error
-        # Recorded before the scoring: if the process is killed after that, somebody may have seen the split.
+        # Recorded before the scoring: a process that is killed after it may have shown the scores to somebody.
         opening = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "trial": number, "data": digest}
         # One tag for each model and data: after a kill, the same model opens the split again and counts once.
         client.set_tag(parent_id, f"{OPENING_TAG}.{digest}.{number}", json.dumps(opening))

@@ -71,10 +71,10 @@ def check_answers(store: Store) -> None:
     except urllib.error.HTTPError:
         return  # Any answer is enough here. MLflow's client interprets it later.
     except (OSError, ValueError, HTTPException) as error:
-        # urllib wraps the system's error, such as "connection refused", in an error of its own.
+        # urllib wraps the system's error, such as "connection refused", in another error.
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
-            return  # MLflow has settings of its own for certificates.
+            return  # MLflow has its own settings for certificates.
         raise NoAnswerError(
             f"{store_name(store)}: no MLflow server answers: {reason}; valid: the address of a running server"
         ) from None

@@ -100,7 +100,7 @@ def load_mlflow() -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow  # noqa: F401
 
-    # It logs for every model that it is checked with its own example.
+    # For every model it logs a line about the check with the model's own example.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
     # It logs each step of making a database, and a traceback of each error that it also raises.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

@@ -19,7 +19,7 @@ NICENESS = 19
 def main() -> None:
     """Draw until the input ends."""
     os.nice(NICENESS)
-    # Before NumPy is loaded: threads of its own would take CPU time from the training workers.
+    # Before NumPy is loaded: its threads would take CPU time from the training workers.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MPLBACKEND="agg")
     from kmcl_platform.data.builtin.datasets import open_manifest
 

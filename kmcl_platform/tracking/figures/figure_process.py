@@ -44,7 +44,7 @@ class FigureProcess:
             store: where everything is kept.
             search: the search's name.
             source: its `data.source`, for the pictures of mistakes.
-            done: called after each drawing, in a thread of its own.
+            done: called after each drawing, in another thread.
             failed: called in that thread with the reason why a drawing, or all of them, cannot be made.
         """
         self._log = ScoreQueue(store, search).folder / LOG
@@ -172,7 +172,7 @@ class FigureProcess:
                 command = [sys.executable, "-m", "kmcl_platform.tracking.figures.figure_main"]
                 # A file, not a pipe: no thread would read the pipe, and the process would stop when it is full.
                 with self._log.open("a") as log:
-                    # In a session of its own, so that Ctrl-C in the terminal reaches the driver alone.
+                    # In a new session, so that Ctrl-C in the terminal reaches the driver only.
                     self._process = subprocess.Popen(
                         command,
                         stdin=subprocess.PIPE,

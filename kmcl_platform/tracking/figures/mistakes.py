@@ -77,7 +77,7 @@ def draw_mistakes(manifest: Manifest, mistakes: list[Mistake], names: Sequence[s
         try:
             picture = read_thumbnail(manifest, mistake.row)
         except (DataError, OSError, UndecodableError) as error:
-            # An object store may be away for a moment. The other images are worth having without this one.
+            # An object store may not answer for a moment. The picture is useful without this image too.
             axes.text(0.5, 0.5, type(error).__name__, ha="center", transform=axes.transAxes)
         else:
             axes.imshow(picture)

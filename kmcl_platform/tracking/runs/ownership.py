@@ -1,6 +1,6 @@
 """Which store a search on an MLflow server belongs to: two stores never write into each other's runs.
 
-A search has an experiment of its own with its name. MLflow lets only one experiment have a name, so the store that
+Each search has its own experiment of its name. MLflow lets only one experiment have a name, so the store that
 creates the experiment, in one request with its id as a tag, owns the search. No lock is needed, even between machines.
 """
 

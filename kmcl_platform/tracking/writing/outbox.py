@@ -54,7 +54,7 @@ class Outbox:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         # The driver's thread adds and the writer's thread removes; `_lock` lets one of them work at a time. Without an
-        # isolation level, each statement is a transaction of its own: it is on disk when `execute` returns.
+        # isolation level, each statement is a separate transaction: it is on disk when `execute` returns.
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=20)
         self._connection.execute(_TABLE)
 

@@ -140,7 +140,7 @@ class Writer:
             # The advice after "valid:" is for a search that has ended. This one continues.
             problem = str(trouble).partition("; valid: ")[0]
             if not self._failed:
-                self._say(f"{problem}; the search goes on, and its writes wait on disk")
+                self._say(f"{problem}; the search continues, and its writes wait on disk")
             self._failed = (
                 self._tries,
                 NoAnswerError(f"{problem}; valid: start it, then the same command makes the writes that wait on disk"),

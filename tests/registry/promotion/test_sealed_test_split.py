@@ -48,7 +48,7 @@ def test_openings_by_deleted_searches_and_runs_count(client: MlflowClient) -> No
 
 
 def test_openings_before_and_after_a_deletion_are_added(client: MlflowClient) -> None:
-    """A search whose run was deleted may be started again; its new run counts openings of its own."""
+    """A search whose run was deleted may be started again; its new run has its own count of openings."""
     manifest = make_manifest("a.png")
     experiment, run = open_for(client, "again", manifest, 0)
     client.delete_run(run)

@@ -95,7 +95,7 @@ def test_no_write_is_lost_while_a_server_does_not_answer(
     recorder.close()
     check_the_trial(store, flaky.runs)
     # One line when it stops answering, and one when it answers again.
-    assert len(lines) == 2 and "the search goes on" in lines[0] and lines[1] == "MLflow answers again"
+    assert len(lines) == 2 and "the search continues" in lines[0] and lines[1] == "MLflow answers again"
     # Epochs that waited are one request.
     assert flaky.calls[-4:] == ["begin", "log_epochs", "end", "log_progress"]
 
