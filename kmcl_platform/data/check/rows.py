@@ -81,6 +81,7 @@ def _check_columns(found: TableFindings, names: list[str], reserved: set[str], o
     for column in ["split", *(["targets"] if ours else [])]:
         if column not in names:
             found.faults.append(Fault("missing column", "missing; it is required", column=column))
+    # Equal if the table has both columns, or neither.
     if ("image" in names) == ("bytes" in names):
         got = "both" if "image" in names else "neither"
         found.faults.append(Fault("missing column", f"'image' or 'bytes': got {got}; valid: one of them"))
@@ -114,6 +115,7 @@ def _check_images(found: TableFindings, name: str, column: pa.ChunkedArray) -> N
         found.faults.append(Fault("type of a column", f"got {column.type}; valid: {valid}", column=name))
         return
     if pa.types.is_dictionary(column.type):
+        # A dictionary (pandas's categories) stores positions of values. What follows needs the values.
         column = column.cast(column.type.value_type)
     found.images, found.image_column = column, name
     empty = pc.fill_null(pc.equal(pc.binary_length(column), 0), True).to_numpy()
@@ -135,6 +137,7 @@ def _read_class_names(found: TableFindings, path: Location, table: pa.Table) -> 
     try:
         found.class_names = read_facts(str(path), metadata[METADATA_KEY])[2]
     except DataError as error:
+        # The report names the file once, and the kind of the fault says `metadata` already.
         found.faults.append(Fault("metadata", str(error).removeprefix(f"{path}: metadata: ")))
     else:
         if not found.class_names:

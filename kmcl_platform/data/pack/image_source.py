@@ -76,6 +76,7 @@ class ImageSource:
         return [image for image in images if isinstance(image, bytes)]
 
     def _fault(self, row: int, error: OSError | ValueError) -> Fault:
+        # `strerror` is the reason alone. The text of an OSError would repeat the path.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
         path = str(self._root / self._images[row].as_py())
         return Fault(

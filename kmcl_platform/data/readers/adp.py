@@ -122,6 +122,7 @@ def _read_splits(folder: Path, num_rows: int, progress: Progress) -> tuple[np.nd
                 f"{show_path(path)}: {outside.size} row numbers are outside the table (first: {outside[0]}); "
                 f"valid: 0 to {num_rows - 1}"
             )
+        # One type: NumPy joins unsigned and signed numbers of 64 bits to floating-point numbers.
         parts.append(rows.astype(np.int64))
         splits += [ours] * len(rows)
         progress(path.name, number + 2, 5)

@@ -112,6 +112,7 @@ def _read_splits(root: Path, table: Path, names: list[str]) -> list[str]:
                 "valid: each image in one"
             )
         split_of |= dict.fromkeys(listed, split)
+    # Both directions: the lists and the table must name exactly the same images.
     known = set(names)
     for problem, wrong in (
         (f"that {table.name} does not have", [name for name in split_of if name not in known]),

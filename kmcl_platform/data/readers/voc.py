@@ -73,6 +73,7 @@ def read_voc(
         splits += [ours] * len(part_ids)
         parts.append(targets_NK)
     check_distinct(show_path(folder / "ImageSets" / "Main"), ids, "images of the splits")
+    # The lists name images without a suffix; all files of VOC are JPEG.
     names = [f"{image_id}.jpg" for image_id in ids]
     check_present(folder / "JPEGImages", names, list_names(folder / "JPEGImages"), "ImageSets/Main")
     targets_NK = np.concatenate(parts)

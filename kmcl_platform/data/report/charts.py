@@ -33,6 +33,7 @@ def imbalance_table(found: Description, names: tuple[str, ...]) -> str:
     # `or 1.0` at the end: without any positive label the bars have length 0, and are divided by this.
     longest = max((share or 0.0 for each in shares.values() for share in each), default=0.0) or 1.0
     total = [sum(labels.positives[k] for labels in splits.values()) for k in range(len(names))]
+    # `known` counts per class, so what is missing to the number of images is unknown.
     unknown = [
         sum(found.summaries[split].images - labels.known[k] for split, labels in splits.items())
         for k in range(len(names))

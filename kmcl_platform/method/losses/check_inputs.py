@@ -66,6 +66,7 @@ def check_inputs(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor
     ):
         if part.shape != shape:
             raise ValueError(f"{name}: got shape {tuple(part.shape)}; valid: {tuple(shape)}")
+    # Not by the range: targets may be floating-point numbers, of which 0.5 is between 0 and 1.
     valid_BK = (targets_BK == 1) | (targets_BK == 0) | (targets_BK == -1)
     if not bool(valid_BK.all()):
         value = targets_BK[~valid_BK][0].item()
