@@ -104,8 +104,10 @@ def build_manifest(
         raise DataError(f"{where}: images: got {len(images)} for {len(splits)} splits; valid: as many as splits")
     if targets.dtype.kind not in "iub":
         raise DataError(f"{where}: targets: got type {targets.dtype}; valid: whole numbers -1, 0, 1")
-    # The first image decides the name and the type of the column.
     encoded = len(images) > 0 and isinstance(images[0], bytes)
+    # pyarrow would turn a text among bytes into bytes, and bytes among texts into text.
+    if any(isinstance(image, bytes) != encoded for image in images):
+        raise DataError(f"{where}: images: got text and bytes; valid: all text, or images all bytes")
     try:
         table = pa.table(
             {

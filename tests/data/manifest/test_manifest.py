@@ -92,4 +92,5 @@ def test_wrong_rows_are_refused(changes: dict[str, object], message: str) -> Non
 
 
 def test_images_of_different_types_are_refused() -> None:
-    assert error_of(make, images=["a", b"b", 3, "d"]).endswith("valid: all text, or images all bytes")
+    for images in (["a", b"b", 3, "d"], ["a", b"b", "c", "d"], [b"a", "b", b"c", b"d"]):
+        assert error_of(make, images=images).endswith("valid: all text, or images all bytes")
