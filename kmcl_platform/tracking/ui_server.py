@@ -29,8 +29,7 @@ def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
         say: prints one line.
 
     Raises:
-        SearchError: the store does not exist, it is on an MLflow server, which has its own UI, or the
-            port is taken.
+        SearchError: the store does not exist, it is on an MLflow server, which has its own UI, or the port is taken.
     """
     if is_server(store):
         raise SearchError(

@@ -80,6 +80,7 @@ def read_rule(document: Mapping[str, Any] | None, class_names: Sequence[str]) ->
         raise ValueError(
             f"decision.thresholds: got {len(rule.thresholds)}; valid: {len(class_names)}, one for each class"
         )
+    # Python's JSON reader accepts NaN and Infinity.
     if not (0 < rule.temperature < np.inf and np.isfinite([rule.shift, *rule.thresholds]).all()):
         raise ValueError("decision: got a temperature, shift or threshold out of range; valid: above 0, and finite")
     return rule

@@ -101,6 +101,7 @@ def _to_pixels(value: object, row: int) -> np.ndarray:
         raise DataError(f"{where}: got rows of different lengths; {valid}") from None
     if pixels_HW3.ndim != 3 or pixels_HW3.shape[2] != 3 or not pixels_HW3.size:
         raise DataError(f"{where}: got shape {pixels_HW3.shape}; {valid}")
+    # Pixels with fractions are often in [0, 1]; as bytes such a picture would be black.
     if pixels_HW3.dtype.kind not in "iu":
         raise DataError(f"{where}: got type {pixels_HW3.dtype}; {valid}")
     if pixels_HW3.min() < 0 or pixels_HW3.max() > 255:

@@ -31,6 +31,7 @@ def registry_errors(store: Store, model: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # First, because MLflow's error may mean that the server does not answer.
         if trouble := find_trouble(error, store):
             raise trouble from error
         if not isinstance(error, MlflowException) or error.error_code not in _REFUSED:

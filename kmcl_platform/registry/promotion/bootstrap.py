@@ -111,6 +111,7 @@ def _mean_difference(one: list[_Class | None], other: list[_Class | None], count
     total_R = np.zeros(counts_NR.shape[1])
     classes_R = np.zeros(counts_NR.shape[1])
     for own, others in zip(one, other, strict=True):
+        # Both models are compared on the same targets, so a class without a positive image is None in both.
         if own is None or others is None:
             continue
         difference_R = _average_precision(own, counts_NR) - _average_precision(others, counts_NR)

@@ -87,6 +87,7 @@ def count_openings(client: "MlflowClient", manifest: Manifest) -> dict[str, int]
         search = experiment.tags.get(SEARCH_TAG)
         if search is None:
             continue
+        # More than one run, if a search was started again after its run was deleted.
         for run in _all_search_runs(client, experiment.experiment_id):
             if number := sum(name.startswith(prefix) for name in run.data.tags):
                 counts[search] = counts.get(search, 0) + number

@@ -86,6 +86,7 @@ def measure_error_detection(
     step = max(1, -(-len(validation.scores_NK) // _DETECTION_IMAGES))
     targets_NK = validation.targets_NK[::step]
     calibrated_NK = rule.calibrate(validation.scores_NK[::step])
+    # Unknown labels look negative in `wrong_NK`; wherever it is used, `known_NK` leaves them out.
     wrong_NK, known_NK = rule.decide(calibrated_NK) != (targets_NK == 1), targets_NK >= 0
     values = {"entropy": binary_entropy(calibrated_NK)}
     if trains_kernels(predictor.config.loss):

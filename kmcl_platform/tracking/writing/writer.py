@@ -169,6 +169,8 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
     first = entries[0]
     content: dict[str, Any] = first.content
     match first.kind:
+        # Times are those of the entries. So MLflow shows when something happened, and a repeated write gives equal
+        # metrics, of which MLflow keeps one.
         case "begin":
             config = TrialConfig.model_validate(content["config"])
             runs.trials.begin(content["number"], config, baseline=content["baseline"], time_ms=first.time_ms)
@@ -185,6 +187,7 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
             )
         case "progress":
             runs.log_progress(content["metrics"], step=content["step"], time_ms=first.time_ms)
+        # The second name is in outboxes of older versions.
         case "figures" | "evidence":
             runs.trials.log_figures(content["number"], scores.figures(content["number"]))
         case _:
@@ -193,6 +196,7 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
 
 def _group(entries: list[Entry]) -> list[list[Entry]]:
     """Entries in their order; neighbouring epochs of one trial become one group."""
+    # Neighbours only: a write between two epochs, such as another trial's end, keeps its place.
     groups: list[list[Entry]] = []
     for entry in entries:
         last = groups[-1][-1] if groups else None
