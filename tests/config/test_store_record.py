@@ -6,8 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from kmcl_platform.config.store import open_store, sqlite_file, sqlite_url
-from kmcl_platform.config.store_record import check_study, claim_study, read_record, store_id, study_address
+from kmcl_platform.config import store_record
+from kmcl_platform.config.store import Store, open_store, sqlite_file, sqlite_url
+from kmcl_platform.config.store_record import (
+    StoreRecord,
+    check_study,
+    claim_study,
+    read_record,
+    store_id,
+    study_address,
+)
 from kmcl_platform.errors import SearchError, StoreError
 
 HEAD = "postgresql+psycopg://kmcl:pa#s/s@10.0.0.7:5432/studies"
@@ -117,6 +125,22 @@ def test_a_damaged_record_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "store.json").write_bytes(content)
     with pytest.raises(StoreError, match="store.json: not the record of a store; valid: "):
         store_id(open_store(tmp_path))
+
+
+def test_the_study_of_a_process_that_was_faster_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process records its study between this one's look at the record and its write."""
+    other, own = (open_store(tmp_path, study_url=f"sqlite:///{tmp_path}/{name}.db") for name in ("other", "own"))
+    update = store_record._update
+
+    def let_other_be_faster(store: Store, study: str | None) -> StoreRecord:
+        monkeypatch.setattr(store_record, "_update", update)
+        claim_study(other)
+        return update(store, study)
+
+    monkeypatch.setattr(store_record, "_update", let_other_be_faster)
+    with pytest.raises(SearchError, match=r"study: got .*own\.db, but the searches of .* are in .*other\.db; valid: "):
+        claim_study(own)
+    check_study(other)
 
 
 def test_processes_that_start_together_agree_on_one_id(tmp_path: Path) -> None:

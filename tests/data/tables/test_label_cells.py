@@ -61,6 +61,7 @@ def test_cells_of_many_forms_are_read(cell: object, labels: list[str]) -> None:
         ["cat", None],
         [["cat"]],
         [True],
+        [0.5, 1],
     ],
 )
 def test_other_cells_are_refused(cell: object) -> None:

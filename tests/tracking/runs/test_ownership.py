@@ -136,7 +136,10 @@ def test_runs_of_two_stores_in_one_older_experiment_are_kept_apart(
     assert client.get_run(other.info.run_id).info.status == "RUNNING"
 
 
-def test_a_refused_search_has_no_study(stores: list[Store], begin: Begin, search_file: SearchFile) -> None:
+def test_a_refused_search_has_no_study(
+    stores: list[Store], begin: Begin, search_file: SearchFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kmcl_platform.search.run.single_search._run", lambda *_: pytest.fail("the search began"))
     first, second = stores
     begin(first)
     console = Console(file=io.StringIO())
