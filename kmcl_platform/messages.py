@@ -49,6 +49,15 @@ def show_path(path: str | PathLike[str]) -> str:
     return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun, which gets an `s` unless the number is 1.
+
+    >>> count_of(1, "file"), count_of(1200, "file")
+    ('1 file', '1,200 files')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def shell_command(words: Iterable[object]) -> str:
     r"""A command as a user can paste it into a shell: every word is quoted where that is necessary.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support.session import restore_environment
 
@@ -32,16 +34,21 @@ space:
   loss.temperature: {{kind: loguniform, low: 0.05, high: 1}}
 budget: {{trials: {trials}}}
 scheduler: {{kind: successive_halving, min_epochs: 1, reduction_factor: 2}}
-resources: {{workers_per_trial: 2, cpus_per_worker: 1}}
+resources: {{workers_per_trial: {workers}, cpus_per_worker: 1}}
 sampler: {{kind: tpe, seed: 3}}
 """
+
+
+INTEGRATION = "tests/integration/"
+"""The folder whose tests start Ray, or wait for a search that another of its files makes."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest files first: then no process of pytest-xdist works alone at the end.
 
     A file's length is the number of seconds in its marker `takes`. Without one it is `SLOW_SECONDS` for a file with tests
-    marked `slow` or `long`, and 0 for all others. Files of the same length keep their order.
+    marked `slow` or `long`, and 0 for all others. Files of the same length keep their order. All files of `INTEGRATION`
+    come before the others, because one process runs them.
     """
     seconds: dict[Path, float] = defaultdict(float)
     for item in items:
@@ -49,7 +56,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             seconds[item.path] = max(seconds[item.path], marker.args[0])
         elif item.get_closest_marker("slow") or item.get_closest_marker("long"):
             seconds[item.path] = max(seconds[item.path], SLOW_SECONDS)
-    items.sort(key=lambda item: -seconds[item.path])
+    items.sort(key=lambda item: (not item.nodeid.startswith(INTEGRATION), -seconds[item.path]))
+
+
+class OneRayAtATime(LoadFileScheduling):
+    """pytest-xdist's distribution by file, except that one process runs all files of `INTEGRATION`.
+
+    A Ray with its workers keeps two cores busy. Two of them at the same time take more than twice as long as one after
+    the other.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return INTEGRATION if nodeid.startswith(INTEGRATION) else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRayAtATime:
+    """The scheduler of `-n`."""
+    return OneRayAtATime(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -77,10 +100,10 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     restore_environment(before)
 
 
-def write_small_search(folder: Path, manifest: Path, *, epochs: int = 3, trials: int = 3) -> Path:
+def write_small_search(folder: Path, manifest: Path, *, epochs: int = 3, trials: int = 3, workers: int = 2) -> Path:
     """A search that takes seconds to train."""
     path = folder / "small.yaml"
-    path.write_text(SMALL_SEARCH.format(source=manifest, epochs=epochs, trials=trials))
+    path.write_text(SMALL_SEARCH.format(source=manifest, epochs=epochs, trials=trials, workers=workers))
     return path
 
 

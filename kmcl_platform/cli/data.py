@@ -9,7 +9,7 @@ from kmcl_platform.cli.data_import import import_group
 from kmcl_platform.cli.fault_list import print_faults
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
-from kmcl_platform.messages import shell_command, show_path
+from kmcl_platform.messages import count_of, shell_command, show_path
 
 
 @click.group()
@@ -74,7 +74,7 @@ def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int,
         f"{out.rstrip('/')}/{MANIFEST_NAME}" if location.path and "://" not in out else location.join(MANIFEST_NAME)
     )
     size = sum(shard.num_bytes for shard in shards)
-    click.echo(f"packed: {len(shards)} shard{'s' if len(shards) > 1 else ''}, {size / 1e6:,.1f} MB")
+    click.echo(f"packed: {count_of(len(shards), 'shard')}, {size / 1e6:,.1f} MB")
     click.echo(f"written: {show_path(str(target))}")
     click.echo(f"next: {shell_command(['kmcl', 'data', 'check', target])}")
 
@@ -116,8 +116,7 @@ def check(file: str, as_json: bool) -> None:
             click.echo(f"{remedy.purpose}: {remedy.command}")
     # An exception at the end, so that the exit code is 2 and all faults are printed before.
     if report.faults:
-        count = len(report.faults)
-        raise DataError(f"{shown}: {count} fault{'s' if count > 1 else ''}; a search on it would be wrong")
+        raise DataError(f"{shown}: {count_of(len(report.faults), 'fault')}; a search on it would be wrong")
 
 
 @data.command()

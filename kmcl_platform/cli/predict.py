@@ -10,7 +10,7 @@ from rich.console import Console
 from kmcl_platform.cli.options import open_store, store_options
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
-from kmcl_platform.messages import shell_command, show_path
+from kmcl_platform.messages import count_of, shell_command, show_path
 
 
 @click.command()
@@ -75,7 +75,7 @@ def predict(
         chosen = batch.images_of_manifest(opened, split or "test", names)
     with progress_bar() as progress:
         count = batch.predict_to_parquet(loaded, chosen, out, progress, overwrite=overwrite)
-    click.echo(f"predicted: {count:,} image{'s' if count != 1 else ''} with {loaded.uri}")
+    click.echo(f"predicted: {count_of(count, 'image')} with {loaded.uri}")
     if found and found.others:
         click.echo(f"left out: {found.describe_others()}, which are not images")
     click.echo(f"written: {shell_command([show_path(out)])}")

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from kmcl_platform.cli.options import open_store, store_options, store_words
-from kmcl_platform.messages import shell_command
+from kmcl_platform.messages import count_of, shell_command
 
 if TYPE_CHECKING:
     from kmcl_platform.registry.model.error_detection import ErrorDetection
@@ -45,7 +45,7 @@ def promote(name: str, file: Path | None, force: str, folder: Path, tracking_uri
         console.print(_describe(result.error_detection), markup=False)
     opened = sum(result.openings.values())
     others = f", {opened - result.openings.get(name, 0)} of them by other searches" if len(result.openings) > 1 else ""
-    console.print(f"the test split of this data was opened for {opened} model{'s' if opened != 1 else ''}{others}")
+    console.print(f"the test split of this data was opened for {count_of(opened, 'model')}{others}")
     if not result.promoted:
         stays = f"version {result.version} stays the champion" if result.version else "there is no champion"
         console.print(f"trial {result.row.number} is not promoted; {stays}")

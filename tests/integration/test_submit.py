@@ -19,7 +19,6 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.takes(140)]
 
 NUM_EPOCHS = 30
-NUM_TRIALS = 2
 
 SHOW_ALL = """
 import sys
@@ -79,7 +78,7 @@ def submitted(
     store, study = folder / "store", folder / secrets.token_hex(16)
     store.mkdir()
     (store / "mlflow.db").write_bytes(initialised_database.read_bytes())
-    file = small_search(folder, small_manifest, epochs=NUM_EPOCHS, trials=NUM_TRIALS)
+    file = small_search(folder, small_manifest, epochs=NUM_EPOCHS, trials=1, workers=1)
     secret = {"KMCL_STUDY_URL": f"sqlite:///{study}"}
     first = submit(head, file, store, "--secret", "KMCL_STUDY_URL", environment=secret)
     assert first.exit_code == 0, first.output
@@ -91,7 +90,7 @@ def submitted(
 
     def logs() -> str:
         text = on_cluster(head, "logs", job).stdout
-        return text if f"{NUM_TRIALS} trials of at most" in text else ""
+        return text if "1 trial of at most" in text else ""
 
     # The study's file first: each look at the cluster is a process that imports Ray, which takes seconds of CPU time.
     wait_until(study.exists)
@@ -106,7 +105,7 @@ def submitted(
 
 def test_a_job_is_listed_and_its_output_is_shown(submitted: Submitted) -> None:
     assert "small" in submitted.listed
-    assert f"search small: {NUM_TRIALS} trials of at most {NUM_EPOCHS} epochs" in submitted.logs
+    assert f"search small: 1 trial of at most {NUM_EPOCHS} epochs" in submitted.logs
 
 
 def test_a_stopped_job_ends_in_order(head: RayHead, submitted: Submitted) -> None:
@@ -125,12 +124,12 @@ def test_the_same_search_is_completed_by_another_job(head: RayHead, submitted: S
     # The head's environment is the locked one: nothing is installed for the job.
     assert "environment:" not in submitted.first.stdout + submitted.second.stdout
     assert "trial 0: goes on after epoch" in submitted.second.stdout
-    assert [run.info.status for run in read_runs(submitted.store, role="trial")] == ["FINISHED"] * NUM_TRIALS
+    assert [run.info.status for run in read_runs(submitted.store, role="trial")] == ["FINISHED"]
 
 
 def test_a_secret_reaches_the_driver_and_is_shown_nowhere(head: RayHead, submitted: Submitted) -> None:
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{submitted.study}")
-    assert len(study.trials) == NUM_TRIALS
+    assert len(study.trials) == 1
     assert not (submitted.store / "optuna.db").exists()
     shown = subprocess.run(
         [sys.executable, "-c", SHOW_ALL, head.address], env=head.environment, capture_output=True, text=True, check=True

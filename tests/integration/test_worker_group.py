@@ -1,12 +1,15 @@
 """A real group of Ray Train workers: a trial's numbers depend neither on the group nor on its earlier trials."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
+from safetensors.torch import save_file
 
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
@@ -39,10 +42,13 @@ def group() -> Iterator[WorkerGroup]:
 
 @pytest.fixture
 def train(group: WorkerGroup, small_manifest: Path, tmp_path: Path) -> Callable[..., list[Message]]:
+    shutil.copy(small_manifest, tmp_path / "digits.parquet")
+
     def run(name: str, on_epoch: Callable[[Message], None] = lambda _: None, **values: Any) -> list[Message]:
         config = TrialConfig().with_values(
             {
-                "data.source": str(small_manifest),
+                # Relative to the folder of the search, which is not the working directory of this process.
+                "data.source": "digits.parquet",
                 "data.image_size": 32,
                 "data.batch_size": 32,
                 "model.backbone": "test_byobnet",
@@ -62,7 +68,7 @@ def train(group: WorkerGroup, small_manifest: Path, tmp_path: Path) -> Callable[
             }
         )
         messages: list[Message] = []
-        while not messages or ("report" in messages[-1] and messages[-1]["report"]["epoch"] < NUM_EPOCHS):
+        while not messages or ("report" in messages[-1] and messages[-1]["report"]["epoch"] < config.num_epochs):
             messages.append(group.next_message())
             on_epoch(messages[-1])
         return messages
@@ -96,6 +102,13 @@ def test_a_killed_worker_changes_no_number(train: Callable[..., list[Message]]) 
     assert numbers(disturbed) == numbers(undisturbed)
     assert disturbed[-1]["report"]["resumed_from"] >= 1
     assert disturbed[-1]["report"]["process_id"] != killed[0]
+
+
+def test_relative_paths_begin_in_the_folder_of_the_search(train: Callable[..., list[Message]], tmp_path: Path) -> None:
+    save_file(timm.create_model("test_byobnet").state_dict(), tmp_path / "weights.safetensors")
+    assert len(train("weights", model__pretrained_file="weights.safetensors", num_epochs=1)) == 1
+    (failed,) = train("missing", model__pretrained_file="missing.safetensors")
+    assert "missing.safetensors" in failed["failure"]
 
 
 def test_a_failing_trial_gives_its_reason_and_the_next_one_runs(train: Callable[..., list[Message]]) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from PIL import Image, features
 
 from kmcl_platform.errors import DataError
-from kmcl_platform.messages import show_path
+from kmcl_platform.messages import count_of, show_path
 
 # Formats that Pillow recognises but cannot turn into pixels, or only with the help of another program.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
@@ -38,7 +38,7 @@ class FoundImages(NamedTuple):
         if len(kinds) > _SHOWN_KINDS:
             shown.append(f"{len(kinds) - _SHOWN_KINDS:,} more kinds")
         total = sum(self.others.values())
-        return f"{total:,} file{'s' if total != 1 else ''} ({', '.join(shown)})"
+        return f"{count_of(total, 'file')} ({', '.join(shown)})"
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import count_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class FaultyTable(DataError):
             faults: one or more.
         """
         others = len(faults) - 1
-        more = f" (and {others} more fault{'s' if others > 1 else ''})" if others else ""
+        more = f" (and {count_of(others, 'more fault')})" if others else ""
         super().__init__(f"{where}: {faults[0]}{more}")
         self.faults = tuple(faults)
 

@@ -15,7 +15,7 @@ from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study
 from kmcl_platform.errors import StoreError
 from kmcl_platform.files.atomic_write import DRAFT_PREFIX
-from kmcl_platform.messages import mask_passwords, show_path
+from kmcl_platform.messages import count_of, mask_passwords, show_path
 from kmcl_platform.search.cluster.finding import Finding
 from kmcl_platform.search.study.checkpoint_check import trial_folders
 from kmcl_platform.search.study.lock import SearchLock
@@ -171,7 +171,7 @@ def _deleter(store: Store, search: str, doomed: Sequence[Path]) -> Callable[[], 
 
 
 def _count(things: Sequence[object], name: str) -> str:
-    return f"1 {name} is" if len(things) == 1 else f"{len(things)} {name}s are"
+    return f"{count_of(len(things), name)} {'is' if len(things) == 1 else 'are'}"
 
 
 def _names(paths: list[Path]) -> list[str]:

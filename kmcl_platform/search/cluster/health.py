@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kmcl_platform.errors import ClusterError
+from kmcl_platform.messages import count_of
 from kmcl_platform.search.cluster.finding import Finding
 from kmcl_platform.search.cluster.jobs import Jobs
 from kmcl_platform.search.cluster.submit import copy_job_files
@@ -51,7 +52,7 @@ def _check_reservations(cluster: Jobs, address: str) -> Iterator[Finding]:
     orphans = [group for group in groups if group.creator_job_id not in alive]
     if orphans:
         yield Finding(
-            f"cluster: {len(orphans)} placement group{'s' if len(orphans) > 1 else ''} of ended jobs still hold "
+            f"cluster: {count_of(len(orphans), 'placement group')} of ended jobs still hold "
             f"resources ({', '.join(_name(group) for group in orphans[:4])}{', …' if len(orphans) > 4 else ''})",
             "remove them",
             lambda: _remove(cluster, [str(group.placement_group_id) for group in orphans]),

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from kmcl_platform.messages import count_of
 from kmcl_platform.search.forecast.forecast import Range
 from kmcl_platform.search.plan.plan import SearchPlan
 from kmcl_platform.search.plan.probe_points import TriedCorner
@@ -35,7 +36,8 @@ def to_table(plan: SearchPlan) -> Group:
     for number, one in enumerate(plan.tried, start=1):
         table.add_row(str(number), one.corner.level, *_cells(one), style="bold red" if one.failure else None)
     lines = [
-        f"search {plan.file.name}: {plan.file.budget.trials} trials of at most {plan.file.base.num_epochs} epochs, "
+        f"search {plan.file.name}: {count_of(plan.file.budget.trials, 'trial')} of at most "
+        f"{count_of(plan.file.base.num_epochs, 'epoch')}, "
         f"{_concurrency(plan)}"
     ]
     if forecast := plan.forecast:
@@ -94,7 +96,7 @@ def _concurrency(plan: SearchPlan) -> str:
     in_memory = plan.concurrency_in_memory
     memory = f" ({in_memory} in memory)" if in_memory is not None and in_memory < plan.concurrency else ""
     return (
-        f"{plan.concurrency} at once{memory}, {resources.workers_per_trial} workers each of "
+        f"{plan.concurrency} at once{memory}, {count_of(resources.workers_per_trial, 'worker')} each of "
         f"{resources.cpus_per_worker:g} CPU{gpus}"
     )
 

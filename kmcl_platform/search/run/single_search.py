@@ -16,7 +16,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import StoreError
-from kmcl_platform.messages import mask_passwords, shell_command
+from kmcl_platform.messages import count_of, mask_passwords, shell_command
 from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.cluster.resources import count_concurrent_trials
 from kmcl_platform.search.forecast.score import is_score_due, score_forecast
@@ -124,9 +124,11 @@ def _run(
             drop_checkpoints(store, file.name, study, keep=file.budget.checkpoints)
             study.ledger.start()
             view.say(
-                f"search {file.name}: {file.budget.trials} trials of at most {file.base.num_epochs} epochs, "
+                f"search {file.name}: {count_of(file.budget.trials, 'trial')} of at most "
+                f"{count_of(file.base.num_epochs, 'epoch')}, "
                 f"{study.num_finished()} already finished; {concurrency} at once, "
-                f"{file.resources.workers_per_trial} workers each (the first takes about half a minute to start)"
+                f"{count_of(file.resources.workers_per_trial, 'worker')} each "
+                "(the first takes about half a minute to start)"
             )
             _tune(file, driver, concurrency)
             study.ledger.stop()

@@ -71,8 +71,8 @@ def make_story(folder: Path, initialised_database: Path) -> None:
     store.root.mkdir()
     shutil.copy(initialised_database, store.root / "mlflow.db")
     manifest = folder / "digits.parquet"
-    # Enough images that four epochs are clearly better than none, and twelve than four.
-    write_manifest(build_digits(num_train=800, num_val=32, num_test=200), manifest)
+    # Enough images that four epochs are clearly better than none, and eight than four.
+    write_manifest(build_digits(num_train=400, num_val=32, num_test=200), manifest)
     content = SEARCH.format(source=manifest).encode()
     file = parse_search_file(content, "small.yaml")
     runs = SearchRuns.open(store, file, content, "small.yaml")
@@ -81,12 +81,12 @@ def make_story(folder: Path, initialised_database: Path) -> None:
     os.chdir(folder / "empty")
     answers = {}
     try:
-        train(store, file, runs, manifest, number=0, values={"optim.lr": 1e-2, "num_epochs": 4}, claimed=0.5)
+        train(store, file, runs, manifest, number=0, values={"optim.lr": 2e-2, "num_epochs": 4}, claimed=0.5)
         answers["first"] = promote(store, new_process=True)
         answers["again"] = promote(store)
         train(store, file, runs, manifest, number=1, values={"optim.lr": 1e-7}, claimed=0.9)
         answers["looked_better"] = promote(store)
-        train(store, file, runs, manifest, number=2, values={"optim.lr": 1e-2, "num_epochs": 12}, claimed=0.95)
+        train(store, file, runs, manifest, number=2, values={"optim.lr": 2e-2, "num_epochs": 8}, claimed=0.95)
         answers["is_better"] = promote(store, new_process=True)
         values = {"optim.lr": 1e-7, "loss.objective": "kmcl"}
         train(store, file, runs, manifest, number=3, values=values, claimed=0.99)
