@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tests.search_spaces.shipped import SMALL, import_data, read_shipped
 from tests.support.command_line import kmcl_process
 
-pytestmark = [pytest.mark.long, pytest.mark.takes(70)]
+pytestmark = [pytest.mark.cluster, pytest.mark.takes(70)]
 
 
 def test_a_search_of_voc_from_a_local_file_of_weights(

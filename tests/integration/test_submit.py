@@ -16,7 +16,7 @@ from tests.support.finished_search import read_runs
 from tests.support.ray_cluster import RayHead
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(140)]
+pytestmark = [pytest.mark.cluster, pytest.mark.takes(140)]
 
 NUM_EPOCHS = 30
 

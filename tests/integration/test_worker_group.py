@@ -18,7 +18,7 @@ from kmcl_platform.search.run.mailbox import Message
 from kmcl_platform.search.run.worker_group import WorkerGroup
 from tests.support.session import restore_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(90)]
+pytestmark = [pytest.mark.cluster, pytest.mark.takes(90)]
 
 NUM_EPOCHS = 3
 

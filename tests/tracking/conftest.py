@@ -58,6 +58,11 @@ def open_runs(store: Store, search_file: SearchFile, search_yaml: bytes) -> Call
 @pytest.fixture
 def run_trial(search_file: SearchFile) -> Callable[..., None]:
     """Writes a whole trial: its val/mAP after each epoch, then its end."""
+    return trial_writer(search_file)
+
+
+def trial_writer(search_file: SearchFile) -> Callable[..., None]:
+    """The function of the fixture `run_trial`, for a search file."""
 
     def run(
         runs: SearchRuns,

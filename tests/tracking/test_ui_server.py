@@ -13,7 +13,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.tracking import ui_server
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 from kmcl_platform.tracking.ui_server import copy_masked, serve_ui
-from tests.support.command_line import kmcl_command
+from tests.support.command_line import kmcl, kmcl_command
 from tests.support.waiting import answers, free_port, wait_until
 
 
@@ -55,17 +55,15 @@ def test_ui_serves_on_loopback_until_it_is_ended(
     assert alive == []
 
 
-@pytest.mark.slow
 def test_a_taken_port_is_reported_in_one_line(store: Store, open_runs: Callable[[], SearchRuns]) -> None:
     open_runs().end("finished")
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        ui = start_ui(store, port)
-        _, error = ui.communicate(timeout=120)
-    assert ui.returncode == 2
-    assert error.strip() == f"kmcl: --port: {port} is taken on 127.0.0.1; valid: a free port, such as {port + 1}"
+        done = kmcl("ui", "--port", port, store=store.root)
+    assert done.exit_code == 2
+    assert done.stderr.strip() == f"kmcl: --port: {port} is taken on 127.0.0.1; valid: a free port, such as {port + 1}"
 
 
 def test_the_servers_output_has_no_password() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         list_trials as list_trials,
         next_sampler as next_sampler,
         open_trial as open_trial,
+        read_trial as read_trial,
     )
     from kmcl_platform.search.sampling.pruners import (
         build_pruner as build_pruner,

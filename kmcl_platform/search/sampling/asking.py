@@ -26,6 +26,20 @@ def list_trials(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False)
 
 
+def read_trial(study: optuna.Study, number: int) -> FrozenTrial:
+    """One trial of a study as it is now.
+
+    Raises:
+        KeyError: the study has no trial of that number.
+    """
+    # Listing the trials would read each unfinished one from the database: a driver does this several times an epoch.
+    return study._storage.get_trial(_trial_id(study, number))
+
+
+def _trial_id(study: optuna.Study, number: int) -> int:
+    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+
+
 def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that count for the budget: every trial whose point is complete."""
     return [trial for trial in list_trials(study) if VALUES in trial.user_attrs]
@@ -36,7 +50,7 @@ def open_trial(study: optuna.Study, number: int) -> optuna.Trial:
     with warnings.catch_warnings():
         # Its constructor is public but marked for use by samplers: there is no other way to reopen a trial.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.trial.Trial(study, list_trials(study)[number]._trial_id)
+        return optuna.trial.Trial(study, _trial_id(study, number))
 
 
 def next_sampler(study: optuna.Study, file: SearchFile) -> optuna.samplers.BaseSampler:

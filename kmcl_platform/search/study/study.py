@@ -23,6 +23,7 @@ from kmcl_platform.search.sampling.asking import (
     list_trials,
     next_sampler,
     open_trial,
+    read_trial,
 )
 from kmcl_platform.search.sampling.pruners import build_pruner
 from kmcl_platform.search.sampling.space import suggest_values
@@ -231,8 +232,7 @@ class DurableStudy:
         return [trial.number for trial in list_trials(self._study) if trial.state == TrialState.RUNNING]
 
     def _frozen(self, number: int) -> FrozenTrial:
-        # Optuna numbers the trials of a study from 0 without gaps.
-        return list_trials(self._study)[number]
+        return read_trial(self._study, number)
 
     def _point(self, number: int) -> Point:
         frozen = self._frozen(number)

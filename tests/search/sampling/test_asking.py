@@ -13,7 +13,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.study.study import DurableStudy
-from tests.search.study.small_study import FILE, finish, search_file, states_of
+from tests.search.study.small_study import FILE, finish, score, search_file, states_of
 
 Asked = tuple[list[TrialConfig], list[TrialState]]
 """The trials of a search in their order, and how each ended."""
@@ -103,7 +103,7 @@ def run_to_the_end(url: str, text: str, kill: Callable[[], AbstractContextManage
         if (point := study.next_point()) is None:
             return asked, states_of(url)
         asked.append(point.config)
-        finish(study, point.number)
+        study.tell(point.number, "completed", score(study, point.number))
 
 
 @pytest.fixture(
@@ -111,7 +111,8 @@ def run_to_the_end(url: str, text: str, kill: Callable[[], AbstractContextManage
 )
 def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Asked]:
     """A search file, and the trials of its search without a kill."""
-    return request.param, run_to_the_end(f"sqlite:///{tmp_path_factory.mktemp('study')}/undisturbed.db", request.param)
+    text = request.param.replace("trials: 6", "trials: 4")
+    return text, run_to_the_end(f"sqlite:///{tmp_path_factory.mktemp('study')}/undisturbed.db", text)
 
 
 @pytest.mark.parametrize("num_written", [0, 1, 2, 3, 4])
@@ -125,7 +126,7 @@ def test_a_driver_may_die_at_any_write_while_it_draws_a_point(
             yield
 
     text, expected = undisturbed
-    assert expected[1] == [TrialState.COMPLETE] * 6
+    assert expected[1].count(TrialState.COMPLETE) == 4
     assert run_to_the_end(url, text, kill) == expected
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -13,7 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.store import Store
+from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.report.collect import collect
@@ -21,7 +23,9 @@ from kmcl_platform.tracking.report.figures import best_so_far, build_figures
 from kmcl_platform.tracking.report.page import REPORT_FILE, to_page, write_report
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 from tests.support.command_line import kmcl
+from tests.support.store_copy import copy_store
 from tests.support.waiting import answers, free_port, wait_until
+from tests.tracking.conftest import SEARCH_YAML, trial_writer
 
 RunTrial = Callable[..., None]
 CURVES = {
@@ -48,13 +52,23 @@ def write_search(
         run_trial(runs, number, curve, outcome, objective=objective, **values)
 
 
+@pytest.fixture(scope="module")
+def written(initialised_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a whole search, made once: it takes seconds to write."""
+    root = tmp_path_factory.mktemp("written") / "a store"
+    root.mkdir()
+    shutil.copy(initialised_database, root / "mlflow.db")
+    store, file = open_store(root), parse_search_file(SEARCH_YAML, "tiny.yaml")
+    write_search(store, SearchRuns.open(store, file, SEARCH_YAML, "tiny.yaml"), file, trial_writer(file), CURVES)
+    return root
+
+
 @pytest.fixture
-def searched(
-    store: Store, open_runs: Callable[[], SearchRuns], search_file: SearchFile, run_trial: RunTrial
-) -> SearchRuns:
-    runs = open_runs()
-    write_search(store, runs, search_file, run_trial, CURVES)
-    return runs
+def searched(store: Store, written: Path, open_runs: Callable[[], SearchRuns]) -> SearchRuns:
+    """The record of that search in a copy of the store."""
+    shutil.rmtree(store.root)
+    copy_store(written, store.root)
+    return open_runs()
 
 
 def test_the_page_needs_no_other_file_and_shows_the_trials(store: Store, searched: SearchRuns) -> None:
