@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -58,10 +58,17 @@ class FileLock:
                 return False
             # Not F_OFD_SETLKW: the kernel's own waiting has no time limit.
             time.sleep(_POLL_SECONDS)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-        # `owner` of other processes reads this text while the lock is held.
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            # `owner` of other processes reads this text while the lock is held.
+            file.flush()
+        except OSError:
+            # A full disk. The caller has no lock, so no other process may find it taken. Closing writes the text again,
+            # and may fail too; the file is closed all the same.
+            with suppress(OSError):
+                file.close()
+            raise
         self._file = file
         return True
 

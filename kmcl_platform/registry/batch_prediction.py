@@ -124,15 +124,14 @@ def predict_to_parquet(
         raise DataError(f"{show_path(out)}: got a folder that does not exist; valid: a file in an existing folder")
     total, done = len(images.names), 0
     try:
-        with atomic_file(out) as draft:
-            with _Groups(draft) as groups:
-                for table in _tables(model, images):
-                    groups.add(table)
-                    done += table.num_rows
-                    progress("images", done, total)
-            # Before the file gets its name: another process may have written one during a long prediction.
-            if not overwrite:
-                check_new(out)
+        # Another process may write a file of that name during a long prediction.
+        with atomic_file(out, replace=overwrite) as draft, _Groups(draft) as groups:
+            for table in _tables(model, images):
+                groups.add(table)
+                done += table.num_rows
+                progress("images", done, total)
+    except FileExistsError:
+        raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite") from None
     except OSError as error:
         if error.errno in NO_ROOM:
             raise no_room(out.parent) from None
@@ -145,16 +144,6 @@ def predict_to_parquet(
         # The user knows the file. The manifest in the message was made from it in this module.
         raise DataError(str(error).partition(", image ")[2]) from None
     return done
-
-
-def check_new(out: Path) -> None:
-    """Refuse to replace a file, which needs the option --overwrite.
-
-    Raises:
-        DataError: it exists.
-    """
-    if out.exists():
-        raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
 
 
 class _Groups:

@@ -1,6 +1,7 @@
 """One process has a lock at a time. Reading which one does not take the lock, and its death releases it."""
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -38,8 +39,8 @@ def acquire(path: Path) -> None:
     KEPT.append(lock)
 
 
-KEPT: list[FileLock] = []
-"""Locks of a child process. Without a reference, Python would close their files and so release them."""
+KEPT: list[object] = []
+"""Objects of a child process. Without a reference, Python would close their files and so release their locks."""
 
 
 def test_a_lock_of_another_process_is_seen_and_respected(tmp_path: Path) -> None:
@@ -91,3 +92,19 @@ def test_a_lock_is_released_when_a_block_raises(tmp_path: Path) -> None:
 def test_a_lock_that_was_never_made_has_no_owner(tmp_path: Path) -> None:
     assert FileLock(tmp_path / "a.lock").owner() is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_lock_free(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+
+    def fail() -> None:
+        # No file may grow: the text of the owner cannot be written.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        with pytest.raises(OSError) as raised:
+            FileLock(path).acquire()
+        # A stored exception keeps the frame of `acquire`, and with it a file that was not closed.
+        KEPT.append(raised.value)
+
+    with another_process(fail):
+        assert FileLock(path).owner() is None

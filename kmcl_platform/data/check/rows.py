@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from kmcl_platform.data.manifest.class_names import FIT_NAME, is_fit_name
 from kmcl_platform.data.manifest.import_command import METADATA_KEY, ImportCommand, read_import_command
-from kmcl_platform.data.manifest.manifest import SPLITS, targets_to_numpy
+from kmcl_platform.data.manifest.manifest import SPLITS, targets_to_numpy, whole_numbers
 from kmcl_platform.data.manifest.parquet import read_facts, read_parquet, without_index
 from kmcl_platform.data.manifest.table_errors import Fault
 from kmcl_platform.data.storage.location import Location
@@ -166,7 +166,7 @@ def _check_target_lists(found: TableFindings, column: pa.ChunkedArray) -> None:
     # A null becomes a number that is not a valid target, so that the check of values finds it.
     # Only lists of the right length: the flat values are cut into rows of K below.
     kept = pc.list_flatten(column.filter(pa.array(whole)))
-    values = pc.fill_null(kept.cast(pa.int64()), _NULL)
+    values = pc.fill_null(whole_numbers(kept), _NULL)
     targets_NK[whole] = targets_to_numpy(
         pa.chunked_array([pa.FixedSizeListArray.from_arrays(values.combine_chunks(), num_classes)]), num_classes
     )
@@ -181,7 +181,7 @@ def _check_class_columns(found: TableFindings, table: pa.Table) -> None:
             message = f"got {column.type}; valid: a class, whole numbers -1, 0, 1"
             found.faults.append(Fault("type of a column", message, column=name))
             continue
-        targets_NK[:, k] = pc.fill_null(column.cast(pa.int64(), safe=False), _NULL).to_numpy()
+        targets_NK[:, k] = pc.fill_null(whole_numbers(column), _NULL).to_numpy()
     found.targets_NK = _check_values(found, targets_NK)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         build_manifest as build_manifest,
         checked_manifest as checked_manifest,
         targets_to_numpy as targets_to_numpy,
+        whole_numbers as whole_numbers,
     )
     from kmcl_platform.data.manifest.parquet import (
         read_facts as read_facts,

@@ -190,6 +190,18 @@ def check_no_nulls(where: str, column: str, values: pa.ChunkedArray, valid: str)
         raise DataError(f"{where}: row {row}, column {column!r}: got an empty value; valid: {valid}")
 
 
+def whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of whole numbers or booleans as int64.
+
+    An unsigned number that int64 cannot hold becomes the largest int64. Neither is a target, but a plain cast would
+    turn 2^64 - 1 into the target -1.
+    """
+    if pa.types.is_uint64(column.type):
+        largest = pa.scalar(np.iinfo(np.int64).max, pa.uint64())
+        column = pc.min_element_wise(column, largest, skip_nulls=False)
+    return column.cast(pa.int64())
+
+
 def targets_to_numpy(column: pa.ChunkedArray, num_classes: int) -> np.ndarray:
     targets_NK: np.ndarray = pc.list_flatten(column).to_numpy().reshape(-1, num_classes)
     return targets_NK

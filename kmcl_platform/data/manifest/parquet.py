@@ -11,7 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kmcl_platform.data.manifest.import_command import METADATA_KEY, ImportCommand, import_facts
-from kmcl_platform.data.manifest.manifest import Manifest, check_no_nulls, checked_manifest, targets_to_numpy
+from kmcl_platform.data.manifest.manifest import (
+    Manifest,
+    check_no_nulls,
+    checked_manifest,
+    targets_to_numpy,
+    whole_numbers,
+)
 from kmcl_platform.data.storage.location import Location, parse_location
 from kmcl_platform.data.storage.object_store import one_line, read_file
 from kmcl_platform.data.storage.shard_index import read_packing, to_facts
@@ -154,7 +160,7 @@ def _from_class_columns(path: Location, table: pa.Table) -> Manifest:
         if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
             raise DataError(f"{path}: column {column!r}: got type {kind}; valid: a class, whole numbers -1, 0, 1")
         check_no_nulls(str(path), column, table[column], "-1, 0, 1")
-        targets_NK[:, k] = table[column].to_numpy()
+        targets_NK[:, k] = whole_numbers(table[column]).to_numpy()
     stem = path.name.removesuffix(".parquet")
     return checked_manifest(str(path), stem, "", class_names, table, targets_NK, path.parent.path)
 

@@ -10,6 +10,8 @@ from typing import Any, NotRequired, TypedDict
 
 import ray
 
+from kmcl_platform.messages import count_of
+
 MAX_STARTS_WITHOUT_PROGRESS = 3
 """How often a trial may cause a new start of its group without finishing another epoch; after that it fails."""
 
@@ -116,16 +118,20 @@ class MailboxState:
                 self._starts += 1
                 if self._starts > self._max_starts:
                     reason = self._last_error or "the worker processes died"
-                    self._end(
-                        place, {"failure": f"its workers were lost {self._starts - 1} times without progress: {reason}"}
-                    )
+                    losses = count_of(self._starts - 1, "time")
+                    self._end(place, {"failure": f"its workers were lost {losses} without progress: {reason}"})
             return place + 1 if place <= self._ended else place
 
     async def take(self, place: int) -> Assignment | None:
         """Wait for the trial at a place in the queue; None: the group must end."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or len(self._assignments) > place)
-            return None if self._closed else self._assignments[place]
+            if self._closed:
+                return None
+            # A group that was ready before the trial counts as its first start.
+            if place == len(self._assignments) - 1:
+                self._starts = max(1, self._starts)
+            return self._assignments[place]
 
     async def report(self, place: int, report: dict[str, Any]) -> bool:
         """Send the report of an epoch and wait for the decision; True: continue, False: stop."""

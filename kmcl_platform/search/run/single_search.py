@@ -176,8 +176,11 @@ def _start(file: SearchFile, content: bytes, origin: str, store: Store, address:
             start_ray(address)
             concurrency = count_concurrent_trials(trial_nodes(), file.resources)
         except BaseException:
-            opening.result().end("interrupted")
-            stop_ray()
+            # The record may have failed too. Its error is then the one that the user sees, and Ray is still stopped.
+            try:
+                opening.result().end("interrupted")
+            finally:
+                stop_ray()
             raise
         try:
             return opening.result(), concurrency

@@ -90,6 +90,9 @@ def _suggest(path: str, distribution: Distribution, side: str, is_valid: Callabl
     if isinstance(distribution, Int):
         # Rounded outwards: the suggestion has the whole half range.
         ends = (math.floor(ends[0]), math.ceil(ends[1]))
+    else:
+        # Before the checks below: a valid end may be rounded to one that is not.
+        ends = (float(f"{ends[0]:.3g}"), float(f"{ends[1]:.3g}"))
     # Rounding down may give 0, which has no logarithm.
     if not is_valid(path, ends[0]) or (_is_log(distribution) and ends[0] <= 0):
         ends = (distribution.low, ends[1])
@@ -97,4 +100,4 @@ def _suggest(path: str, distribution: Distribution, side: str, is_valid: Callabl
         ends = (ends[0], distribution.high)
     if isinstance(distribution, Int):
         return f"low: {ends[0]}, high: {ends[1]}"
-    return f"low: {ends[0]:.3g}, high: {ends[1]:.3g}"
+    return f"low: {ends[0]:g}, high: {ends[1]:g}"

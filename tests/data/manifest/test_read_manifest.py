@@ -143,6 +143,10 @@ def test_a_table_from_pandas_is_read(tmp_path: Path) -> None:
     [
         (lambda f: f.assign(cat=[1, 0, 2, 0]), "row 2, class 'cat': got 2; valid: -1, 0, 1"),
         (lambda f: f.assign(cat=[1, 0, 256, 0]), "row 2, class 'cat': got 256; valid: -1, 0, 1"),
+        (
+            lambda f: f.assign(cat=np.array([1, 0, 2**64 - 1, 0], dtype=np.uint64)),
+            f"row 2, class 'cat': got {2**63 - 1}; valid: -1, 0, 1",
+        ),
         (lambda f: f.assign(cat=list("wxyz")), "column 'cat': got type {}; valid: a class, whole numbers -1, 0, 1"),
         (
             lambda f: f.assign(cat=pd.array([1, None, 0, 0], dtype="Int8")),

@@ -115,6 +115,22 @@ def test_a_mailbox_may_end_a_trial_at_the_first_lost_worker() -> None:
         await box.assign(assignment(0))
         assert await box.first_place() == 0
         assert await box.first_place() == 1
-        assert "lost 1 times" in (await box.next_message())["failure"]
+        assert "lost 1 time without" in (await box.next_message())["failure"]
+
+    play(scene())
+
+
+def test_a_group_that_was_ready_before_the_trial_counts_as_its_first_start() -> None:
+    async def scene() -> None:
+        box = MailboxState(max_starts=1)
+        await box.assign(assignment(0))
+        await box.measured(0, {"seconds": 2})
+        await box.next_message()
+        waiting = asyncio.create_task(box.take(1))
+        await box.assign(assignment(1))
+        assert await waiting is not None
+        # The group died in its second trial: a mailbox that allows one start allows no other one.
+        assert await box.first_place() == 2
+        assert "lost 1 time without" in (await box.next_message())["failure"]
 
     play(scene())

@@ -54,3 +54,11 @@ def test_only_valid_values_are_suggested() -> None:
 def test_paths_that_a_trial_did_not_search_do_not_count() -> None:
     (found,) = find_limiting_bounds({"lr": LR}, [{"lr": 9e-3}, {}, {"lr": 9.5e-3}, {}], anything)
     assert (found.path, found.side, found.bound, found.num_close, found.num_best) == ("lr", "high", 1e-2, 2, 2)
+
+
+def test_a_suggestion_is_valid_after_it_was_rounded() -> None:
+    space = {"optim.ema_decay": Uniform(kind="uniform", low=0, high=0.6664)}
+    best = [{"optim.ema_decay": 0.66}, {"optim.ema_decay": 0.65}]
+    # 0.9996 is valid, but it would be shown as 1.
+    (found,) = find_limiting_bounds(space, best, lambda _, value: value is not None and 0 <= float(value) < 1)
+    assert found.suggestion == "low: 0.333, high: 0.6664"
