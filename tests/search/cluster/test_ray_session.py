@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kmcl_platform.errors import ClusterError
-from kmcl_platform.search.cluster.ray_session import cluster_address
+from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray
 
 
 def test_addresses_of_other_servers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,3 +84,16 @@ def test_in_a_usable_home_ray_keeps_its_token(tmp_path: Path) -> None:
     assert token_with_home(tmp_path) == "none"
     (tmp_path / ".ray" / "auth_token").write_text("x" * 64)
     assert token_with_home(tmp_path) == "none"
+
+
+def test_a_node_that_is_not_ready_in_time_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def give_up(*_: object, **__: object) -> None:
+        raise Exception("The current node timed out during startup.\nThe GCS may be overloaded.")
+
+    monkeypatch.setattr(ray, "init", give_up)
+    with pytest.raises(ClusterError, match="cannot be started on this machine: The current node timed out") as raised:
+        start_ray(None)
+    assert "valid: a machine with free CPUs and memory" in str(raised.value)
+    assert "\n" not in str(raised.value)
