@@ -85,12 +85,12 @@ def start_ray(address: str | None) -> None:
             try:
                 ray.init("local", **dashboard, **quiet)
             except Exception as error:
-                # Of any type: if a machine is so busy that the node is not ready after 30 s, Ray raises a plain Exception.
+                # Any type: on a machine so busy that the node is not ready after 30 s, Ray raises a plain Exception.
                 # Processes that did start would stay.
                 ray.shutdown()
                 raise ClusterError(
-                    f"Ray: cannot be started on this machine: {' '.join(str(error).split())}; valid: a machine with free "
-                    "CPUs and memory; HOME and TMPDIR with room, in which this user can write"
+                    f"Ray: cannot be started on this machine: {' '.join(str(error).split())}; valid: a machine "
+                    "with free CPUs and memory; HOME and TMPDIR with room, in which this user can write"
                 ) from error
         return
     # Ray Train uses this address to find its own cluster, see `_dashboard_port`.
