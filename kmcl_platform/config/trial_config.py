@@ -20,6 +20,9 @@ def _check_one_value(value: object) -> object:
     return value
 
 
+FORMER_FIELDS: dict[str, Scalar] = {"loss.similarity_per_dimension": False}
+"""Fields of older versions, each with the value under which a trial computed what it computes without the field."""
+
 FileScalar = Annotated[Scalar, BeforeValidator(_check_one_value)]
 """A scalar as a field of a search file. Checked first, so that an error does not name every type of the union."""
 
@@ -84,8 +87,9 @@ class LossConfig(Frozen):
     """corrected: the method as it is meant; released: as the authors' code computes it."""
     temperature: float = Field(default=0.17, gt=0)
     """Temperature τ of the contrastive term."""
-    similarity_per_dimension: bool = False
-    """Divide -log of the similarity by the number of features: an extension. Without it, many features make it 0."""
+    kernel_scale: Literal["total", "per_feature"] = "total"
+    """Scale of both kernel terms. total: the logarithms of kernels and similarities are sums over the features;
+    per_feature: these sums are divided by the number of features. `formulation: released` ignores it."""
     asymmetric_weight: float = Field(default=1.0, ge=0)
     reconstruction_weight: float = Field(default=1.0, ge=0)
     contrastive_weight: float = Field(default=1.0, ge=0)
@@ -134,6 +138,17 @@ class TrialConfig(Frozen):
     num_epochs: int = Field(default=8, ge=1, le=10_000)
     seed: int = Field(default=0, ge=0, lt=2**31)
 
+    @classmethod
+    def from_record(cls, document: Any) -> "TrialConfig":
+        """The configuration in a checkpoint, a registered model or an outbox, also if an older version wrote it.
+
+        A field that has been removed since then is left out if its value changed nothing.
+
+        Raises:
+            ValidationError: the document is not a valid configuration; also if a removed field has another value.
+        """
+        return cls.model_validate(_without_former_fields(document))
+
     def with_values(self, values: dict[str, Scalar]) -> "TrialConfig":
         """Return a copy with the values at dotted paths replaced.
 
@@ -168,6 +183,18 @@ class TrialConfig(Frozen):
             KeyError: the path does not name a value.
         """
         return self.flat()[path]
+
+
+def _without_former_fields(document: Any) -> Any:
+    """A copy without the removed fields that have the value in `FORMER_FIELDS`."""
+    if not isinstance(document, dict):
+        return document
+    current = dict(document)
+    for path, value in FORMER_FIELDS.items():
+        part, name = path.split(".")
+        if isinstance(current.get(part), dict) and current[part].get(name) is value:
+            current[part] = {key: kept for key, kept in current[part].items() if key != name}
+    return current
 
 
 def _flatten(prefix: str, tree: dict[str, Any]) -> list[tuple[str, Scalar]]:

@@ -86,7 +86,7 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
         gamma_negative=config.gamma_negative,
         clip=config.clip,
         detach_focusing=config.detach_focusing,
-        similarity_per_dimension=config.similarity_per_dimension,
+        kernel_scale=config.kernel_scale,
         gather=gather,
         max_labels=max_labels,
     )

@@ -182,7 +182,8 @@ def _underflow_share(session: TrainingSession, images_B3HW: torch.Tensor, target
     images_B3HW = images_B3HW.to(device, memory_format=torch.channels_last)
     with torch.autocast(device.type, dtype=step.dtype, enabled=step.mixed_precision):
         features_BD, mixture = session.model(images_B3HW)
-    vanished_BK = log_kernel(features_BD, mixture).float().exp() == 0
+    scale = step.loss.exponent_scale(features_BD.shape[1])
+    vanished_BK = log_kernel(features_BD, mixture, scale=scale).float().exp() == 0
     known_BK = targets_BK.to(device) >= 0
     counts_2 = torch.stack(((vanished_BK & known_BK).sum(), known_BK.sum())).float()
     vanished, known = session.workers.mean(counts_2).tolist()

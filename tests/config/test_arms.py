@@ -78,10 +78,10 @@ def test_an_arm_that_is_written_as_a_file_is_the_same_search() -> None:
 
 def test_the_shipped_arms_search_only_values_that_their_objective_uses() -> None:
     arms = {search.name: search for search in expand_arms(read_search_file(Path("search_spaces/digits_arms.yaml")))}
-    assert list(arms) == [f"digits_arms-{arm}" for arm in ("bce", "asymmetric", "kmcl", "kmcl_per_dimension")]
+    assert list(arms) == [f"digits_arms-{arm}" for arm in ("bce", "asymmetric", "kmcl", "kmcl_per_feature")]
     assert [len(search.space) for search in arms.values()] == [1, 1, 5, 5]
     assert {search.budget.trials for search in arms.values()} == {12}
-    assert arms["digits_arms-kmcl_per_dimension"].base.loss.similarity_per_dimension
+    assert arms["digits_arms-kmcl_per_feature"].base.loss.kernel_scale == "per_feature"
 
 
 def test_the_best_of_every_arm_is_trained_again_on_the_same_new_seeds() -> None:

@@ -39,7 +39,7 @@ def binary_cross_entropy(z: Tensor, y: Tensor) -> float:
     return total
 
 
-def kernel(f: Tensor, mixture: KernelMixture, n: int, k: int) -> float:
+def kernel(f: Tensor, mixture: KernelMixture, n: int, k: int, scale: float = 1.0) -> float:
     total = 0.0
     f, mixture = np.asarray(f), as_arrays(mixture)  # type: ignore[assignment]
     num_features, size = f.shape[1], mixture.means_BKCR.shape[3]
@@ -50,17 +50,19 @@ def kernel(f: Tensor, mixture: KernelMixture, n: int, k: int) -> float:
             exponent += (float(f[n, d]) - float(mixture.means_BKCR[n, k, c, r])) ** 2 / float(
                 mixture.variances_BKCR[n, k, c, r]
             )
-        total += math.exp(float(mixture.log_weights_BKC[n, k, c])) * math.exp(-0.5 * exponent)
+        total += math.exp(float(mixture.log_weights_BKC[n, k, c])) * math.exp(-0.5 * scale * exponent)
     return total
 
 
-def reconstruction(f: Tensor, mixture: KernelMixture, y: Tensor, *, released: bool = False) -> list[float]:
+def reconstruction(
+    f: Tensor, mixture: KernelMixture, y: Tensor, *, released: bool = False, scale: float = 1.0
+) -> list[float]:
     """One value for each sample that has a positive label."""
     values = []
     for n in range(len(y)):
         positive = everything = 0.0
         for k in range(y.shape[1]):
-            g = kernel(f, mixture, n, k)
+            g = kernel(f, mixture, n, k, scale)
             if released:
                 g = max(g, 1.17549e-38)
             pi = 1 / (1 + math.exp(-float(mixture.logits_BK[n, k])))

@@ -12,7 +12,7 @@ LOSS: dict[str, Any] = {
     "objective": "asymmetric",
     "formulation": "released",
     "temperature": 0.5,
-    "similarity_per_dimension": True,
+    "kernel_scale": "per_feature",
     "gamma_positive": 1.0,
     "gamma_negative": 2.0,
     "clip": 0.1,
@@ -59,7 +59,7 @@ space:
   model.sync_batch_norm: {kind: choice, choices: [true, false]}
   loss.objective: {kind: choice, choices: [kmcl, asymmetric, bce]}
   loss.formulation: {kind: choice, choices: [corrected, released]}
-  loss.similarity_per_dimension: {kind: choice, choices: [true, false]}
+  loss.kernel_scale: {kind: choice, choices: [total, per_feature]}
   loss.temperature: {kind: loguniform, low: 0.01, high: 1}
   loss.gamma_negative: {kind: uniform, low: 0, high: 4}
   loss.contrastive_weight: {kind: loguniform, low: 0.001, high: 10}

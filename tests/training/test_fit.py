@@ -153,7 +153,7 @@ def test_baselines_run_through_the_same_path(objective: str, manifest: Manifest,
     "values",
     [
         {"model.kernel": "anisotropic", "model.reduced_dim": 16},
-        {"model.kernel": "mahalanobis", "model.reduced_dim": 16, "loss.similarity_per_dimension": True},
+        {"model.kernel": "mahalanobis", "model.reduced_dim": 16, "loss.kernel_scale": "per_feature"},
         {"model.kernel": "rbf", "loss.formulation": "released"},
         {"loss.formulation": "released", "model.kernels_per_class": 1},
     ],

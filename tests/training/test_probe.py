@@ -91,7 +91,8 @@ def test_losses_that_are_not_finite_are_counted(manifest: Manifest, tmp_path: Pa
 def test_kernels_that_vanish_are_a_share_of_known_labels(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(features_BD: torch.Tensor, mixture: object) -> torch.Tensor:
+    def half(features_BD: torch.Tensor, mixture: object, *, scale: float) -> torch.Tensor:
+        assert scale == 1.0
         log_g_BK = torch.zeros(len(features_BD), 10)
         log_g_BK[: len(features_BD) // 2] = -200.0  # exp(-200) is 0 in float32, but not in float64
         return log_g_BK

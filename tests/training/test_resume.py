@@ -130,6 +130,20 @@ def test_a_field_that_is_newer_than_the_checkpoint_has_its_default(manifest: Man
     assert [report.epoch for report in run(CONFIG, manifest, trained)] == [1, 2]
 
 
+def test_a_field_that_is_older_than_the_platform_is_refused_only_if_it_changed_something(
+    manifest: Manifest, trained: Path
+) -> None:
+    path = trained / "epoch-0001" / TRIAL
+    document = json.loads(path.read_text())
+    document["config"]["loss"]["similarity_per_dimension"] = True
+    path.write_text(json.dumps(document))
+    problem = "loss.similarity_per_dimension: unknown name; valid: asymmetric_weight, "
+    assert refusal(CONFIG, manifest, trained).startswith(f"{path}: {problem}")
+    document["config"]["loss"]["similarity_per_dimension"] = False
+    path.write_text(json.dumps(document))
+    assert [report.epoch for report in run(CONFIG, manifest, trained)] == [1, 2]
+
+
 def test_epochs_are_compared_as_numbers(tmp_path: Path) -> None:
     for name in ("epoch-9999", "epoch-10000", "epoch-x", ".writing-epoch-10001-1-a"):
         (tmp_path / name).mkdir()

@@ -23,6 +23,9 @@ OBJECTIVES = ("kmcl", "asymmetric", "bce")
 FORMULATIONS = ("corrected", "released")
 """Valid values of KmclLoss's `formulation`."""
 
+KERNEL_SCALES = ("total", "per_feature")
+"""Valid values of KmclLoss's `kernel_scale`."""
+
 
 class KmclLoss(nn.Module):
     """The objective of a trial: λ_asymmetric·L1 + λ_reconstruction·L2 + λ_contrastive·L3 (docs/method.md, Total).
@@ -56,7 +59,8 @@ class KmclLoss(nn.Module):
         gamma_negative: focusing exponent of negative elements, at least 0.
         clip: probability margin in [0, 1). A negative element with a probability below it adds nothing.
         detach_focusing: the focusing weights receive no gradient, as released.
-        similarity_per_dimension: divide -log ρ by D. An extension, for features so wide that ρ is near 0.
+        kernel_scale: `total`: log g and log ρ are sums over the D features; `per_feature`: they are divided by D
+            (docs/method.md, Scale of the kernel terms). `released` does not use it: its sums are always total.
         gather: brings the samples of all workers together. None: one worker. `released` does not use it.
         max_labels: an upper bound on positive labels per sample. With it the host never waits for the device, which is
             faster on a GPU; the contrastive term is NaN if a batch exceeds the bound. None: the labels are counted,
@@ -87,13 +91,14 @@ class KmclLoss(nn.Module):
         clip: float,
         detach_focusing: bool,
         formulation: str = "corrected",
-        similarity_per_dimension: bool = False,
+        kernel_scale: str = "total",
         gather: BatchGather | None = None,
         max_labels: int | None = None,
     ) -> None:
         super().__init__()
         check_choice("objective", objective, OBJECTIVES)
         check_choice("formulation", formulation, FORMULATIONS)
+        check_choice("kernel_scale", kernel_scale, KERNEL_SCALES)
         check_settings(
             temperature,
             clip,
@@ -126,7 +131,7 @@ class KmclLoss(nn.Module):
         self.gamma_negative = gamma_negative
         self.clip = clip
         self.detach_focusing = detach_focusing
-        self.similarity_per_dimension = similarity_per_dimension
+        self.kernel_scale = kernel_scale
         self.gather = gather if formulation == "corrected" else None
         self.max_labels = max_labels
         self._inputs_checked = False
@@ -156,6 +161,11 @@ class KmclLoss(nn.Module):
             for weight, value, count in zip(self.weights, sums, counts, strict=False)
         ]
         return terms + [None] * (3 - len(terms))
+
+    def exponent_scale(self, num_features: int) -> float:
+        """The factor of the sums over D = `num_features` features in log g and log ρ: 1, or 1/D."""
+        per_feature = self.kernel_scale == "per_feature" and self.formulation == "corrected"
+        return 1.0 / num_features if per_feature else 1.0
 
     def _sums_and_counts(
         self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor
@@ -224,8 +234,10 @@ class KmclLoss(nn.Module):
     def _reconstruction(
         self, features_BD: Tensor, mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor
     ) -> Tensor:
-        form = reconstruction_loss if self.formulation == "corrected" else released_reconstruction_loss
-        return form(features_BD, mixture, positive_BK, known_BK)
+        if self.formulation == "released":
+            return released_reconstruction_loss(features_BD, mixture, positive_BK, known_BK)
+        scale = self.exponent_scale(features_BD.shape[1])
+        return reconstruction_loss(features_BD, mixture, positive_BK, known_BK, kernel_scale=scale)
 
     def _contrastive(self, num_features: int, batch: GlobalBatch) -> Tensor:
         # R = 1: D times the one term, in both formulations. R = D: the sum over D has factor 1; the released code
@@ -235,7 +247,7 @@ class KmclLoss(nn.Module):
             batch.mixture,
             batch.positive_GK,
             batch.known_GK,
-            dimension_scale=factor / num_features if self.similarity_per_dimension else factor,
+            dimension_scale=factor * self.exponent_scale(num_features),
             temperature=self.temperature,
             anchors=batch.anchors,
             weight_inside_log=self.formulation == "released",

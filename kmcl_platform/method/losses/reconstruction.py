@@ -25,7 +25,14 @@ _LEFT_OUT = -1e30
 """The logarithm of a summand that a sum leaves out. Finite, because -inf times a share of 0 would be NaN."""
 
 
-def reconstruction_loss(features_BD: Tensor, mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
+def reconstruction_loss(
+    features_BD: Tensor,
+    mixture: KernelMixture,
+    positive_BK: Tensor,
+    known_BK: Tensor,
+    *,
+    kernel_scale: float = 1.0,
+) -> Tensor:
     """Sum of -log(Σ_{k: y=1} π g / Σ_k π g) over samples with a positive label, in log space.
 
     This is the form `corrected` of docs/method.md, Reconstruction loss.
@@ -35,11 +42,12 @@ def reconstruction_loss(features_BD: Tensor, mixture: KernelMixture, positive_BK
         mixture: kernels of the same samples.
         positive_BK: bool, known positive elements.
         known_BK: bool, elements that count.
+        kernel_scale: factor of the sum over D in the kernels (`log_kernel`).
 
     Returns:
         0-dimensional, at least 0. 0, still part of the gradient graph, if no sample has a positive label.
     """
-    log_terms_BK = functional.logsigmoid(mixture.logits_BK) + log_kernel(features_BD, mixture)
+    log_terms_BK = functional.logsigmoid(mixture.logits_BK) + log_kernel(features_BD, mixture, scale=kernel_scale)
     values_B: Tensor = _LogShares.apply(log_terms_BK, positive_BK, known_BK)
     return values_B.sum()
 

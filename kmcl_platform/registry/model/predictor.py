@@ -174,7 +174,7 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
     """
     try:
         document = json.loads((folder / DESCRIPTION).read_text())
-        config = TrialConfig.model_validate(document["config"])
+        config = TrialConfig.from_record(document["config"])
         class_names = document["class_names"]
         # All weights come from the file. Pretrained ones may need a download or a file that is not here.
         model = build_model(config.model, len(class_names), pretrained=False)

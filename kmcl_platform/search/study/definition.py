@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.config.trial_config import FORMER_FIELDS, TrialConfig
 from kmcl_platform.errors import SearchError
 
 DEFINITION = "definition"
@@ -32,11 +32,16 @@ def check_same_definition(study: optuna.Study, file: SearchFile) -> None:
     # A field that the study does not know was added later; its default is what trials did before.
     added_later = {f"base.{path}": json.dumps(value) for path, value in TrialConfig().flat().items()}
     before = added_later | before
+    # A field that was removed since then, and that changed nothing.
+    for path, value in FORMER_FIELDS.items():
+        if before.get(f"base.{path}") == json.dumps(value):
+            del before[f"base.{path}"]
     # Sorted, so that each start names the same difference.
     for path in sorted(before.keys() | now.keys()):
         if before.get(path) != now.get(path):
             raise SearchError(
-                f"search {file.name!r} was begun with {path} = {before.get(path)}, the file now says {now.get(path)}; "
+                f"search {file.name!r} was begun with {path} = {before.get(path, 'nothing')}, the file now says "
+                f"{now.get(path, 'nothing')}; "
                 "valid: the same definition (the budget may grow), or another name in the file"
             )
 

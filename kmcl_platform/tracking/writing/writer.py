@@ -172,7 +172,7 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
         # Times are those of the entries. So MLflow shows when something happened, and a repeated write gives equal
         # metrics, of which MLflow keeps one.
         case "begin":
-            config = TrialConfig.model_validate(content["config"])
+            config = TrialConfig.from_record(content["config"])
             runs.trials.begin(content["number"], config, baseline=content["baseline"], time_ms=first.time_ms)
         case "epoch":
             reports = [(EpochReport.model_validate(entry.content["report"]), entry.time_ms) for entry in entries]

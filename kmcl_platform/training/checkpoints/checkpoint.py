@@ -134,7 +134,7 @@ def read_progress(checkpoint: Path) -> TrialProgress:
     try:
         document = json.loads(path.read_text())
         return TrialProgress(
-            config=TrialConfig.model_validate(document["config"]),
+            config=TrialConfig.from_record(document["config"]),
             class_names=tuple(document["class_names"]),
             reports=tuple(EpochReport.model_validate(report) for report in document["reports"]),
         )

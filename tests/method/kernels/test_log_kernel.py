@@ -11,12 +11,13 @@ from tests.method.cases import KERNELS, random_case
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kernels_per_class", [1, 2, 3])
-def test_log_kernel_equals_the_plain_sum(kernel: str, kernels_per_class: int) -> None:
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_log_kernel_equals_the_plain_sum(kernel: str, kernels_per_class: int, scale: float) -> None:
     features, mixture, _ = random_case(kernels_per_class, kernel=kernel)
-    log_g = log_kernel(features, mixture)
+    log_g = log_kernel(features, mixture, scale=scale)
     for n in range(7):
         for k in range(4):
-            assert float(log_g[n, k].exp()) == pytest.approx(oracles.kernel(features, mixture, n, k), rel=1e-9)
+            assert float(log_g[n, k].exp()) == pytest.approx(oracles.kernel(features, mixture, n, k, scale), rel=1e-9)
 
 
 def test_log_kernel_does_not_cancel_in_float32() -> None:

@@ -23,7 +23,7 @@ GROUPS = (2, 4)
 
 CASES: dict[str, tuple[str, int, dict[str, Any]]] = {
     "isotropic": ("isotropic", 1, {}),
-    "anisotropic, C = 2": ("anisotropic", 2, {"similarity_per_dimension": True}),
+    "anisotropic, C = 2": ("anisotropic", 2, {"kernel_scale": "per_feature"}),
     "mahalanobis, weights": ("mahalanobis", 1, {"asymmetric_weight": 0.5, "contrastive_weight": 3.0}),
     "bce": ("isotropic", 1, {"objective": "bce"}),
     "released": ("isotropic", 1, {"formulation": "released"}),

@@ -41,12 +41,39 @@ def test_total_is_the_weighted_sum_of_the_means(
     assert not any(part.requires_grad for part in parts[1:])
 
 
-@pytest.mark.parametrize("kernel", ["isotropic", "anisotropic"])
-def test_similarity_per_dimension_divides_by_the_features(kernel: str) -> None:
-    f, mixture, y = random_case(1, 3, kernel=kernel)
-    parts = build_loss(similarity_per_dimension=True)(f, mixture, y)
-    factor = 1.0 if kernel == "isotropic" else 1 / f.shape[1]
+@pytest.mark.parametrize("kernels_per_class", [1, 2])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_per_feature_divides_both_kernel_terms_by_the_features(kernel: str, kernels_per_class: int) -> None:
+    f, mixture, y = random_case(kernels_per_class, 3, kernel=kernel)
+    parts = build_loss(kernel_scale="per_feature")(f, mixture, y)
+    num_features = f.shape[1]
+    # R = 1: D times one term, divided by D. R = D: a sum over D, divided by D.
+    factor = 1.0 if mixture.means_BKCR.shape[3] == 1 else 1 / num_features
     assert parts.contrastive.item() == pytest.approx(sum(oracles.contrastive(mixture, y, TAU, factor)) / 7, rel=1e-6)
+    reconstruction = oracles.reconstruction(f, mixture, y, scale=1 / num_features)
+    assert parts.reconstruction.item() == pytest.approx(sum(reconstruction) / len(reconstruction), rel=1e-6)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_per_feature_is_the_same_for_repeated_features(kernel: str) -> None:
+    """What `total` is not: features that are there twice double its exponents."""
+    f, mixture, y = random_case(2, 3, kernel=kernel)
+    repeats = (1, 1, 1, 2 if mixture.means_BKCR.shape[3] > 1 else 1)
+    twice = mixture._replace(
+        means_BKCR=mixture.means_BKCR.repeat(repeats), variances_BKCR=mixture.variances_BKCR.repeat(repeats)
+    )
+    for scale, equal in (("per_feature", True), ("total", False)):
+        loss = build_loss(kernel_scale=scale)
+        once, again = loss(f, mixture, y), loss(torch.cat((f, f), 1), twice, y)
+        for term in ("reconstruction", "contrastive"):
+            assert (getattr(again, term).item() == pytest.approx(getattr(once, term).item(), rel=1e-9)) is equal
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_released_ignores_the_scale_of_the_kernels(kernel: str) -> None:
+    f, mixture, y = random_case(1, 3, kernel=kernel)
+    parts = [build_loss(formulation="released", kernel_scale=s)(f, mixture, y) for s in ("total", "per_feature")]
+    assert parts[0] == parts[1]
 
 
 @pytest.mark.parametrize("formulation", ["corrected", "released"])
@@ -143,6 +170,7 @@ def test_every_parameter_of_the_head_gets_a_gradient_without_pairs_too() -> None
     [
         ({"objective": "asl"}, "objective: got 'asl'; valid: kmcl, asymmetric, bce"),
         ({"formulation": "mine"}, "formulation: got 'mine'; valid: corrected, released"),
+        ({"kernel_scale": "none"}, "kernel_scale: got 'none'; valid: total, per_feature"),
         ({"temperature": 0.0}, "temperature: got 0.0; valid: a finite number above 0"),
         ({"temperature": math.nan}, "temperature: got nan"),
         ({"clip": 1.0}, r"clip: got 1.0; valid: a number of at least 0 and below 1"),

@@ -18,7 +18,7 @@ CASES = st.fixed_dictionaries(
         "kernels_per_class": st.integers(1, 3),
         "kernel": st.sampled_from(KERNELS),
         "formulation": st.sampled_from(["corrected", "released"]),
-        "per_dimension": st.booleans(),
+        "kernel_scale": st.sampled_from(["total", "per_feature"]),
         "labels": st.sampled_from(["sparse", "dense", "disjoint", "positive", "negative", "unknown", "mixed"]),
         "exponents": st.lists(st.integers(-6, 4), min_size=1, max_size=9),
         "gamma": st.sampled_from([0.0, 0.5, 4.0]),
@@ -32,7 +32,7 @@ WIDE: dict[str, Any] = {
     "kernels_per_class": 1,
     "kernel": "isotropic",
     "formulation": "corrected",
-    "per_dimension": False,
+    "kernel_scale": "total",
     "labels": "mixed",
     "exponents": [-6, 4, 0],
     "gamma": 4.0,
@@ -73,7 +73,7 @@ def draw(case: dict[str, Any], dtype: torch.dtype) -> tuple[Tensor, KernelMixtur
 def objective(case: dict[str, Any], **changes: Any) -> Any:
     return build_loss(
         formulation=case["formulation"],
-        similarity_per_dimension=case["per_dimension"],
+        kernel_scale=case["kernel_scale"],
         gamma_positive=case["gamma"],
         gamma_negative=case["gamma"],
         **changes,

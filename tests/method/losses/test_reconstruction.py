@@ -1,5 +1,7 @@
 """The reconstruction loss compared with plain loops, in both formulations."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -18,12 +20,17 @@ def test_values_equal_the_oracle(kernel: str, kernels_per_class: int) -> None:
         corrected = oracles.reconstruction(f, mixture, y)
         assert 0 < len(corrected) < len(y)  # unlabelled samples are left out
         assert reconstruction_loss(f, mixture, y == 1, y >= 0).item() == pytest.approx(sum(corrected), rel=1e-6)
+        scaled = oracles.reconstruction(f, mixture, y, scale=0.2)
+        value = reconstruction_loss(f, mixture, y == 1, y >= 0, kernel_scale=0.2).item()
+        assert value == pytest.approx(sum(scaled), rel=1e-6)
         released = oracles.reconstruction(f, mixture, y, released=True)
         value = released_reconstruction_loss(f, mixture, y == 1, y >= 0).item()
         assert value == pytest.approx(sum(released), rel=1e-6)
 
 
-@pytest.mark.parametrize("form", [reconstruction_loss, released_reconstruction_loss])
+@pytest.mark.parametrize(
+    "form", [reconstruction_loss, released_reconstruction_loss, partial(reconstruction_loss, kernel_scale=0.2)]
+)
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kernels_per_class", [1, 2])
 def test_the_derivative_passes_gradcheck(form: object, kernel: str, kernels_per_class: int) -> None:

@@ -84,6 +84,19 @@ def test_a_field_that_was_added_after_the_study_is_its_default(url: str) -> None
         DurableStudy(url, skipping)
 
 
+def test_a_field_that_was_removed_after_the_study_is_refused_only_if_it_changed_something(url: str) -> None:
+    DurableStudy(url, search_file())
+    stored = optuna.load_study(study_name=search_file().name, storage=url)
+    definition = stored.user_attrs[DEFINITION]
+    stored.set_user_attr(DEFINITION, definition | {"base.loss.similarity_per_dimension": "false"})
+    DurableStudy(url, search_file())
+    stored.set_user_attr(DEFINITION, definition | {"base.loss.similarity_per_dimension": "true"})
+    with pytest.raises(
+        SearchError, match="begun with base.loss.similarity_per_dimension = true, the file now says nothing; valid: "
+    ):
+        DurableStudy(url, search_file())
+
+
 def test_another_definition_under_the_same_name_is_refused(url: str) -> None:
     DurableStudy(url, search_file())
     DurableStudy(url, search_file(FILE.replace("trials: 6", "trials: 9")))
