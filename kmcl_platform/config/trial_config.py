@@ -74,6 +74,12 @@ class ModelConfig(Frozen):
     an image share its variance."""
     reduced_dim: int = Field(default=128, ge=1, le=65536)
     """Features of the kernels `anisotropic` and `mahalanobis`, after a learned linear map; other kernels ignore it."""
+    head_start: Literal["released", "scaled"] = "released"
+    """Initial weights of the kernels' means and variances. released: the authors'; scaled: the same size of means and
+    variances for any number of features, with variances near their lower bound."""
+    head_input: Literal["raw", "normalised"] = "raw"
+    """Features for means, variances and component weights, and for the distance of kernels. normalised: mean 0 and
+    variance 1 over the features of each image. The logits always use the raw features."""
     sync_batch_norm: bool = False
     """Batch normalisation over the images of all workers instead of each worker's own."""
 
@@ -116,6 +122,8 @@ class OptimConfig(Frozen):
     optimizer: Literal["adam", "adamw"] = "adam"
     lr: float = Field(default=2e-4, gt=0, le=10)
     """Peak learning rate of the one-cycle schedule."""
+    head_lr_factor: float = Field(default=1.0, gt=0, le=1000)
+    """Learning rate of the head's mean, variance and component layers, divided by that of all other layers."""
     weight_decay: float = Field(default=1e-4, ge=0, le=10)
     """Applied to weights that are neither biases nor normalisation parameters."""
     warmup_fraction: float = Field(default=0.2, gt=0, lt=1)

@@ -62,6 +62,8 @@ def build_model(config: ModelConfig, num_classes: int, *, pretrained: bool = Tru
         num_classes=num_classes,
         kernels_per_class=config.kernels_per_class,
         kernel=config.kernel,
+        start=config.head_start,
+        input=config.head_input,
     )
     return KmclModel(backbone, head)
 

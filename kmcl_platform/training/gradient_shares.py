@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES
+from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 from kmcl_platform.method.losses.kmcl import KmclLoss
 from kmcl_platform.training.workers.distributed import Workers
 
@@ -24,7 +25,7 @@ class TermGradients:
     the gradients of the parameters stay as they are.
     """
 
-    def __init__(self, head: nn.Module) -> None:
+    def __init__(self, head: KernelMixtureHead) -> None:
         """Measure at the inputs of a head."""
         self._head = head
         self._seen: tuple[torch.Tensor, Any] | None = None
@@ -56,7 +57,10 @@ class TermGradients:
         assert self._seen is not None, "no forward pass was watched"
         features_BD, mixture = self._seen
         squares = []
-        for term in loss.weighted_terms(features_BD, mixture, targets_BK):
+        # The loss gets what the model would give it. The gradient is with respect to the head's input, which all terms
+        # share: the logits need the raw features, the kernels may need normalised ones.
+        kernel_BD = self._head.kernel_features(features_BD)
+        for term in loss.weighted_terms(kernel_BD, mixture, targets_BK):
             # The share of such a term is 0; `shares` leaves it out of its result.
             if term is None:
                 squares.append(torch.zeros((), device=features_BD.device))

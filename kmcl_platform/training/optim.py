@@ -7,26 +7,46 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
+from kmcl_platform.method.networks.model import KmclModel
+
 _Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two groups of parameters: those with two or more dimensions have weight decay; biases and norms have none."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def parameter_groups(
+    model: KmclModel, *, weight_decay: float, lr: float, head_lr_factor: float = 1.0
+) -> list[dict[str, object]]:
+    """The groups of parameters, each with its peak learning rate and weight decay.
+
+    Parameters with two or more dimensions have weight decay; biases and norms have none. The head's kernel layers have
+    groups of their own if their learning rate differs. With the factor 1 there are two groups, as in the checkpoints of
+    older versions.
+
+    Args:
+        model: the network.
+        weight_decay: of parameters that have one.
+        lr: peak learning rate.
+        head_lr_factor: multiplies it for the head's mean, variance and component layers.
+    """
+    kernel_layers = {id(p) for p in model.head.kernel_parameters()} if head_lr_factor != 1.0 else set()
+    groups: list[dict[str, object]] = []
+    for of_kernels, rate in ((False, lr), (True, lr * head_lr_factor)):
+        chosen = [p for p in model.parameters() if p.requires_grad and (id(p) in kernel_layers) == of_kernels]
+        if chosen:
+            decayed, others = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
+            groups.append({"params": decayed, "lr": rate, "weight_decay": weight_decay})
+            groups.append({"params": others, "lr": rate, "weight_decay": 0.0})
+    return groups
 
 
-def one_cycle(
-    optimizer: torch.optim.Optimizer, *, peak_lr: float, warmup_fraction: float, total_steps: int
-) -> OneCycleLR:
+def one_cycle(optimizer: torch.optim.Optimizer, *, warmup_fraction: float, total_steps: int) -> OneCycleLR:
     """The one-cycle schedule of Smith and Topin, 2017 (arXiv 1708.07120), with one maximum.
 
-    The learning rate rises from `peak_lr`/25 to `peak_lr` until step `warmup_fraction`·`total_steps`, counted from 1,
-    then falls along a cosine to `peak_lr`/250,000 at the last step. Adam's β1 goes from 0.95 to 0.85 and back. If the
-    warm-up ends with the first step or before it, that step is taken at the peak or a little after it.
+    The learning rate of each group, its peak, is that of the optimizer before this call. It rises from peak/25 to the
+    peak until step `warmup_fraction`·`total_steps`, counted from 1, then falls along a cosine to peak/250,000 at the
+    last step. Adam's β1 goes from 0.95 to 0.85 and back. If the warm-up ends with the first step or before it, that
+    step is taken at the peak or a little after it.
     """
     if total_steps == 1:
         # By the formula the only step is the last one, whose rate changes nothing. It is taken at the peak instead.
@@ -36,7 +56,8 @@ def one_cycle(
         # gives the limit: the first step is taken at the peak.
         warmup_fraction = math.nextafter(warmup_fraction, 0)
     # The factors 25 and 250,000 (25 · 10,000) and the cycle of β1 are torch's defaults.
-    return OneCycleLR(optimizer, max_lr=peak_lr, total_steps=total_steps, pct_start=warmup_fraction)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps, pct_start=warmup_fraction)
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:

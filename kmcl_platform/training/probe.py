@@ -120,7 +120,7 @@ def _endless(session: TrainingSession) -> Iterator[Batch]:
 def _steps_at_peak(session: TrainingSession, batches: Iterator[Batch], num_steps: int) -> list[LossParts]:
     session.model.train()
     for group in session.optimizer.param_groups:
-        group["lr"] = session.config.optim.lr
+        group["lr"] = group["max_lr"]
     # `step`, not `train_batch`: the schedule would set its own learning rate again.
     return [session.step(*next(batches)) for _ in range(num_steps)]
 

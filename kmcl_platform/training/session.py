@@ -96,14 +96,12 @@ class TrainingSession:
         optim = config.optim
         # `fused`: one kernel for all parameters. On CPUs the update takes half the time of a loop over tensors.
         self.optimizer = OPTIMIZERS[optim.optimizer](
-            parameter_groups(self.model, optim.weight_decay), lr=optim.lr, fused=True
+            parameter_groups(
+                self.model, weight_decay=optim.weight_decay, lr=optim.lr, head_lr_factor=optim.head_lr_factor
+            ),
+            fused=True,
         )
-        self.schedule = one_cycle(
-            self.optimizer,
-            peak_lr=optim.lr,
-            warmup_fraction=optim.warmup_fraction,
-            total_steps=self.total_steps,
-        )
+        self.schedule = one_cycle(self.optimizer, warmup_fraction=optim.warmup_fraction, total_steps=self.total_steps)
         # Only the step has the wrapped model: the average and the checkpoints need the names of the bare one.
         self.step = TrainStep(
             data_parallel(self.model, workers, all_used=loss.trains_all),

@@ -47,6 +47,13 @@ def test_fields_of_the_model_arrive(kernel: str, num_features: int, kernel_size:
     assert (head.num_features, head.kernel_size) == (num_features, kernel_size)
 
 
+def test_the_start_and_the_input_of_the_head_arrive() -> None:
+    head = build_model(ModelConfig(), 5).head
+    assert (head.start, head.input) == ("released", "raw")
+    head = build_model(ModelConfig(head_start="scaled", head_input="normalised"), 5).head
+    assert (head.start, head.input) == ("scaled", "normalised")
+
+
 def test_a_search_can_vary_the_whole_method() -> None:
     file = parse_search_file(
         b"""
@@ -57,6 +64,9 @@ space:
   model.kernels_per_class: {kind: int, low: 1, high: 8}
   model.reduced_dim: {kind: int, low: 16, high: 256, when: {model.kernel: anisotropic}}
   model.sync_batch_norm: {kind: choice, choices: [true, false]}
+  model.head_start: {kind: choice, choices: [released, scaled]}
+  model.head_input: {kind: choice, choices: [raw, normalised]}
+  optim.head_lr_factor: {kind: loguniform, low: 0.1, high: 10}
   loss.objective: {kind: choice, choices: [kmcl, asymmetric, bce]}
   loss.formulation: {kind: choice, choices: [corrected, released]}
   loss.kernel_scale: {kind: choice, choices: [total, per_feature]}
@@ -67,4 +77,4 @@ budget: {trials: 3}
 """,
         "method.yaml",
     )
-    assert len(file.space) == 10
+    assert len(file.space) == 13

@@ -155,6 +155,12 @@ def test_baselines_run_through_the_same_path(objective: str, manifest: Manifest,
         {"model.kernel": "anisotropic", "model.reduced_dim": 16},
         {"model.kernel": "mahalanobis", "model.reduced_dim": 16, "loss.kernel_scale": "per_feature"},
         {"model.kernel": "rbf", "loss.formulation": "released"},
+        {
+            "model.head_start": "scaled",
+            "model.head_input": "normalised",
+            "loss.kernel_scale": "per_feature",
+            "optim.head_lr_factor": 3.0,
+        },
         {"loss.formulation": "released", "model.kernels_per_class": 1},
     ],
 )

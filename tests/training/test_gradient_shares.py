@@ -17,9 +17,9 @@ WEIGHTS = {"loss.asymmetric_weight": 0.5, "loss.reconstruction_weight": 2.0, "lo
 CONFIG = TrialConfig().with_values({"model.backbone": "test_byobnet", "model.kernels_per_class": 2, **WEIGHTS})
 
 
-def make(kernel: str = "isotropic") -> tuple[KmclModel, torch.Tensor, torch.Tensor]:
+def make(kernel: str = "isotropic", head_input: str = "raw") -> tuple[KmclModel, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
-    config = CONFIG.with_values({"model.kernel": kernel, "model.reduced_dim": 8})
+    config = CONFIG.with_values({"model.kernel": kernel, "model.reduced_dim": 8, "model.head_input": head_input})
     model = build_model(config.model, 5)
     images = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8)
     return model, images, torch.randint(-1, 2, (12, 5))
@@ -33,9 +33,10 @@ def shares_of(model: KmclModel, images: torch.Tensor, targets: torch.Tensor, con
     return gradients.shares(ALONE)
 
 
+@pytest.mark.parametrize("head_input", ["raw", "normalised"])
 @pytest.mark.parametrize("kernel", ["isotropic", "anisotropic"])
-def test_each_share_equals_that_of_a_backward_pass_of_its_term(kernel: str) -> None:
-    model, images, targets = make(kernel)
+def test_each_share_equals_that_of_a_backward_pass_of_its_term(kernel: str, head_input: str) -> None:
+    model, images, targets = make(kernel, head_input)
     found = shares_of(model, images, targets, CONFIG)
     norms = []
     for name in WEIGHTS:
@@ -45,7 +46,7 @@ def test_each_share_equals_that_of_a_backward_pass_of_its_term(kernel: str) -> N
         if model.reduction is not None:
             features = model.reduction(features)
         features.retain_grad()
-        loss(features, model.head(features), targets).total.backward()
+        loss(model.head.kernel_features(features), model.head(features), targets).total.backward()
         norms.append(float(features.grad.norm()))
     assert found == pytest.approx(
         dict(zip(GRADIENT_SHARES, [norm / sum(norms) for norm in norms], strict=True)), rel=1e-4

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch.optim.lr_scheduler import OneCycleLR
 
-from kmcl_platform.training.optim import one_cycle
+from kmcl_platform.config.trial_config import ModelConfig
+from kmcl_platform.training.build import build_model
+from kmcl_platform.training.optim import one_cycle, parameter_groups
 
 PEAK = 0.5
 
@@ -19,7 +21,7 @@ def optimizer() -> torch.optim.Optimizer:
 def rates(total_steps: int, warmup_fraction: float) -> list[float]:
     """The learning rate of each step of a whole trial; the schedule takes its last step too."""
     adam = optimizer()
-    schedule = one_cycle(adam, peak_lr=PEAK, warmup_fraction=warmup_fraction, total_steps=total_steps)
+    schedule = one_cycle(adam, warmup_fraction=warmup_fraction, total_steps=total_steps)
     found = []
     for _ in range(total_steps):
         found.append(float(adam.param_groups[0]["lr"]))
@@ -58,6 +60,35 @@ def test_no_number_of_steps_divides_by_zero(total_steps: int) -> None:
     for warmup_fraction in (one_step, math.nextafter(one_step, 0), math.nextafter(one_step, 1), 2 / total_steps):
         if 0 < warmup_fraction < 1:
             rates(total_steps, warmup_fraction)
+
+
+def test_every_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
+    model = build_model(ModelConfig(backbone="test_byobnet", kernel="anisotropic", kernels_per_class=2), 5)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for factor, num_groups in ((1.0, 2), (4.0, 4)):
+        groups = parameter_groups(model, weight_decay=0.01, lr=PEAK, head_lr_factor=factor)
+        assert len(groups) == num_groups
+        assert sorted(names[id(p)] for group in groups for p in group["params"]) == sorted(names.values())
+        for group in groups:
+            for parameter in group["params"]:
+                name = names[id(parameter)]
+                of_kernels = name.startswith(("head.mean_layer", "head.variance_layer", "head.component_layer"))
+                assert group["lr"] == (PEAK * factor if of_kernels else PEAK), name
+                assert group["weight_decay"] == (0.01 if parameter.ndim > 1 else 0.0), name
+
+
+def test_each_group_has_a_peak_of_its_own() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    adam = torch.optim.AdamW([{"params": [p], "lr": PEAK * 3**place} for place, p in enumerate(parameters)])
+    schedule = one_cycle(adam, warmup_fraction=0.2, total_steps=20)
+    found = []
+    for _ in range(20):
+        first, second = (float(group["lr"]) for group in adam.param_groups)
+        assert second == pytest.approx(3 * first)
+        found.append(second)
+        adam.step()
+        schedule.step()
+    assert max(found) == pytest.approx(3 * PEAK)
 
 
 @given(st.integers(1, 12), st.floats(0, 1, exclude_min=True, exclude_max=True))

@@ -78,6 +78,22 @@ def test_the_first_steps_are_those_of_the_trial(
     assert all(torch.equal(probed[name], trained[name]) for name in trained)
 
 
+def test_the_head_has_its_own_rate_in_the_steps_at_the_peak(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float] = []
+    steps_at_peak = module._steps_at_peak
+
+    def look(session: TrainingSession, *arguments: object) -> object:
+        result = steps_at_peak(session, *arguments)  # type: ignore[arg-type]
+        rates.extend(group["lr"] for group in session.optimizer.param_groups)
+        return result
+
+    monkeypatch.setattr(module, "_steps_at_peak", look)
+    run(manifest, tmp_path, optim__lr=1e-3, optim__head_lr_factor=3.0)
+    assert rates == pytest.approx([1e-3, 1e-3, 3e-3, 3e-3])
+
+
 def test_a_probe_takes_no_more_steps_than_the_trial(manifest: Manifest, tmp_path: Path) -> None:
     found = run(manifest, tmp_path, num_steps=50, num_epochs=1, data__batch_size=96)
     assert (found.first_steps, found.steps_per_epoch) == (2, 2)

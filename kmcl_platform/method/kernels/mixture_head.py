@@ -4,6 +4,7 @@ Shape suffixes: B batch, D features, K classes, C kernels per class, R values of
 one value for all D dimensions (isotropic), or D (anisotropic).
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,18 @@ from torch.nn import functional
 
 KERNELS = ("isotropic", "anisotropic", "mahalanobis", "rbf")
 """Valid values of KernelMixtureHead's `kernel`."""
+
+STARTS = ("released", "scaled")
+"""Valid values of KernelMixtureHead's `start`."""
+
+INPUTS = ("raw", "normalised")
+"""Valid values of KernelMixtureHead's `input`."""
+
+_START_VARIANCE = 1.05
+"""v of a new head with the start `scaled`, for features of size 0. The lower bound of v is 1."""
+
+_START_VARIANCE_SPREAD = 0.1
+"""Standard deviation, in a new head with the start `scaled`, of the variance layer's output for features of size 1."""
 
 
 class KernelMixture(NamedTuple):
@@ -33,9 +46,8 @@ class KernelMixture(NamedTuple):
 class KernelMixtureHead(nn.Module):
     """The head: linear maps from features to the parameters of the kernel mixture.
 
-    See docs/method.md, Head, and arXiv 2307.03967. The initialisation is the released one: mean weights U(0, 0.1),
-    variance weights 1, their biases 0, the logit layer as torch initialises it. The component weights (C > 1 only)
-    start equal. Random numbers come from torch's global generator.
+    See docs/method.md, Head, and arXiv 2307.03967. The logit layer starts as torch initialises it, and the component
+    weights (C > 1 only) start equal. Random numbers come from torch's global generator.
 
     Args:
         num_features: D, at least 1.
@@ -48,35 +60,59 @@ class KernelMixtureHead(nn.Module):
             `anisotropic`: D means and D variances for each kernel (R = D);
             `mahalanobis`: as anisotropic, but all kernels of a sample share their D variances;
             `rbf`: as isotropic, but all kernels of a sample share one variance.
+        start: initial weights of the mean and the variance layer; the mean layer's bias is 0.
+            `released`: mean weights U(0, 0.1), variance weights 1, variance bias 0;
+            `scaled`: mean weights N(0, 1/D), variance weights N(0, 0.01/D), and a variance bias with which v starts
+            at 1.05. Means and variances then start at the same size for every D.
+        input: what the mean, variance and component layers receive. The logit layer always receives the features.
+            `raw`: the features; `normalised`: the features of each sample, less their mean and divided by their
+            standard deviation (layer normalisation without learned parameters).
 
     Raises:
-        ValueError: a size is below 1, or there is no such kernel.
+        ValueError: a size is below 1, or there is no such kernel, start or input.
     """
 
     def __init__(
-        self, *, num_features: int, num_classes: int, kernels_per_class: int, kernel: str = "isotropic"
+        self,
+        *,
+        num_features: int,
+        num_classes: int,
+        kernels_per_class: int,
+        kernel: str = "isotropic",
+        start: str = "released",
+        input: str = "raw",
     ) -> None:
         super().__init__()
         sizes = {"num_features": num_features, "num_classes": num_classes, "kernels_per_class": kernels_per_class}
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name}: got {size}; valid: at least 1")
-        if kernel not in KERNELS:
-            raise ValueError(f"kernel: got {kernel!r}; valid: {', '.join(KERNELS)}")
+        for name, value, valid in (("kernel", kernel, KERNELS), ("start", start, STARTS), ("input", input, INPUTS)):
+            if value not in valid:
+                raise ValueError(f"{name}: got {value!r}; valid: {', '.join(valid)}")
         self.num_features = num_features
         self.num_classes = num_classes
         self.kernels_per_class = kernels_per_class
         self.kernel = kernel
+        self.start = start
+        self.input = input
         self.kernel_size = num_features if kernel in ("anisotropic", "mahalanobis") else 1
         num_kernels = num_classes * kernels_per_class
         num_variances = 1 if kernel in ("mahalanobis", "rbf") else num_kernels
         self.logit_layer = nn.Linear(num_features, num_classes)
         self.mean_layer = nn.Linear(num_features, num_kernels * self.kernel_size)
         self.variance_layer = nn.Linear(num_features, num_variances * self.kernel_size)
-        nn.init.uniform_(self.mean_layer.weight, 0.0, 0.1)
-        nn.init.ones_(self.variance_layer.weight)
         nn.init.zeros_(self.mean_layer.bias)
-        nn.init.zeros_(self.variance_layer.bias)
+        if start == "released":
+            nn.init.uniform_(self.mean_layer.weight, 0.0, 0.1)
+            nn.init.ones_(self.variance_layer.weight)
+            nn.init.zeros_(self.variance_layer.bias)
+        else:
+            # A sum of D products with weights of variance 1/D has the size of the features, for every D.
+            nn.init.normal_(self.mean_layer.weight, std=num_features**-0.5)
+            nn.init.normal_(self.variance_layer.weight, std=_START_VARIANCE_SPREAD * num_features**-0.5)
+            # v = 2 + ELU(a) = 1 + e^a for a below 0.
+            nn.init.constant_(self.variance_layer.bias, math.log(_START_VARIANCE - 1.0))
         self.component_layer: nn.Linear | None = None
         if kernels_per_class > 1:
             self.component_layer = nn.Linear(num_features, num_kernels)
@@ -84,14 +120,31 @@ class KernelMixtureHead(nn.Module):
             nn.init.zeros_(self.component_layer.weight)
             nn.init.zeros_(self.component_layer.bias)
 
+    def kernel_features(self, features_BD: Tensor) -> Tensor:
+        """f of the kernels (docs/method.md, Kernel), (B, D): the input of the mean, variance and component layers.
+
+        The loss must compare the means with these features. The means are functions of them and have their size: with
+        the input `normalised`, a mean of 1 is near a normalised feature, but far from a raw one of 0.01 or of 100.
+        """
+        if self.input == "raw":
+            return features_BD
+        # torch's eps of 1e-5 bounds the derivative where all features of a sample are nearly equal.
+        return functional.layer_norm(features_BD, [self.num_features])
+
+    def kernel_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the mean, variance and component layers: those that the kernel terms alone train."""
+        layers = (self.mean_layer, self.variance_layer, self.component_layer)
+        return [parameter for layer in layers if layer is not None for parameter in layer.parameters()]
+
     def forward(self, features_BD: Tensor) -> KernelMixture:
         """Return the kernel mixture of features_BD, in their dtype."""
+        kernel_BD = self.kernel_features(features_BD)
         # len(features_BD) would make the batch size a constant in an exported model.
         shape = (features_BD.shape[0], self.num_classes, self.kernels_per_class)
-        means_BKCR = self.mean_layer(features_BD).view(*shape, self.kernel_size)
+        means_BKCR = self.mean_layer(kernel_BD).view(*shape, self.kernel_size)
         # 1e-7 is the released constant. ELU rounds to exactly -1 for large negative inputs; with the constant v stays
         # above 1 also in float32, by one unit in the last place.
-        variances = 2.0 + functional.elu(self.variance_layer(features_BD)) + 1e-7
+        variances = 2.0 + functional.elu(self.variance_layer(kernel_BD)) + 1e-7
         if self.kernel in ("mahalanobis", "rbf"):
             # A view: the gradient of the shared variance is the sum over all kernels of the sample.
             variances_BKCR = variances.view(-1, 1, 1, self.kernel_size).expand_as(means_BKCR)
@@ -101,5 +154,5 @@ class KernelMixtureHead(nn.Module):
             log_weights_BKC = torch.zeros(shape, dtype=features_BD.dtype, device=features_BD.device)
         else:
             # log_softmax instead of softmax and log: a weight that underflows keeps a finite logarithm.
-            log_weights_BKC = self.component_layer(features_BD).view(shape).log_softmax(-1)
+            log_weights_BKC = self.component_layer(kernel_BD).view(shape).log_softmax(-1)
         return KernelMixture(self.logit_layer(features_BD), means_BKCR, variances_BKCR, log_weights_BKC)

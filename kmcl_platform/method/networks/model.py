@@ -13,7 +13,9 @@ from kmcl_platform.method.networks.backbone import Backbone
 
 
 class ModelOutput(NamedTuple):
-    """The inputs of the loss: the features that the head received, and the mixture that it made of them.
+    """The inputs of the loss: the features with which kernels are compared, and the mixture of them.
+
+    The features are those that the head received, normalised if the head normalises them for its kernels.
 
     The scores of a prediction are sigmoid(mixture.logits_BK).
     """
@@ -60,4 +62,6 @@ class KmclModel(nn.Module):
             if self.reduction is not None:
                 features_BD = self.reduction(features_BD)
             mixture: KernelMixture = self.head(features_BD)
-        return ModelOutput(features_BD, mixture)
+            # The head computes them too. To do it twice costs less than 0.1 % of a step, and the head's own result
+            # stays one mixture.
+            return ModelOutput(self.head.kernel_features(features_BD), mixture)

@@ -9,10 +9,12 @@ from kmcl_platform.method.networks.backbone import Backbone
 from kmcl_platform.method.networks.model import KmclModel
 
 
-def build_model(kernels_per_class: int = 1) -> KmclModel:
+def build_model(kernels_per_class: int = 1, **changes: str) -> KmclModel:
     torch.manual_seed(0)
     backbone = Backbone(name="test_resnet", pretrained=False)
-    head = KernelMixtureHead(num_features=backbone.num_features, num_classes=3, kernels_per_class=kernels_per_class)
+    head = KernelMixtureHead(
+        num_features=backbone.num_features, num_classes=3, kernels_per_class=kernels_per_class, **changes
+    )
     return KmclModel(backbone, head)
 
 
@@ -25,9 +27,18 @@ def test_head_runs_in_float32_under_autocast() -> None:
     assert torch.equal(output.mixture.logits_BK, model.head(output.features_BD).logits_BK)
 
 
+def test_the_loss_gets_the_features_that_the_kernels_have() -> None:
+    model = build_model(1, input="normalised").eval()
+    features = model(torch.randn(4, 3, 40, 40)).features_BD
+    torch.testing.assert_close(features.mean(1), torch.zeros(4), rtol=0, atol=1e-5)
+    # Below 1 by torch's eps, which counts here because the features of an untrained network are small.
+    assert bool((features.std(1, correction=0) > 0.5).all())
+
+
+@pytest.mark.parametrize("changes", [{}, {"input": "normalised", "start": "scaled"}])
 @pytest.mark.parametrize("kernels_per_class", [1, 2])
-def test_every_parameter_learns(kernels_per_class: int) -> None:
-    model = build_model(kernels_per_class)
+def test_every_parameter_learns(kernels_per_class: int, changes: dict[str, str]) -> None:
+    model = build_model(kernels_per_class, **changes)
     loss = KmclLoss(
         objective="kmcl",
         temperature=0.17,
