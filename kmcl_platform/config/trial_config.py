@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen, describe_error
 from kmcl_platform.errors import ConfigError
@@ -99,6 +99,15 @@ class LossConfig(Frozen):
     asymmetric_weight: float = Field(default=1.0, ge=0)
     reconstruction_weight: float = Field(default=1.0, ge=0)
     contrastive_weight: float = Field(default=1.0, ge=0)
+    balance: Literal["weights", "gradient_shares"] = "weights"
+    """weights: the kernel terms have the two weights above; gradient_shares: they are rescaled during training, so that
+    each has the share below of the gradient norms at the head's input. The two weights are then ignored."""
+    reconstruction_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the reconstruction loss; 0 leaves it out. Only with `balance: gradient_shares`."""
+    contrastive_share: float = Field(default=0.1, ge=0, lt=1, validate_default=True)
+    """Share of the contrastive loss; 0 leaves it out. The classification has the rest, so the sum is below 1."""
+    kernel_start: float = Field(default=0.0, ge=0, lt=1)
+    """Share of all steps before which the kernel terms are left out. They then rise linearly over as many steps."""
     gamma_positive: float = Field(default=0.0, ge=0, le=16)
     """Focusing exponent of the positive elements of the asymmetric loss."""
     gamma_negative: float = Field(default=4.0, ge=0, le=16)
@@ -108,10 +117,36 @@ class LossConfig(Frozen):
     detach_focusing: bool = True
     """Take the focusing weights without gradient, as released."""
 
+    @property
+    def kernel_weights(self) -> tuple[float, float]:
+        """The weights of the reconstruction and the contrastive term; 0: the term is not part of the objective."""
+        if self.objective != "kmcl":
+            return 0.0, 0.0
+        if self.balance == "gradient_shares":
+            return float(self.reconstruction_share > 0), float(self.contrastive_share > 0)
+        return self.reconstruction_weight, self.contrastive_weight
+
+    @field_validator("balance", "contrastive_share", "kernel_start")
+    @classmethod
+    def _check_with_other_fields(cls, value: Any, info: ValidationInfo) -> Any:
+        # A field that is itself invalid is missing in `others`, and has its own message.
+        others = info.data
+        match info.field_name, value:
+            case "balance", "gradient_shares":
+                if others.get("formulation") == "released":
+                    raise ValueError("weights, because loss.formulation is released")
+                if others.get("asymmetric_weight") == 0:
+                    raise ValueError("weights, because loss.asymmetric_weight is 0: shares are relative to its term")
+            case "contrastive_share", share if share + others.get("reconstruction_share", 0.0) >= 1:
+                rest = 1 - others["reconstruction_share"]
+                raise ValueError(f"a number below {rest:g}, because loss.reconstruction_share has the other part of 1")
+            case "kernel_start", start if start > 0 and others.get("asymmetric_weight") == 0:
+                raise ValueError("0, because loss.asymmetric_weight is 0: no term would be left before the start")
+        return value
+
     @model_validator(mode="after")
     def _check_some_weight(self) -> "LossConfig":
-        kernel_weights = self.reconstruction_weight + self.contrastive_weight if self.objective == "kmcl" else 0.0
-        if self.asymmetric_weight + kernel_weights == 0:
+        if self.asymmetric_weight + sum(self.kernel_weights) == 0:
             raise ValueError("a weight above 0 for at least one term of the objective")
         return self
 

@@ -77,13 +77,16 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
         max_labels: upper bound of the positive labels per image. None: they are counted for each batch; the host then
             waits for a GPU.
     """
+    # A baseline keeps the configured weights, which it does not use.
+    weights = (config.reconstruction_weight, config.contrastive_weight)
+    reconstruction_weight, contrastive_weight = config.kernel_weights if config.objective == "kmcl" else weights
     return KmclLoss(
         objective=config.objective,
         formulation=config.formulation,
         temperature=config.temperature,
         asymmetric_weight=config.asymmetric_weight,
-        reconstruction_weight=config.reconstruction_weight,
-        contrastive_weight=config.contrastive_weight,
+        reconstruction_weight=reconstruction_weight,
+        contrastive_weight=contrastive_weight,
         gamma_positive=config.gamma_positive,
         gamma_negative=config.gamma_negative,
         clip=config.clip,

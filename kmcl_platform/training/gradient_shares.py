@@ -14,6 +14,7 @@ from torch import nn
 from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES
 from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 from kmcl_platform.method.losses.kmcl import KmclLoss
+from kmcl_platform.method.losses.loss_parts import NO_FACTORS, TermFactors
 from kmcl_platform.training.workers.distributed import Workers
 
 
@@ -46,13 +47,19 @@ class TermGradients:
     def _keep(self, _: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self._seen = (inputs[0], output)
 
-    def measure(self, loss: KmclLoss, targets_BK: torch.Tensor, *, scale: float = 1.0) -> None:
-        """Differentiate each term. The graph stays for the backward pass of the step.
+    def squares(
+        self, loss: KmclLoss, targets_BK: torch.Tensor, factors: TermFactors = NO_FACTORS, *, scale: float = 1.0
+    ) -> torch.Tensor:
+        """Differentiate each term after a forward pass that was watched. The graph stays for the step's backward pass.
 
         Args:
             loss: the objective.
             targets_BK: the targets of the batch.
-            scale: factor of the terms. Without it, float16 gradients would become 0. Shares do not depend on it.
+            factors: of this step.
+            scale: factor of the terms. Without it, float16 gradients would become 0.
+
+        Returns:
+            (3,): the squared norm of each term on this worker's samples, times scale². 0 for a term that is left out.
         """
         assert self._seen is not None, "no forward pass was watched"
         features_BD, mixture = self._seen
@@ -60,21 +67,26 @@ class TermGradients:
         # The loss gets what the model would give it. The gradient is with respect to the head's input, which all terms
         # share: the logits need the raw features, the kernels may need normalised ones.
         kernel_BD = self._head.kernel_features(features_BD)
-        for term in loss.weighted_terms(kernel_BD, mixture, targets_BK):
-            # The share of such a term is 0; `shares` leaves it out of its result.
+        for term in loss.weighted_terms(kernel_BD, mixture, targets_BK, factors):
             if term is None:
                 squares.append(torch.zeros((), device=features_BD.device))
                 continue
             # With respect to the features only: `backward` would write into the parameters' gradients.
             (gradient_BD,) = torch.autograd.grad(term * scale, features_BD, retain_graph=True)
             squares.append(gradient_BD.float().square().sum())
-        self._squares = torch.stack(squares)
         self._seen = None
+        return torch.stack(squares)
+
+    def measure(
+        self, loss: KmclLoss, targets_BK: torch.Tensor, factors: TermFactors = NO_FACTORS, *, scale: float = 1.0
+    ) -> None:
+        """Measure `squares` for the next call of `shares`, which do not depend on the scale."""
+        self._squares = self.squares(loss, targets_BK, factors, scale=scale)
 
     def shares(self, workers: Workers) -> dict[str, float]:
         """Each term's share, in [0, 1], of the sum of all norms. It covers the samples of all workers.
 
-        Empty if nothing was measured, or if the sum is 0 or not finite.
+        Empty if nothing was measured, or if the sum is 0 or not finite. A term that is left out has none.
         """
         if self._squares is None:
             return {}

@@ -7,11 +7,21 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
+from kmcl_platform.config.trial_config import OptimConfig
 from kmcl_platform.method.networks.model import KmclModel
 
 _Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def build_optimizer(model: KmclModel, config: OptimConfig) -> torch.optim.Adam:
+    """The optimizer of a network."""
+    groups = parameter_groups(
+        model, weight_decay=config.weight_decay, lr=config.lr, head_lr_factor=config.head_lr_factor
+    )
+    # `fused`: one kernel for all parameters. On CPUs the update takes half the time of a loop over tensors.
+    return OPTIMIZERS[config.optimizer](groups, fused=True)
 
 
 def parameter_groups(

@@ -119,6 +119,8 @@ def _endless(session: TrainingSession) -> Iterator[Batch]:
 
 def _steps_at_peak(session: TrainingSession, batches: Iterator[Batch], num_steps: int) -> list[LossParts]:
     session.model.train()
+    # At the peak, the trial has the kernel terms too.
+    session.balance.end_start()
     for group in session.optimizer.param_groups:
         group["lr"] = group["max_lr"]
     # `step`, not `train_batch`: the schedule would set its own learning rate again.

@@ -26,9 +26,10 @@ from kmcl_platform.training.checkpoints.checkpoint import (
 )
 from kmcl_platform.training.evaluate import score_split, split_metrics
 from kmcl_platform.training.gradient_shares import TermGradients
-from kmcl_platform.training.optim import OPTIMIZERS, moving_average, one_cycle, parameter_groups
+from kmcl_platform.training.optim import build_optimizer, moving_average, one_cycle
 from kmcl_platform.training.random_state import seed_everything
 from kmcl_platform.training.step import LossWatch, TrainStep, check_weights
+from kmcl_platform.training.term_balance import TermBalance
 from kmcl_platform.training.workers.batch_norm import synchronise_batch_norm
 from kmcl_platform.training.workers.distributed import Workers, data_parallel
 from kmcl_platform.training.workers.resource_usage import UsageMeter
@@ -65,11 +66,9 @@ class TrainingSession:
         self.average = moving_average(self.model, config.optim.ema_decay)
         self.training_set = build_dataset(config, manifest, "train")
         self.validation_set = build_dataset(config, manifest, "val")
+        seed = derive_seed(config.seed, "order")
         self.sampler = build_training_order(
-            self.training_set,
-            rank=workers.rank,
-            world_size=workers.world_size,
-            seed=derive_seed(config.seed, "order"),
+            self.training_set, rank=workers.rank, world_size=workers.world_size, seed=seed
         )
         self.loader = build_loader(
             self.training_set,
@@ -88,28 +87,25 @@ class TrainingSession:
         loss = build_loss(
             config.loss,
             gather=BatchGather(self.batch_size) if workers.world_size > 1 else None,
-            # On a CPU, counting the labels of each batch is faster. On a GPU the host would wait for the count at every
-            # step.
+            # On a CPU, counting the labels of each batch is faster. On a GPU the host would wait for each count.
             max_labels=self.training_set.max_labels if workers.device.type == "cuda" else None,
         ).to(workers.device)
         self.total_steps = config.num_epochs * len(self.loader)
         optim = config.optim
-        # `fused`: one kernel for all parameters. On CPUs the update takes half the time of a loop over tensors.
-        self.optimizer = OPTIMIZERS[optim.optimizer](
-            parameter_groups(
-                self.model, weight_decay=optim.weight_decay, lr=optim.lr, head_lr_factor=optim.head_lr_factor
-            ),
-            fused=True,
-        )
+        self.optimizer = build_optimizer(self.model, optim)
         self.schedule = one_cycle(self.optimizer, warmup_fraction=optim.warmup_fraction, total_steps=self.total_steps)
+        self.balance = TermBalance(config.loss, self.model.head, workers, total_steps=self.total_steps)
+        # Before the kernel terms begin, the kernels' layers have no gradient.
+        all_used = loss.trains_all and config.loss.kernel_start == 0
         # Only the step has the wrapped model: the average and the checkpoints need the names of the bare one.
         self.step = TrainStep(
-            data_parallel(self.model, workers, all_used=loss.trains_all),
+            data_parallel(self.model, workers, all_used=all_used),
             loss,
             self.optimizer,
             device=workers.device,
             mixed_precision=optim.mixed_precision,
             gradient_clip_norm=optim.gradient_clip_norm,
+            balance=self.balance,
         )
         self.gradients = TermGradients(self.model.head)
         self.meter = UsageMeter(workers)
@@ -139,8 +135,8 @@ class TrainingSession:
         """Train through the training split once.
 
         Returns:
-            The means of the loss and its terms, the terms' shares of the last step's gradient, and the number of
-            corrupt images that were skipped.
+            The means of the loss and its terms, the terms' shares of the last step's gradient, the kernel terms'
+            weights at that step if they change, and the number of corrupt images that were skipped.
 
         Raises:
             Diverged: a term of the loss is not finite, or a weight is not finite after the epoch's last step.
@@ -157,7 +153,8 @@ class TrainingSession:
         means = watch.means()
         # A loss shows the weights before its step. No loss follows the last step, so its weights are checked here.
         check_weights(self.average.module, self.workers, step=epoch * last)
-        return means | self.gradients.shares(self.workers) | self._count_skipped()
+        shares, weights = self.gradients.shares(self.workers), self.balance.metrics(self.step.factors)
+        return means | shares | weights | self._count_skipped()
 
     def usage(self) -> dict[str, float]:
         """The epoch's CPU time, memory and throughput."""
@@ -213,6 +210,7 @@ class TrainingSession:
                 "schedule": self.schedule.state_dict(),
                 "scaler": self.step.scaler.state_dict(),
                 "num_averaged": int(self.average.n_averaged),
+                "balance": self.balance.state_dict(),
             },
         )
 
@@ -234,6 +232,9 @@ class TrainingSession:
         self.step.scaler.load_state_dict(state["scaler"])
         # Not a part of `average.module`, and so of no file of weights. The decay of the average depends on it.
         self.average.n_averaged.fill_(state["num_averaged"])
+        # A checkpoint of an older version has none; its trial has the configured weights at every step.
+        if "balance" in state:
+            self.balance.load_state_dict(state["balance"])
         return read_progress(checkpoint).reports
 
 

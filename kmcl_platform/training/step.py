@@ -1,14 +1,15 @@
 """One optimizer step, and the checks that its loss and its weights are finite."""
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 import torch
 from torch import nn
 
 from kmcl_platform.config.reports.epoch_report import TRAIN_LOSSES
 from kmcl_platform.errors import Diverged
-from kmcl_platform.method.losses import KmclLoss, LossParts
+from kmcl_platform.method.losses import KmclLoss, LossParts, TermFactors
 from kmcl_platform.training.gradient_shares import TermGradients
+from kmcl_platform.training.term_balance import TermBalance
 from kmcl_platform.training.workers.distributed import Workers
 
 CHECK_EVERY = 50
@@ -17,7 +18,11 @@ step."""
 
 
 class TrainStep:
-    """One optimizer step: forward pass, loss in float32, backward pass, gradient clipping, update."""
+    """One optimizer step: forward pass, loss in float32, backward pass, gradient clipping, update.
+
+    Attributes:
+        factors: what the terms of the loss were multiplied by at the last step.
+    """
 
     def __init__(
         self,
@@ -28,12 +33,15 @@ class TrainStep:
         device: torch.device,
         mixed_precision: bool,
         gradient_clip_norm: float | None,
+        balance: TermBalance | None = None,
     ) -> None:
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
         self.device = device
         self.gradient_clip_norm = gradient_clip_norm
+        self.balance = balance
+        self.factors = TermFactors()
         self.mixed_precision = mixed_precision and device.type == "cuda"
         self.dtype = torch.bfloat16 if self.mixed_precision and torch.cuda.is_bf16_supported() else torch.float16
         # bfloat16 has float32's range: only float16 needs its gradients scaled.
@@ -54,15 +62,24 @@ class TrainStep:
         """
         images_B3HW = images_B3HW.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         targets_BK = targets_BK.to(self.device, non_blocking=True)
-        with (
-            torch.autocast(self.device.type, dtype=self.dtype, enabled=self.mixed_precision),
-            gradients.watching() if gradients else nullcontext(),
-        ):
+        balance = self.balance if self.balance and self.balance.is_due else None
+        with ExitStack() as stack:
+            stack.enter_context(torch.autocast(self.device.type, dtype=self.dtype, enabled=self.mixed_precision))
+            for watching in (gradients, balance.gradients if balance else None):
+                if watching:
+                    stack.enter_context(watching.watching())
             features_BD, mixture = self.model(images_B3HW)
+        # Both measurements come before the step's own backward pass, which frees the graph. A disabled scaler has the
+        # scale 1.
+        if balance:
+            scale = self.scaler.get_scale()
+            balance.add(balance.gradients.squares(self.loss, targets_BK, scale=scale), scale=scale)
+        if self.balance:
+            self.factors = self.balance.factors()
+            self.balance.advance()
         if gradients:
-            # Before the step's own backward pass, which frees the graph. A disabled scaler has the scale 1.
-            gradients.measure(self.loss, targets_BK, scale=self.scaler.get_scale())
-        parts = self.loss(features_BD, mixture, targets_BK)
+            gradients.measure(self.loss, targets_BK, self.factors, scale=self.scaler.get_scale())
+        parts = self.loss(features_BD, mixture, targets_BK, self.factors)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(parts.total).backward()
         if self.gradient_clip_norm is not None:

@@ -18,11 +18,14 @@ LOSS: dict[str, Any] = {
     "clip": 0.1,
     "detach_focusing": False,
 }
+BALANCE = ("balance", "reconstruction_share", "contrastive_share", "kernel_start")
+"""Fields that `TermBalance` uses: tests/training/test_term_balance.py."""
+
 WEIGHTS = ("asymmetric_weight", "reconstruction_weight", "contrastive_weight")
 
 
 def test_no_field_of_the_loss_is_forgotten_here() -> None:
-    assert set(LossConfig.model_fields) == {*LOSS, *WEIGHTS}
+    assert set(LossConfig.model_fields) == {*LOSS, *BALANCE, *WEIGHTS}
 
 
 @pytest.mark.parametrize("name", LOSS)
@@ -70,6 +73,9 @@ space:
   loss.objective: {kind: choice, choices: [kmcl, asymmetric, bce]}
   loss.formulation: {kind: choice, choices: [corrected, released]}
   loss.kernel_scale: {kind: choice, choices: [total, per_feature]}
+  loss.reconstruction_share: {kind: uniform, low: 0, high: 0.45}
+  loss.contrastive_share: {kind: uniform, low: 0, high: 0.45}
+  loss.kernel_start: {kind: uniform, low: 0, high: 0.5}
   loss.temperature: {kind: loguniform, low: 0.01, high: 1}
   loss.gamma_negative: {kind: uniform, low: 0, high: 4}
   loss.contrastive_weight: {kind: loguniform, low: 0.001, high: 10}
@@ -77,4 +83,4 @@ budget: {trials: 3}
 """,
         "method.yaml",
     )
-    assert len(file.space) == 13
+    assert len(file.space) == 16

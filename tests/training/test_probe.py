@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
+from kmcl_platform.method.losses import TermFactors
 from kmcl_platform.training import probe as module
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.evaluate import score_split
@@ -78,20 +79,25 @@ def test_the_first_steps_are_those_of_the_trial(
     assert all(torch.equal(probed[name], trained[name]) for name in trained)
 
 
-def test_the_head_has_its_own_rate_in_the_steps_at_the_peak(
+def test_the_steps_at_the_peak_have_the_rate_of_the_head_and_all_terms(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []
+    factors: list[TermFactors] = []
     steps_at_peak = module._steps_at_peak
 
     def look(session: TrainingSession, *arguments: object) -> object:
         result = steps_at_peak(session, *arguments)  # type: ignore[arg-type]
         rates.extend(group["lr"] for group in session.optimizer.param_groups)
+        factors.append(session.step.factors)
         return result
 
     monkeypatch.setattr(module, "_steps_at_peak", look)
-    run(manifest, tmp_path, optim__lr=1e-3, optim__head_lr_factor=3.0)
+    shares = {"loss__balance": "gradient_shares", "loss__kernel_start": 0.4}
+    run(manifest, tmp_path, optim__lr=1e-3, optim__head_lr_factor=3.0, **shares)
     assert rates == pytest.approx([1e-3, 1e-3, 3e-3, 3e-3])
+    assert factors[0].kernels == 1.0
+    assert factors[0].each_3 is not None and bool((factors[0].each_3 > 0).all())
 
 
 def test_a_probe_takes_no_more_steps_than_the_trial(manifest: Manifest, tmp_path: Path) -> None:

@@ -17,6 +17,10 @@ GRADIENT_SHARES = tuple(name.replace("train/", "train/gradient_share/") for name
 """Each weighted term's share, in [0, 1], of the gradient norms at the features, at the epoch's last step. It cannot be
 an objective. A term whose weight is 0 has none."""
 
+TERM_WEIGHTS = ("train/weight/reconstruction", "train/weight/contrastive")
+"""What each kernel term is multiplied by at the epoch's last step, where this changes during training: with
+`loss.balance: gradient_shares`, and with `loss.kernel_start`. It cannot be an objective."""
+
 EVALUATION_METRICS = (
     "mAP",
     "macro_AUROC",

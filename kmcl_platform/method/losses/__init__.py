@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from kmcl_platform.method.losses.loss_parts import (
         LossParts as LossParts,
+        TermFactors as TermFactors,
     )
     from kmcl_platform.method.losses.reconstruction import (
         reconstruction_loss as reconstruction_loss,

@@ -16,14 +16,14 @@ def check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: got {value!r}; valid: {', '.join(valid)}")
 
 
-def check_settings(temperature: float, clip: float, max_labels: int | None, non_negative: dict[str, float]) -> None:
+def check_settings(temperature: float, clip: float, max_labels: int | None, **non_negative: float) -> None:
     """Raise ValueError if a number is outside its range.
 
     Args:
         temperature: finite and above 0.
         clip: at least 0 and below 1.
         max_labels: at least 1, or None.
-        non_negative: names and values of settings that are finite and at least 0.
+        non_negative: settings that are finite and at least 0, by name.
     """
     if not 0.0 < temperature < math.inf:
         raise ValueError(f"temperature: got {temperature}; valid: a finite number above 0")

@@ -14,7 +14,7 @@ from kmcl_platform.method.losses.binary_cross_entropy import binary_cross_entrop
 from kmcl_platform.method.losses.check_inputs import check_choice, check_inputs, check_settings
 from kmcl_platform.method.losses.contrastive import contrastive_loss
 from kmcl_platform.method.losses.global_batch import BatchGather, GlobalBatch, local_batch
-from kmcl_platform.method.losses.loss_parts import LossParts
+from kmcl_platform.method.losses.loss_parts import NO_FACTORS, LossParts, TermFactors, add_terms, weighted_terms
 from kmcl_platform.method.losses.reconstruction import reconstruction_loss, released_reconstruction_loss
 
 OBJECTIVES = ("kmcl", "asymmetric", "bce")
@@ -103,18 +103,16 @@ class KmclLoss(nn.Module):
             temperature,
             clip,
             max_labels,
-            {
-                "asymmetric_weight": asymmetric_weight,
-                "reconstruction_weight": reconstruction_weight,
-                "contrastive_weight": contrastive_weight,
-                "gamma_positive": gamma_positive,
-                "gamma_negative": gamma_negative,
-            },
+            asymmetric_weight=asymmetric_weight,
+            reconstruction_weight=reconstruction_weight,
+            contrastive_weight=contrastive_weight,
+            gamma_positive=gamma_positive,
+            gamma_negative=gamma_negative,
         )
         self.uses_kernels = objective == "kmcl"
         if asymmetric_weight == 0 and not (self.uses_kernels and reconstruction_weight + contrastive_weight > 0):
             raise ValueError(f"asymmetric_weight: got 0; valid: a weight above 0 for a term of objective {objective!r}")
-        # The logits get gradients from the first two terms, the other parts of the mixture from the last two.
+        # The logits have gradients of the first two terms, the rest of the mixture of the last two.
         self.trains_all = (
             self.uses_kernels
             and reconstruction_weight + contrastive_weight > 0
@@ -136,39 +134,48 @@ class KmclLoss(nn.Module):
         self.max_labels = max_labels
         self._inputs_checked = False
 
-    def forward(self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor) -> LossParts:
+    def forward(
+        self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, factors: TermFactors = NO_FACTORS
+    ) -> LossParts:
         """Return the loss and its terms, in float32 also under autocast (float64 inputs give float64).
 
         Args:
             features_BD: f, the features that the mixture was computed from.
             mixture: kernels of the same samples.
             targets_BK: 1 positive, 0 negative, -1 unknown; any integer or floating type.
+            factors: of this step. They change the total alone; the returned terms are without weights and factors.
 
         Raises:
             ValueError: shapes do not fit, or a target has another value. Only the first call checks this: the check
                 makes the host wait for the device.
         """
-        return self._combine(*self._sums_and_counts(features_BD, mixture, targets_BK))
+        weights = self._weights_at(factors)
+        sums, counts = self._sums_and_counts(features_BD, mixture, targets_BK, weights)
+        return add_terms(sums, counts, weights, factors, self._weights)
 
-    def weighted_terms(self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor) -> list[Tensor | None]:
+    def weighted_terms(
+        self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, factors: TermFactors = NO_FACTORS
+    ) -> list[Tensor | None]:
         """The summands of `total` in the order of `LossParts`, each with its own gradient.
 
-        None: a term of weight 0, or one that the objective does not have. Arguments and errors are those of `forward`.
+        None: a term that is left out, or one that the objective does not have. Arguments and errors are those of
+        `forward`.
         """
-        sums, counts = self._sums_and_counts(features_BD, mixture, targets_BK)
-        terms: list[Tensor | None] = [
-            weight * value / count if weight > 0 else None
-            for weight, value, count in zip(self.weights, sums, counts, strict=False)
-        ]
-        return terms + [None] * (3 - len(terms))
+        weights = self._weights_at(factors)
+        sums, counts = self._sums_and_counts(features_BD, mixture, targets_BK, weights)
+        return weighted_terms(sums, counts, weights, factors)
 
     def exponent_scale(self, num_features: int) -> float:
         """The factor of the sums over D = `num_features` features in log g and log ρ: 1, or 1/D."""
         per_feature = self.kernel_scale == "per_feature" and self.formulation == "corrected"
         return 1.0 / num_features if per_feature else 1.0
 
+    def _weights_at(self, factors: TermFactors) -> tuple[float, float, float]:
+        asymmetric, reconstruction, contrastive = self.weights
+        return asymmetric, reconstruction * factors.kernels, contrastive * factors.kernels
+
     def _sums_and_counts(
-        self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor
+        self, features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, weights: tuple[float, float, float]
     ) -> tuple[list[Tensor], Tensor]:
         """The sum of each term and the count that makes it a mean: one of each without kernels, else three."""
         if not self._inputs_checked:
@@ -189,12 +196,10 @@ class KmclLoss(nn.Module):
                 terms.append(lambda: self._contrastive(features_BD.shape[1], batch))
             grad = torch.is_grad_enabled()
             sums: list[Tensor] = []
-            for weight, term in zip(self.weights, terms, strict=False):
+            for weight, term in zip(weights, terms, strict=False):
                 with torch.set_grad_enabled(grad and weight > 0):
                     sums.append(term())
-            # The counts are in the order of the terms. A baseline has the first term only.
-            counts = self._counts(batch)
-            return sums, counts if len(sums) == 3 else counts[: len(sums)]
+            return sums, self._counts(batch)[: len(sums)]
 
     def _counts(self, batch: GlobalBatch) -> Tensor:
         """The counts by which the terms' sums are divided."""
@@ -203,20 +208,6 @@ class KmclLoss(nn.Module):
             # As released: the classification is a sum, and samples without a positive label count too.
             return torch.stack((torch.ones_like(num_samples), num_samples, num_samples))
         return torch.stack((num_samples, num_labelled, num_samples))
-
-    def _combine(self, sums: list[Tensor], counts: Tensor) -> LossParts:
-        """The means of the terms, and their weighted sum."""
-        means = torch.stack(sums) / counts
-        # A term of weight 0 is left out. Multiplied by 0, a NaN in it would still make the total NaN.
-        used = [i for i, weight in enumerate(self.weights[: len(sums)]) if weight > 0]
-        if len(used) == 3:
-            total = torch.dot(means, self._weights.to(means.dtype))
-        else:
-            total = torch.stack([means[i] * self.weights[i] for i in used]).sum()
-        parts = list(means.detach().unbind())
-        while len(parts) < 3:
-            parts.append(torch.zeros_like(total))
-        return LossParts(total, *parts)
 
     def _classification(self, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
         if self.objective == "bce":

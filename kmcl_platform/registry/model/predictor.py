@@ -46,7 +46,7 @@ class Prediction(NamedTuple):
 
 def trains_kernels(config: LossConfig) -> bool:
     """Whether the objective trains the kernels; without training their variances have no meaning."""
-    return config.objective == "kmcl" and config.reconstruction_weight + config.contrastive_weight > 0
+    return sum(config.kernel_weights) > 0
 
 
 class Predictor:
