@@ -4,18 +4,22 @@ The weights of the terms do not show this: the gradients of the terms differ by 
 during training.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES
+from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, EpochReport
+from kmcl_platform.config.trial_config import LossConfig
 from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 from kmcl_platform.method.losses.kmcl import KmclLoss
 from kmcl_platform.method.losses.loss_parts import NO_FACTORS, TermFactors
 from kmcl_platform.training.workers.distributed import Workers
+
+logger = logging.getLogger(__name__)
 
 
 class TermGradients:
@@ -97,3 +101,60 @@ class TermGradients:
         if not 0 < total < float("inf"):
             return {}
         return {name: value / total for name, value in zip(GRADIENT_SHARES, norms.tolist(), strict=True) if value > 0}
+
+
+class DominanceWatch:
+    """Finds the first epoch of a trial in which the gradient of a kernel term is far above the classification's.
+
+    In such a trial the kernel terms decide what the backbone learns. On photographs its scores fell far below those of
+    the classification loss alone (docs/method.md, Known weakness).
+    """
+
+    LIMIT = 10.0
+    """A kernel term's share may be so many times that of the classification."""
+
+    def __init__(self, config: LossConfig) -> None:
+        """Watch a trial with this loss."""
+        self._config = config
+        self._found = False
+
+    def warn(self, metrics: Mapping[str, float], workers: Workers) -> None:
+        """Write what `look` finds into the log, on the first worker. All workers have the same metrics."""
+        line = self.look(metrics)
+        if line and workers.is_first:
+            logger.warning("%s", line)
+
+    def restore(self, reports: Sequence[EpochReport]) -> None:
+        """Look at the reports of a trial that continues: the line of an earlier epoch is not repeated."""
+        for report in reports:
+            self.look(report.metrics)
+
+    def look(self, metrics: Mapping[str, float]) -> str | None:
+        """A line with the value and the remedies, at the first time that there is such a term; else None.
+
+        Args:
+            metrics: of an epoch, with the terms' shares of the gradient.
+        """
+        classification, *kernel_terms = (metrics.get(name, 0.0) for name in GRADIENT_SHARES)
+        largest = max(kernel_terms)
+        # A classification without a gradient has no weight: then nothing is to be compared.
+        if self._found or classification == 0 or largest <= self.LIMIT * classification:
+            return None
+        self._found = True
+        name = GRADIENT_SHARES[1 + kernel_terms.index(largest)]
+        return (
+            f"{name}: got {largest:.3g}, {largest / classification:.3g} times that of the classification; valid: at "
+            f"most {self.LIMIT:g} times, with {self._remedies(name.rpartition('/')[2])}"
+        )
+
+    def _remedies(self, term: str) -> str:
+        config = self._config
+        if config.balance == "gradient_shares":
+            return f"a smaller loss.{term}_share"
+        remedies = [f"a smaller loss.{term}_weight"]
+        # The formulation `released` has neither of the other two.
+        if config.formulation == "corrected":
+            if config.kernel_scale == "total":
+                remedies.insert(0, "loss.kernel_scale: per_feature")
+            remedies.append("loss.balance: gradient_shares")
+        return ", ".join(remedies[:-1]) + (", or " if remedies[:-1] else "") + remedies[-1]

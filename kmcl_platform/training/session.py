@@ -25,7 +25,7 @@ from kmcl_platform.training.checkpoints.checkpoint import (
     write_checkpoint,
 )
 from kmcl_platform.training.evaluate import score_split, split_metrics
-from kmcl_platform.training.gradient_shares import TermGradients
+from kmcl_platform.training.gradient_shares import DominanceWatch, TermGradients
 from kmcl_platform.training.optim import build_optimizer, moving_average, one_cycle
 from kmcl_platform.training.random_state import seed_everything
 from kmcl_platform.training.step import LossWatch, TrainStep, check_weights
@@ -107,7 +107,7 @@ class TrainingSession:
             gradient_clip_norm=optim.gradient_clip_norm,
             balance=self.balance,
         )
-        self.gradients = TermGradients(self.model.head)
+        self.gradients, self.dominance = TermGradients(self.model.head), DominanceWatch(config.loss)
         self.meter = UsageMeter(workers)
         self.scores: SplitScores | None = None
 
@@ -154,6 +154,7 @@ class TrainingSession:
         # A loss shows the weights before its step. No loss follows the last step, so its weights are checked here.
         check_weights(self.average.module, self.workers, step=epoch * last)
         shares, weights = self.gradients.shares(self.workers), self.balance.metrics(self.step.factors)
+        self.dominance.warn(shares, self.workers)
         return means | shares | weights | self._count_skipped()
 
     def usage(self) -> dict[str, float]:
@@ -235,7 +236,9 @@ class TrainingSession:
         # A checkpoint of an older version has none; its trial has the configured weights at every step.
         if "balance" in state:
             self.balance.load_state_dict(state["balance"])
-        return read_progress(checkpoint).reports
+        reports = read_progress(checkpoint).reports
+        self.dominance.restore(reports)
+        return reports
 
 
 def _batch_per_worker(config: TrialConfig, workers: Workers) -> int:

@@ -99,3 +99,14 @@ def test_two_workers_train_as_one(small_manifest: Path, tmp_path: Path) -> None:
         # Rounding grows from step to step.
         assert together[0][name] == pytest.approx(alone[0][name], rel=1e-2), name
     assert {*TERM_WEIGHTS} <= {*together[1]}
+
+
+def test_a_dominating_term_is_in_the_log_once_in_a_trial(
+    manifest: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    heavy = TRIAL.with_values({"loss.balance": "weights", "loss.reconstruction_weight": 1e4})
+    run(heavy, manifest, tmp_path, stop_after=1)
+    run(heavy, manifest, tmp_path)
+    lines = [record.getMessage() for record in caplog.records if "times that of the classification" in record.message]
+    assert len(lines) == 1
+    assert lines[0].startswith("train/gradient_share/reconstruction: got ")

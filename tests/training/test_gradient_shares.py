@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES
-from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.config.trial_config import LossConfig, TrialConfig
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.training.build import build_loss, build_model
-from kmcl_platform.training.gradient_shares import TermGradients
+from kmcl_platform.training.gradient_shares import DominanceWatch, TermGradients
 from kmcl_platform.training.step import TrainStep
 from tests.training.trials import ALONE
 
@@ -78,3 +78,32 @@ def test_a_measured_step_is_the_same_step() -> None:
     looked_at, other = (model.state_dict() for model in models)
     for name, value in other.items():
         assert torch.equal(looked_at[name], value), name
+
+
+def metrics_of(*shares: float) -> dict[str, float]:
+    return dict(zip(GRADIENT_SHARES, shares, strict=True))
+
+
+def test_a_term_far_above_the_classification_is_warned_of_once() -> None:
+    watch = DominanceWatch(LossConfig())
+    assert watch.look({}) is None
+    assert watch.look(metrics_of(0.08, 0.8, 0.12)) is None
+    assert watch.look(metrics_of(0.0, 0.8, 0.2)) is None
+    assert watch.look(metrics_of(0.01, 0.19, 0.8)) == (
+        "train/gradient_share/contrastive: got 0.8, 80 times that of the classification; valid: at most 10 times, with "
+        "loss.kernel_scale: per_feature, a smaller loss.contrastive_weight, or loss.balance: gradient_shares"
+    )
+    assert watch.look(metrics_of(0.01, 0.19, 0.8)) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "remedies"),
+    [
+        ({"kernel_scale": "per_feature"}, "a smaller loss.reconstruction_weight, or loss.balance: gradient_shares"),
+        ({"formulation": "released"}, "a smaller loss.reconstruction_weight"),
+        ({"balance": "gradient_shares"}, "a smaller loss.reconstruction_share"),
+    ],
+)
+def test_remedies_are_those_that_the_loss_has(values: dict[str, str], remedies: str) -> None:
+    line = DominanceWatch(LossConfig.model_validate(values)).look(metrics_of(0.01, 0.97, 0.02))
+    assert line is not None and line.endswith(f"at most 10 times, with {remedies}")
