@@ -65,6 +65,8 @@ def describe_error(error: ValidationError, model: type[BaseModel], prefix: str =
 def _describe_name(problem: Any, path: str, location: tuple[str, ...], model: type[BaseModel]) -> str | None:
     """The line for a name that is unknown, missing or not a text. None: the problem is a value."""
     match problem["type"]:
+        case "extra_forbidden" if location[0] == "space" and location[-1] == "zero":
+            return f"{path}: got {show_value(problem['input'])}; valid: only with kind loguniform"
         case "extra_forbidden":
             return f"{path}: unknown name; valid: {', '.join(_field_names(model, location[:-1]))}"
         case "missing":

@@ -7,6 +7,9 @@ from pydantic import Field, field_validator, model_validator
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.trial_config import FileScalar, Scalar
 
+ZERO_SHARE = 0.25
+"""Share of a `loguniform` range with `zero: true` that stands for 0; a random point is 0 with this probability."""
+
 
 class _Conditional(Frozen):
     when: dict[str, FileScalar] = Field(default_factory=dict)
@@ -35,24 +38,49 @@ class Uniform(_Conditional):
 
 
 class LogUniform(_Conditional):
-    """A positive real number, uniform in its logarithm on [low, high]."""
+    """A positive real number, uniform in its logarithm on [low, high]; with `zero` also exactly 0.
+
+    Optuna sees one number on one logarithmic axis. With `zero` the axis begins below `low`, and every place below `low`
+    stands for 0. So all samplers can use it as any other number, and a small weight is next to 0, as its effect is.
+    """
 
     kind: Literal["loguniform"]
     low: float = Field(gt=0)
     high: float = Field(gt=0)
+    zero: bool = False
+    """The value can also be exactly 0, which leaves a term out of the loss. One random point in four is 0."""
 
     @model_validator(mode="after")
     def _check_order(self) -> "LogUniform":
         _check_low_below_high(self.low, self.high)
+        if self.zero and not 0 < self.axis_low < self.low:
+            raise ValueError(f"a narrower range where zero is true (low is {self.low}, high is {self.high})")
         return self
 
+    @property
+    def axis_low(self) -> float:
+        """The low end of Optuna's axis. With `zero`, `ZERO_SHARE` of the axis lies below `low`."""
+        # On the logarithmic axis, the added part is s / (1 - s) times as long as [low, high].
+        return self.low * (self.low / self.high) ** (ZERO_SHARE / (1 - ZERO_SHARE)) if self.zero else self.low
+
+    def to_value(self, place: float) -> float:
+        """The value that a place on Optuna's axis stands for."""
+        return 0.0 if place < self.low else place
+
+    def to_place(self, value: float) -> float:
+        """The place of a value on Optuna's axis; of 0, the middle of the part that stands for it."""
+        return value or (self.axis_low * self.low) ** 0.5
+
     def edges(self) -> list[Scalar]:
-        """Low, high and their geometric mean."""
-        return [self.low, self.high, (self.low * self.high) ** 0.5]
+        """Low, high and their geometric mean; with `zero` also 0."""
+        return [self.low, self.high, (self.low * self.high) ** 0.5, *([0.0] if self.zero else [])]
 
     def contains(self, value: Scalar) -> bool:
         """Whether a value lies in the distribution's range."""
-        return _is_number(value) and self.low <= float(value) <= self.high  # type: ignore[arg-type]
+        if not _is_number(value):
+            return False
+        number = float(value)  # type: ignore[arg-type]
+        return self.low <= number <= self.high or (self.zero and number == 0)
 
 
 class Int(_Conditional):

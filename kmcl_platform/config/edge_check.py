@@ -37,6 +37,9 @@ def check_every_edge(file: SearchFile) -> None:
             # A choice has its first value with the lows, and its second one, if there is one, with the highs.
             corner = {path: d.edges()[min(index, len(d.edges()) - 1)] for path, d in file.space.items()}
             _check_trial(file, corner, f"space with all {which} together", corner)
+        zeros: dict[str, Scalar] = {path: 0.0 for path, d in file.space.items() if getattr(d, "zero", False)}
+        if len(zeros) > 1:
+            _check_trial(file, zeros, "space with all zeros together", zeros)
     if file.baseline:
         for path in active_paths(file, {}):
             if not file.space[path].contains(known[path]):

@@ -59,6 +59,26 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
             "valid: a number above 0",
         ),
         (("kind: loguniform", "kind: log"), "f.yaml: space.loss.temperature.kind: got 'log'; valid: 'uniform', "),
+        (
+            ("loguniform, low: 0.05", "uniform, zero: true, low: 0.05"),
+            "f.yaml: space.loss.temperature.zero: got True; valid: only with kind loguniform",
+        ),
+        (
+            ("low: 0.05", "zero: true, low: 0.05"),
+            "f.yaml: space.loss.temperature: got 0.0, which makes an invalid trial: loss.temperature: got 0.0; valid: a number",
+        ),
+        (
+            ("low: 0.05, high: 1", "zero: true, low: 1e-200, high: 1e+250"),
+            "f.yaml: space.loss.temperature: valid: a narrower range where zero is true (low is 1e-200, high is 1e+250)",
+        ),
+        (
+            (
+                "loss.temperature: {kind: loguniform, low: 0.05, high: 1}",
+                "{loss.asymmetric_weight: &w {kind: loguniform, low: 0.1, high: 1, zero: true}, "
+                "loss.reconstruction_weight: *w, loss.contrastive_weight: *w}",
+            ),
+            "f.yaml: space with all zeros together: got {'loss.asymmetric_weight': 0.0, ",
+        ),
         (("lr: 1e-3", "lr: fast"), "f.yaml: base.optim.lr: got 'fast'; valid: a number"),
         (("lr: 1e-3", "lrr: 1e-3"), "f.yaml: base.optim.lrr: unknown name; valid: ema_decay, "),
         (("lr: 1e-3", "lr: .inf"), "f.yaml: base.optim.lr: got inf; valid: a finite number"),

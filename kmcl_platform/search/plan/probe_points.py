@@ -1,13 +1,13 @@
 """Corners: the few trials of a space that are tried before the search.
 
-In a corner, all numbers of the space are at their high bounds, at their low bounds, or in the middle. Every choice
-occurs in one corner with high numbers, where it costs most, and in one with middle numbers. Every path with a condition
-occurs at both of its bounds.
+In a corner, all numbers of the space are at their high bounds, at their low bounds, or in the middle. A range with
+`zero` is at 0 in place of its low bound. Every choice occurs in one corner with high numbers, where it costs most, and
+in one with middle numbers. Every path with a condition occurs at both of its bounds.
 """
 
 from dataclasses import dataclass
 
-from kmcl_platform.config.distributions import Choice, Distribution
+from kmcl_platform.config.distributions import Choice, Distribution, LogUniform
 from kmcl_platform.config.reports.measurement import Level, Measurement
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
@@ -87,7 +87,7 @@ def name_bound(distribution: Distribution, value: Scalar) -> str:
     """A value as the search file calls it, such as `high 8` or `choice 'rbf'`."""
     if isinstance(distribution, Choice):
         return f"choice {value!r}"
-    low, high = distribution.edges()[:2]
+    low, high = _bounds(distribution)
     return f"{'high' if value == high else 'low' if value == low else 'value'} {value}"
 
 
@@ -171,10 +171,14 @@ def _conditions(file: SearchFile, path: str) -> dict[str, Scalar]:
 
 def _bounds(distribution: Distribution) -> list[Scalar]:
     """The low and the high bound, or every choice."""
-    return distribution.edges() if isinstance(distribution, Choice) else distribution.edges()[:2]
+    if isinstance(distribution, Choice):
+        return distribution.edges()
+    return [_number(distribution, "low"), _number(distribution, "high")]
 
 
 def _number(distribution: Distribution, level: Level) -> Scalar:
+    if level == "low" and isinstance(distribution, LogUniform) and distribution.zero:
+        return 0.0
     return distribution.edges()[_EDGE[level]]
 
 

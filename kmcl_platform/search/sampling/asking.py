@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kmcl_platform.config.search_file import SearchFile, active_paths
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.search.sampling.samplers import build_sampler
-from kmcl_platform.search.sampling.space import grid, suggest_values
+from kmcl_platform.search.sampling.space import grid, suggest_values, to_params
 
 BASELINE = "baseline"
 """Attribute of a trial: it is the base itself."""
@@ -69,7 +69,7 @@ def finish_asking(study: optuna.Study, file: SearchFile) -> None:
     for half in list_trials(study):
         if half.state != TrialState.RUNNING or VALUES in half.user_attrs:
             continue
-        values: dict[str, Any] = {}  # A trial that was queued has its values already.
+        params: dict[str, Any] = {}  # A trial that was queued has its values already.
         if _QUEUED not in half.system_attrs:
             # A sampler that finds some values already drawn would draw different ones for the rest. So all values are
             # drawn in a copy of the study without this trial.
@@ -81,10 +81,13 @@ def finish_asking(study: optuna.Study, file: SearchFile) -> None:
                 sampler=next_sampler(study, file),
             )
             copy.add_trials([trial for trial in list_trials(study) if trial.number != half.number])
-            values = suggest_values(copy.ask(), file)
+            asked = copy.ask()
+            suggest_values(asked, file)
+            # Optuna's own parameters: where a range has `zero`, they are not the values.
+            params = asked.params
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.sampler = optuna.samplers.PartialFixedSampler(values, next_sampler(study, file))
+            study.sampler = optuna.samplers.PartialFixedSampler(params, next_sampler(study, file))
         # Values that the killed driver had already written are the same; the others are written now.
         trial = open_trial(study, half.number)
         trial.set_user_attr(VALUES, suggest_values(trial, file))
@@ -99,7 +102,7 @@ def enqueue_points(study: optuna.Study, file: SearchFile) -> None:
             base = file.base.flat()
             # Paths whose condition does not hold have no value in Optuna either.
             values = {path: base[path] for path in active_paths(file, {})}
-            study.enqueue_trial(values, user_attrs={BASELINE: True})
+            study.enqueue_trial(to_params(values, file), user_attrs={BASELINE: True})
     if file.sampler.kind == "grid":
         for values in grid(file.space):
             # An earlier start may have queued some of them, and the baseline may be one of them.

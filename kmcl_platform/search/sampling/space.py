@@ -25,6 +25,14 @@ def suggest_values(trial: optuna.Trial, file: SearchFile) -> dict[str, Scalar]:
     return values
 
 
+def to_params(values: Mapping[str, Scalar], file: SearchFile) -> dict[str, Scalar]:
+    """The parameters of Optuna that stand for a trial's values; they differ where a range has `zero`."""
+    return {
+        path: space.to_place(float(value)) if isinstance(space := file.space[path], LogUniform) else value  # type: ignore[arg-type]
+        for path, value in values.items()
+    }
+
+
 def grid(space: Mapping[str, Distribution]) -> Iterator[dict[str, Scalar]]:
     """Every combination of a space's choices, the last path changing fastest."""
     # Every path is a choice without conditions: the check of the search file refuses all others.
@@ -37,8 +45,9 @@ def _suggest(trial: optuna.Trial, path: str, distribution: Distribution) -> Scal
     match distribution:
         case Uniform(low=low, high=high):
             return trial.suggest_float(path, low, high)
-        case LogUniform(low=low, high=high):
-            return trial.suggest_float(path, low, high, log=True)
+        case LogUniform():
+            place = trial.suggest_float(path, distribution.axis_low, distribution.high, log=True)
+            return distribution.to_value(place)
         case Int(low=low, high=high, log=log):
             return trial.suggest_int(path, low, high, log=log)
         case Choice(choices=choices):

@@ -31,6 +31,7 @@ def check_same_definition(study: optuna.Study, file: SearchFile) -> None:
         return
     # A field that the study does not know was added later; its default is what trials did before.
     added_later = {f"base.{path}": json.dumps(value) for path, value in TrialConfig().flat().items()}
+    added_later |= {path: "false" for path in now if path.startswith("space.") and path.endswith(".zero")}
     before = added_later | before
     # A field that was removed since then, and that changed nothing.
     for path, value in FORMER_FIELDS.items():

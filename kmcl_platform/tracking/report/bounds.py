@@ -44,7 +44,7 @@ def find_limiting_bounds(
 
     Args:
         space: the space of the search file.
-        best: values of the best trials, without paths that a trial did not search.
+        best: Optuna's parameters of the best trials, without paths that a trial did not search.
         is_valid: whether a trial may have a value at a path. Only valid values are suggested.
     """
     found = []
@@ -52,6 +52,8 @@ def find_limiting_bounds(
         if isinstance(distribution, Choice):
             continue
         places = [_place(distribution, float(values[path])) for values in best if path in values]  # type: ignore[arg-type]
+        # A place below the range stands for 0 (`zero: true`), which is no reason for a lower bound.
+        places = [place for place in places if place >= 0]
         for side, is_close in (("low", lambda place: place <= EDGE), ("high", lambda place: place >= 1 - EDGE)):
             count = sum(map(is_close, places))
             # A single trial would always be more than half of all.

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.reports.epoch_report import TRAIN_LOSSES
 from kmcl_platform.tracking.report.collect import Collected
+from kmcl_platform.tracking.report.searched_study import SearchedStudy, describe_zeros
 
 HEIGHT = 420
 
@@ -51,15 +52,16 @@ def build_figures(data: Collected) -> Iterator[Figure]:
         "over the trials of full length). With few trials these shares are uncertain.",
         lambda: importances(data),
     )
+    searched, zeros = SearchedStudy(data.study, data.file.space), describe_zeros(data.file.space)
     yield _draw(
         "Parallel coordinates",
-        "One line for each trial of full length.",
-        lambda: optuna.visualization.plot_parallel_coordinate(data.study, target_name=metric),
+        f"One line for each trial of full length.{zeros}",
+        lambda: optuna.visualization.plot_parallel_coordinate(searched, target_name=metric),
     )
     yield _draw(
         "Slices",
-        f"{metric} over each parameter separately.",
-        lambda: optuna.visualization.plot_slice(data.study, target_name=metric),
+        f"{metric} over each parameter separately.{zeros}",
+        lambda: optuna.visualization.plot_slice(searched, target_name=metric),
     )
     yield _draw(
         "Epoch by epoch",
@@ -125,7 +127,8 @@ def importances(data: Collected) -> go.Figure:
     figure = go.Figure()
     targets: dict[str, Callable[[FrozenTrial], float] | None] = {data.board.metric: None}
     # By default Optuna copies every trial, which is not needed for reading.
-    done = [trial for trial in data.study.get_trials(deepcopy=False) if _is_completed(trial)]
+    searched = SearchedStudy(data.study, data.file.space)
+    done = [trial for trial in searched.get_trials(deepcopy=False) if _is_completed(trial)]
     if len(done) < 2:
         raise ValueError(f"got {len(done)} trial of full length; valid: 2 or more")
     for name in TRAIN_LOSSES:
@@ -139,7 +142,7 @@ def importances(data: Collected) -> go.Figure:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             # fANOVA fits a random forest. The fixed seed gives the same report at each call.
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-            found = get_param_importances(data.study, evaluator=evaluator, target=target)
+            found = get_param_importances(searched, evaluator=evaluator, target=target)
         figure.add_bar(x=list(found.values()), y=list(found), orientation="h", name=name)
     figure.update_layout(barmode="group", xaxis_title="importance", yaxis_autorange="reversed")
     return figure

@@ -1,0 +1,48 @@
+"""The study of a search, as the plots of its parameters show it."""
+
+import copy
+from collections.abc import Container, Mapping
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from kmcl_platform.config.distributions import Distribution, LogUniform
+
+
+class SearchedStudy(optuna.Study):
+    """A view of a study, in which all trials whose value is 0 have the same place on the parameter's axis.
+
+    A sampler draws such a place at random from the part of the axis that stands for 0 (`zero: true`).
+    """
+
+    def __init__(self, study: optuna.Study, space: Mapping[str, Distribution]) -> None:
+        """Read the trials of a study; `space` is that of its search file."""
+        super().__init__(study.study_name, study._storage)
+        self._trials = [_with_one_zero(trial, space) for trial in study.get_trials(deepcopy=False)]
+
+    # All readers of Optuna come here: `trials`, `get_trials` and the plots.
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        found = [trial for trial in self._trials if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+
+def describe_zeros(space: Mapping[str, Distribution]) -> str:
+    """For readers of a plot: where the zeros of each path are. Empty: no range has `zero`."""
+    zeros = {path: d for path, d in space.items() if isinstance(d, LogUniform) and d.zero}
+    return "".join(f" A place of {path} below {d.low:g} stands for 0." for path, d in zeros.items())
+
+
+def _with_one_zero(trial: FrozenTrial, space: Mapping[str, Distribution]) -> FrozenTrial:
+    params = dict(trial.params)
+    for path, place in trial.params.items():
+        distribution = space.get(path)
+        # A study may have been begun with another file, whose values are shown as they are.
+        if isinstance(distribution, LogUniform) and distribution.zero and distribution.to_value(place) == 0:
+            params[path] = distribution.to_place(0.0)
+    if params == trial.params:
+        return trial
+    shown = copy.copy(trial)
+    shown.params = params
+    return shown
