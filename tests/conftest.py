@@ -32,6 +32,7 @@ base:
 space:
   model.kernels_per_class: {{kind: int, low: 1, high: 3}}
   loss.temperature: {{kind: loguniform, low: 0.05, high: 1}}
+baselines: []
 budget: {{trials: {trials}}}
 scheduler: {{kind: successive_halving, min_epochs: 1, reduction_factor: 2}}
 resources: {{workers_per_trial: {workers}, cpus_per_worker: 1}}

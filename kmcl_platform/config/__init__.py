@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Measurement as Measurement,
     )
     from kmcl_platform.config.search_file import (
+        Baseline as Baseline,
         Hyperband as Hyperband,
         Resources as Resources,
         Sampler as Sampler,
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
         SearchFile as SearchFile,
         SuccessiveHalving as SuccessiveHalving,
         active_paths as active_paths,
+        base_name as base_name,
+        find_missing_room as find_missing_room,
+        is_point as is_point,
+        list_baselines as list_baselines,
     )
     from kmcl_platform.config.search_file_reader import (
         parse_search_file as parse_search_file,

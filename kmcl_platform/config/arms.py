@@ -56,6 +56,7 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Ve
             "base": best,
             # The base has a seed that the search has used, so it is not one of the trainings.
             "baseline": False,
+            "baselines": (),
             "space": {"seed": Choice(kind="choice", choices=tuple(seeds))},
             "budget": Budget(trials=verdict.seeds, checkpoints=1),
             "scheduler": NoStopping(kind="none"),
@@ -140,6 +141,8 @@ def _expand(file: SearchFile, arm: str) -> SearchFile:
             "name": name,
             "base": file.base.with_values(file.arms[arm]),
             "space": space,
+            # The arms are compared with one another, so an arm has no baselines by default.
+            "baselines": file.baselines or (),
             "arms": {},
             "verdict": None,
         }

@@ -2,10 +2,15 @@
 
 import json
 
-from kmcl_platform.config.search_file import SearchFile, active_paths
+from kmcl_platform.config.search_file import SearchFile, active_paths, base_name
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import show_value
+
+_NOT_COMPARABLE = {
+    "data.source": "trials on different data cannot be compared",
+    "num_epochs": "trials of different length cannot be compared",
+}
 
 
 def check_every_edge(file: SearchFile) -> None:
@@ -18,19 +23,14 @@ def check_every_edge(file: SearchFile) -> None:
     for path, distribution in file.space.items():
         if path not in known:
             raise ConfigError(f"space.{path}: unknown path; valid: {', '.join(sorted(known))}")
-        if path == "data.source":
-            raise ConfigError(f"space.{path}: trials on different data cannot be compared; valid: any other path")
+        if path in _NOT_COMPARABLE:
+            raise ConfigError(f"space.{path}: {_NOT_COMPARABLE[path]}; valid: any other path")
         for condition, value in distribution.when.items():
             _check_condition(file, path, condition, value)
         for edge in distribution.edges():
             # With the values of its conditions, as in every trial that searches this path.
             config = _check_trial(file, {path: edge} | distribution.when, f"space.{path}", edge)
-            # A quoted number, or `no` for false, would be compared with the values of trials and never be equal.
-            if config[path] != edge:
-                raise ConfigError(
-                    f"space.{path}: got {show_value(edge)}, which a trial reads as {show_value(config[path])}; "
-                    f"valid: {json.dumps(config[path])}"
-                )
+            _check_same_value(f"space.{path}", edge, config[path])
     # Values that are valid alone can be invalid together, for example if all weights of the loss are 0.
     if len(file.space) > 1:
         for which, index in (("lows", 0), ("highs", 1)):
@@ -53,8 +53,44 @@ def check_every_edge(file: SearchFile) -> None:
         raise ConfigError(
             f"scheduler.min_epochs: got {min_epochs}; valid: at most base.num_epochs, {file.base.num_epochs}"
         )
-    if "num_epochs" in file.space:
-        raise ConfigError("space.num_epochs: trials of different length cannot be compared; valid: any other path")
+    _check_baselines(file)
+
+
+def _check_baselines(file: SearchFile) -> None:
+    """Check the names, paths and values of the baselines that the file lists."""
+    known = file.base.flat()
+    trials = {base_name(file): known} if file.baseline else {}
+    for baseline in file.baselines or ():
+        place = f"baselines.{baseline.name}"
+        if baseline.name in trials:
+            raise ConfigError(
+                f"{place}: got {show_value(baseline.name)} a second time; valid: a name of its own"
+                + (f" (the base has the name {base_name(file)})" if file.baseline else "")
+            )
+        for path, value in baseline.values.items():
+            if path not in known:
+                raise ConfigError(f"{place}.{path}: unknown path; valid: {', '.join(sorted(known))}")
+            if path in _NOT_COMPARABLE:
+                raise ConfigError(
+                    f"{place}.{path}: got {show_value(value)}, but {_NOT_COMPARABLE[path]}; valid: any other path"
+                )
+        config = _check_trial(file, baseline.values, place, baseline.values)
+        for path, value in baseline.values.items():
+            _check_same_value(f"{place}.{path}", value, config[path])
+        for other, values in trials.items():
+            if values == config:
+                raise ConfigError(
+                    f"{place}: got {show_value(baseline.values)}, the same trial as {other}; valid: other values"
+                )
+        trials[baseline.name] = config
+
+
+def _check_same_value(place: str, value: Scalar, read: Scalar) -> None:
+    # A quoted number, or `no` for false, would be compared with the values of trials and never be equal.
+    if read != value:
+        raise ConfigError(
+            f"{place}: got {show_value(value)}, which a trial reads as {show_value(read)}; valid: {json.dumps(read)}"
+        )
 
 
 def _check_condition(file: SearchFile, path: str, condition: str, value: Scalar) -> None:

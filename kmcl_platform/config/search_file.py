@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.decision import Decision
@@ -13,6 +13,16 @@ from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def _check_name(name: str) -> str:
+    if not NAME_PATTERN.fullmatch(name):
+        raise ValueError("lower-case letters, digits, - and _, at most 63, beginning with a letter or digit")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+"""The name of a search or of a baseline."""
 
 
 class Objective(Frozen):
@@ -108,17 +118,28 @@ class Verdict(Frozen):
         return seeds
 
 
+class Baseline(Frozen):
+    """A trial that the search has to beat: the base with other values, inside or outside the space."""
+
+    name: Name
+    values: dict[str, FileScalar] = Field(min_length=1)
+    """Values at dotted paths, which replace the base's."""
+
+
 class SearchFile(Frozen):
     """A whole search. With `arms`: several searches to compare, which differ in each arm's values (config/arms.py).
 
-    The base is a complete trial. With `baseline`, the first trial has exactly these values, and is never stopped early.
-    So every search shows the gain over its starting point.
+    The base is a complete trial. With `baseline`, the first trial has exactly these values. The trials of `baselines`
+    follow it. All of them are never stopped early. So every search shows the gain over its starting point, and over the
+    plain losses.
     """
 
-    name: str
+    name: Name
     objective: Objective = Objective()
     base: TrialConfig = TrialConfig()
     baseline: bool = True
+    baselines: tuple[Baseline, ...] | None = None
+    """Further first trials. None: those of `list_baselines`."""
     space: dict[str, Distribution] = Field(min_length=1)
     budget: Budget
     scheduler: Scheduler = SuccessiveHalving()
@@ -130,6 +151,13 @@ class SearchFile(Frozen):
     """With arms: `Verdict()` if the file has none. Without arms: None."""
     promotion: Promotion = Promotion()
     decision: Decision = Decision()
+
+    @model_validator(mode="after")
+    def _check_baselines(self) -> "SearchFile":
+        # A file without the field is checked when its search begins: an older search may have a smaller budget.
+        if self.baselines and (problem := find_missing_room(self)):
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _check_gpu_hours(self) -> "SearchFile":
@@ -162,6 +190,8 @@ class SearchFile(Frozen):
                         f"sampler.kind: got grid; valid: another, because space.{path} is not a choice without `when`"
                     )
                 combinations *= len(distribution.choices)
+            # Baselines that are not points of the grid are trained in addition to it.
+            combinations += sum(not is_point(self, one) for one in self.baselines or ())
             # A grid has no further points, so such a search would never reach its number of trials.
             if self.budget.trials > combinations:
                 raise ValueError(
@@ -169,15 +199,48 @@ class SearchFile(Frozen):
                 )
         return self
 
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        if not NAME_PATTERN.fullmatch(name):
-            raise ValueError("lower-case letters, digits, - and _, at most 63, beginning with a letter or digit")
-        return name
-
 
 def active_paths(file: SearchFile, values: dict[str, Scalar]) -> list[str]:
     """The paths of the space whose conditions hold in a trial with these values, which replace the base's."""
     config = file.base.flat() | values
     return [path for path, d in file.space.items() if all(config.get(p) == v for p, v in d.when.items())]
+
+
+def list_baselines(file: SearchFile) -> tuple[Baseline, ...]:
+    """The baselines of a new search in addition to its base, in the order in which they are trained.
+
+    By default, a search with the objective kmcl has the plain losses at the base's recipe. It has none if it leaves out
+    the base too, compares losses by itself (with arms, or in the space), or lists its points in a grid.
+    """
+    if file.baselines is not None:
+        return file.baselines
+    compares_losses = bool(file.arms) or "loss.objective" in file.space
+    if not file.baseline or compares_losses or file.sampler.kind == "grid" or file.base.loss.objective != "kmcl":
+        return ()
+    # The plain losses need a weight above 0. Its size changes little: Adam's steps do not depend on it.
+    weight: dict[str, Scalar] = {} if file.base.loss.asymmetric_weight else {"loss.asymmetric_weight": 1.0}
+    return tuple(Baseline(name=loss, values=weight | {"loss.objective": loss}) for loss in ("asymmetric", "bce"))
+
+
+def base_name(file: SearchFile) -> str:
+    """The name of the base among the baselines: that of its loss."""
+    return file.base.loss.objective
+
+
+def find_missing_room(file: SearchFile) -> str | None:
+    """Why the budget does not hold the named baselines and one more trial, in words; None: it does."""
+    names = [*([base_name(file)] if file.baseline else []), *(one.name for one in list_baselines(file))]
+    if file.budget.trials > len(names):
+        return None
+    return (
+        f"budget.trials: got {file.budget.trials}; valid: at least {len(names) + 1}, for {len(names)} baselines "
+        f"({', '.join(names)}) and one more trial; or fewer in baselines"
+    )
+
+
+def is_point(file: SearchFile, baseline: Baseline) -> bool:
+    """Whether a baseline is a point of the space: samplers then learn from it as from any other trial."""
+    values = file.base.flat() | baseline.values
+    active = active_paths(file, baseline.values)
+    inside = all(file.space[path].contains(values.get(path)) for path in active)
+    return inside and all(path in active for path in baseline.values)

@@ -42,6 +42,7 @@ def test_each_arm_is_a_search_with_the_whole_budget_and_its_own_values() -> None
     assert [bce.name, kmcl.name] == ["race-bce", "race-kmcl"]
     for search in (bce, kmcl):
         assert search.arms == {}
+        assert search.baselines == (), "the arms are compared with one another"
         assert (search.budget, search.scheduler, search.sampler) == (file.budget, file.scheduler, file.sampler)
         assert search.base.optim.lr == 0.001
     assert (bce.base.loss.objective, kmcl.base.loss.objective) == ("bce", "kmcl")
@@ -97,6 +98,7 @@ def test_the_best_of_every_arm_is_trained_again_on_the_same_new_seeds() -> None:
     assert len(set(seeds[0])) == 4 and file.base.seed not in seeds[0]
     for search in again:
         assert (search.budget.trials, search.baseline, search.scheduler.kind) == (4, False, "none")
+        assert search.baselines == ()
         assert search.base.optim.lr == 2e-3
         assert parse_search_file(to_yaml(search), "again.yaml") == search
 

@@ -79,6 +79,38 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
             ),
             "f.yaml: space with all zeros together: got {'loss.asymmetric_weight': 0.0, ",
         ),
+        (
+            ("budget:", "baselines: [{name: plain, values: {loss.objektive: bce}}]\nbudget:"),
+            "f.yaml: baselines.plain.loss.objektive: unknown path; valid: data.augmentation",
+        ),
+        (
+            ("budget:", "baselines: [{name: plain, values: {loss.objective: mse}}]\nbudget:"),
+            "f.yaml: baselines.plain: got {'loss.objective': 'mse'}, which makes an invalid trial: loss.objective: got 'mse'",
+        ),
+        (
+            ("budget:", "baselines: [{name: plain, values: {optim.lr: '0.1'}}]\nbudget:"),
+            "f.yaml: baselines.plain.optim.lr: got '0.1', which a trial reads as 0.1; valid: 0.1",
+        ),
+        (
+            ("budget:", "baselines: [{name: short, values: {num_epochs: 1}}]\nbudget:"),
+            "f.yaml: baselines.short.num_epochs: got 1, but trials of different length cannot be compared; valid: any other",
+        ),
+        (
+            ("budget:", "baselines: [{name: same, values: {loss.objective: kmcl}}]\nbudget:"),
+            "f.yaml: baselines.same: got {'loss.objective': 'kmcl'}, the same trial as kmcl; valid: other values",
+        ),
+        (
+            ("budget:", "baselines: [{name: kmcl, values: {loss.objective: bce}}]\nbudget:"),
+            "f.yaml: baselines.kmcl: got 'kmcl' a second time; valid: a name of its own (the base has the name kmcl)",
+        ),
+        (("budget:", "baselines: [{name: A b, values: {seed: 1}}]\nbudget:"), "f.yaml: baselines.0.name: got 'A b'; valid: lower"),
+        (("budget:", "baselines: [{name: a, values: {}}]\nbudget:"), "f.yaml: baselines.0.values: valid: at least 1"),
+        (("budget:", "baselines: [{values: {seed: 1}}]\nbudget:"), "f.yaml: baselines.0.name: missing; valid: "),
+        (("budget:", "baselines: {a: 1}\nbudget:"), "f.yaml: baselines: valid: a list"),
+        (
+            ("budget:", "baselines: [{name: a, values: {seed: 1}}, {name: b, values: {seed: 2}}]\nbudget:"),
+            "f.yaml: budget.trials: got 3; valid: at least 4, for 3 baselines (kmcl, a, b) and one more trial; or fewer in baselines",
+        ),
         (("lr: 1e-3", "lr: fast"), "f.yaml: base.optim.lr: got 'fast'; valid: a number"),
         (("lr: 1e-3", "lrr: 1e-3"), "f.yaml: base.optim.lrr: unknown name; valid: ema_decay, "),
         (("lr: 1e-3", "lr: .inf"), "f.yaml: base.optim.lr: got inf; valid: a finite number"),

@@ -44,11 +44,11 @@ def test_a_dead_search_is_found_and_repaired(
     orphan = store / "checkpoints" / "small" / "trial-0007" / "epoch-0001"
     orphan.mkdir(parents=True)
     (orphan / "model.safetensors").write_bytes(b"x" * 1000)
-    assert statuses(store) == {"small": "RUNNING", "trial-0000-baseline": "RUNNING"}
+    assert statuses(store) == {"small": "RUNNING", "trial-0000-baseline-kmcl": "RUNNING"}
 
     said = kmcl("doctor", store=store)
     assert said.exit_code == 0, said.output
-    assert "2 runs are still running (small, trial-0000-baseline), but no process owns the search" in said.stdout
+    assert "2 runs are still running (small, trial-0000-baseline-kmcl), but no process owns the search" in said.stdout
     assert "would: close them as KILLED" in said.stdout
     assert "1 trial is open, but no process trains them (trial 0 after epoch" in said.stdout
     # The kill may have come while a checkpoint was being written.
@@ -59,7 +59,7 @@ def test_a_dead_search_is_found_and_repaired(
 
     done = kmcl("doctor", "--fix", store=store)
     assert done.exit_code == 0, done.output
-    assert statuses(store) == {"small": "KILLED", "trial-0000-baseline": "KILLED"}
+    assert statuses(store) == {"small": "KILLED", "trial-0000-baseline-kmcl": "KILLED"}
     assert not orphan.parent.exists()
     assert list(store.glob("checkpoints/small/trial-0000/epoch-*"))
     with examine(open_store(store)) as findings:
@@ -69,6 +69,6 @@ def test_a_dead_search_is_found_and_repaired(
     again = kmcl_process("search", file, store=store)
     assert again.exit_code == 0, again.output
     assert "trial 0: goes on after epoch" in again.stdout
-    assert statuses(store) == {"small": "FINISHED", "trial-0000-baseline": "FINISHED"}
+    assert statuses(store) == {"small": "FINISHED", "trial-0000-baseline-kmcl": "FINISHED"}
     with examine(open_store(store)) as findings:
         assert findings == []

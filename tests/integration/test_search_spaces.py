@@ -26,6 +26,7 @@ def test_a_search_of_voc_from_a_local_file_of_weights(
     small = file.base.with_values({**SMALL, "model.pretrained_file": "data/test_resnet.safetensors"})
     changes = {
         "base": small.model_dump(),
+        "baselines": [],
         "budget": {"trials": 1},
         "scheduler": {"kind": "none"},
         "resources": {"workers_per_trial": 1, "cpus_per_worker": 1},

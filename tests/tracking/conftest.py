@@ -21,6 +21,7 @@ base: {optim: {lr: 1e-3}, num_epochs: 4}
 space:
   loss.temperature: {kind: loguniform, low: 0.05, high: 1}
   model.kernels_per_class: {kind: int, low: 1, high: 4}
+baselines: []
 budget: {trials: 6}
 scheduler: {kind: successive_halving, min_epochs: 1, reduction_factor: 2}
 """

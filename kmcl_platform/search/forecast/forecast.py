@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.reports.measurement import Level, Measurement
-from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file import SearchFile, is_point, list_baselines
 from kmcl_platform.errors import SearchError
 from kmcl_platform.messages import show_path
 from kmcl_platform.search.forecast.expected_epochs import expected_epochs, expected_trials, fewest_epochs
@@ -120,18 +120,21 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
         concurrency: the number of trials that run at the same time, at least 1.
     """
     num_trials, num_epochs, patience = file.budget.trials, file.base.num_epochs, file.budget.patience
+    # Baselines outside the space train to their end, and patience does not count them.
+    fixed = sum(not is_point(file, one) for one in list_baselines(file))
+    searched = max(num_trials - fixed, 0)
     # At the earliest, the first trial is the best one, and `patience` more trials end after it.
-    fewest = num_trials if patience is None else min(num_trials, patience + 1)
-    likely = num_trials if patience is None else expected_trials(num_trials, patience)
+    fewest = searched if patience is None else min(searched, patience + 1)
+    likely = searched if patience is None else expected_trials(searched, patience)
+    low = fewest_epochs(file.scheduler, num_epochs, fewest) + fixed * num_epochs
+    middle = expected_epochs(file.scheduler, num_epochs, likely) + fixed * num_epochs
     totals = {
-        "low": _total(file, costs, concurrency, "low", fewest, fewest_epochs(file.scheduler, num_epochs, fewest)),
-        "expected": _total(
-            file, costs, concurrency, "expected", likely, expected_epochs(file.scheduler, num_epochs, likely)
-        ),
+        "low": _total(file, costs, concurrency, "low", fewest + fixed, low),
+        "expected": _total(file, costs, concurrency, "expected", likely + fixed, middle),
         "high": _total(file, costs, concurrency, "high", num_trials, num_trials * num_epochs),
     }
     ends_by = totals["expected"].ends_by
-    if ends_by == "budget.trials" and likely < num_trials:
+    if ends_by == "budget.trials" and likely < searched:
         ends_by = "budget.patience"
 
     def spread(name: str) -> Range:
@@ -158,7 +161,9 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
 def fingerprint(file: SearchFile) -> str:
     """The hash of everything in a search file; a forecast is only valid for the same content."""
     # Of the checked file, not of its text: comments and the order of options do not count.
-    return hashlib.sha256(file.model_dump_json().encode()).hexdigest()
+    # The defaults of baselines are a part of it.
+    whole = file.model_copy(update={"baselines": list_baselines(file)})
+    return hashlib.sha256(whole.model_dump_json().encode()).hexdigest()
 
 
 def read_forecast(path: Path) -> Forecast | None:

@@ -30,6 +30,7 @@ from kmcl_platform.search.plan.probe_points import (
 from kmcl_platform.search.run.pretrained_check import check_weights
 from kmcl_platform.search.run.run_search import check_data
 from kmcl_platform.search.sampling.asking import VALUES
+from kmcl_platform.search.study.definition import check_default_baselines
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.storage import load_study
 
@@ -96,6 +97,8 @@ def run_plan(
     check_study(store)
     check_room(store.root)
     searches = expand_arms(file)
+    for search in searches:
+        check_default_baselines(search, store.study_url)
     with ExitStack() as stack:
         # The scratch folder has the name of the file. For a file with arms, no search has that name.
         for name in dict.fromkeys([file.name, *(search.name for search in searches)]):

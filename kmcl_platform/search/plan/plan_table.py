@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from kmcl_platform.config.search_file import base_name, list_baselines
 from kmcl_platform.messages import count_of
 from kmcl_platform.search.forecast.forecast import Range
 from kmcl_platform.search.plan.plan import SearchPlan
@@ -40,6 +41,9 @@ def to_table(plan: SearchPlan) -> Group:
         f"{count_of(plan.file.base.num_epochs, 'epoch')}, "
         f"{_concurrency(plan)}"
     ]
+    if names := [one.name for one in list_baselines(plan.file)]:
+        first = [base_name(plan.file)] if plan.file.baseline else []
+        lines.append(f"  baselines    {', '.join(first + names)}: the first trials, all of full length")
     if forecast := plan.forecast:
         lines += [
             f"  time         {_hours(forecast.hours)}; {forecast.ends_by} ends it",

@@ -23,7 +23,8 @@ from kmcl_platform.errors import StoreError
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
 from kmcl_platform.search.study.ended_trials import TrialEnd
-from kmcl_platform.search.study.study import DurableStudy, Point
+from kmcl_platform.search.study.point import Point
+from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.runs.names import BEST_OBJECTIVE, RUNNING, TrialOutcome
 from kmcl_platform.tracking.writing.recorder import Recorder
@@ -64,7 +65,9 @@ class SearchDriver(Searcher, Stopper):
             return Searcher.FINISHED
         # A kill before the next line leaves a trial that only the study knows; the next start hands it out again.
         self._open[trial_id] = point
-        self._recorder.begin_trial(point.number, point.config, baseline=point.baseline)
+        self._recorder.begin_trial(
+            point.number, point.config, baseline=bool(point.baseline), baseline_name=point.baseline
+        )
         self._view.trial_started(point.number, point.reached)
         return {
             "assignment": {
@@ -176,7 +179,7 @@ class SearchDriver(Searcher, Stopper):
         # The order is that of a kill: scores are copied before their checkpoint may go; MLflow's record has the end
         # before the study has it; the study decides which checkpoints go. The next start repeats what is missing.
         checkpoint = find_checkpoint(self._store.trial_checkpoints(self._file.name, point.number))
-        self._recorder.queue_scores(point.number, checkpoint, outcome, baseline=point.baseline)
+        self._recorder.queue_scores(point.number, checkpoint, outcome, baseline=point.is_base)
         self._recorder.end_trial(point.number, outcome, reason, objective=value)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
         self._study.tell(point.number, end, value if end == "completed" else None)

@@ -16,6 +16,7 @@ from kmcl_platform.search.cluster.ray_session import cluster_address
 from kmcl_platform.search.run.pretrained_check import check_weights
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
 from kmcl_platform.search.study.arm_retraining import plan_retraining
+from kmcl_platform.search.study.definition import check_default_baselines
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.runs.arm_comparison import compare_retrained, record_verdict
 from kmcl_platform.tracking.runs.leaderboard import read_latest_file
@@ -97,6 +98,8 @@ def _run_searches(
         check_data(file, store)
         check_weights(file)
         check_study(store)
+        for search, _ in searches:
+            check_default_baselines(search, store.study_url)
         check_room(store.root)
         claim_study(store)
         for search, own_content in searches:

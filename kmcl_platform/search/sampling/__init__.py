@@ -8,16 +8,21 @@ if TYPE_CHECKING:
     from kmcl_platform.search.sampling.asking import (
         BASELINE as BASELINE,
         VALUES as VALUES,
+        baseline_name as baseline_name,
         counted_trials as counted_trials,
+        draw_values as draw_values,
         enqueue_points as enqueue_points,
         finish_asking as finish_asking,
-        list_trials as list_trials,
+        is_searched as is_searched,
         next_sampler as next_sampler,
         open_trial as open_trial,
         read_trial as read_trial,
     )
     from kmcl_platform.search.sampling.pruners import (
         build_pruner as build_pruner,
+    )
+    from kmcl_platform.search.sampling.search_study import (
+        SearchStudy as SearchStudy,
     )
     from kmcl_platform.search.sampling.space import (
         suggest_values as suggest_values,

@@ -1,4 +1,4 @@
-"""Points that do not come from the sampler (the baseline, a grid), and points whose driver died while it drew them."""
+"""Points that do not come from the sampler (the baselines, a grid), and points whose driver died while it drew them."""
 
 import warnings
 from typing import Any
@@ -6,13 +6,15 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.config.search_file import SearchFile, active_paths
+from kmcl_platform.config.search_file import SearchFile, active_paths, base_name, is_point
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.search.sampling.samplers import build_sampler
+from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.sampling.space import grid, suggest_values, to_params
+from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 
 BASELINE = "baseline"
-"""Attribute of a trial: it is the base itself."""
+"""Attribute of a trial: the name of the baseline that it is. The base of an older study has True."""
 
 VALUES = "values"
 """Attribute of a trial: its values. It is the mark that the point is complete."""
@@ -21,12 +23,7 @@ _QUEUED = "fixed_params"
 """Optuna's own attribute of a trial that was queued: its values."""
 
 
-def list_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Every trial of a study, by number; they are not copied, so do not change them."""
-    return study.get_trials(deepcopy=False)
-
-
-def read_trial(study: optuna.Study, number: int) -> FrozenTrial:
+def read_trial(study: SearchStudy, number: int) -> FrozenTrial:
     """One trial of a study as it is now.
 
     Raises:
@@ -36,16 +33,27 @@ def read_trial(study: optuna.Study, number: int) -> FrozenTrial:
     return study._storage.get_trial(_trial_id(study, number))
 
 
-def _trial_id(study: optuna.Study, number: int) -> int:
+def _trial_id(study: SearchStudy, number: int) -> int:
     return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
 
 
-def counted_trials(study: optuna.Study) -> list[FrozenTrial]:
+def counted_trials(study: SearchStudy) -> list[FrozenTrial]:
     """The trials that count for the budget: every trial whose point is complete."""
-    return [trial for trial in list_trials(study) if VALUES in trial.user_attrs]
+    return [trial for trial in study.all_trials() if VALUES in trial.user_attrs]
 
 
-def open_trial(study: optuna.Study, number: int) -> optuna.Trial:
+def is_searched(trial: FrozenTrial) -> bool:
+    """Whether a trial is a point of the space; the others are baselines."""
+    return OUTSIDE_SPACE not in trial.user_attrs
+
+
+def baseline_name(trial: FrozenTrial) -> str:
+    """The name of the baseline that a trial is; empty: it is none."""
+    name = trial.user_attrs.get(BASELINE, "")
+    return "base" if name is True else str(name)
+
+
+def open_trial(study: SearchStudy, number: int) -> optuna.Trial:
     """A trial of a study, to report to or to complete."""
     with warnings.catch_warnings():
         # Its constructor is public but marked for use by samplers: there is no other way to reopen a trial.
@@ -53,34 +61,48 @@ def open_trial(study: optuna.Study, number: int) -> optuna.Trial:
         return optuna.trial.Trial(study, _trial_id(study, number))
 
 
-def next_sampler(study: optuna.Study, file: SearchFile) -> optuna.samplers.BaseSampler:
+def draw_values(trial: optuna.Trial, file: SearchFile) -> None:
+    """Complete the point of a trial."""
+    name = trial.user_attrs.get(BASELINE)
+    if OUTSIDE_SPACE in trial.user_attrs:
+        values = next(one.values for one in file.baselines or () if one.name == name)
+    else:
+        values = suggest_values(trial, file)
+    # The mark that the point is complete: if a trial has no mark, its driver died while it drew the values.
+    trial.set_user_attr(VALUES, values)
+
+
+def next_sampler(study: SearchStudy, file: SearchFile) -> optuna.samplers.BaseSampler:
     """The sampler of the next point.
 
     Its seed depends on the number of the point, so that a continued search gets the same points as one that was not
     interrupted.
     """
     # Not the number of all trials: a half-drawn point does not count, and gets its seed again.
-    number = len(counted_trials(study))
+    # Nor the baselines outside the space: a search with them draws the same points as one without.
+    number = sum(map(is_searched, counted_trials(study)))
     return build_sampler(file.sampler, derive_seed(file.sampler.seed, "trial", number))
 
 
-def finish_asking(study: optuna.Study, file: SearchFile) -> None:
+def finish_asking(study: SearchStudy, file: SearchFile) -> None:
     """Complete each point whose driver died while it drew the values: it gets the same values under the same number."""
-    for half in list_trials(study):
+    for half in study.all_trials():
         if half.state != TrialState.RUNNING or VALUES in half.user_attrs:
             continue
         params: dict[str, Any] = {}  # A trial that was queued has its values already.
         if _QUEUED not in half.system_attrs:
             # A sampler that finds some values already drawn would draw different ones for the rest. So all values are
             # drawn in a copy of the study without this trial.
-            copy = optuna.create_study(
-                # Hyperband chooses a trial's bracket by the study's name and the trial's number.
-                study_name=study.study_name,
-                direction=study.direction,
-                pruner=study.pruner,
-                sampler=next_sampler(study, file),
+            copy = SearchStudy.of(
+                optuna.create_study(
+                    # Hyperband chooses a trial's bracket by the study's name and the trial's number.
+                    study_name=study.study_name,
+                    direction=study.direction,
+                    pruner=study.pruner,
+                    sampler=next_sampler(study, file),
+                )
             )
-            copy.add_trials([trial for trial in list_trials(study) if trial.number != half.number])
+            copy.add_trials([trial for trial in study.all_trials() if trial.number != half.number])
             asked = copy.ask()
             suggest_values(asked, file)
             # Optuna's own parameters: where a range has `zero`, they are not the values.
@@ -89,21 +111,34 @@ def finish_asking(study: optuna.Study, file: SearchFile) -> None:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.sampler = optuna.samplers.PartialFixedSampler(params, next_sampler(study, file))
         # Values that the killed driver had already written are the same; the others are written now.
-        trial = open_trial(study, half.number)
-        trial.set_user_attr(VALUES, suggest_values(trial, file))
+        draw_values(open_trial(study, half.number), file)
 
 
-def enqueue_points(study: optuna.Study, file: SearchFile) -> None:
-    """Queue the baseline, and the points of a grid; nothing is queued twice."""
-    if file.baseline and not counted_trials(study):
-        waiting = any(trial.state == TrialState.WAITING for trial in list_trials(study))
-        # The baseline is queued first: if any trial waits, an earlier start has queued it.
-        if not waiting:
-            base = file.base.flat()
-            # Paths whose condition does not hold have no value in Optuna either.
-            values = {path: base[path] for path in active_paths(file, {})}
-            study.enqueue_trial(to_params(values, file), user_attrs={BASELINE: True})
+def enqueue_points(study: SearchStudy, file: SearchFile) -> None:
+    """Queue the baselines, and the points of a grid; nothing is queued twice.
+
+    Args:
+        study: the study.
+        file: the search, with its baselines as a list.
+    """
+    trials = study.all_trials()
+    # An earlier start may have queued some of them, and the base of an older study has no name.
+    queued = {name for trial in trials if (name := baseline_name(trial))}
+    base = file.base.flat()
+    if file.baseline and not counted_trials(study) and base_name(file) not in queued and "base" not in queued:
+        # Paths whose condition does not hold have no value in Optuna either.
+        values = {path: base[path] for path in active_paths(file, {})}
+        study.enqueue_trial(to_params(values, file), user_attrs={BASELINE: base_name(file)})
+    for baseline in file.baselines or ():
+        if baseline.name in queued:
+            continue
+        marks: dict[str, Any] = {BASELINE: baseline.name}
+        if is_point(file, baseline):
+            values = {path: (base | baseline.values)[path] for path in active_paths(file, baseline.values)}
+            study.enqueue_trial(to_params(values, file), user_attrs=marks)
+        else:
+            study.enqueue_trial({}, user_attrs=marks | {OUTSIDE_SPACE: True})
     if file.sampler.kind == "grid":
         for values in grid(file.space):
-            # An earlier start may have queued some of them, and the baseline may be one of them.
+            # An earlier start may have queued some of them, and a baseline may be one of them.
             study.enqueue_trial(values, skip_if_exists=True)

@@ -1,8 +1,10 @@
 """Optuna's pruners, by their names in a search file."""
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from kmcl_platform.config.search_file import Hyperband, Scheduler, SuccessiveHalving
+from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 
 
 def build_pruner(scheduler: Scheduler, num_epochs: int) -> optuna.pruners.BasePruner:
@@ -18,8 +20,16 @@ def build_pruner(scheduler: Scheduler, num_epochs: int) -> optuna.pruners.BasePr
             # trials.
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=min_epochs, reduction_factor=factor)
         case Hyperband(min_epochs=min_epochs, reduction_factor=factor):
-            return optuna.pruners.HyperbandPruner(
-                min_resource=min_epochs, max_resource=num_epochs, reduction_factor=factor
-            )
+            return _Hyperband(min_resource=min_epochs, max_resource=num_epochs, reduction_factor=factor)
         case _:
             return optuna.pruners.NopPruner()
+
+
+class _Hyperband(optuna.pruners.HyperbandPruner):
+    """Optuna's Hyperband, whose brackets have no baselines outside the space.
+
+    A bracket reads the trials from the database, not through `SearchStudy`.
+    """
+
+    def _get_bracket_id(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        return -1 if OUTSIDE_SPACE in trial.user_attrs else super()._get_bracket_id(study, trial)

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
         drop_checkpoints as drop_checkpoints,
         measure_checkpoints as measure_checkpoints,
     )
+    from kmcl_platform.search.study.definition import (
+        check_default_baselines as check_default_baselines,
+    )
     from kmcl_platform.search.study.ended_trials import (
         TrialEnd as TrialEnd,
     )
     from kmcl_platform.search.study.lock import (
         SearchLock as SearchLock,
+    )
+    from kmcl_platform.search.study.point import (
+        Point as Point,
     )
     from kmcl_platform.search.study.reconcile import (
         close_record as close_record,
@@ -32,7 +38,6 @@ if TYPE_CHECKING:
     )
     from kmcl_platform.search.study.study import (
         DurableStudy as DurableStudy,
-        Point as Point,
     )
 
 __getattr__, __all__ = lazy_exports(__name__, __file__)

@@ -3,34 +3,46 @@
 import json
 from typing import Any
 
-import optuna
-
-from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file import Baseline, SearchFile, find_missing_room, list_baselines
 from kmcl_platform.config.trial_config import FORMER_FIELDS, TrialConfig
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import ConfigError, SearchError
+from kmcl_platform.search.sampling.search_study import SearchStudy
+from kmcl_platform.search.study.storage import load_study
 
 DEFINITION = "definition"
 """Attribute of the study: the definition that it was begun with."""
+
+_BASELINES = "baselines"
 
 _MAY_CHANGE = ("budget", "verdict", "promotion", "decision")
 """Parts of a search file that no trial's result depends on."""
 
 
-def check_same_definition(study: optuna.Study, file: SearchFile) -> None:
+def settle_definition(study: SearchStudy, file: SearchFile) -> SearchFile:
     """Refuse to continue a study with another search: mixing two spaces would make its ranking meaningless.
 
     A study without a definition gets that of the file.
 
+    Returns:
+        The file, with a list of baselines. If it has none, the list is the study's; a new study has the defaults, and a
+        study begun without the field has none.
+
     Raises:
         SearchError: the study was begun with another definition; the message names the first difference.
     """
-    now = _definition(file)
     before = study.user_attrs.get(DEFINITION)
+    if file.baselines is None:
+        new = before is None and not study.all_trials()
+        stored = json.loads((before or {}).get(_BASELINES, "[]"))
+        chosen = list_baselines(file) if new else tuple(map(Baseline.model_validate, stored))
+        file = file.model_copy(update={"baselines": chosen})
+    now = _definition(file)
     if before is None:
         study.set_user_attr(DEFINITION, now)
-        return
+        return file
     # A field that the study does not know was added later; its default is what trials did before.
     added_later = {f"base.{path}": json.dumps(value) for path, value in TrialConfig().flat().items()}
+    added_later[_BASELINES] = "[]"
     added_later |= {path: "false" for path in now if path.startswith("space.") and path.endswith(".zero")}
     before = added_later | before
     # A field that was removed since then, and that changed nothing.
@@ -45,6 +57,33 @@ def check_same_definition(study: optuna.Study, file: SearchFile) -> None:
                 f"{now.get(path, 'nothing')}; "
                 "valid: the same definition (the budget may grow), or another name in the file"
             )
+    return file
+
+
+def check_default_baselines(file: SearchFile, url: str) -> None:
+    """Refuse a new search whose file names no baselines, if it cannot have the default ones.
+
+    The reader of search files does not check this, because searches of older versions must stay readable.
+
+    Args:
+        file: the search, without arms.
+        url: the address of the study's database.
+
+    Raises:
+        ConfigError: the budget does not hold the baselines and one more trial, or a baseline is an invalid trial.
+    """
+    if file.baselines is not None:
+        return
+    defaults = list_baselines(file)
+    problem = find_missing_room(file) if defaults else None
+    for one in defaults:
+        try:
+            file.base.with_values(one.values)
+        except ConfigError as error:
+            problem = f"baselines.{one.name}: got {one.values}, which makes an invalid trial: {error}; or baselines: []"
+    # A search that has begun keeps the baselines of its study.
+    if problem and load_study(url, file.name) is None:
+        raise ConfigError(problem)
 
 
 def _definition(file: SearchFile) -> dict[str, str]:

@@ -19,7 +19,8 @@ def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
         if recorded.get(number) != end:
             # The driver may have died before MLflow had the run. A run that exists is opened again, so `end` works on
             # both.
-            runs.trials.begin(number, study.config(number), baseline=study.is_baseline(number))
+            name = study.baseline(number)
+            runs.trials.begin(number, study.config(number), baseline=bool(name), baseline_name=name)
             runs.trials.end(number, TrialOutcome(end), objective=study.value(number))
 
 

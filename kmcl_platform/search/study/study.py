@@ -7,7 +7,6 @@ study, and the next start hands them out first. So every method is safe to repea
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -15,20 +14,21 @@ from optuna.trial import FrozenTrial, TrialState
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.search.sampling.asking import (
-    BASELINE,
     VALUES,
+    baseline_name,
     counted_trials,
+    draw_values,
     enqueue_points,
     finish_asking,
-    list_trials,
+    is_searched,
     next_sampler,
     open_trial,
     read_trial,
 )
 from kmcl_platform.search.sampling.pruners import build_pruner
-from kmcl_platform.search.sampling.space import suggest_values
+from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study.budget import Ledger
-from kmcl_platform.search.study.definition import check_same_definition
+from kmcl_platform.search.study.definition import settle_definition
 from kmcl_platform.search.study.ended_trials import (
     TrialEnd,
     best_trials,
@@ -36,6 +36,7 @@ from kmcl_platform.search.study.ended_trials import (
     trial_end,
     trials_without_improvement,
 )
+from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import open_storage, patient
 
 _STATES = {
@@ -46,23 +47,6 @@ _STATES = {
 }
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One trial to run.
-
-    Attributes:
-        number: the trial's number in the study, from 0.
-        config: the base with the point's values.
-        baseline: whether this is the base itself, which is never stopped early.
-        reached: the last epoch that the study knows a report of; 0: none.
-    """
-
-    number: int
-    config: TrialConfig
-    baseline: bool
-    reached: int
 
 
 class DurableStudy:
@@ -116,10 +100,13 @@ class DurableStudy:
     @patient
     def should_prune(self, number: int) -> bool:
         """Whether the pruner stops a trial at the last epoch that it reported."""
-        # Called for the baseline too: only this call enters a trial into Optuna's comparison at its rung.
-        wanted = open_trial(self._study, number).should_prune()
         frozen = self._frozen(number)
-        return wanted and not frozen.user_attrs.get(BASELINE) and frozen.last_step != self._file.base.num_epochs
+        # A plain loss that learns faster at first must not stop the trials of the space.
+        if not is_searched(frozen):
+            return False
+        # Called for other baselines too: only this call enters a trial into Optuna's comparison at its rung.
+        wanted = open_trial(self._study, number).should_prune()
+        return wanted and not baseline_name(frozen) and frozen.last_step != self._file.base.num_epochs
 
     @patient
     def tell(self, number: int, end: TrialEnd, value: float | None = None) -> None:
@@ -176,9 +163,9 @@ class DurableStudy:
         return self._point(number).config
 
     @patient
-    def is_baseline(self, number: int) -> bool:
-        """Whether a trial is the base itself."""
-        return bool(self._frozen(number).user_attrs.get(BASELINE))
+    def baseline(self, number: int) -> str:
+        """The name of the baseline that a trial is; empty: it is none."""
+        return baseline_name(self._frozen(number))
 
     def best_value(self) -> float | None:
         """The best final value so far; None: no trial has completed."""
@@ -189,15 +176,16 @@ class DurableStudy:
         """Numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
         return [trial.number for trial in best_trials(self.counted(), self._file.objective.sign)[:count]]
 
-    def _open(self) -> optuna.Study:
-        self._study = optuna.create_study(
+    def _open(self) -> SearchStudy:
+        study = optuna.create_study(
             study_name=self._file.name,
             storage=open_storage(self.url),
             direction=self._file.objective.mode,
             pruner=build_pruner(self._file.scheduler, self._file.base.num_epochs),
             load_if_exists=True,
         )
-        check_same_definition(self._study, self._file)
+        self._study = SearchStudy.of(study)
+        self._file = settle_definition(self._study, self._file)
         finish_asking(self._study, self._file)
         enqueue_points(self._study, self._file)
         return self._study
@@ -215,9 +203,7 @@ class DurableStudy:
             # For each diverged trial: the Gaussian process takes the worst finite value instead of its own.
             warnings.filterwarnings("ignore", message="Clip non-finite values")
             trial = self._study.ask()
-            values = suggest_values(trial, self._file)
-        # The mark that the point is complete: if a trial has no mark, its driver died while it drew the values.
-        trial.set_user_attr(VALUES, values)
+            draw_values(trial, self._file)
         return self._point(trial.number)
 
     def _without_improvement(self) -> str | None:
@@ -225,11 +211,12 @@ class DurableStudy:
         patience = self._file.budget.patience
         if patience is None:
             return None
-        waited = trials_without_improvement(self.counted(), self._file.objective.sign)
+        # Baselines outside the space do not count: the search has patience for its own trials.
+        waited = trials_without_improvement(filter(is_searched, self.counted()), self._file.objective.sign)
         return f"budget.patience: {waited} trials ended without a better one" if waited >= patience else None
 
     def _running_trials(self) -> list[int]:
-        return [trial.number for trial in list_trials(self._study) if trial.state == TrialState.RUNNING]
+        return [trial.number for trial in self._study.all_trials() if trial.state == TrialState.RUNNING]
 
     def _frozen(self, number: int) -> FrozenTrial:
         return read_trial(self._study, number)
@@ -237,9 +224,11 @@ class DurableStudy:
     def _point(self, number: int) -> Point:
         frozen = self._frozen(number)
         values: dict[str, Scalar] = frozen.user_attrs[VALUES]
+        config = self._file.base.with_values(values)
         return Point(
             number=number,
-            config=self._file.base.with_values(values),
-            baseline=bool(frozen.user_attrs.get(BASELINE)),
+            config=config,
+            baseline=baseline_name(frozen),
+            is_base=bool(baseline_name(frozen)) and config == self._file.base,
             reached=frozen.last_step or 0,
         )

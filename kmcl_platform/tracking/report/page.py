@@ -11,6 +11,7 @@ from kmcl_platform.errors import ConfigError
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
+from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 from kmcl_platform.tracking.runs.ownership import check_own
 
 if TYPE_CHECKING:
@@ -110,10 +111,11 @@ def _next(data: "Collected") -> str:
 
 
 def _best_values(data: "Collected") -> list[dict[str, Scalar]]:
-    """Values of the better half of the trials of full length, at most `_BEST`."""
-    ranked = [row.number for row in data.board.rows if row.rank is not None]
-    params = {trial.number: trial.params for trial in data.study.get_trials(deepcopy=False)}
-    return [params.get(number, {}) for number in ranked[: min(_BEST, (len(ranked) + 1) // 2)]]
+    """Optuna's parameters of the better half of the trials of full length, at most `_BEST`."""
+    points = [one for one in data.study.get_trials(deepcopy=False) if OUTSIDE_SPACE not in one.user_attrs]
+    params = {trial.number: trial.params for trial in points}
+    ranked = [row.number for row in data.board.rows if row.rank is not None and row.number in params]
+    return [params[number] for number in ranked[: min(_BEST, (len(ranked) + 1) // 2)]]
 
 
 def _is_valid(file: SearchFile, path: str, value: Scalar) -> bool:
@@ -142,7 +144,7 @@ def _leaderboard(data: "Collected") -> str:
 
 
 def _row(row: LeaderboardRow, data: "Collected") -> str:
-    name = f"{row.number} (baseline)" if row.baseline else str(row.number)
+    name = f"{row.number} (baseline {row.baseline_name})" if row.baseline else str(row.number)
     cells = [
         "" if row.rank is None else str(row.rank),
         name,

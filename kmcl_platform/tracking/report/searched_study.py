@@ -7,18 +7,21 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.distributions import Distribution, LogUniform
+from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 
 
 class SearchedStudy(optuna.Study):
-    """A view of a study, in which all trials whose value is 0 have the same place on the parameter's axis.
+    """A view of a study, without baselines that are no points of the space.
 
-    A sampler draws such a place at random from the part of the axis that stands for 0 (`zero: true`).
+    All trials whose value is 0 have the same place on the parameter's axis. A sampler draws such a place at random from
+    the part of the axis that stands for 0 (`zero: true`).
     """
 
     def __init__(self, study: optuna.Study, space: Mapping[str, Distribution]) -> None:
         """Read the trials of a study; `space` is that of its search file."""
         super().__init__(study.study_name, study._storage)
-        self._trials = [_with_one_zero(trial, space) for trial in study.get_trials(deepcopy=False)]
+        points = [trial for trial in study.get_trials(deepcopy=False) if OUTSIDE_SPACE not in trial.user_attrs]
+        self._trials = [_with_one_zero(trial, space) for trial in points]
 
     # All readers of Optuna come here: `trials`, `get_trials` and the plots.
     def _get_trials(

@@ -12,6 +12,7 @@ from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import connect_to_read, find_runs, store_name
 from kmcl_platform.tracking.runs.artifacts import read_artifact
 from kmcl_platform.tracking.runs.names import (
+    BASELINE_NAME_TAG,
     BASELINE_TAG,
     EPOCHS,
     LATEST_FILE_TAG,
@@ -39,7 +40,8 @@ class LeaderboardRow:
         rank: place among the completed trials of full length, from 1. None: the trial is not one of them.
         number: the trial's number in the search, from 0.
         outcome: a TrialOutcome, or `running`.
-        baseline: whether it has the values of the search file's base, unchanged.
+        baseline: whether it is a baseline: the base of the search file, or one that the file names.
+        baseline_name: the baseline's name; empty: not a baseline.
         epochs: number of epochs that it finished.
         objective: the study's value; of a trial that did not complete, its metric after its last epoch. None: no value.
         values: of the searched paths only, as MLflow has them.
@@ -51,6 +53,7 @@ class LeaderboardRow:
     number: int
     outcome: str
     baseline: bool
+    baseline_name: str
     epochs: int
     objective: float | None
     values: dict[str, str]
@@ -178,11 +181,14 @@ def _find_parent(client: "MlflowClient", store: Store, search: str) -> "Run":
 def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
     tags, metrics = run.data.tags, run.data.metrics
     outcome = tags.get(OUTCOME_TAG, RUNNING)
+    baseline = tags.get(BASELINE_TAG) == "true"
     return LeaderboardRow(
         rank=None,
         number=int(tags[NUMBER_TAG]),
         outcome=outcome,
-        baseline=tags.get(BASELINE_TAG) == "true",
+        baseline=baseline,
+        # An older version had one baseline, the base, and no name for it.
+        baseline_name=tags.get(BASELINE_NAME_TAG, "base" if baseline else ""),
         epochs=int(metrics.get(EPOCHS, 0)),
         objective=metrics.get(OBJECTIVE if outcome == TrialOutcome.COMPLETED else file.objective.metric),
         values={path: run.data.params.get(path, "") for path in file.space},

@@ -27,7 +27,7 @@ def to_table(leaderboard: Leaderboard) -> Table:
     for row in leaderboard.rows:
         table.add_row(
             "★" if row.rank == 1 else str(row.rank or ""),
-            f"base {row.number}" if row.baseline else str(row.number),
+            f"{_short_name(row.baseline_name)} {row.number}" if row.baseline else str(row.number),
             row.outcome,
             "" if row.objective is None else f"{row.objective:.4f}",
             f"{row.epochs}/{leaderboard.num_epochs}",
@@ -42,6 +42,11 @@ def _short_names(paths: Sequence[str]) -> list[str]:
     """The last part of each path, with the part before it if two would be equal."""
     last = Counter(path.rpartition(".")[2] for path in paths)
     return [".".join(path.split(".")[-(1 if last[path.rpartition(".")[2]] == 1 else 2) :]) for path in paths]
+
+
+def _short_name(name: str) -> str:
+    # The table has to fit 100 columns.
+    return name if len(name) <= 12 else f"{name[:11]}…"
 
 
 def _rounded(value: str) -> str:

@@ -28,6 +28,9 @@ STATUS = {
 RUNNING = "running"
 """The tag `kmcl.outcome` of a trial that has not ended."""
 
+OUTSIDE_SPACE = "outside_space"
+"""Attribute of a trial of the Optuna study: a baseline that is no point of the space."""
+
 SEARCH_TAG = "kmcl.search"
 ROLE_TAG = "kmcl.role"
 """`search` on the parent run, `trial` on its children."""
@@ -39,6 +42,9 @@ PLACE_TAG = "kmcl.store_place"
 """On the experiment: folder and machine of that store, for messages."""
 NUMBER_TAG = "kmcl.number"
 BASELINE_TAG = "kmcl.baseline"
+"""`true` on the base and on the other baselines of a search."""
+BASELINE_NAME_TAG = "kmcl.baseline_name"
+"""Only on baselines; older versions did not write it, and had the base only."""
 OUTCOME_TAG = "kmcl.outcome"
 REASON_TAG = "kmcl.reason"
 
@@ -62,3 +68,14 @@ FORECAST_FILE = "forecast.json"
 VERDICT_FILE = "verdict.json"
 VERDICT_TAG = "kmcl.verdict"
 """On the run of each arm's search: the comparison of each arm with the first one, one on each line."""
+
+
+def baseline_tags(baseline: bool, name: str) -> dict[str, str]:
+    """The tags that say whether a trial is a baseline, and which; without a name, the second one is left out."""
+    return {BASELINE_TAG: str(baseline).lower()} | ({BASELINE_NAME_TAG: name} if name else {})
+
+
+def trial_run_name(number: int, baseline: bool, name: str) -> str:
+    """The name of a trial's run, for readers of MLflow."""
+    words = [f"trial-{number:04d}", *(["baseline"] if baseline else []), *([name] if name else [])]
+    return "-".join(words)

@@ -16,7 +16,6 @@ from kmcl_platform.tracking.database import find_runs, locked, write, write_step
 from kmcl_platform.tracking.database.http_retries import again_if_cut_off
 from kmcl_platform.tracking.runs.dataset_input import record_input
 from kmcl_platform.tracking.runs.names import (
-    BASELINE_TAG,
     CLASS_TABLE_FILE,
     EPOCH_SECONDS,
     EPOCHS,
@@ -33,6 +32,8 @@ from kmcl_platform.tracking.runs.names import (
     TRIAL_TAG,
     WALL_SECONDS,
     TrialOutcome,
+    baseline_tags,
+    trial_run_name,
 )
 from kmcl_platform.tracking.runs.ownership import is_own_run
 from kmcl_platform.tracking.runs.ui_tables import mark_table
@@ -84,13 +85,15 @@ class TrialRuns:
         self._trials: dict[int, _TrialRun] = {}
 
     @again_if_cut_off
-    def begin(self, number: int, config: TrialConfig, *, baseline: bool, time_ms: int | None = None) -> None:
+    def begin(
+        self, number: int, config: TrialConfig, *, baseline: bool, baseline_name: str = "", time_ms: int | None = None
+    ) -> None:
         """Open the trial's run, with every value of its config as a param. A run that has ended is opened again.
 
         Args:
-            number: the trial's number.
-            config: its values.
-            baseline: whether it has the values of the search file's base, unchanged.
+            number, config: the trial's number and values.
+            baseline: whether it is the base of the search file, or another baseline.
+            baseline_name: the baseline's name; empty: not a baseline, or one that an older version began.
             time_ms: when it began, in milliseconds since 1970. None: now.
         """
         tags = {OUTCOME_TAG: RUNNING, REASON_TAG: ""}
@@ -104,9 +107,9 @@ class TrialRuns:
                     ROLE_TAG: "trial",
                     TRIAL_TAG: self._key(number),
                     NUMBER_TAG: str(number),
-                    BASELINE_TAG: str(baseline).lower(),
+                    **baseline_tags(baseline, baseline_name),
                 }
-                name = f"trial-{number:04d}" + ("-baseline" if baseline else "")
+                name = trial_run_name(number, baseline, baseline_name)
                 run = self._client.create_run(self._experiment_id, time_ms, tags=own | tags, run_name=name)
             else:
                 self._client.update_run(run.info.run_id, status="RUNNING")
@@ -120,9 +123,7 @@ class TrialRuns:
     def log_epochs(self, number: int, reports: Sequence[tuple[EpochReport, int | None]]) -> None:
         """Write the metrics of epochs in one request; epochs that the run already has are not changed.
 
-        Args:
-            number: the trial's number.
-            reports: each with the time when it was made, in milliseconds since 1970. None: now.
+        `reports`: each with the time when it was made, in milliseconds since 1970. None: now.
         """
         trial = self._known(number)
         seconds = dict(trial.seconds)
@@ -180,9 +181,7 @@ class TrialRuns:
     def log_figures(self, number: int, folder: Path) -> None:
         """Copy a trial's table and pictures (tracking/figures) into its run, then delete their folder.
 
-        Args:
-            number: the trial's number.
-            folder: where they are. If it does not exist, an earlier call has logged them.
+        If the folder does not exist, an earlier call has logged them.
         """
         if not folder.is_dir():
             return

@@ -59,9 +59,10 @@ class Recorder:
         for queued in self._scores.waiting():
             self._draw(queued)
 
-    def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool) -> None:
-        """Record that a trial began."""
-        self._add("begin", {"number": number, "config": config.model_dump(), "baseline": baseline})
+    def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool, baseline_name: str = "") -> None:
+        """Record that a trial began; arguments as for `TrialRuns.begin`."""
+        begun = {"number": number, "config": config.model_dump(), "baseline": baseline, "baseline_name": baseline_name}
+        self._add("begin", begun)
 
     def log_epoch(self, number: int, report: EpochReport) -> None:
         """Record the report of an epoch."""
@@ -69,6 +70,8 @@ class Recorder:
 
     def queue_scores(self, number: int, checkpoint: Path | None, outcome: TrialOutcome, *, baseline: bool) -> None:
         """Copy the scores of a trial that ends; its table and pictures are drawn later.
+
+        `baseline`: it is the base, with which the figures of all other trials compare.
 
         Call it before the trial's checkpoint is deleted.
 

@@ -173,7 +173,14 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
         # metrics, of which MLflow keeps one.
         case "begin":
             config = TrialConfig.from_record(content["config"])
-            runs.trials.begin(content["number"], config, baseline=content["baseline"], time_ms=first.time_ms)
+            runs.trials.begin(
+                content["number"],
+                config,
+                baseline=content["baseline"],
+                # An entry of an older version has no name.
+                baseline_name=content.get("baseline_name", ""),
+                time_ms=first.time_ms,
+            )
         case "epoch":
             reports = [(EpochReport.model_validate(entry.content["report"]), entry.time_ms) for entry in entries]
             runs.trials.log_epochs(content["number"], reports)

@@ -35,6 +35,7 @@ base:
   num_epochs: 2
 space:
   optim.lr: {{kind: loguniform, low: 1e-8, high: 0.1}}
+baselines: []
 budget: {{trials: 3}}
 """
 

@@ -22,6 +22,7 @@ from kmcl_platform.tracking.runs.search_run import SearchRuns
 FILE = b"""
 name: s
 space: {optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}}
+baselines: []
 budget: {trials: 6}
 """
 

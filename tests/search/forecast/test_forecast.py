@@ -41,6 +41,7 @@ def search(*, scheduler: str = "none", trials: int = 4, gpus: float = 0, **budge
             "name": "small",
             "base": {"num_epochs": 4},
             "space": {"loss.temperature": {"kind": "uniform", "low": 0.1, "high": 1}},
+            "baselines": [],
             "budget": {"trials": trials, **budget},
             "scheduler": {"kind": scheduler},
             "resources": {"workers_per_trial": 2, "gpus_per_worker": gpus},

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kmcl_platform.config.store import open_store
 from kmcl_platform.config.store_record import claim_study
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.run import run_search as module
 from kmcl_platform.search.run.run_search import SearchSummary, run_search
 
@@ -17,6 +17,7 @@ FILE = """
 name: s
 base: {{data: {{source: {source}}}}}
 space: {{optim.lr: {{kind: loguniform, low: 1e-4, high: 1e-1}}}}
+baselines: []
 budget: {{trials: 2}}
 """
 
@@ -59,3 +60,16 @@ def test_the_first_search_of_a_store_records_its_study_before_it_begins(
     monkeypatch.setattr(module, "run_or_find", stop)
     run_search(file, store, console)
     assert recorded == [f"sqlite:///{tmp_path}/other.db"]
+
+
+def test_a_new_search_whose_budget_does_not_hold_the_default_baselines_is_refused_and_leaves_no_store(
+    file: Path, console: Console, tmp_path: Path
+) -> None:
+    file.write_text(file.read_text().replace("baselines: []\n", "").replace("trials: 2", "trials: 3"))
+    with pytest.raises(
+        ConfigError,
+        match=r"^budget\.trials: got 3; valid: at least 4, for 3 baselines \(kmcl, asymmetric, bce\) and one more trial; ",
+    ):
+        run_search(file, open_store(tmp_path / "store"), console)
+    assert not (tmp_path / "store" / "optuna.db").exists()
+    assert not (tmp_path / "store" / "store.json").exists()

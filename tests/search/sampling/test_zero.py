@@ -24,6 +24,7 @@ base: {num_epochs: 4, loss: {contrastive_weight: 0}}
 space:
   loss.contrastive_weight: {kind: loguniform, low: 0.01, high: 10, zero: true}
   loss.reconstruction_weight: {kind: loguniform, low: 0.01, high: 10, zero: true}
+baselines: []
 budget: {trials: 12}
 scheduler: {kind: none}
 sampler: {kind: random, startup_trials: 5, seed: 5}

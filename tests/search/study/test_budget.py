@@ -13,6 +13,7 @@ from kmcl_platform.search.study.study import DurableStudy
 FILE = b"""
 name: s
 space: {optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}}
+baselines: []
 budget: {trials: 6, hours: 0.0255}
 """
 

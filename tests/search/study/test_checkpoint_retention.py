@@ -18,6 +18,7 @@ base: {num_epochs: 1}
 space:
   optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}
 objective: {metric: MODE}
+baselines: []
 budget: {trials: 9}
 scheduler: {kind: none}
 """

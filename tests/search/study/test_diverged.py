@@ -14,6 +14,7 @@ name: s
 base: {num_epochs: 1, optim: {lr: 0.001}}
 space: {optim.lr: {kind: loguniform, low: 1e-4, high: 1}}
 objective: {metric: METRIC}
+baselines: []
 budget: {trials: 18}
 scheduler: {kind: none}
 sampler: {kind: KIND, startup_trials: 5, seed: 3}

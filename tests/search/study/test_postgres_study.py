@@ -20,6 +20,7 @@ FILE = b"""
 name: s
 base: {num_epochs: 2}
 space: {optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}}
+baselines: []
 budget: {trials: 6}
 scheduler: {kind: none}
 sampler: {kind: random, seed: 5}

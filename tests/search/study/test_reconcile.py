@@ -18,6 +18,7 @@ FILE = b"""
 name: s
 base: {num_epochs: 1}
 space: {optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}}
+baselines: []
 budget: {trials: 1}
 """
 
