@@ -129,10 +129,14 @@ def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None
 
 def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
     from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
+    from kmcl_platform.tracking.runs.baseline_comparison import compare_leaderboard
     from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
     from kmcl_platform.tracking.runs.leaderboard_text import to_table
 
-    console.print(to_table(read_leaderboard(store, search_name)))
+    board = read_leaderboard(store, search_name)
+    console.print(to_table(board))
+    if comparison := compare_leaderboard(board):
+        console.print(str(comparison), highlight=False, markup=False, soft_wrap=True)
     held = measure_checkpoints(store, search_name)
     console.print(f"checkpoints: {held.trials} kept, {held.bytes / 1e6:.1f} MB", highlight=False)
 

@@ -144,6 +144,11 @@ class LossConfig(Frozen):
                 raise ValueError("0, because loss.asymmetric_weight is 0: no term would be left before the start")
         return value
 
+    @property
+    def has_kernel_terms(self) -> bool:
+        """Whether the loss has a kernel term: the reconstruction or the contrastive one."""
+        return sum(self.kernel_weights) > 0
+
     @model_validator(mode="after")
     def _check_some_weight(self) -> "LossConfig":
         if self.asymmetric_weight + sum(self.kernel_weights) == 0:

@@ -185,7 +185,8 @@ class SearchDriver(Searcher, Stopper):
         self._study.tell(point.number, end, value if end == "completed" else None)
         drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)
         self._log_progress(urgent=True)
-        self._view.trial_ended(point.number, end, reason, value, self._study.best_value())
+        best, comparison = self._study.best_value(), str(self._study.compare_with_baselines() or "")
+        self._view.trial_ended(point.number, end, reason, value, best, comparison)
 
     def _log_progress(self, *, urgent: bool) -> None:
         # Every epoch of every trial comes here, and each write becomes a request to MLflow.

@@ -25,18 +25,22 @@ class _Running:
 class SearchView:
     """Counts trials and shows them; it decides nothing."""
 
-    def __init__(self, file: SearchFile, console: Console, ends: Mapping[int, str], best: float | None) -> None:
+    def __init__(
+        self, file: SearchFile, console: Console, ends: Mapping[int, str], best: float | None, comparison: str = ""
+    ) -> None:
         """
         Args:
             file: the search.
             console: where it is shown.
             ends: by number, how each trial ended that an earlier start of the search has run.
             best: the best value so far; None: no trial has completed.
+            comparison: the best trial compared with the best baseline; empty: no baseline has completed.
         """
         self._file = file
         self._console = console
         self._ends = dict(ends)
         self._best = best
+        self._comparison = comparison
         self._running: dict[int, _Running] = {}
         self._ended_now = 0
         self._started = time.monotonic()
@@ -69,11 +73,17 @@ class SearchView:
         running.epoch, running.value = report.epoch, value
         self._refresh()
 
-    def trial_ended(self, number: int, end: str, reason: str, value: float | None, best: float | None) -> None:
-        """Show a trial that has ended: how (`TrialEnd`), why, its value, and the best value of the search."""
+    def trial_ended(
+        self, number: int, end: str, reason: str, value: float | None, best: float | None, comparison: str = ""
+    ) -> None:
+        """Show a trial that has ended: how (`TrialEnd`), why, its value.
+
+        `best` and `comparison` are those of the search, as for `__init__`.
+        """
         running = self._running.pop(number, None)
         self._ends[number] = end
         self._best = best
+        self._comparison = comparison
         self._ended_now += 1
         seconds = time.monotonic() - running.started if running else 0.0
         score = "" if value is None else f" {self._file.objective.metric} {value:.4f}"
@@ -114,4 +124,4 @@ class SearchView:
             rows.add_row(
                 f"trial {number}", ProgressBar(total, running.epoch, width=24), f"{running.epoch}/{total}", value
             )
-        return Group(head, rows)
+        return Group(head, *([Text(self._comparison)] if self._comparison else []), rows)

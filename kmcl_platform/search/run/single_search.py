@@ -112,7 +112,9 @@ def _run(
     outcome: SearchOutcome = "failed"
     trouble: StoreError | None = None
     try:
-        with SearchView(file, console, study.ends(), study.best_value()) as view:
+        with SearchView(
+            file, console, study.ends(), study.best_value(), str(study.compare_with_baselines() or "")
+        ) as view:
             # Imports Ray, which reads its settings from the environment at that moment: `_start` has set them.
             from kmcl_platform.search.run.driver import SearchDriver
 

@@ -38,6 +38,7 @@ from kmcl_platform.search.study.ended_trials import (
 )
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import open_storage, patient
+from kmcl_platform.tracking.runs.baseline_comparison import BaselineComparison, Contender, compare_baselines
 
 _STATES = {
     "completed": TrialState.COMPLETE,
@@ -172,6 +173,16 @@ class DurableStudy:
         best = best_trials(self.counted(), self._file.objective.sign)
         return best[0].value if best else None
 
+    def compare_with_baselines(self) -> BaselineComparison | None:
+        """The best trial compared with the best baseline, without other seeds; None: no baseline has completed."""
+        objective, loss = self._file.objective, self._file.base.loss.objective
+        return compare_baselines(
+            map(self._contender, best_trials(self.counted(), objective.sign)),
+            metric=objective.metric,
+            sign=objective.sign,
+            kmcl=loss == "kmcl" or "loss.objective" in self._file.space,
+        )
+
     def best_numbers(self, count: int) -> list[int]:
         """Numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
         return [trial.number for trial in best_trials(self.counted(), self._file.objective.sign)[:count]]
@@ -220,6 +231,10 @@ class DurableStudy:
 
     def _frozen(self, number: int) -> FrozenTrial:
         return read_trial(self._study, number)
+
+    def _contender(self, trial: FrozenTrial) -> Contender:
+        loss = self._point(trial.number).config.loss
+        return Contender(trial.number, baseline_name(trial), trial.value or 0.0, loss.has_kernel_terms)
 
     def _point(self, number: int) -> Point:
         frozen = self._frozen(number)

@@ -10,6 +10,7 @@ from kmcl_platform.data.report.style import STYLE
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
+from kmcl_platform.tracking.runs.baseline_comparison import compare_leaderboard
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
 from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 from kmcl_platform.tracking.runs.ownership import check_own
@@ -67,11 +68,13 @@ def to_page(data: "Collected") -> str:
 def _summary(data: "Collected") -> str:
     board, best = data.board, data.board.best()
     counts = count_outcomes(board.rows)
-    baseline = next((row.objective for row in board.rows if row.baseline and row.objective is not None), None)
+    comparison = compare_leaderboard(board)
     hours = sum(row.wall_seconds for row in board.rows) * data.devices / 3600
     tiles = [(_number(best.objective), f"{board.metric} of the best trial, {best.number}")]
-    if baseline is not None and best.objective is not None:
-        tiles.append((f"{best.objective - baseline:+.4f}", f"difference from the baseline's {baseline:.4f}"))
+    if comparison is not None and comparison.difference is not None:
+        against = f"the best baseline, {comparison.baseline.baseline}"
+        kind = "KMCL trial" if comparison.kmcl else "trial"
+        tiles.append((f"{comparison.difference:+.4f}", f"difference of the best {kind} from {against}"))
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     tiles.append((f"{len(board.rows)}", f"trials: {outcomes}"))
     tiles.append((f"{hours:.3g}", f"{data.hours_name} of training and evaluation"))
@@ -80,7 +83,8 @@ def _summary(data: "Collected") -> str:
     )
     dataset = escape(data.file.base.data.source)
     commit = escape(data.tags.get("kmcl.git_commit", "unknown")[:12])
-    return f"<p class='soft'>data {dataset} · commit {commit}</p><div class='tiles'>{shown}</div>"
+    first = "" if comparison is None else f"<p>{escape(str(comparison))}</p>"
+    return f"{first}<p class='soft'>data {dataset} · commit {commit}</p><div class='tiles'>{shown}</div>"
 
 
 def _next(data: "Collected") -> str:

@@ -1,19 +1,21 @@
 """The trials of a search, the best first, read from MLflow alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
+from kmcl_platform.config.trial_config import LossConfig
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import connect_to_read, find_runs, store_name
 from kmcl_platform.tracking.runs.artifacts import read_artifact
 from kmcl_platform.tracking.runs.names import (
     BASELINE_NAME_TAG,
     BASELINE_TAG,
+    BASELINE_VERDICT_TAG,
     EPOCHS,
     LATEST_FILE_TAG,
     NUMBER_TAG,
@@ -42,6 +44,7 @@ class LeaderboardRow:
         outcome: a TrialOutcome, or `running`.
         baseline: whether it is a baseline: the base of the search file, or one that the file names.
         baseline_name: the baseline's name; empty: not a baseline.
+        kernel_terms: whether its loss has a kernel term, the reconstruction or the contrastive one.
         epochs: number of epochs that it finished.
         objective: the study's value; of a trial that did not complete, its metric after its last epoch. None: no value.
         values: of the searched paths only, as MLflow has them.
@@ -54,6 +57,7 @@ class LeaderboardRow:
     outcome: str
     baseline: bool
     baseline_name: str
+    kernel_terms: bool
     epochs: int
     objective: float | None
     values: dict[str, str]
@@ -73,6 +77,8 @@ class Leaderboard:
     rows: list[LeaderboardRow]
     experiment_id: str
     parent_id: str
+    baseline_verdict: str = ""
+    """How the best trial and the best baseline compare on several seeds; empty: they were not trained again."""
 
     def best(self) -> LeaderboardRow:
         """The best trial that completed at full length.
@@ -101,7 +107,9 @@ def read_leaderboard(store: Store, search: str) -> Leaderboard:
     # The first file: a search that continues must have the same objective, space and epochs
     # (`search/study/definition.py`).
     file = read_search_file_of(client, parent.info.run_id, search)
-    return build_leaderboard(client, file, parent.info.experiment_id, parent.info.run_id)
+    board = build_leaderboard(client, file, parent.info.experiment_id, parent.info.run_id)
+    board.baseline_verdict = parent.data.tags.get(BASELINE_VERDICT_TAG, "")
+    return board
 
 
 def read_latest_file(store: Store, search: str) -> bytes:
@@ -189,12 +197,20 @@ def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
         baseline=baseline,
         # An older version had one baseline, the base, and no name for it.
         baseline_name=tags.get(BASELINE_NAME_TAG, "base" if baseline else ""),
+        kernel_terms=_has_kernel_terms(run.data.params),
         epochs=int(metrics.get(EPOCHS, 0)),
         objective=metrics.get(OBJECTIVE if outcome == TrialOutcome.COMPLETED else file.objective.metric),
         values={path: run.data.params.get(path, "") for path in file.space},
         run_id=run.info.run_id,
         wall_seconds=metrics.get(WALL_SECONDS, 0.0),
     )
+
+
+def _has_kernel_terms(params: Mapping[str, str]) -> bool:
+    names = ("objective", "reconstruction_weight", "contrastive_weight")
+    given = {name: params[f"loss.{name}"] for name in names if f"loss.{name}" in params}
+    # Params are text, which the configuration reads as numbers.
+    return LossConfig.model_validate(given).has_kernel_terms
 
 
 def _is_full(row: LeaderboardRow, file: SearchFile) -> bool:

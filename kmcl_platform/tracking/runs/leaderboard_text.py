@@ -8,12 +8,18 @@ from dataclasses import asdict
 from rich import box
 from rich.table import Table
 
+from kmcl_platform.tracking.runs.baseline_comparison import compare_leaderboard
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard
 
 
 def to_json(leaderboard: Leaderboard) -> str:
-    """The leaderboard as JSON; the keys are the names of the fields, in their order."""
-    return json.dumps(asdict(leaderboard), indent=2, ensure_ascii=False, allow_nan=False)
+    """The leaderboard as JSON; the keys are the names of the fields, in their order, and `comparison`."""
+    comparison = compare_leaderboard(leaderboard)
+    tree = asdict(leaderboard)
+    # The comparison has it, with the trials that it is about.
+    del tree["baseline_verdict"]
+    tree["comparison"] = comparison and asdict(comparison) | {"difference": comparison.difference}
+    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def to_table(leaderboard: Leaderboard) -> Table:

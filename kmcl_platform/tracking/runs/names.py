@@ -68,6 +68,8 @@ FORECAST_FILE = "forecast.json"
 VERDICT_FILE = "verdict.json"
 VERDICT_TAG = "kmcl.verdict"
 """On the run of each arm's search: the comparison of each arm with the first one, one on each line."""
+BASELINE_VERDICT_TAG = "kmcl.baseline_verdict"
+"""On a search's run: the best trial compared with the best baseline, both trained again on several new seeds."""
 
 
 def baseline_tags(baseline: bool, name: str) -> dict[str, str]:

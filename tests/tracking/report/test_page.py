@@ -79,7 +79,9 @@ def test_the_page_needs_no_other_file_and_shows_the_trials(store: Store, searche
     assert "cdn.plot.ly" not in body
     assert page.count("plotly.js v") == 1
     assert "<b>0.6100</b><span>val/mAP of the best trial, 2</span>" in page
-    assert "<b>+0.2100</b><span>difference from the baseline&#x27;s 0.4000</span>" in page
+    assert "<b>+0.2100</b><span>difference of the best KMCL trial from the best baseline, base</span>" in page
+    first = "best KMCL trial: 2, val/mAP 0.6100; best baseline: base (trial 0), 0.4000; difference +0.2100, better; one seed"
+    assert f"<h1>Search tiny</h1><p>{first}" in page
     assert "3 completed, 1 failed, 2 pruned" in page
     assert 2_000_000 < len(page) < 8_000_000
 

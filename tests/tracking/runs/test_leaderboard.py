@@ -111,11 +111,13 @@ def test_json_has_stable_keys_and_exact_values(
 ) -> None:
     write_mixed_search(open_runs(), search_file, run_trial)
     tree = json.loads(to_json(read_leaderboard(store, "tiny")))
-    keys = ["search", "metric", "mode", "num_epochs", "paths", "rows", "experiment_id", "parent_id"]
+    keys = ["search", "metric", "mode", "num_epochs", "paths", "rows", "experiment_id", "parent_id", "comparison"]
     assert list(tree) == keys
-    row_keys = "rank number outcome baseline epochs objective values run_id wall_seconds"
+    row_keys = "rank number outcome baseline baseline_name kernel_terms epochs objective values run_id wall_seconds"
     assert list(tree["rows"][0]) == row_keys.split()
     assert tree["rows"][0]["values"]["loss.temperature"] == "0.123456789"
+    assert (tree["comparison"]["best"]["number"], tree["comparison"]["baseline"]["number"]) == (5, 0)
+    assert tree["comparison"]["difference"] == pytest.approx(0.2)
 
 
 def test_the_table_fits_100_columns(store: Store, run_trial: RunTrial) -> None:

@@ -1,0 +1,114 @@
+"""The best trial of a search compared with its best baseline: the result of a search in one line."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kmcl_platform.tracking.runs.leaderboard import Leaderboard
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One trial that trained to its last epoch.
+
+    Attributes:
+        number: the trial's number.
+        baseline: the baseline's name; empty: the search drew this trial.
+        objective: its value.
+        kernel_terms: whether its loss has a kernel term, the reconstruction or the contrastive one.
+    """
+
+    number: int
+    baseline: str
+    objective: float
+    kernel_terms: bool
+
+
+@dataclass(frozen=True)
+class BaselineComparison:
+    """The best trial that a search drew, and the best of its baselines.
+
+    Attributes:
+        metric: the objective.
+        sign: 1 if larger values are better, -1 if smaller ones are.
+        kmcl: whether `best` is the best trial with a kernel term. Else the search has no such trials.
+        best: None: no such trial trained to its last epoch.
+        baseline: the best baseline.
+        seeds: how the two compare on several new seeds; empty: they were not trained again.
+    """
+
+    metric: str
+    sign: int
+    kmcl: bool
+    best: Contender | None
+    baseline: Contender
+    seeds: str
+
+    @property
+    def difference(self) -> float | None:
+        """Best trial minus best baseline. None: there is no best trial."""
+        return None if self.best is None else self.best.objective - self.baseline.objective
+
+    def __str__(self) -> str:
+        kind = "KMCL trial" if self.kmcl else "trial"
+        baseline = f"best baseline: {self.baseline.baseline} (trial {self.baseline.number})"
+        if self.best is None or self.difference is None:
+            value = f"{self.metric} {self.baseline.objective:.4f}"
+            return f"no {kind} apart from the baselines has all epochs; {baseline}, {value}"
+        gain = self.sign * self.difference
+        word = "better" if gain > 0 else "worse" if gain < 0 else "equal"
+        noise = self.seeds or "one seed: whether this is more than noise between seeds is not known"
+        return (
+            f"best {kind}: {self.best.number}, {self.metric} {self.best.objective:.4f}; "
+            f"{baseline}, {self.baseline.objective:.4f}; difference {self.difference:+.4f}, {word}; {noise}"
+        )
+
+
+def compare_baselines(
+    contenders: Iterable[Contender], *, metric: str, sign: int, kmcl: bool, verdict: str = ""
+) -> BaselineComparison | None:
+    """Find the best trial and the best baseline; None: no baseline trained to its last epoch.
+
+    Args:
+        contenders: the trials that trained to their last epoch, the best first. Of equals the first one counts.
+        metric: the objective.
+        sign: 1 if larger values are better, -1 if smaller ones are.
+        kmcl: whether only trials with a kernel term can be the best one. A trial that has left out both terms is the
+            plain asymmetric loss.
+        verdict: the comparison on several seeds, as `compare_retrained` words it. It is left out if it is about other
+            trials: the search may have continued after it.
+    """
+    best = baseline = None
+    for one in contenders:
+        if one.baseline:
+            baseline = baseline or one
+        elif one.kernel_terms or not kmcl:
+            best = best or one
+        if best and baseline:
+            break
+    if baseline is None:
+        return None
+    pair = f"{retrained_label(best)} compared with {retrained_label(baseline)}:" if best else ""
+    seeds = verdict if pair and verdict.startswith(pair) else ""
+    return BaselineComparison(metric, sign, kmcl, best, baseline, seeds)
+
+
+def compare_leaderboard(board: "Leaderboard") -> BaselineComparison | None:
+    """The best trial of a leaderboard compared with its best baseline; None: no baseline trained to its last epoch."""
+    return compare_baselines(
+        (
+            Contender(row.number, row.baseline_name, row.objective, row.kernel_terms)
+            for row in board.rows
+            if row.rank is not None and row.objective is not None
+        ),
+        metric=board.metric,
+        sign=1 if board.mode == "maximize" else -1,
+        kmcl=any(row.kernel_terms for row in board.rows),
+        verdict=board.baseline_verdict,
+    )
+
+
+def retrained_label(one: Contender) -> str:
+    """How the comparison on several seeds names a trial."""
+    return one.baseline or f"trial {one.number}"
