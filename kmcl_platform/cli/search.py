@@ -79,6 +79,7 @@ def _show_search(
     searches = [summary.search for summary in summaries if not summary.retrains]
     if len(searches) > 1:
         _print_comparison(console, store, searches)
+    if len(searches) > 1 or len(summaries) > 1:
         _print_verdict(store, {summary.retrains: summary.search for summary in summaries if summary.retrains})
     for name in searches:
         click.echo(f"next: {shell_command(['kmcl', 'promote', name])}{store_words(folder)}")

@@ -28,6 +28,8 @@ def expand_arms(file: SearchFile) -> list[SearchFile]:
         ConfigError: the arms cannot be compared, or an arm is not a valid search.
     """
     if not file.arms:
+        if file.verdict is not None:
+            _check_retrained_name(file, "name")
         return [file]
     _check_arms(file)
     _check_space(file)
@@ -40,13 +42,14 @@ def retrained_name(search: str, number: int) -> str:
 
 
 def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Verdict) -> SearchFile:
-    """The search that trains an arm's best trial again, once on each of a verdict's seeds.
+    """The search that trains a trial again, once on each of a verdict's seeds.
 
-    Every arm of a file gets the same seeds, so that differences can be paired by seed. The sampler's seed decides them.
+    All trials of a comparison get the same seeds, so that differences can be paired by seed. The sampler's seed decides
+    them.
 
     Args:
-        search: the arm's search.
-        number: its best trial's number.
+        search: the search of the trial.
+        number: the trial's number.
         best: that trial's configuration.
     """
     seeds = [derive_seed(search.sampler.seed, "verdict", place) for place in range(verdict.seeds)]
@@ -57,6 +60,7 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Ve
             # The base has a seed that the search has used, so it is not one of the trainings.
             "baseline": False,
             "baselines": (),
+            "verdict": None,
             "space": {"seed": Choice(kind="choice", choices=tuple(seeds))},
             "budget": Budget(trials=verdict.seeds, checkpoints=1),
             "scheduler": NoStopping(kind="none"),
@@ -81,10 +85,7 @@ def _check_arms(file: SearchFile) -> None:
             raise ConfigError(
                 f"arms.{arm}: got {show_value(arm)}; valid: a name of lower-case letters, digits, - and _"
             )
-        # The longest name that a search of this arm can get, checked now and not after all trials.
-        longest = retrained_name(f"{file.name}-{arm}", file.budget.trials - 1)
-        if not NAME_PATTERN.fullmatch(longest):
-            raise ConfigError(f"arms.{arm}: got {longest}; valid: a search's name of at most 63 characters")
+        _check_retrained_name(file.model_copy(update={"name": f"{file.name}-{arm}"}), f"arms.{arm}")
         for path, value in values.items():
             if path not in known:
                 raise ConfigError(f"arms.{arm}.{path}: unknown path; valid: {', '.join(sorted(known))}")
@@ -100,6 +101,13 @@ def _check_arms(file: SearchFile) -> None:
             got = ", ".join(sorted(values)) or "nothing"
             valid = f"the paths that arms.{first} sets, {', '.join(paths)}" if paths else "at least one path"
             raise ConfigError(f"arms.{arm}: got {got}; valid: {valid}")
+
+
+def _check_retrained_name(search: SearchFile, place: str) -> None:
+    """Check the longest name that a search can get, now and not after all trials."""
+    longest = retrained_name(search.name, search.budget.trials - 1)
+    if not NAME_PATTERN.fullmatch(longest):
+        raise ConfigError(f"{place}: got {longest}; valid: a search's name of at most 63 characters")
 
 
 def _check_space(file: SearchFile) -> None:

@@ -105,10 +105,13 @@ class Sampler(Frozen):
 
 
 class Verdict(Frozen):
-    """The final comparison of arms: the best trial of each one is trained again, on seeds that no search has used."""
+    """The final comparison: the best trial of each arm is trained again, on seeds that no search has used.
+
+    Without arms, the search's best trial is compared with its best baseline.
+    """
 
     seeds: int = Field(default=5, ge=0, le=100)
-    """Number of trainings of each arm, with the same seeds for all arms; 0: no verdict."""
+    """Number of trainings of each compared trial, all with the same seeds; 0: no verdict."""
 
     @field_validator("seeds")
     @classmethod
@@ -148,7 +151,7 @@ class SearchFile(Frozen):
     arms: dict[str, dict[str, FileScalar]] = Field(default_factory=dict)
     """Alternatives by name. Each has values at dotted paths, which replace the base's, and the whole budget."""
     verdict: Verdict | None = None
-    """With arms: `Verdict()` if the file has none. Without arms: None."""
+    """With arms: `Verdict()` if the file has none. Without arms, None: the best trial is not trained again."""
     promotion: Promotion = Promotion()
     decision: Decision = Decision()
 
@@ -176,8 +179,9 @@ class SearchFile(Frozen):
 
     @model_validator(mode="after")
     def _check_verdict(self) -> "SearchFile":
-        if self.verdict is not None and not self.arms:
-            raise ValueError(f"verdict: got {self.verdict.seeds} seeds; valid: no value, because the file has no arms")
+        if self.verdict is not None and not self.arms and not self.baseline and not self.baselines:
+            seeds = self.verdict.seeds
+            raise ValueError(f"verdict: got {seeds} seeds; valid: no value, because the file has no arms or baselines")
         return self
 
     @model_validator(mode="after")

@@ -42,7 +42,9 @@ def test_the_digits_search_has_the_values_of_the_readme() -> None:
     assert weights == (1, 1, 1)
     assert "loss.asymmetric_weight" not in file.space
     assert file.baseline
-    assert [(one.name, one.values) for one in file.baselines or ()] == [("asymmetric", {"loss.objective": "asymmetric"})]
+    assert [(one.name, one.values) for one in file.baselines or ()] == [
+        ("asymmetric", {"loss.objective": "asymmetric"})
+    ]
 
 
 def test_a_number_with_an_exponent_is_a_number() -> None:

@@ -29,7 +29,7 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
 
     A file with arms describes one search for each arm. They run one after another, so that none takes another's share
     of the cluster. When all have ended, the best trial of each arm is trained again on new seeds, and the arms are
-    compared.
+    compared. Without arms, a file with a `verdict` has the best trial compared with the best baseline in this way.
 
     Args:
         path: the search file.
@@ -110,7 +110,8 @@ def _run_searches(
         retraining = plan_retraining(file, store)
         for arm, search in retraining.items():
             console.print(
-                f"verdict: the best trial of {arm} again, on {search.budget.trials} new seeds", highlight=False
+                f"verdict: {'the best trial of ' if file.arms else ''}{arm} again, on {search.budget.trials} new seeds",
+                highlight=False,
             )
             summary = run_or_find(search, to_yaml(search), origin, store, console, address)
             summaries.append(replace(summary, retrains=arm))
@@ -118,7 +119,7 @@ def _run_searches(
                 return summaries
         if retraining:
             comparisons = compare_retrained(store, {arm: search.name for arm, search in retraining.items()})
-            record_verdict(store, [search.name for search, _ in searches], comparisons)
+            record_verdict(store, [search.name for search, _ in searches], comparisons, of_baselines=not file.arms)
             # The pages were written before there was a verdict: they are written again with it.
             for search, _ in searches:
                 keep_report(store, search.name, console)

@@ -44,7 +44,7 @@ class SearchSummary:
         already_finished: whether there was nothing left to do.
         reason: the part of the budget that ended the search; empty for an interrupted one.
         seconds: wall time of the phases, by name.
-        retrains: for a search that trains an arm's best trial again, the arm's name; empty for all others.
+        retrains: for a search that trains a trial again, the arm's name or the trial's; empty for all others.
     """
 
     search: str

@@ -1,18 +1,29 @@
-"""The searches that train the best trial of each arm again, when all arms of a file have been searched."""
+"""The searches that train the best trials again: of each arm, or of a search and of its baselines."""
 
 from kmcl_platform.config.arms import expand_arms, retrain_best
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.search.study.study import DurableStudy
+from kmcl_platform.tracking.runs.baseline_comparison import retrained_label
 
 
 def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
-    """For each arm, the search that trains its best trial again on the seeds of its `verdict`, in the file's order.
+    """The searches that train the compared trials again on the seeds of the file's `verdict`, by the name of each.
 
-    Empty: the file has no `verdict`, or an arm has no trial that reached its last epoch.
+    With arms: the best trial of each arm, by the arm's name, in the file's order. Without arms: the best baseline, by
+    its name, and the best trial. Empty: the file has no `verdict`, or such a trial has not reached its last epoch.
     """
     if file.verdict is None or not file.verdict.seeds:
         return {}
+    if not file.arms:
+        study = DurableStudy(store.study_url, file)
+        compared = study.compare_with_baselines()
+        if compared is None or compared.best is None:
+            return {}
+        return {
+            retrained_label(one): retrain_best(file, one.number, study.config(one.number), file.verdict)
+            for one in (compared.baseline, compared.best)
+        }
     searches: dict[str, SearchFile] = {}
     for arm, search in zip(file.arms, expand_arms(file), strict=True):
         study = DurableStudy(store.study_url, search)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_leaderboard
-from kmcl_platform.tracking.runs.names import VERDICT_FILE, VERDICT_TAG, TrialOutcome
+from kmcl_platform.tracking.runs.names import BASELINE_VERDICT_TAG, VERDICT_FILE, VERDICT_TAG, TrialOutcome
 from kmcl_platform.tracking.runs.ownership import check_own
 
 ALPHA = 0.05
@@ -129,8 +129,12 @@ def compare_retrained(store: Store, retrained: Mapping[str, str]) -> list[Compar
     return compare_arms(scores, metric=first.metric, sign=1 if first.mode == "maximize" else -1)
 
 
-def record_verdict(store: Store, searches: Sequence[str], comparisons: Sequence[Comparison]) -> None:
+def record_verdict(
+    store: Store, searches: Sequence[str], comparisons: Sequence[Comparison], *, of_baselines: bool = False
+) -> None:
     """Write the verdict to the run of each arm's search: a tag for readers, a file for programs.
+
+    `of_baselines`: it compares the best trial of the only search with its best baseline.
 
     Raises:
         SearchError: such a search is not in the store, or belongs to another one.
@@ -144,7 +148,8 @@ def record_verdict(store: Store, searches: Sequence[str], comparisons: Sequence[
         check_own(store, board.experiment_id)
         run_id = board.parent_id
         client.log_text(run_id, text, VERDICT_FILE)
-        client.set_tag(run_id, VERDICT_TAG, "\n".join(map(str, comparisons)))
+        for tag in (VERDICT_TAG, *([BASELINE_VERDICT_TAG] if of_baselines else [])):
+            client.set_tag(run_id, tag, "\n".join(map(str, comparisons)))
 
 
 def _p_value(differences: Sequence[float]) -> float:

@@ -14,7 +14,8 @@ from kmcl_platform.config.search_file import SearchFile, Verdict
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.runs.arm_comparison import Comparison, compare_arms, compare_retrained, record_verdict
-from kmcl_platform.tracking.runs.names import VERDICT_TAG
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+from kmcl_platform.tracking.runs.names import BASELINE_VERDICT_TAG, VERDICT_TAG
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
 ARMS = b"""
@@ -188,3 +189,6 @@ def test_the_arms_are_compared_and_recorded_from_mlflows_runs(store: Store) -> N
         assert (document["alpha"], document["correction"]) == (0.05, "holm")
         assert [one["better"] for one in document["comparisons"]] == ["kmcl", None]
         assert document["comparisons"][0]["mean"] == kmcl.mean
+        assert BASELINE_VERDICT_TAG not in run.data.tags
+    record_verdict(store, names[:1], [kmcl], of_baselines=True)
+    assert client.get_run(read_leaderboard(store, names[0]).parent_id).data.tags[BASELINE_VERDICT_TAG] == str(kmcl)
