@@ -209,7 +209,8 @@ def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
 def _has_kernel_terms(params: Mapping[str, str]) -> bool:
     # The fields that `has_kernel_terms` depends on. Runs of older versions lack some, and then have the default.
     names = (
-        "objective", "reconstruction_weight", "contrastive_weight", "balance", "reconstruction_share", "contrastive_share"
+        "objective", "balance",
+        "reconstruction_weight", "contrastive_weight", "reconstruction_share", "contrastive_share",
     )  # fmt: skip
     given = {name: params[f"loss.{name}"] for name in names if f"loss.{name}" in params}
     # Params are text, which the configuration reads as numbers.
