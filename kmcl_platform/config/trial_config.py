@@ -82,6 +82,9 @@ class ModelConfig(Frozen):
     variance 1 over the features of each image. The logits always use the raw features."""
     sync_batch_norm: bool = False
     """Batch normalisation over the images of all workers instead of each worker's own."""
+    projection_width: int | None = Field(default=None, ge=1, le=65536)
+    """Width of a hidden layer (linear, layer normalisation, ReLU) between the backbone and the rest. None: no such
+    layer."""
 
 
 class LossConfig(Frozen):

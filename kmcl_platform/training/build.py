@@ -39,7 +39,9 @@ def build_backbone(config: ModelConfig) -> Backbone:
         raise ConfigError(f"model.backbone: {error}") from None
 
 
-def build_model(config: ModelConfig, num_classes: int, *, pretrained: bool = True) -> KmclModel:
+def build_model(
+    config: ModelConfig, num_classes: int, *, pretrained: bool = True, num_features: int | None = None
+) -> KmclModel:
     """Build the network, initialised from torch's global random state.
 
     Args:
@@ -47,6 +49,8 @@ def build_model(config: ModelConfig, num_classes: int, *, pretrained: bool = Tru
         num_classes: K, at least 1.
         pretrained: load the pretrained weights that the configuration names. False if the weights of a checkpoint or a
             registered model replace them: that must work without the hub and without the file.
+        num_features: build a model without a backbone, which takes so many features instead of images. None: build the
+            whole model, also if the backbone is frozen.
 
     Raises:
         ConfigError: timm has no such backbone.
@@ -54,18 +58,19 @@ def build_model(config: ModelConfig, num_classes: int, *, pretrained: bool = Tru
     """
     if not pretrained:
         config = config.model_copy(update={"pretrained": False, "pretrained_file": None})
-    backbone = build_backbone(config)
+    backbone = build_backbone(config) if num_features is None else num_features
+    width = config.projection_width or (backbone if isinstance(backbone, int) else backbone.num_features)
     # These kernels have a mean and a variance for each feature, so the features are reduced first (KmclModel).
     reduced = config.kernel in ("anisotropic", "mahalanobis")
     head = KernelMixtureHead(
-        num_features=config.reduced_dim if reduced else backbone.num_features,
+        num_features=config.reduced_dim if reduced else width,
         num_classes=num_classes,
         kernels_per_class=config.kernels_per_class,
         kernel=config.kernel,
         start=config.head_start,
         input=config.head_input,
     )
-    return KmclModel(backbone, head)
+    return KmclModel(backbone, head, projection_width=config.projection_width)
 
 
 def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_labels: int | None = None) -> KmclLoss:

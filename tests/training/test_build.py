@@ -48,6 +48,10 @@ def test_fields_of_the_model_arrive(kernel: str, num_features: int, kernel_size:
     head = build_model(config, 5).head
     assert (head.kernel, head.kernels_per_class, head.num_classes) == (kernel, 2, 5)
     assert (head.num_features, head.kernel_size) == (num_features, kernel_size)
+    projected = build_model(config.model_copy(update={"projection_width": 16}), 5, num_features=96)
+    assert projected.backbone is None
+    assert projected.projection is not None and projected.projection[0].in_features == 96
+    assert projected.head.num_features == (16 if kernel_size == 1 else 24)
 
 
 def test_the_start_and_the_input_of_the_head_arrive() -> None:

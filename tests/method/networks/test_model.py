@@ -62,3 +62,28 @@ def test_head_of_another_width_is_refused() -> None:
     head = KernelMixtureHead(num_features=8, num_classes=3, kernels_per_class=1)
     with pytest.raises(ValueError, match="head: got num_features 8; valid: the backbone's 96"):
         KmclModel(backbone, head)
+
+
+def test_a_model_without_a_backbone_is_the_rest_of_a_whole_one() -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(name="test_resnet", pretrained=False)
+    head = KernelMixtureHead(num_features=8, num_classes=3, kernels_per_class=2)
+    whole = KmclModel(backbone, head, projection_width=8).eval()
+    rest = KmclModel(96, head, projection_width=8).eval()
+    names = {name for name in whole.state_dict() if not name.startswith("backbone.")}
+    assert set(rest.state_dict()) == names
+    rest.load_state_dict({name: whole.state_dict()[name] for name in names})
+    images = torch.randn(4, 3, 40, 40)
+    expected, found = whole(images), rest(backbone(images))
+    assert torch.equal(found.features_BD, expected.features_BD)
+    assert torch.equal(found.mixture.logits_BK, expected.mixture.logits_BK)
+    # Normalised over the features and not negative, so the head and the kernels receive this layer's output.
+    assert found.features_BD.shape == (4, 8) and bool((found.features_BD >= 0).all())
+
+
+def test_features_of_another_width_are_refused() -> None:
+    head = KernelMixtureHead(num_features=8, num_classes=3, kernels_per_class=1)
+    with pytest.raises(ValueError, match="head: got num_features 8; valid: the backbone's 96"):
+        KmclModel(96, head)
+    with pytest.raises(ValueError, match="head: got num_features 8; valid: the backbone's 16"):
+        KmclModel(96, head, projection_width=16)
