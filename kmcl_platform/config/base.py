@@ -85,6 +85,9 @@ def _describe_value(problem: Any, path: str) -> str:
     if kind == "value_error" and not path:
         # A validator of the platform that checks a whole file: its text has the path and the value.
         return str(context["error"])
+    if kind == "value_error" and "; valid: " in (phrase := str(context["error"])):
+        # A validator of several fields: its text has the path of one of them, below this record, and its value.
+        return f"{path}.{phrase}"
     if kind == "value_error":
         phrase = str(context["error"])
     elif kind in _PHRASES:

@@ -46,6 +46,11 @@ class Store:
         return self.root / "data"
 
     @property
+    def features(self) -> Path:
+        """The folder of the features of frozen backbones, which all searches of the store share."""
+        return self.root / "features"
+
+    @property
     def is_local(self) -> bool:
         """Whether MLflow's store is the SQLite file in the folder, and not a server."""
         return self.tracking_uri == sqlite_url(self.root / "mlflow.db")

@@ -82,9 +82,14 @@ class ModelConfig(Frozen):
     variance 1 over the features of each image. The logits always use the raw features."""
     sync_batch_norm: bool = False
     """Batch normalisation over the images of all workers instead of each worker's own."""
+    backbone_mode: Literal["finetune", "frozen"] = "finetune"
+    """finetune: the backbone is trained too. frozen: its pretrained weights stay; its features are computed once, are
+    kept in the store for all trials, and a trial trains only what follows them."""
+    feature_dtype: Literal["float32", "float16"] = "float32"
+    """How the features of a frozen backbone are kept; float16 takes half the space."""
     projection_width: int | None = Field(default=None, ge=1, le=65536)
     """Width of a hidden layer (linear, layer normalisation, ReLU) between the backbone and the rest. None: no such
-    layer."""
+    layer. With a frozen backbone, the features that the kernel terms shape can move only if there is one."""
 
 
 class LossConfig(Frozen):
@@ -199,6 +204,22 @@ class TrialConfig(Frozen):
             ValidationError: the document is not a valid configuration; also if a removed field has another value.
         """
         return cls.model_validate(_without_former_fields(document))
+
+    @model_validator(mode="after")
+    def _check_frozen(self) -> "TrialConfig":
+        if self.model.backbone_mode != "frozen":
+            return self
+        if self.data.augmentation != "none":
+            raise ValueError(
+                f"data.augmentation: got {self.data.augmentation!r}; valid: none with model.backbone_mode frozen, "
+                "whose features are computed once, without random changes of the images"
+            )
+        if not self.model.pretrained and self.model.pretrained_file is None:
+            raise ValueError(
+                "model.backbone_mode: got 'frozen'; valid: finetune, or also model.pretrained or "
+                "model.pretrained_file, because random weights that are never trained give no useful features"
+            )
+        return self
 
     def with_values(self, values: dict[str, Scalar]) -> "TrialConfig":
         """Return a copy with the values at dotted paths replaced.

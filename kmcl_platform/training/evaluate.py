@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.feature_dataset import SplitDataset
 from kmcl_platform.data.loading.loader import build_loader
 from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.method.metrics import evaluate_scores
@@ -13,7 +13,7 @@ from kmcl_platform.training.workers.distributed import Workers
 @torch.no_grad()
 def score_split(
     model: nn.Module,
-    dataset: ImageDataset,
+    dataset: SplitDataset,
     *,
     batch_size: int,
     workers: Workers,
@@ -24,7 +24,7 @@ def score_split(
 
     Args:
         model: returns (features_BD, mixture). It is put into evaluation mode.
-        dataset: N images.
+        dataset: N images, or their features.
         batch_size: images per forward pass on each worker.
         workers: the group that shares the images; all of them call this.
         processes: decoding processes for each worker.

@@ -22,7 +22,15 @@ Report = Callable[[EpochReport], bool]
 
 
 @small_floats_are_zero()
-def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: Report, workers: Workers) -> None:
+def fit(
+    config: TrialConfig,
+    manifest: Manifest,
+    *,
+    checkpoints: Path,
+    report: Report,
+    workers: Workers,
+    features: Path | None = None,
+) -> None:
     """Train a trial until its last epoch, or until `report` returns False.
 
     Every worker of the group calls this with the same arguments. After each epoch the first worker writes a checkpoint
@@ -36,6 +44,7 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
         checkpoints: the trial's own folder, on storage that all workers can read.
         report: called on the first worker only.
         workers: this process's place in the group.
+        features: the store's folder of features. Only a trial with a frozen backbone needs it.
 
     Raises:
         ConfigError: the backbone is unknown, or the batch cannot be divided among the workers.
@@ -47,10 +56,11 @@ def fit(config: TrialConfig, manifest: Manifest, *, checkpoints: Path, report: R
     """
     # One worker looks, so that all of them continue from the same checkpoint.
     found = workers.broadcast(find_checkpoint(checkpoints) if workers.is_first else None)
-    if found:
+    progress = read_progress(found) if found else None
+    if found and progress:
         # Before the network is built and the reports are repeated: a report of another trial must not reach the study.
-        check_can_continue(found, read_progress(found), config, manifest.class_names)
-    session = TrainingSession(config, manifest, workers, pretrained=found is None)
+        check_can_continue(found, progress, config, manifest.class_names)
+    session = TrainingSession(config, manifest, workers, continued=progress, features=features)
     reports = session.restore(found) if found else ()
     if workers.is_first:
         logger.info("%s: %s", checkpoints, f"continues after epoch {len(reports)}" if found else "begins")

@@ -22,6 +22,12 @@ from kmcl_platform.training.workers.distributed import Workers
 logger = logging.getLogger(__name__)
 
 
+def _differentiable(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[torch.Tensor]:
+    # The features of a frozen backbone are data, of which autograd keeps no graph.
+    (features_BD,) = inputs
+    return (features_BD if features_BD.requires_grad else features_BD.detach().requires_grad_(),)
+
+
 class TermGradients:
     """Measures the gradient norm of each weighted term with respect to the features, at one step.
 
@@ -42,11 +48,12 @@ class TermGradients:
 
         The model's own output cannot be used: data parallelism may return copies, whose graph does not contain f.
         """
-        hook = self._head.register_forward_hook(self._keep)
+        hooks = self._head.register_forward_pre_hook(_differentiable), self._head.register_forward_hook(self._keep)
         try:
             yield
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     def _keep(self, _: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self._seen = (inputs[0], output)

@@ -18,9 +18,11 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.method.kernels.log_kernel import log_kernel
 from kmcl_platform.method.losses import LossParts
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
-from kmcl_platform.training.evaluate import score_split, split_metrics
+from kmcl_platform.training.evaluate import split_metrics
+from kmcl_platform.training.inputs import TrialInputs
 from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.small_floats import small_floats_are_zero
+from kmcl_platform.training.step import to_device
 from kmcl_platform.training.workers.distributed import Workers
 from kmcl_platform.training.workers.memory import peak_memory, reset_peak_memory
 
@@ -32,7 +34,15 @@ EVALUATION_BATCHES = 8
 
 
 @small_floats_are_zero()
-def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: Path, workers: Workers) -> Measurement:
+def probe(
+    config: TrialConfig,
+    manifest: Manifest,
+    *,
+    num_steps: int,
+    scratch: Path,
+    workers: Workers,
+    features: Path | None = None,
+) -> Measurement:
     """Measure a trial's first steps, an evaluation and a checkpoint. No file is kept.
 
     Every worker of the group calls this with the same arguments.
@@ -44,6 +54,7 @@ def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: P
             steps takes fewer.
         scratch: a folder for one checkpoint, on the same disk as the search's checkpoints. It is removed.
         workers: this process's place in the group.
+        features: the store's folder of features. Only a trial with a frozen backbone needs it.
 
     Returns:
         The costs. If a cost differs between workers, it is that of the worst one.
@@ -53,8 +64,12 @@ def probe(config: TrialConfig, manifest: Manifest, *, num_steps: int, scratch: P
     """
     reset_peak_memory(workers.device)
     started = time.monotonic()
-    session = TrainingSession(config, manifest, workers)
-    setup_seconds = time.monotonic() - started
+    if config.model.backbone_mode == "frozen":
+        # Before the clock of the set-up, because not every trial computes the features.
+        TrialInputs(config, manifest, workers, features=features)
+    setup_started = time.monotonic()
+    session = TrainingSession(config, manifest, workers, features=features)
+    setup_seconds = time.monotonic() - setup_started
 
     batches = _endless(session)
     num_all = config.num_epochs * len(session.loader)
@@ -133,21 +148,12 @@ def _time_evaluation(session: TrainingSession) -> float:
     The time for scores is extrapolated from some batches. The time for metrics is measured with random scores
     for the whole split.
     """
-    workers, dataset = session.workers, session.validation_set
-
-    def score(batches: int) -> int:
-        first = min(len(dataset), batches * session.batch_size * workers.world_size)
-        processes = session.config.data.loader_processes
-        score_split(
-            session.average, dataset, batch_size=session.batch_size, workers=workers, processes=processes, first=first
-        )
-        return first
-
+    workers = session.workers
     # Not measured: like the first steps, it allocates memory and chooses kernels.
-    score(1)
+    session.inputs.score_validation(session.average, 1)
     clock = _Clock(workers)
-    num_scored = score(EVALUATION_BATCHES)
-    scoring = clock.stop() * len(dataset) / num_scored
+    scores_NK, _ = session.inputs.score_validation(session.average, EVALUATION_BATCHES)
+    scoring = clock.stop() * len(session.inputs.validation_set) / len(scores_NK)
     # In a trial, too, only the first worker computes metrics.
     if workers.is_first:
         # A copy, because the array belongs to Arrow and cannot be written to, of which torch warns.
@@ -181,7 +187,7 @@ def _underflow_share(session: TrainingSession, images_B3HW: torch.Tensor, target
     if not session.step.loss.uses_kernels:
         return None
     step, device = session.step, session.workers.device
-    images_B3HW = images_B3HW.to(device, memory_format=torch.channels_last)
+    images_B3HW = to_device(images_B3HW, device)
     with torch.autocast(device.type, dtype=step.dtype, enabled=step.mixed_precision):
         features_BD, mixture = session.model(images_B3HW)
     scale = step.loss.exponent_scale(features_BD.shape[1])

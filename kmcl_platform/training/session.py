@@ -9,13 +9,11 @@ import torch
 from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES, EpochReport
 from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.loading.loader import build_loader
-from kmcl_platform.data.loading.shard_shuffle import build_training_order
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores
-from kmcl_platform.errors import ConfigError, DataError, Diverged
+from kmcl_platform.errors import Diverged
 from kmcl_platform.method.losses import BatchGather, LossParts
-from kmcl_platform.training.build import build_dataset, build_loss, build_model
+from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.checkpoints.checkpoint import (
     TrialProgress,
     check_same_steps,
@@ -24,8 +22,9 @@ from kmcl_platform.training.checkpoints.checkpoint import (
     read_progress,
     write_checkpoint,
 )
-from kmcl_platform.training.evaluate import score_split, split_metrics
+from kmcl_platform.training.evaluate import split_metrics
 from kmcl_platform.training.gradient_shares import DominanceWatch, TermGradients
+from kmcl_platform.training.inputs import TrialInputs
 from kmcl_platform.training.optim import build_optimizer, moving_average, one_cycle
 from kmcl_platform.training.random_state import seed_everything
 from kmcl_platform.training.step import LossWatch, TrainStep, check_weights
@@ -40,14 +39,23 @@ logger = logging.getLogger(__name__)
 class TrainingSession:
     """Trains and evaluates one trial on one worker."""
 
-    def __init__(self, config: TrialConfig, manifest: Manifest, workers: Workers, *, pretrained: bool = True) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        manifest: Manifest,
+        workers: Workers,
+        *,
+        continued: TrialProgress | None = None,
+        features: Path | None = None,
+    ) -> None:
         """Build everything, seeded by `config.seed`.
 
         Args:
             config: the trial.
             manifest: the data; its splits `train` and `val` are used.
             workers: this process's place in the group.
-            pretrained: load the pretrained weights that the configuration names. False if `restore` is called next.
+            continued: the progress in the checkpoint that `restore` will load next: pretrained weights are not needed.
+            features: the store's folder of features. Only a trial with a frozen backbone needs it.
 
         Raises:
             ConfigError, WeightsError, DataError: as `fit`.
@@ -55,40 +63,29 @@ class TrainingSession:
         self.config = config
         self.manifest = manifest
         self.workers = workers
-        self.batch_size = _batch_per_worker(config, workers)
+        # Before the seed, because the computation of features may draw random numbers.
+        self.inputs = TrialInputs(
+            config, manifest, workers, features=features, backbone=continued.backbone if continued else ""
+        )
+        self.batch_size, self.loader = self.inputs.batch_size, self.inputs.loader
         # Without the rank: all workers begin with the same weights, whatever their processes did before.
         seed_everything(derive_seed(config.seed, "model"))
-        model = build_model(config.model, len(manifest.class_names), pretrained=pretrained)
+        model = build_model(
+            config.model,
+            len(manifest.class_names),
+            pretrained=continued is None,
+            num_features=self.inputs.num_features,
+        )
         if config.model.sync_batch_norm and workers.world_size > 1:
             synchronise_batch_norm(model, workers.device)
         # Convolutions are faster with channels last: on tensor cores, and on CPUs 1.2 to 1.8 times (measured).
         self.model = model.to(workers.device).to(memory_format=torch.channels_last)
         self.average = moving_average(self.model, config.optim.ema_decay)
-        self.training_set = build_dataset(config, manifest, "train")
-        self.validation_set = build_dataset(config, manifest, "val")
-        seed = derive_seed(config.seed, "order")
-        self.sampler = build_training_order(
-            self.training_set, rank=workers.rank, world_size=workers.world_size, seed=seed
-        )
-        self.loader = build_loader(
-            self.training_set,
-            self.sampler,
-            batch_size=self.batch_size,
-            # All workers take the same number of steps, with batches of the length that the gather expects.
-            drop_last=True,
-            processes=config.data.loader_processes,
-            pin_memory=workers.device.type == "cuda",
-        )
-        if not len(self.loader):
-            raise DataError(
-                f"{manifest.name}: split train has {len(self.training_set)} images; valid: at least data.batch_size, "
-                f"{config.data.batch_size}"
-            )
         loss = build_loss(
             config.loss,
             gather=BatchGather(self.batch_size) if workers.world_size > 1 else None,
             # On a CPU, counting the labels of each batch is faster. On a GPU the host would wait for each count.
-            max_labels=self.training_set.max_labels if workers.device.type == "cuda" else None,
+            max_labels=self.inputs.training_set.max_labels if workers.device.type == "cuda" else None,
         ).to(workers.device)
         self.total_steps = config.num_epochs * len(self.loader)
         optim = config.optim
@@ -116,8 +113,8 @@ class TrainingSession:
         # A resumed trial gets the random numbers of an uninterrupted one. With the rank, dropout differs between
         # workers.
         seed_everything(derive_seed(self.config.seed, "epoch", epoch, self.workers.rank))
-        self.sampler.set_epoch(epoch)
-        self.training_set.set_epoch(epoch)
+        self.inputs.sampler.set_epoch(epoch)
+        self.inputs.training_set.set_epoch(epoch)
         self.model.train()
 
     def train_batch(
@@ -164,7 +161,7 @@ class TrainingSession:
     def _count_skipped(self) -> dict[str, float]:
         if self.config.data.corrupt_images == "error":
             return {}
-        own = torch.tensor(float(self.training_set.count_skipped()), device=self.workers.device)
+        own = torch.tensor(float(self.inputs.training_set.count_skipped()), device=self.workers.device)
         # Each image belongs to one worker, so the sum over workers counts no image twice.
         skipped = round(float(self.workers.mean(own)) * self.workers.world_size)
         if skipped and self.workers.is_first:
@@ -181,13 +178,7 @@ class TrainingSession:
             Diverged: a score is not finite.
         """
         started = time.monotonic()
-        scores_NK, targets_NK = score_split(
-            self.average,
-            self.validation_set,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            processes=self.config.data.loader_processes,
-        )
+        scores_NK, targets_NK = self.inputs.score_validation(self.average)
         # Every worker has all scores, so either all of them raise or none.
         if not scores_NK.isfinite().all():
             raise Diverged(f"diverged at step {epoch * len(self.loader)}: not finite: scores of the validation split")
@@ -202,7 +193,7 @@ class TrainingSession:
         """Write the checkpoint of the last report's epoch."""
         return write_checkpoint(
             folder,
-            TrialProgress(self.config, self.manifest.class_names, reports),
+            TrialProgress(self.config, self.manifest.class_names, reports, self.inputs.backbone),
             model=self.model,
             average=self.average.module,
             scores=self.scores,
@@ -239,12 +230,3 @@ class TrainingSession:
         reports = read_progress(checkpoint).reports
         self.dominance.restore(reports)
         return reports
-
-
-def _batch_per_worker(config: TrialConfig, workers: Workers) -> int:
-    share, rest = divmod(config.data.batch_size, workers.world_size)
-    if rest:
-        raise ConfigError(
-            f"data.batch_size: got {config.data.batch_size}; valid: a multiple of the {workers.world_size} workers"
-        )
-    return share

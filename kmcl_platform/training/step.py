@@ -53,14 +53,14 @@ class TrainStep:
         """Update the model on one batch.
 
         Args:
-            images_B3HW: uint8.
+            images_B3HW: uint8; features_BD for a model without a backbone.
             targets_BK: 1 positive, 0 negative, -1 unknown.
             gradients: measures the gradients of this step. None: not measured.
 
         Returns:
             The terms of the loss, detached, on the device.
         """
-        images_B3HW = images_B3HW.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        images_B3HW = to_device(images_B3HW, self.device)
         targets_BK = targets_BK.to(self.device, non_blocking=True)
         balance = self.balance if self.balance and self.balance.is_due else None
         with ExitStack() as stack:
@@ -89,6 +89,12 @@ class TrainStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return LossParts(*(part.detach() for part in parts))
+
+
+def to_device(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The inputs of a model on its device: images with channels last, or features."""
+    layout = torch.channels_last if inputs.ndim == 4 else torch.preserve_format
+    return inputs.to(device, non_blocking=True, memory_format=layout)
 
 
 @torch.no_grad()

@@ -60,7 +60,14 @@ def test_a_dead_controllers_reservation_is_removed(cluster: None, small_manifest
     assert {left, named} <= held()
     folder = str(tmp_path)
     group.begin(
-        {"number": 0, "config": config.model_dump(), "checkpoints": folder, "data_dir": folder, "working_dir": folder}
+        {
+            "number": 0,
+            "config": config.model_dump(),
+            "checkpoints": folder,
+            "data_dir": folder,
+            "features_dir": folder,
+            "working_dir": folder,
+        }
     )
     assert group.next_message()["report"]["epoch"] == 1
     assert left not in held()

@@ -64,6 +64,7 @@ def train(group: WorkerGroup, small_manifest: Path, tmp_path: Path) -> Callable[
                 "config": config.model_dump(),
                 "checkpoints": folder,
                 "data_dir": str(tmp_path),
+                "features_dir": str(tmp_path / "features"),
                 "working_dir": str(tmp_path),
             }
         )

@@ -126,8 +126,9 @@ def test_kernels_that_vanish_are_a_share_of_known_labels(
 
 def test_a_part_of_a_split_has_the_scores_of_the_whole(manifest: Manifest) -> None:
     session = TrainingSession(CONFIG, manifest, ALONE)
-    whole, _ = score_split(session.average, session.validation_set, batch_size=16, workers=ALONE)
-    part, targets = score_split(session.average, session.validation_set, batch_size=16, workers=ALONE, first=20)
+    whole, _ = score_split(session.average, session.inputs.validation_set, batch_size=16, workers=ALONE)
+    dataset = session.inputs.validation_set
+    part, targets = score_split(session.average, dataset, batch_size=16, workers=ALONE, first=20)
     assert len(whole) == 97
     assert len(part) == len(targets) == 20
     torch.testing.assert_close(part, whole[:20])

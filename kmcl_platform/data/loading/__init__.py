@@ -18,6 +18,10 @@ if TYPE_CHECKING:
         decode_image as decode_image,
         decode_pixels as decode_pixels,
     )
+    from kmcl_platform.data.loading.feature_dataset import (
+        FeatureDataset as FeatureDataset,
+        SplitDataset as SplitDataset,
+    )
     from kmcl_platform.data.loading.image_files import (
         find_images as find_images,
     )

@@ -21,7 +21,7 @@ from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-"""images_B3HW uint8, targets_BK int8 (1 positive, 0 negative, -1 unknown)."""
+"""images_B3HW uint8 (or features_BD float32), targets_BK int8 (1 positive, 0 negative, -1 unknown)."""
 _MAX_SKIPPED_IN_A_ROW = 100
 """More corrupt images than this, one after another, are an error: then something else is wrong with the dataset."""
 
@@ -143,6 +143,15 @@ class ImageDataset(Dataset[Batch]):
             UnreadableImage: an image is missing or cannot be decoded. With `skip_corrupt`: an image is missing, or too
                 many in a row are corrupt.
         """
+        images_B3HW, rows = self.load(indices)
+        return images_B3HW, self._targets_NK[rows]
+
+    def load(self, indices: list[int]) -> tuple[torch.Tensor, list[int]]:
+        """The images of one batch, and the row of each: of the image itself, or of the one that replaces it.
+
+        Raises:
+            UnreadableImage: as `__getitems__`.
+        """
         taken: list[int] = []
 
         def decoded() -> Iterator[np.ndarray]:
@@ -154,7 +163,7 @@ class ImageDataset(Dataset[Batch]):
         epoch = int(self._epoch)
         # The transform consumes all of `decoded`, so `taken` is complete when it returns.
         images_B3HW = self._transform(decoded(), [(epoch, index) for index in indices])
-        return images_B3HW, self._targets_NK[taken]
+        return images_B3HW, taken
 
     def _decode_or_next(self, index: int) -> tuple[int, np.ndarray]:
         """The index and the pixels of an image, or of the next readable one if corrupt images are skipped.

@@ -1,22 +1,22 @@
-"""A loader of whole batches from an `ImageDataset`."""
+"""A loader of whole batches from a dataset."""
 
 from typing import TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from kmcl_platform.data.loading.dataset import Batch, ImageDataset
+from kmcl_platform.data.loading.dataset import Batch
 
 _T = TypeVar("_T")
 
 
 def identity(batch: _T) -> _T:
-    """The collate function of the loader: `ImageDataset` returns whole batches already."""
+    """The collate function of the loader: the datasets return whole batches already."""
     return batch
 
 
 def build_loader(
-    dataset: ImageDataset,
+    dataset: Dataset[Batch],
     sampler: Sampler[int],
     *,
     batch_size: int,
@@ -27,7 +27,7 @@ def build_loader(
     """A loader that yields a `Batch` at a time, in the sampler's order.
 
     Args:
-        dataset: the images of one split.
+        dataset: the images or the features of one split; its `__getitems__` returns whole batches.
         sampler: the indices of this worker.
         batch_size: images in a batch of this worker.
         drop_last: leave out a last batch that is not full.

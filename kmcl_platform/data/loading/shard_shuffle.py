@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.feature_dataset import SplitDataset
 from kmcl_platform.data.loading.samplers import ShardedShuffle, check_num_samples, check_rank
 from kmcl_platform.data.storage.shard_reader import BUFFER_GROUPS
 
@@ -77,7 +77,7 @@ class PackedShuffle(Sampler[int]):
 
 
 def build_training_order(
-    dataset: ImageDataset, *, rank: int, world_size: int, seed: int
+    dataset: SplitDataset, *, rank: int, world_size: int, seed: int
 ) -> ShardedShuffle | PackedShuffle:
     """The training order of a dataset: `PackedShuffle` if its images are packed, otherwise `ShardedShuffle`.
 

@@ -20,8 +20,10 @@ DRIVERS_OF_COST = (
     "data.image_size",
     "model.kernels_per_class",
     "model.reduced_dim",
+    "model.projection_width",
     "model.kernel",
     "model.backbone",
+    "model.backbone_mode",
 )
 """The paths that decide the cost of a trial, ordered: first the one whose range is the easiest to reduce."""
 

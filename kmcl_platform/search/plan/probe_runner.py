@@ -51,6 +51,7 @@ class Prober:
                 "config": to_config(file, corner).model_dump(),
                 "checkpoints": str(self._scratch / "checkpoint"),
                 "data_dir": str(self._store.data),
+                "features_dir": str(self._store.features),
                 "working_dir": str(Path.cwd()),
                 "probe_steps": self._num_steps,
             }

@@ -75,6 +75,7 @@ class SearchDriver(Searcher, Stopper):
                 "config": point.config.model_dump(),
                 "checkpoints": str(self._store.trial_checkpoints(self._file.name, point.number)),
                 "data_dir": str(self._store.data),
+                "features_dir": str(self._store.features),
                 "working_dir": str(Path.cwd()),
             },
             "resources": self._file.resources.model_dump(),

@@ -24,6 +24,7 @@ class Assignment(TypedDict):
         config: the fields of its `TrialConfig`.
         checkpoints: the folder of its checkpoints.
         data_dir: the folder of the built-in datasets.
+        features_dir: the folder of the features of frozen backbones.
         working_dir: the folder in which the search was started; relative paths of the search file begin there.
         probe_steps: run only so many optimizer steps, to measure the costs of the trial.
     """
@@ -32,6 +33,7 @@ class Assignment(TypedDict):
     config: dict[str, Any]
     checkpoints: str
     data_dir: str
+    features_dir: str
     working_dir: str
     probe_steps: NotRequired[int]
 

@@ -179,11 +179,12 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
         os.chdir(assignment["working_dir"])
     try:
         manifest = open_manifest(config.data.source, Path(assignment["data_dir"]))
-        checkpoints = Path(assignment["checkpoints"])
+        checkpoints, features = Path(assignment["checkpoints"]), Path(assignment["features_dir"])
         if "probe_steps" not in assignment:
-            fit(config, manifest, checkpoints=checkpoints, report=report, workers=workers)
+            fit(config, manifest, checkpoints=checkpoints, report=report, workers=workers, features=features)
             return
-        found = probe(config, manifest, num_steps=assignment["probe_steps"], scratch=checkpoints, workers=workers)
+        steps = assignment["probe_steps"]
+        found = probe(config, manifest, num_steps=steps, scratch=checkpoints, workers=workers, features=features)
         if workers.is_first:
             ray.get(mailbox.measured.remote(place, found.model_dump()))
     except (Diverged, ConfigError) as error:

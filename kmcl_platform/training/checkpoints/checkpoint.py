@@ -47,11 +47,14 @@ class TrialProgress:
         config: the trial's configuration.
         class_names: names of the K classes, in the order of the targets.
         reports: one for each finished epoch, in order.
+        backbone: digest of the frozen backbone's weights, which the checkpoint does not have. Empty: the backbone is
+            trained, and its weights are in the checkpoint.
     """
 
     config: TrialConfig
     class_names: tuple[str, ...]
     reports: tuple[EpochReport, ...]
+    backbone: str = ""
 
     @property
     def epoch(self) -> int:
@@ -98,6 +101,7 @@ def write_checkpoint(
         "config": progress.config.model_dump(),
         "class_names": list(progress.class_names),
         "reports": [report.model_dump() for report in progress.reports],
+        "backbone": progress.backbone,
     }
     try:
         with atomic_folder(final) as draft:
@@ -137,6 +141,8 @@ def read_progress(checkpoint: Path) -> TrialProgress:
             config=TrialConfig.from_record(document["config"]),
             class_names=tuple(document["class_names"]),
             reports=tuple(EpochReport.model_validate(report) for report in document["reports"]),
+            # Checkpoints of older versions do not have it.
+            backbone=str(document.get("backbone", "")),
         )
     # Before ValueError, of which pydantic's error is a kind.
     except ValidationError as error:

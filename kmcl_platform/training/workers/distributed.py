@@ -1,13 +1,16 @@
 """Workers: the group of processes that train one trial together, as one of them sees it."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+from kmcl_platform.errors import KmclError
 
 T = TypeVar("T")
 
@@ -49,6 +52,26 @@ class Workers:
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def on_first(self, action: Callable[[], T]) -> T:
+        """The result of an action of the first worker, on every worker. It must be picklable.
+
+        Raises:
+            KmclError: of the action, on every worker. Any other error is raised on the first worker only.
+        """
+        if self.world_size == 1:
+            return action()
+        result: T | None = None
+        error: KmclError | None = None
+        if self.is_first:
+            try:
+                result = action()
+            except KmclError as raised:
+                error = raised
+        result, error = self.broadcast((result, error))
+        if error is not None:
+            raise error
+        return cast(T, result)
 
     def broadcast_buffers(self, module: nn.Module) -> None:
         """Replace a module's buffers, which may differ between workers, by the first worker's."""

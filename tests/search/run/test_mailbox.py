@@ -8,7 +8,7 @@ from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assign
 
 
 def assignment(number: int) -> Assignment:
-    return {"number": number, "config": {}, "checkpoints": "", "data_dir": "", "working_dir": ""}
+    return {"number": number, "config": {}, "checkpoints": "", "data_dir": "", "features_dir": "", "working_dir": ""}
 
 
 def play(scene: Coroutine[Any, Any, None]) -> None:

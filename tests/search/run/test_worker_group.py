@@ -38,6 +38,7 @@ def test_the_error_of_a_library_is_sent_without_the_password_in_it(
         "config": TrialConfig().model_dump(),
         "checkpoints": str(tmp_path),
         "data_dir": str(tmp_path),
+        "features_dir": str(tmp_path / "features"),
         "working_dir": str(tmp_path),
     }
     with pytest.raises(kind):

@@ -1,0 +1,107 @@
+"""The time of a trial with a frozen backbone: 3,554 training and 760 validation rows of 1,280 features, 68 classes.
+
+    python -m benchmarks.frozen [--epochs 20] [--repeats 3]
+
+The features are those of tf_efficientnet_lite0 with random weights on small pictures of noise, 2.3 labels each: their
+values do not matter for the time. The first lines are the computation of the features, which happens once for a store.
+Each other line is the fastest of some whole trials: everything that `fit` does, with a checkpoint after each epoch. It
+uses one core.
+"""
+
+import argparse
+import io
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from kmcl_platform.config.trial_config import Scalar, TrialConfig
+from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
+from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
+from kmcl_platform.training.fit import fit
+from kmcl_platform.training.workers.distributed import Workers
+
+BACKBONE, TRAIN, VAL, CLASSES, LABELS = "tf_efficientnet_lite0", 3554, 760, 68, 2.3
+ARMS: dict[str, dict[str, Scalar]] = {
+    "kmcl": {},
+    "kmcl, projection of 256": {"model.projection_width": 256},
+    "kmcl, float16": {"model.feature_dtype": "float16"},
+    "asymmetric": {"loss.objective": "asymmetric"},
+    "bce": {"loss.objective": "bce"},
+}
+
+
+def make_manifest(path: Path) -> Manifest:
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(TRAIN + VAL):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
+        images.append(buffer.getvalue())
+    manifest = build_manifest(
+        name="noise",
+        version="1",
+        class_names=[f"class {k}" for k in range(CLASSES)],
+        splits=["train"] * TRAIN + ["val"] * VAL,
+        images=images,
+        targets=(rng.random((TRAIN + VAL, CLASSES)) < LABELS / CLASSES).astype(np.int8),
+    )
+    write_manifest(manifest, path)
+    return read_manifest(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--arm", choices=list(ARMS), action="append", help="only this one (default: all)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    os.sched_setaffinity(0, set(list(os.sched_getaffinity(0))[:1]))
+    alone = Workers(rank=0, world_size=1, device=torch.device("cpu"))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        manifest = make_manifest(folder / "noise.parquet")
+        torch.manual_seed(0)
+        save_file(timm.create_model(BACKBONE, num_classes=0).state_dict(), folder / "weights.safetensors")
+        base = TrialConfig().with_values(
+            {
+                "data.image_size": 32,
+                "data.batch_size": 64,
+                "model.backbone": BACKBONE,
+                "model.backbone_mode": "frozen",
+                "model.pretrained_file": str(folder / "weights.safetensors"),
+                "optim.optimizer": "adamw",
+                "num_epochs": arguments.epochs,
+            }
+        )
+
+        def run(config: TrialConfig, name: str) -> tuple[float, float]:
+            wall, cpu = time.perf_counter(), time.process_time()
+            fit(
+                config,
+                manifest,
+                checkpoints=folder / "checkpoints" / name,
+                report=lambda _: True,
+                workers=alone,
+                features=folder / "features",
+            )
+            return time.perf_counter() - wall, time.process_time() - cpu
+
+        for dtype in ("float32", "float16"):
+            wall, cpu = run(base.with_values({"model.feature_dtype": dtype, "num_epochs": 1}), f"first-{dtype}")
+            print(f"first trial, with the computation of {dtype} features: {wall:.1f} s, {cpu:.1f} s of CPU time")
+        for arm in arguments.arm or ARMS:
+            config = base.with_values(ARMS[arm])
+            wall, cpu = min(run(config, f"{arm}-{repeat}") for repeat in range(arguments.repeats))
+            print(f"{arm}: {arguments.epochs} epochs in {wall:.2f} s, {cpu:.2f} s of CPU time")
+
+
+if __name__ == "__main__":
+    main()

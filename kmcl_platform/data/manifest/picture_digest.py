@@ -1,0 +1,128 @@
+"""The digest of a split's pictures: equal as long as their bytes and their order are equal.
+
+A manifest's own hash is not enough for that: of pictures in files it has only the paths. Reading all files for each
+trial would be slow, so a digest is kept under a *stamp*: the paths, sizes, times and inodes of the files. The stamp has
+the time of the last change of the inode, which no program can set. So a file that was overwritten has another stamp,
+also if its size is the same and its time of modification was set back.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.storage.shard_index import to_facts
+from kmcl_platform.errors import DataError
+from kmcl_platform.files.atomic_write import make_folder, write_atomically
+from kmcl_platform.messages import show_path
+
+_SETTLED_SECONDS = 2.0
+"""A digest is kept if no file was changed for so long. A file system's clock has ticks: of two changes in one tick, the
+stamp shows one only."""
+
+
+@dataclass(frozen=True)
+class PictureDigest:
+    """The pictures of a split.
+
+    Attributes:
+        content: hexadecimal, of the pictures' bytes in their order; not of their names, labels and classes.
+        stamp: of the files as they were when they were read. Empty: the pictures are not single files.
+    """
+
+    content: str
+    stamp: str
+
+
+def digest_pictures(manifest: Manifest, split: str, known: Path) -> PictureDigest:
+    """The digest of a split's pictures as they are now.
+
+    Args:
+        manifest: where the pictures are.
+        split: one of `SPLITS`.
+        known: a folder of digests by their stamps; made if needed.
+
+    Raises:
+        DataError: a picture's file cannot be read.
+        OSError: the folder cannot be written to.
+    """
+    rows = manifest.split(split)
+    if "bytes" in rows.column_names:
+        return PictureDigest(_hash_column(rows["bytes"], "bytes"), "")
+    if manifest.packing is not None:
+        # The facts have the hash of each shard, which is compared when a shard is fetched.
+        return PictureDigest(_hash_column(rows["image"], json.dumps(to_facts(manifest.packing))), "")
+    stamp, changed = _stamp(manifest, split)
+    record = known / stamp
+    try:
+        return PictureDigest(record.read_text(), stamp)
+    except FileNotFoundError:
+        pass
+    started = time.time()
+    digest = hashlib.sha256()
+    for row, path in enumerate(_paths(manifest, split)):
+        try:
+            # The hash of each file, so that its end is part of the whole hash.
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except (OSError, ValueError) as error:
+            raise _unreadable(manifest, split, row, path, error) from None
+    content = digest.hexdigest()
+    if changed < started - _SETTLED_SECONDS and stamp_pictures(manifest, split) == stamp:
+        make_folder(known)
+        write_atomically(record, content)
+    return PictureDigest(content, stamp)
+
+
+def stamp_pictures(manifest: Manifest, split: str) -> str:
+    """The stamp of a split's files as they are now. Empty: the pictures are not single files.
+
+    Raises:
+        DataError: a file does not exist.
+    """
+    if manifest.packing is not None or "bytes" in manifest.table.column_names:
+        return ""
+    return _stamp(manifest, split)[0]
+
+
+def _stamp(manifest: Manifest, split: str) -> tuple[str, float]:
+    """The stamp, and the time of the last change of a file."""
+    digest, changed = hashlib.sha256(), 0.0
+    for row, path in enumerate(_paths(manifest, split)):
+        try:
+            # Of the file that a link leads to.
+            status = path.stat()
+        except (OSError, ValueError) as error:
+            raise _unreadable(manifest, split, row, path, error) from None
+        facts = [str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+        digest.update(json.dumps(facts).encode())
+        changed = max(changed, status.st_ctime)
+    return digest.hexdigest(), changed
+
+
+def _paths(manifest: Manifest, split: str) -> list[Path]:
+    # Absolute, because the current folder of another process is another one.
+    root = (manifest.root or Path()).absolute()
+    return [root / image for image in manifest.split(split)["image"].to_pylist()]
+
+
+def _hash_column(values: pa.ChunkedArray, kind: str) -> str:
+    digest = hashlib.sha256(kind.encode())
+    # Lengths first: without them, "ab" + "c" and "a" + "bc" would have the same hash.
+    digest.update(pc.binary_length(values).to_numpy().astype("<i8").tobytes())
+    for value in values:
+        # Without a copy: encoded pictures may be large.
+        digest.update(value.as_buffer())
+    return digest.hexdigest()
+
+
+def _unreadable(manifest: Manifest, split: str, row: int, path: Path, error: Exception) -> DataError:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return DataError(
+        f"manifest {manifest.name!r}, split {split!r}, row {row}, image {show_path(path)}: cannot be read ({reason}); "
+        "valid: an image file"
+    )

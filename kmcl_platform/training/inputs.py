@@ -1,0 +1,153 @@
+"""The data of a trial on one worker: images or the features of a frozen backbone, and their batches."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kmcl_platform.config.seeds import derive_seed
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.loading.feature_dataset import FeatureDataset, SplitDataset
+from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.shard_shuffle import build_training_order
+from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.errors import ConfigError, DataError
+from kmcl_platform.training.build import build_dataset
+from kmcl_platform.training.evaluate import score_split
+from kmcl_platform.training.features.backbone_weights import store_backbone
+from kmcl_platform.training.features.cache import open_features
+from kmcl_platform.training.features.full_disk import full_disk_is_store_error
+from kmcl_platform.training.workers.distributed import Workers
+
+_EVALUATION_VALUES = 2**24
+"""Largest number of means of kernels that an evaluation on features computes at the same time: 64 MiB."""
+
+
+class TrialInputs:
+    """What a trial trains on and is evaluated on.
+
+    Attributes:
+        backbone: digest of the frozen backbone's weights. Empty: the backbone is trained.
+        training_set: the split `train`.
+        validation_set: the split `val`.
+        num_features: D, if these are features. None: images.
+        batch_size: of this worker.
+        sampler: the order of the training split.
+        loader: its batches.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        manifest: Manifest,
+        workers: Workers,
+        *,
+        features: Path | None = None,
+        backbone: str = "",
+    ) -> None:
+        """Open the data. All workers of the group call this, and compute the features that are missing.
+
+        Args:
+            config: the trial.
+            manifest: the data.
+            workers: this process's place in the group.
+            features: the store's folder of features. None: only if the backbone is trained.
+            backbone: the digest in the checkpoint from which a trial with a frozen backbone continues. Empty: it
+                begins.
+
+        Raises:
+            ConfigError: the backbone is unknown, or the batch cannot be divided among the workers.
+            WeightsError: the weights of a frozen backbone cannot be loaded.
+            DataError: a split is missing or too small, or an image of a frozen backbone cannot be read.
+            StoreError: the disk is full.
+            ValueError: the backbone is frozen, and there is no folder.
+        """
+        self._config = config
+        self._workers = workers
+        self.batch_size = _batch_per_worker(config, workers)
+        self.backbone = ""
+        self.training_set: SplitDataset
+        self.validation_set: SplitDataset
+        self.num_features: int | None = None
+        self._processes = config.data.loader_processes
+        if config.model.backbone_mode == "frozen":
+            self.backbone, train, val = _open_frozen(config, manifest, workers, features, backbone)
+            self.training_set, self.validation_set, self.num_features = train, val, train.num_features
+            # Rows of a memory map need no decoding, so other processes would only cost time.
+            self._processes = 0
+        else:
+            self.training_set = build_dataset(config, manifest, "train")
+            self.validation_set = build_dataset(config, manifest, "val")
+        self.sampler = build_training_order(
+            self.training_set,
+            rank=workers.rank,
+            world_size=workers.world_size,
+            seed=derive_seed(config.seed, "order"),
+        )
+        self.loader = build_loader(
+            self.training_set,
+            self.sampler,
+            batch_size=self.batch_size,
+            # All workers take the same number of steps, with batches of the length that the gather expects.
+            drop_last=True,
+            processes=self._processes,
+            pin_memory=workers.device.type == "cuda",
+        )
+        if not len(self.loader):
+            raise DataError(
+                f"{manifest.name}: split train has {len(self.training_set)} images; valid: at least data.batch_size, "
+                f"{config.data.batch_size}"
+            )
+
+    def score_validation(self, model: nn.Module, batches: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """scores_NK and targets_NK of a model on the validation split, on every worker.
+
+        Args:
+            model: as for `score_split`.
+            batches: score so many batches of each worker only, from the beginning of the split. None: the whole split.
+        """
+        rows = self._evaluation_batch()
+        return score_split(
+            model,
+            self.validation_set,
+            batch_size=rows,
+            workers=self._workers,
+            processes=self._processes,
+            first=None if batches is None else batches * rows * self._workers.world_size,
+        )
+
+    def _evaluation_batch(self) -> int:
+        if self.num_features is None:
+            return self.batch_size
+        model = self._config.model
+        kernel_size = model.reduced_dim if model.kernel in ("anisotropic", "mahalanobis") else 1
+        # The whole split in one pass, if it fits: without a backbone, a row needs little memory.
+        values = self.validation_set.num_classes * model.kernels_per_class * kernel_size
+        return max(self.batch_size, _EVALUATION_VALUES // values)
+
+
+def _open_frozen(
+    config: TrialConfig, manifest: Manifest, workers: Workers, features: Path | None, backbone: str
+) -> tuple[str, FeatureDataset, FeatureDataset]:
+    """The digest of the backbone, and the features of `train` and `val`."""
+    if features is None:
+        raise ValueError("features: got None; valid: a folder, because model.backbone_mode is frozen")
+
+    def weights() -> str:
+        with full_disk_is_store_error(features):
+            return store_backbone(config.model, features)
+
+    digest = backbone or workers.on_first(weights)
+    train, val = (
+        open_features(config, manifest, split, workers, backbone=digest, folder=features) for split in ("train", "val")
+    )
+    return digest, train, val
+
+
+def _batch_per_worker(config: TrialConfig, workers: Workers) -> int:
+    share, rest = divmod(config.data.batch_size, workers.world_size)
+    if rest:
+        raise ConfigError(
+            f"data.batch_size: got {config.data.batch_size}; valid: a multiple of the {workers.world_size} workers"
+        )
+    return share
