@@ -97,6 +97,9 @@ def check_installed() -> None:
 def _metadata(model: RegisteredModel) -> dict[str, Any]:
     predictor = model.predictor
     detection = predictor.error_detection
+    backbone = predictor.model.backbone
+    # A registered model takes images, also one whose backbone was frozen.
+    assert backbone is not None
     return {
         "model": model.uri,
         "class_names": list(predictor.class_names),
@@ -106,8 +109,8 @@ def _metadata(model: RegisteredModel) -> dict[str, Any]:
         "error_detection": detection.to_document() if detection else None,
         "image_size": predictor.config.data.image_size,
         "background": predictor.config.data.background,
-        "mean": predictor.model.backbone.mean,
-        "std": predictor.model.backbone.std,
+        "mean": backbone.mean,
+        "std": backbone.std,
     }
 
 

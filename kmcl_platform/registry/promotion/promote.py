@@ -29,6 +29,7 @@ from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_latest_
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
 from kmcl_platform.tracking.runs.ownership import check_own
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE
+from kmcl_platform.training.features.backbone_weights import join_backbone
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -105,7 +106,12 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
         before = str(found.version) if found else ""
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
-            write_model(folder, checkpoint / AVERAGE, state.config, state.class_names)
+            weights = checkpoint / AVERAGE
+            if state.backbone:
+                # The model takes images: with the backbone on whose features the trial was trained.
+                weights = Path(scratch) / AVERAGE
+                join_backbone(state.config.model, state.backbone, store.features, checkpoint / AVERAGE, weights)
+            write_model(folder, weights, state.config, state.class_names)
             predictor = read_predictor(folder)
             # Calibration and thresholds are fitted before the test split is opened, so they cannot depend on it.
             validation = read_or_score_validation(checkpoint, predictor, manifest)

@@ -155,6 +155,7 @@ def train(
         checkpoints=store.trial_checkpoints("small", number),
         report=report,
         workers=Workers(0, 1, torch.device("cpu")),
+        features=store.features,
     )
     runs.trials.begin(number, config, baseline=number == 0)
     for result in reports[-2:]:
