@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.losses import Case, build
-from kmcl_platform.config.trial_config import LossConfig, ModelConfig
+from kmcl_platform.config.loss_config import LossConfig
+from kmcl_platform.config.trial_config import ModelConfig
 from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.step import TrainStep
 

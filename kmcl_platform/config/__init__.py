@@ -24,6 +24,9 @@ if TYPE_CHECKING:
         LogUniform as LogUniform,
         Uniform as Uniform,
     )
+    from kmcl_platform.config.loss_config import (
+        LossConfig as LossConfig,
+    )
     from kmcl_platform.config.promotion import (
         Promotion as Promotion,
     )
@@ -56,9 +59,6 @@ if TYPE_CHECKING:
         read_bytes as read_bytes,
         read_search_file as read_search_file,
     )
-    from kmcl_platform.config.seeds import (
-        derive_seed as derive_seed,
-    )
     from kmcl_platform.config.store import (
         NO_ROOM as NO_ROOM,
         Store as Store,
@@ -75,7 +75,6 @@ if TYPE_CHECKING:
         store_id as store_id,
     )
     from kmcl_platform.config.trial_config import (
-        LossConfig as LossConfig,
         ModelConfig as ModelConfig,
         Scalar as Scalar,
         TrialConfig as TrialConfig,

@@ -4,11 +4,11 @@ import re
 
 from kmcl_platform.config.distributions import Choice, Distribution
 from kmcl_platform.config.search_file import NAME_PATTERN, Budget, NoStopping, SearchFile, Verdict
-from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import write_yaml
 from kmcl_platform.messages import show_value
+from kmcl_platform.seeds import derive_seed
 
 ARM_PATTERN = re.compile(r"[a-z0-9_-]+")
 

@@ -4,9 +4,10 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen, describe_error
+from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.errors import ConfigError
 
 Scalar = bool | int | float | str | None
@@ -90,78 +91,6 @@ class ModelConfig(Frozen):
     projection_width: int | None = Field(default=None, ge=1, le=65536)
     """Width of a hidden layer (linear, layer normalisation, ReLU) between the backbone and the rest. None: no such
     layer. With a frozen backbone, the features that the kernel terms shape can move only if there is one."""
-
-
-class LossConfig(Frozen):
-    """The objective. Defaults are plain KMCL as published."""
-
-    objective: Literal["kmcl", "asymmetric", "bce"] = "kmcl"
-    """kmcl: all three terms; asymmetric: the asymmetric loss alone; bce: binary cross-entropy alone."""
-    formulation: Literal["corrected", "released"] = "corrected"
-    """corrected: the method as it is meant; released: as the authors' code computes it."""
-    temperature: float = Field(default=0.17, gt=0)
-    """Temperature τ of the contrastive term."""
-    kernel_scale: Literal["total", "per_feature"] = "total"
-    """Scale of both kernel terms. total: the logarithms of kernels and similarities are sums over the features;
-    per_feature: these sums are divided by the number of features. `formulation: released` ignores it."""
-    asymmetric_weight: float = Field(default=1.0, ge=0)
-    reconstruction_weight: float = Field(default=1.0, ge=0)
-    contrastive_weight: float = Field(default=1.0, ge=0)
-    balance: Literal["weights", "gradient_shares"] = "weights"
-    """weights: the kernel terms have the two weights above; gradient_shares: they are rescaled during training, so that
-    each has the share below of the gradient norms at the head's input. The two weights are then ignored."""
-    reconstruction_share: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the reconstruction loss; 0 leaves it out. Only with `balance: gradient_shares`."""
-    contrastive_share: float = Field(default=0.1, ge=0, lt=1, validate_default=True)
-    """Share of the contrastive loss; 0 leaves it out. The classification has the rest, so the sum is below 1."""
-    kernel_start: float = Field(default=0.0, ge=0, lt=1)
-    """Share of all steps before which the kernel terms are left out. They then rise linearly over as many steps."""
-    gamma_positive: float = Field(default=0.0, ge=0, le=16)
-    """Focusing exponent of the positive elements of the asymmetric loss."""
-    gamma_negative: float = Field(default=4.0, ge=0, le=16)
-    """Focusing exponent of the negative elements of the asymmetric loss."""
-    clip: float = Field(default=0.05, ge=0, lt=1)
-    """Probability margin by which easy negatives are discarded."""
-    detach_focusing: bool = True
-    """Take the focusing weights without gradient, as released."""
-
-    @property
-    def kernel_weights(self) -> tuple[float, float]:
-        """The weights of the reconstruction and the contrastive term; 0: the term is not part of the objective."""
-        if self.objective != "kmcl":
-            return 0.0, 0.0
-        if self.balance == "gradient_shares":
-            return float(self.reconstruction_share > 0), float(self.contrastive_share > 0)
-        return self.reconstruction_weight, self.contrastive_weight
-
-    @field_validator("balance", "contrastive_share", "kernel_start")
-    @classmethod
-    def _check_with_other_fields(cls, value: Any, info: ValidationInfo) -> Any:
-        # A field that is itself invalid is missing in `others`, and has its own message.
-        others = info.data
-        match info.field_name, value:
-            case "balance", "gradient_shares":
-                if others.get("formulation") == "released":
-                    raise ValueError("weights, because loss.formulation is released")
-                if others.get("asymmetric_weight") == 0:
-                    raise ValueError("weights, because loss.asymmetric_weight is 0: shares are relative to its term")
-            case "contrastive_share", share if share + others.get("reconstruction_share", 0.0) >= 1:
-                rest = 1 - others["reconstruction_share"]
-                raise ValueError(f"a number below {rest:g}, because loss.reconstruction_share has the other part of 1")
-            case "kernel_start", start if start > 0 and others.get("asymmetric_weight") == 0:
-                raise ValueError("0, because loss.asymmetric_weight is 0: no term would be left before the start")
-        return value
-
-    @property
-    def has_kernel_terms(self) -> bool:
-        """Whether the loss has a kernel term: the reconstruction or the contrastive one."""
-        return sum(self.kernel_weights) > 0
-
-    @model_validator(mode="after")
-    def _check_some_weight(self) -> "LossConfig":
-        if self.asymmetric_weight + sum(self.kernel_weights) == 0:
-            raise ValueError("a weight above 0 for at least one term of the objective")
-        return self
 
 
 class OptimConfig(Frozen):

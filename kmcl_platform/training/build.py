@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from kmcl_platform.config.seeds import derive_seed
-from kmcl_platform.config.trial_config import LossConfig, ModelConfig, TrialConfig
+from kmcl_platform.config.loss_config import LossConfig
+from kmcl_platform.config.trial_config import ModelConfig, TrialConfig
 from kmcl_platform.data.loading.dataset import ImageDataset
 from kmcl_platform.data.loading.to_rgb import parse_colour
 from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform, Transform
@@ -15,6 +15,7 @@ from kmcl_platform.method.losses.kmcl import KmclLoss
 from kmcl_platform.method.networks.backbone import Backbone
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.method.networks.pretrained import HubError, WeightsFileError
+from kmcl_platform.seeds import derive_seed
 
 
 def build_backbone(config: ModelConfig) -> Backbone:

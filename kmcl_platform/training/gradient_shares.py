@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, EpochReport
-from kmcl_platform.config.trial_config import LossConfig
 from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 from kmcl_platform.method.losses.kmcl import KmclLoss
 from kmcl_platform.method.losses.loss_parts import NO_FACTORS, TermFactors

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.feature_dataset import FeatureDataset, SplitDataset
 from kmcl_platform.data.loading.loader import build_loader
 from kmcl_platform.data.loading.shard_shuffle import build_training_order
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.errors import ConfigError, DataError
+from kmcl_platform.seeds import derive_seed
 from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.evaluate import score_split
 from kmcl_platform.training.features.backbone_weights import store_backbone

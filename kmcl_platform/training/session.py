@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES, EpochReport
-from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import Diverged
 from kmcl_platform.method.losses import BatchGather, LossParts
+from kmcl_platform.seeds import derive_seed
 from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.checkpoints.checkpoint import (
     TrialProgress,

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.reports.epoch_report import TERM_WEIGHTS
-from kmcl_platform.config.trial_config import LossConfig
 from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 from kmcl_platform.method.losses import TermFactors
 from kmcl_platform.training.gradient_shares import TermGradients

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.search_file_reader import parse_search_file
-from kmcl_platform.config.trial_config import LossConfig, ModelConfig
+from kmcl_platform.config.trial_config import ModelConfig
 from kmcl_platform.training.build import build_loss, build_model
 
 LOSS: dict[str, Any] = {

@@ -7,12 +7,12 @@ import torch
 import torch.distributed as dist
 
 from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES, EpochReport
-from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.loading.samplers import ShardedShuffle
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest, targets_to_numpy
 from kmcl_platform.errors import DataError
+from kmcl_platform.seeds import derive_seed
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.distributed import join_workers
 from tests.support.waiting import free_port

@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 
+from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES
-from kmcl_platform.config.trial_config import LossConfig, TrialConfig
+from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.gradient_shares import DominanceWatch, TermGradients

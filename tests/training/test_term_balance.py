@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES
-from kmcl_platform.config.trial_config import LossConfig, Scalar, TrialConfig
+from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 from kmcl_platform.method.losses import BatchGather, TermFactors

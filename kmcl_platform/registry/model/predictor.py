@@ -14,7 +14,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from kmcl_platform.config.trial_config import LossConfig, TrialConfig
+from kmcl_platform.config.loss_config import LossConfig
+from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.decode import UndecodableError, decode_pixels
 from kmcl_platform.data.loading.to_rgb import WHITE, Colour, parse_colour
 from kmcl_platform.data.loading.transforms import EvalTransform

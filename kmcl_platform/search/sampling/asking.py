@@ -7,10 +7,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.search_file import SearchFile, active_paths, base_name, is_point
-from kmcl_platform.config.seeds import derive_seed
 from kmcl_platform.search.sampling.samplers import build_sampler
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.sampling.space import grid, suggest_values, to_params
+from kmcl_platform.seeds import derive_seed
 from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 
 BASELINE = "baseline"
