@@ -186,7 +186,7 @@ def test_features_that_are_not_finite_are_refused(weights: Path, small_manifest:
     backbone = build_backbone(config.model)
     with torch.no_grad():
         for parameter in list(backbone.network.parameters())[-2:]:
-            parameter.mul_(1e6)
+            parameter.fill_(1e6)
     huge = tmp_path / "huge.pth"
     torch.save(backbone.network.state_dict(), huge)
     with pytest.raises(
