@@ -232,9 +232,10 @@ HEAD = """# What the losses cost
 
 Written by `{command}` ({where}, torch {torch}, Python {python}).
 
-Forward and backward pass of all three terms, with `labels` positive labels per sample. `naive` is the released formula
+The times are those of one forward and backward pass of all three terms. The column `labels` is the number of positive
+labels of each sample. `naive` is the released formula
 with B x B x K and B x D x K tensors ([`benchmarks/naive.py`](../benchmarks/naive.py), one kernel per class only).
-Anisotropic kernels use {reduced} reduced features. Peak memory is what a new process needs in addition to the inputs.
+Anisotropic kernels use {reduced} reduced features. Peak memory is what the pass needs in a new process, without the memory of the inputs.
 """.replace("{reduced}", str(REDUCED))
 
 SCALING = """

@@ -20,8 +20,11 @@ class LossConfig(Frozen):
     """Scale of both kernel terms. total: the logarithms of kernels and similarities are sums over the features;
     per_feature: these sums are divided by the number of features. `formulation: released` ignores it."""
     asymmetric_weight: float = Field(default=1.0, ge=0)
+    """Weight of the classification: the asymmetric loss, or binary cross-entropy with `objective: bce`."""
     reconstruction_weight: float = Field(default=1.0, ge=0)
+    """Weight of the reconstruction loss; 0 leaves it out."""
     contrastive_weight: float = Field(default=1.0, ge=0)
+    """Weight of the contrastive loss; 0 leaves it out."""
     balance: Literal["weights", "gradient_shares"] = "weights"
     """weights: the kernel terms have the two weights above; gradient_shares: they are rescaled during training, so that
     each has the share below of the gradient norms at the head's input. The two weights are then ignored."""

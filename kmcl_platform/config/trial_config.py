@@ -97,6 +97,7 @@ class OptimConfig(Frozen):
     """Optimizer, schedule, averaging."""
 
     optimizer: Literal["adam", "adamw"] = "adam"
+    """adam: weight decay is added to the gradient, as released; adamw: it is applied to the weights."""
     lr: float = Field(default=2e-4, gt=0, le=10)
     """Peak learning rate of the one-cycle schedule."""
     head_lr_factor: float = Field(default=1.0, gt=0, le=1000)
@@ -121,7 +122,9 @@ class TrialConfig(Frozen):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     num_epochs: int = Field(default=8, ge=1, le=10_000)
+    """Epochs of a trial that is not stopped early."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the initial weights, the order of the images and their random changes."""
 
     @classmethod
     def from_record(cls, document: Any) -> "TrialConfig":
