@@ -77,6 +77,7 @@ class SearchDriver(Searcher, Stopper):
                 "data_dir": str(self._store.data),
                 "features_dir": str(self._store.features),
                 "working_dir": str(Path.cwd()),
+                "content_hash": self._study.data,
             },
             "resources": self._file.resources.model_dump(),
         }

@@ -26,6 +26,7 @@ class Assignment(TypedDict):
         data_dir: the folder of the built-in datasets.
         features_dir: the folder of the features of frozen backbones.
         working_dir: the folder in which the search was started; relative paths of the search file begin there.
+        content_hash: of the manifest that the search began with; empty or missing: any manifest.
         probe_steps: run only so many optimizer steps, to measure the costs of the trial.
     """
 
@@ -35,6 +36,7 @@ class Assignment(TypedDict):
     data_dir: str
     features_dir: str
     working_dir: str
+    content_hash: NotRequired[str]
     probe_steps: NotRequired[int]
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from rich.console import Console
 
 from kmcl_platform.config.store import open_store
 from kmcl_platform.config.store_record import claim_study
+from kmcl_platform.data.builtin.digits import build_digits
+from kmcl_platform.data.manifest.parquet import write_manifest
 from kmcl_platform.errors import ConfigError, SearchError
-from kmcl_platform.search.run import run_search as module
+from kmcl_platform.search.run import run_search as module, single_search
 from kmcl_platform.search.run.run_search import SearchSummary, run_search
 
 FILE = """
@@ -73,3 +76,30 @@ def test_a_new_search_whose_budget_does_not_hold_the_default_baselines_is_refuse
         run_search(file, open_store(tmp_path / "store"), console)
     assert not (tmp_path / "store" / "optuna.db").exists()
     assert not (tmp_path / "store" / "store.json").exists()
+
+
+def test_a_search_does_not_continue_with_other_data(
+    small_manifest: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, file, store = tmp_path / "m.parquet", tmp_path / "s.yaml", open_store(tmp_path / "store")
+    shutil.copy(small_manifest, manifest)
+    file.write_text(FILE.format(source=manifest))
+    begun: list[object] = []
+
+    def begin(*words: object) -> SearchSummary:
+        begun.append(words)
+        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
+
+    monkeypatch.setattr(single_search, "_run", begin)
+    for _ in range(2):
+        run_search(file, store, console)
+    # As an import with --overwrite does.
+    write_manifest(build_digits(num_train=10, num_val=8, num_test=8), manifest)
+    with pytest.raises(
+        SearchError, match=r"data.source: got '.*/m.parquet' with content hash .*…; valid: .*…, the data"
+    ):
+        run_search(file, store, console)
+    assert len(begun) == 2
+    shutil.copy(small_manifest, manifest)
+    run_search(file, store, console)
+    assert len(begun) == 3
