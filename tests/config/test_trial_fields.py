@@ -40,7 +40,9 @@ def meanings(model: type) -> dict[str, str]:
 
 def write_page() -> str:
     defaults = TrialConfig().flat()
-    texts = {f"{part}.{name}".lstrip("."): text for part, model in PARTS.items() for name, text in meanings(model).items()}
+    texts = {
+        f"{part}.{name}".lstrip("."): text for part, model in PARTS.items() for name, text in meanings(model).items()
+    }
     shown = {True: "true", False: "false", None: "null"}
     rows = [
         f"| `{path}` | `{shown[value] if value is None or isinstance(value, bool) else value}` | {texts[path]} |"
