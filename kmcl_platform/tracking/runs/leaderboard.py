@@ -18,7 +18,6 @@ from kmcl_platform.tracking.runs.names import (
     BASELINE_VERDICT_TAG,
     EPOCHS,
     LATEST_FILE_TAG,
-    NUMBER_TAG,
     OBJECTIVE,
     OUTCOME_TAG,
     RUNNING,
@@ -26,6 +25,7 @@ from kmcl_platform.tracking.runs.names import (
     SEARCH_TAG,
     WALL_SECONDS,
     TrialOutcome,
+    trial_number,
 )
 from kmcl_platform.tracking.runs.ownership import is_own
 
@@ -192,7 +192,7 @@ def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
     baseline = tags.get(BASELINE_TAG) == "true"
     return LeaderboardRow(
         rank=None,
-        number=int(tags[NUMBER_TAG]),
+        number=trial_number(run),
         outcome=outcome,
         baseline=baseline,
         # An older version had one baseline, the base, and no name for it.
