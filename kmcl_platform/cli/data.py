@@ -9,6 +9,7 @@ from kmcl_platform.cli.data_import import import_group
 from kmcl_platform.cli.fault_list import print_faults
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import count_of, shell_command, show_path
 
 
@@ -135,7 +136,7 @@ def describe(file: str, out: Path | None, overwrite: bool) -> None:
     out = out or (Path(file) if location.path else Path(location.name)).with_suffix(".html")
     if out.suffix != ".html":
         raise DataError(f"{show_path(out)}: got a name that ends in {out.suffix!r}; valid: the path of a page (*.html)")
-    if out.exists() and not overwrite:
+    if is_there(out) and not overwrite:
         raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
     from kmcl_platform.data.manifest.parquet import read_manifest
     from kmcl_platform.data.manifest.split_counts import to_table

@@ -10,6 +10,7 @@ from rich.console import Console
 from kmcl_platform.cli.fault_list import print_faults
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.file_status import is_same_file, is_there
 from kmcl_platform.messages import shell_command, show_path
 
 
@@ -153,8 +154,11 @@ def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict
             f"{show_path(out)}: got a name that ends in {out.suffix!r}; valid: the path of a manifest (*.parquet)"
         )
     # Checked before the dataset is read, which may take minutes.
-    if out.exists() and not overwrite:
+    if is_there(out) and not overwrite:
         raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
+    # The table may have columns that a manifest does not keep, and the copies that are left out.
+    if is_same_file(out, root):
+        raise DataError(f"OUT: got {show_path(out)}, the file that is read; valid: another file")
     from kmcl_platform.data.manifest.import_command import ImportCommand
     from kmcl_platform.data.manifest.parquet import write_manifest
     from kmcl_platform.data.manifest.relative_paths import place_manifest

@@ -10,6 +10,7 @@ from kmcl_platform.cli import cluster, data, predict, registry, search
 from kmcl_platform.cli.options import open_store, store_options, store_words
 from kmcl_platform.errors import KmclError, SearchError
 from kmcl_platform.files.atomic_write import write_atomically
+from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import mask_passwords, shell_command, show_path
 
 EXIT_USER_ERROR = 2
@@ -44,7 +45,7 @@ def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_
     out = out or Path(f"{name}-report.html")
     if out.suffix != ".html":
         raise SearchError(f"--out: got {show_path(out)}; valid: the path of a page (*.html)")
-    if out.exists() and not overwrite:
+    if is_there(out) and not overwrite:
         raise SearchError(f"--out: got {show_path(out)}, which exists; valid: a new file, or --overwrite")
     page = write_report(open_store(folder, tracking_uri), name)
     try:

@@ -10,6 +10,7 @@ from rich.console import Console
 from kmcl_platform.cli.options import open_store, store_options
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.file_status import is_same_file, is_there
 from kmcl_platform.messages import count_of, shell_command, show_path
 
 
@@ -57,6 +58,8 @@ def predict(
     if as_json:
         raise DataError("--json: got --out too; valid: one of the two")
     _check_out(out, overwrite)
+    if manifest and is_same_file(out, Path(manifest)):
+        raise DataError(f"--out: got {show_path(out)}, the manifest that is read; valid: another file")
     # Only now: these imports take seconds, and wrong options should be refused without them.
     from kmcl_platform.data.builtin.datasets import open_manifest
     from kmcl_platform.registry import batch_prediction as batch
@@ -110,7 +113,7 @@ def _check_out(out: Path, overwrite: bool, suffix: str = ".parquet", what: str =
         raise DataError(
             f"{show_path(out)}: got a name that ends in {out.suffix!r}; valid: the path of {what} (*{suffix})"
         )
-    if out.exists() and not overwrite:
+    if is_there(out) and not overwrite:
         raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
 
 

@@ -21,6 +21,7 @@ from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.atomic_write import atomic_file
+from kmcl_platform.files.file_status import is_folder
 from kmcl_platform.messages import show_path
 from kmcl_platform.registry.model.load import RegisteredModel
 from kmcl_platform.registry.model.predictor import BATCH_SIZE
@@ -120,7 +121,7 @@ def predict_to_parquet(
         DataError: an image cannot be read, or the file cannot be written or exists.
         StoreError: the disk is full.
     """
-    if not out.parent.is_dir():
+    if not is_folder(out.parent):
         raise DataError(f"{show_path(out)}: got a folder that does not exist; valid: a file in an existing folder")
     total, done = len(images.names), 0
     try:

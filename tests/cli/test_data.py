@@ -116,6 +116,21 @@ def test_import_overwrites_only_with_the_option(tmp_path: Path) -> None:
     assert read_manifest(out).class_names == ("dog",)
 
 
+def test_an_import_never_replaces_the_file_that_it_reads(tmp_path: Path) -> None:
+    path = WRITERS["table"][0](tmp_path)
+    own = tmp_path / "own.parquet"
+    pd.read_csv(path).assign(patient="7").to_parquet(own)
+    link = tmp_path / "link.parquet"
+    link.symlink_to(own)
+    before = own.read_bytes()
+    for kind, options in (("table", ["--classes", "cat"]), ("manifest", [])):
+        for out in (own, link):
+            answer = run("import", kind, own, out, "--overwrite", *options)
+            assert answer.exit_code == 2
+            assert answer.stderr == f"kmcl: OUT: got {out}, the file that is read; valid: another file\n"
+    assert own.read_bytes() == before
+
+
 def test_a_failed_import_keeps_the_old_file(tmp_path: Path) -> None:
     path = WRITERS["table"][0](tmp_path)
     out = tmp_path / "m.parquet"

@@ -73,3 +73,29 @@ def test_a_missing_store_is_not_created(words: tuple[str, ...], tmp_path: Path) 
     assert len(answer.stderr.strip().splitlines()) == 1
     assert str(tmp_path / "store") in answer.stderr
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "import", "table", "T.csv", "LONG.parquet"],
+        ["data", "import", "voc", "--year", "2007", "LONG", "m.parquet"],
+        ["data", "check", "LONG.parquet"],
+        ["data", "describe", "LONG.parquet"],
+        ["data", "pack", "LONG.parquet", "out"],
+        ["predict", "models:/m/1", "a.png", "--out", "LONG.parquet"],
+        ["predict", "models:/m/1", "--folder", "LONG", "--out", "o.parquet"],
+        ["report", "s", "--out", "LONG.html"],
+        ["leaderboard", "s", "--store", "LONG"],
+        ["doctor", "--store", "LONG"],
+        ["history", "m", "--store", "LONG"],
+    ],
+)
+def test_a_name_that_is_too_long_is_an_error_of_one_line(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = run(*(word.replace("LONG", "x" * 300) for word in words))
+    assert answer.exit_code == 2
+    assert (answer.stdout, answer.stderr.count("\n")) == ("", 1)
+    assert list(tmp_path.iterdir()) == []

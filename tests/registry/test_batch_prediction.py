@@ -215,6 +215,7 @@ class Mistake:
         Mistake(("--folder", "empty", "--out", "o.parquet"), "empty: got no images; valid: files that end in .apng, "),
         Mistake(("a.png", "--json", "--out", "o.parquet"), "--json: got --out too; valid: one of the two"),
         Mistake(("--manifest", "gone.parquet", "--out", "o.parquet"), "gone.parquet"),
+        Mistake(("--manifest", "there.parquet", "--out", "./there.parquet", "--overwrite"), "--out: got there.parquet, the manifest that is read; valid: another file"),
     ],
 )  # fmt: skip
 def test_mistakes_are_reported_in_one_line(mistake: Mistake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kmcl_platform.data.check.check import CheckReport
+from kmcl_platform.files.file_status import is_same_file, is_there
 from kmcl_platform.messages import shell_command
 
 BETWEEN_SPLITS = ("same image in two splits", "same content in two splits")
@@ -55,7 +56,9 @@ def _command(report: CheckReport, file: str, options: list[str]) -> str:
     if packed or report.path.path is None:
         return f"import the dataset with {shell_command(options)}, and pack it again"
     # Drawing the splits again keeps every picture; the manifest alone can only leave copies out.
-    if report.import_command is not None and Path(report.import_command.root).exists():
+    root = Path(report.import_command.root) if report.import_command is not None else None
+    # An import never writes onto the file that it reads.
+    if report.import_command is not None and root is not None and is_there(root) and not is_same_file(root, Path(file)):
         return shell_command(report.import_command.words(file, duplicates=options))
     out = str(Path(file).with_suffix("")) + "-repaired.parquet"
     return shell_command(["kmcl", "data", "import", "manifest", *options, file, out])

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from PIL import Image, features
 
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.file_status import is_file, is_folder
 from kmcl_platform.messages import count_of, show_path
 
 # Formats that Pillow recognises but cannot turn into pixels, or only with the help of another program.
@@ -66,7 +67,7 @@ def find_images(folder: Path) -> FoundImages:
     Raises:
         DataError: there are no images, or a folder cannot be read.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataError(f"{show_path(folder)}: no such folder; valid: a folder with images")
     suffixes = readable_suffixes()
     paths: list[Path] = []
@@ -87,7 +88,7 @@ def find_images(folder: Path) -> FoundImages:
             file = Path(path) / name
             if name.startswith("."):
                 others[HIDDEN] += 1
-            elif file.suffix.lower() in suffixes and file.is_file():
+            elif file.suffix.lower() in suffixes and is_file(file):
                 paths.append(file)
             else:
                 others[file.suffix.lower() or NO_SUFFIX] += 1

@@ -23,6 +23,7 @@ from kmcl_platform.data.storage.object_store import one_line, read_file
 from kmcl_platform.data.storage.shard_index import read_packing, to_facts
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.atomic_write import atomic_file
+from kmcl_platform.files.file_status import is_file
 from kmcl_platform.messages import show_path, show_value
 
 SHARDS_KEY = "shards"
@@ -132,7 +133,7 @@ def read_parquet(location: Location) -> pa.Table:
         DataError: the file is missing or not Parquet.
     """
     valid = "the path of a manifest (*.parquet)"
-    if location.path and not location.path.is_file():
+    if location.path and not is_file(location.path):
         raise DataError(f"{location}: no such file; valid: {valid}")
     try:
         # An open file is passed: Arrow accepts a name only if it is UTF-8.

@@ -16,6 +16,7 @@ from kmcl_platform.data.splits.draw import Draw, draw_manifest
 from kmcl_platform.data.tables.columns import joined_labels_to_targets
 from kmcl_platform.data.tables.text_table import read_text_table
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.file_status import is_file, is_folder
 from kmcl_platform.messages import show_path
 
 CHEST_CLASSES = (
@@ -53,7 +54,7 @@ def read_chestxray14(
         DataError: a file or image is missing, a finding is unknown, an image is in no list or in two, or a patient is
             in two lists.
     """
-    path = next((root / name for name in _TABLES if (root / name).is_file()), None)
+    path = next((root / name for name in _TABLES if is_file(root / name)), None)
     if path is None:
         raise DataError(
             f"{show_path(root)}: not the official layout: the table is missing; valid: {' or '.join(_TABLES)}"
@@ -140,7 +141,7 @@ def _check_patients(root: Path, patients: list[str], splits: list[str]) -> None:
 
 def _find_images(root: Path) -> dict[str, str]:
     """Each name of a file in the image folders, with its path from the root."""
-    folders = [folder for folder in (root / "images", *sorted(root.glob("images_*/images"))) if folder.is_dir()]
+    folders = [folder for folder in (root / "images", *sorted(root.glob("images_*/images"))) if is_folder(folder)]
     if not folders:
         raise DataError(
             f"{show_path(root)}: images are missing; valid: images/, or images_001/images/ to images_012/images/"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kmcl_platform.data.tables.encodings import decode_text, split_lines
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import show_path, show_value
 
 _SHOWN = 3
@@ -19,7 +20,7 @@ def find_folder(root: Path, candidates: Sequence[str], marker: str) -> Path:
     """
     for candidate in candidates:
         folder = root / candidate
-        if (folder / marker).exists():
+        if is_there(folder / marker):
             return folder.resolve()
     places = ", ".join(show_path(root / candidate / marker) for candidate in candidates)
     raise DataError(f"{show_path(root)}: not the official layout: {marker} is missing; valid: one of {places}")

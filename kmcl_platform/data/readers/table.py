@@ -11,14 +11,17 @@ from kmcl_platform.data.splits.draw import Draw, draw_manifest
 from kmcl_platform.data.tables.columns import class_columns_to_targets, joined_labels_to_targets
 from kmcl_platform.data.tables.text_table import read_text_table
 from kmcl_platform.errors import DataError
-from kmcl_platform.messages import show_path
+from kmcl_platform.messages import show_path, show_value
+
+SPLIT_COLUMN = "split"
+"""The usual name. A table without this column gets splits that are drawn."""
 
 
 def read_table(
     path: Path,
     *,
     image_column: str = "image",
-    split_column: str = "split",
+    split_column: str = SPLIT_COLUMN,
     labels_column: str | None = None,
     separator: str | None = None,
     no_label: str | None = None,
@@ -74,6 +77,14 @@ def read_table(
     )
     folder = (image_folder or path.parent).resolve()
     has_splits = split_column in frame.columns
+    # New splits would be drawn, and published test images could be among the training images.
+    similar = [name for name in frame.columns if str(name).casefold() == split_column.casefold()]
+    if not has_splits and (similar or split_column != SPLIT_COLUMN):
+        seen = ", ".join(show_value(name, 60) for name in similar or frame.columns[:30])
+        raise DataError(
+            f"{show_path(path)}: --split-column: got {show_value(split_column)}; valid: {seen}; or a table without a "
+            "column of splits, and no such option, to draw them"
+        )
     faults: list[Fault] = []
     splits = read_splits(frame[split_column], split_column, faults) if has_splits else ["train"] * len(frame)
     # The faults of splits, images, groups and labels are collected, and raised together at the end.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.files.atomic_write import atomic_file
+from kmcl_platform.files.file_status import is_folder
 from kmcl_platform.messages import show_path
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.registry.model.decision_rule import DecisionRule
@@ -62,7 +63,7 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
             cannot be written. Then `out` is as it was.
     """
     check_installed()
-    if not out.parent.is_dir():
+    if not is_folder(out.parent):
         raise RegistryError(f"{show_path(out)}: got a folder that does not exist; valid: a file in an existing folder")
     predictor = model.predictor
     network = _Exported(predictor.model, predictor.rule).cpu().eval()

@@ -13,6 +13,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import RegistryError
+from kmcl_platform.messages import show_value
 from kmcl_platform.method.metrics import average_precision_per_class
 from kmcl_platform.registry.calibration.error import expected_calibration_error
 from kmcl_platform.registry.calibration.fit_decision_rule import FittedRule
@@ -27,6 +28,7 @@ from kmcl_platform.registry.promotion.gates import Measured
 from kmcl_platform.registry.promotion.reload_parity import NUM_IMAGES, measure_parity
 from kmcl_platform.registry.promotion.sealed_test_split import read_or_open
 from kmcl_platform.tracking.database import as_default, write
+from kmcl_platform.tracking.runs.dataset_input import DIGEST_LENGTH, other_digests
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
 from kmcl_platform.training.checkpoints.checkpoint import TrialProgress, read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
@@ -129,6 +131,24 @@ def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[Tri
             "the checkpoints of the search"
         )
     return read_progress(checkpoint), checkpoint
+
+
+def check_data(client: "MlflowClient", row: LeaderboardRow, source: str, manifest: Manifest) -> None:
+    """Refuse a manifest that a trial was not trained on.
+
+    An import can replace the file of the manifest. With splits that were drawn again, images that the trial was trained
+    on would be in `test`, and its score there would be too good.
+
+    Raises:
+        RegistryError: the run of the trial has another manifest as its input.
+    """
+    others = other_digests(client.get_run(row.run_id), manifest)
+    if others:
+        raise RegistryError(
+            f"data.source: got {show_value(source)} with content hash {manifest.content_hash[:DIGEST_LENGTH]}…; valid: "
+            f"{others[0]}…, the data that trial {row.number} was trained on (restore that manifest, or begin a search "
+            "with another name)"
+        )
 
 
 def sealed_metrics(scores: SplitScores) -> dict[str, float]:

@@ -18,7 +18,7 @@ from kmcl_platform.registry.model.registry_errors import registry_errors
 from kmcl_platform.registry.model.schema import WEIGHTS
 from kmcl_platform.registry.model.versions import CHAMPION, RUN_TAG, WEIGHTS_TAG, find_alias, hash_file
 from kmcl_platform.registry.promotion.alias_moves import AGAINST_TAG, NO_CHAMPION, move, settle_claim
-from kmcl_platform.registry.promotion.candidate import Candidate, measure, read_checkpoint, sealed_metrics
+from kmcl_platform.registry.promotion.candidate import Candidate, check_data, measure, read_checkpoint, sealed_metrics
 from kmcl_platform.registry.promotion.champion import Champion, check_champion
 from kmcl_platform.registry.promotion.gates import GateResult, check_gates
 from kmcl_platform.registry.promotion.model_card import write_card
@@ -83,8 +83,8 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
     Raises:
         SearchError: the search is unknown, belongs to another store, or has no finished trial.
         ConfigError: the file is not valid.
-        RegistryError: the trial's checkpoint is gone, the champion has other classes, its run or its files are gone or
-            were changed, or another promotion was faster.
+        RegistryError: the trial's checkpoint is gone, the data was changed since its training, the champion has other
+            classes, its run or its files are gone or were changed, or another promotion was faster.
         StoreError: the store does not answer, or its disk is full.
     """
     board = read_leaderboard(store, search)
@@ -102,6 +102,8 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
         if champion is not None and champion.run_id == row.run_id:
             metrics, openings = client.get_run(row.run_id).data.metrics, count_openings(client, manifest)
             return PromotionResult(search, champion.version, row, metrics, [], True, True, openings, None)
+        # Before the test split is opened.
+        check_data(client, row, state.config.data.source, manifest)
         before = str(found.version) if found else ""
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"

@@ -15,6 +15,7 @@ from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.reports.measurement import Level, Measurement
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import SearchError
+from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import show_path
 from kmcl_platform.search.forecast.expected_epochs import expected_epochs, expected_trials, fewest_epochs
 
@@ -167,7 +168,7 @@ def read_forecast(path: Path) -> Forecast | None:
     Raises:
         SearchError: the file is not a forecast of this version of the platform.
     """
-    if not path.exists():
+    if not is_there(path):
         return None
     try:
         return Forecast.model_validate_json(path.read_bytes())

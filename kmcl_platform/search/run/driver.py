@@ -73,6 +73,7 @@ class SearchDriver(Searcher, Stopper):
                 "checkpoints": str(self._store.trial_checkpoints(self._file.name, point.number)),
                 "data_dir": str(self._store.data),
                 "working_dir": str(Path.cwd()),
+                "content_hash": self._study.data,
             },
             "resources": self._file.resources.model_dump(),
         }

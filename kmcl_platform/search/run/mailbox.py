@@ -25,6 +25,7 @@ class Assignment(TypedDict):
         checkpoints: the folder of its checkpoints.
         data_dir: the folder of the built-in datasets.
         working_dir: the folder in which the search was started; relative paths of the search file begin there.
+        content_hash: of the manifest that the search began with; empty or missing: any manifest.
         probe_steps: run only so many optimizer steps, to measure the costs of the trial.
     """
 
@@ -33,6 +34,7 @@ class Assignment(TypedDict):
     checkpoints: str
     data_dir: str
     working_dir: str
+    content_hash: NotRequired[str]
     probe_steps: NotRequired[int]
 
 

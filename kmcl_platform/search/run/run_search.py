@@ -71,8 +71,11 @@ def resume_search(search: str, store: Store, console: Console, *, address: str |
     return _run_searches(content, f"the file of search {search!r}", store, console, address)
 
 
-def check_data(file: SearchFile, store: Store) -> None:
+def check_data(file: SearchFile, store: Store) -> str:
     """Open the data before anything starts, so that an error in it is one line here, and not a worker's error.
+
+    Returns:
+        The manifest's content hash.
 
     Raises:
         DataError: the data cannot be read, or a split that is needed has no images.
@@ -81,6 +84,7 @@ def check_data(file: SearchFile, store: Store) -> None:
     for split in ("train", "val"):
         if manifest.split(split).num_rows == 0:
             raise DataError(f"{manifest.name}: split {split} has no images; valid: at least one")
+    return manifest.content_hash
 
 
 def _run_searches(
@@ -94,13 +98,13 @@ def _run_searches(
     cluster_address(address)
     try:
         # What writes into the store comes last: a file that is refused leaves no store behind.
-        check_data(file, store)
+        data = check_data(file, store)
         check_weights(file)
         check_study(store)
         check_room(store.root)
         claim_study(store)
         for search, own_content in searches:
-            summaries.append(run_or_find(search, own_content, origin, store, console, address))
+            summaries.append(run_or_find(search, own_content, origin, store, console, address, data))
             # The user has stopped the command, not only this arm.
             if summaries[-1].interrupted:
                 return summaries
@@ -109,7 +113,7 @@ def _run_searches(
             console.print(
                 f"verdict: the best trial of {arm} again, on {search.budget.trials} new seeds", highlight=False
             )
-            summary = run_or_find(search, to_yaml(search), origin, store, console, address)
+            summary = run_or_find(search, to_yaml(search), origin, store, console, address, data)
             summaries.append(replace(summary, retrains=arm))
             if summary.interrupted:
                 return summaries

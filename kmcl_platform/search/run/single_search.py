@@ -56,7 +56,7 @@ class SearchSummary:
 
 
 def run_or_find(
-    file: SearchFile, content: bytes, origin: str, store: Store, console: Console, address: str | None
+    file: SearchFile, content: bytes, origin: str, store: Store, console: Console, address: str | None, data: str
 ) -> SearchSummary:
     """Run or continue one search under its lock. If it has ended, only its record is completed.
 
@@ -67,6 +67,7 @@ def run_or_find(
         store: where everything is kept.
         console: where progress is shown.
         address: as for `run_search`.
+        data: content hash of the file's manifest.
 
     Raises:
         KmclError: as `run_search`.
@@ -75,7 +76,7 @@ def run_or_find(
         # Before the study is made: a search that another store owns leaves nothing behind here.
         check_owner(store, file.name)
         with locked(store):  # Two searches that begin a store at the same time would both make Optuna's tables.
-            study = DurableStudy(store.study_url, file, _say(console))
+            study = DurableStudy(store.study_url, file, _say(console), data)
         check_checkpoints(store, file.name, {trial.number: study.config(trial.number) for trial in study.counted()})
         if reason := study.end_of_budget():
             finish_record(store, study, file, _say(console))

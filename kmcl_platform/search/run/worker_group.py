@@ -25,7 +25,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, Diverged, KmclError, StoreError
-from kmcl_platform.messages import mask_passwords
+from kmcl_platform.messages import mask_passwords, show_value
 from kmcl_platform.search.cluster.placement_groups import SECONDS_BETWEEN_LOOKS, ReservationWatch
 from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assignment, Mailbox, Message
 
@@ -179,6 +179,12 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
         os.chdir(assignment["working_dir"])
     try:
         manifest = open_manifest(config.data.source, Path(assignment["data_dir"]))
+        if assignment.get("content_hash") not in (None, "", manifest.content_hash):
+            # An import may replace the file while the search runs. The trial stays open for the right data.
+            raise StoreError(
+                f"data.source: {show_value(config.data.source)} was replaced while the search ran; valid: restore that "
+                "manifest, then the same command continues"
+            )
         checkpoints = Path(assignment["checkpoints"])
         if "probe_steps" not in assignment:
             fit(config, manifest, checkpoints=checkpoints, report=report, workers=workers)

@@ -8,9 +8,13 @@ import optuna
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import SearchError
+from kmcl_platform.messages import show_value
 
 DEFINITION = "definition"
 """Attribute of the study: the definition that it was begun with."""
+
+DATA = "data"
+"""Attribute of the study: the content hash of the manifest that it was begun with."""
 
 _MAY_CHANGE = ("budget", "verdict", "promotion", "decision")
 """Parts of a search file that no trial's result depends on."""
@@ -39,6 +43,32 @@ def check_same_definition(study: optuna.Study, file: SearchFile) -> None:
                 f"search {file.name!r} was begun with {path} = {before.get(path)}, the file now says {now.get(path)}; "
                 "valid: the same definition (the budget may grow), or another name in the file"
             )
+
+
+def check_same_data(study: optuna.Study, file: SearchFile, content_hash: str) -> None:
+    """Refuse to continue a study with other data: results on different images or splits cannot be compared.
+
+    The search file has only the name of the manifest, and an import can replace the file of that name.
+
+    Args:
+        study: of the search; one without a content hash gets this one.
+        file: the search.
+        content_hash: of the manifest as it is now; empty: nothing is compared.
+
+    Raises:
+        SearchError: the study was begun with another manifest.
+    """
+    if not content_hash:
+        return
+    before = study.user_attrs.get(DATA)
+    if before is None:
+        study.set_user_attr(DATA, content_hash)
+    elif before != content_hash:
+        raise SearchError(
+            f"data.source: got {show_value(file.base.data.source)} with content hash {content_hash[:12]}…; valid: "
+            f"{before[:12]}…, the data that search {file.name!r} was begun with (restore that manifest, or give "
+            "another name in the search file)"
+        )
 
 
 def _definition(file: SearchFile) -> dict[str, str]:

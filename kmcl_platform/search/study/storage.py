@@ -12,6 +12,7 @@ from optuna.storages import RDBStorage
 
 from kmcl_platform.config.store import sqlite_file
 from kmcl_platform.errors import ConfigError, NoAnswerError
+from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import bound_line, mask_passwords
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def load_study(url: str, search: str) -> optuna.Study | None:
         ConfigError, NoAnswerError: as `open_storage`.
     """
     file = sqlite_file(url)
-    if file is not None and not Path(file).exists():
+    if file is not None and not is_there(Path(file)):
         return None  # Opening it would create it.
     try:
         return optuna.load_study(study_name=search, storage=open_storage(url))

@@ -28,7 +28,7 @@ from kmcl_platform.search.sampling.asking import (
 from kmcl_platform.search.sampling.pruners import build_pruner
 from kmcl_platform.search.sampling.space import suggest_values
 from kmcl_platform.search.study.budget import Ledger
-from kmcl_platform.search.study.definition import check_same_definition
+from kmcl_platform.search.study.definition import check_same_data, check_same_definition
 from kmcl_platform.search.study.ended_trials import (
     TrialEnd,
     best_trials,
@@ -72,9 +72,12 @@ class DurableStudy:
         url: the address of the database.
         say: prints one line for the user, for example that the database does not answer.
         ledger: the time that the search has spent.
+        data: content hash of the manifest; empty: not compared with that of the earlier trials.
     """
 
-    def __init__(self, url: str, file: SearchFile, say: Callable[[str], None] = _logger.warning) -> None:
+    def __init__(
+        self, url: str, file: SearchFile, say: Callable[[str], None] = _logger.warning, data: str = ""
+    ) -> None:
         """Open the file's study, or create it.
 
         Raises:
@@ -85,6 +88,7 @@ class DurableStudy:
         self.url = url
         self.say = say
         self._file = file
+        self.data = data
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
         self._study = self._open()
@@ -198,6 +202,7 @@ class DurableStudy:
             load_if_exists=True,
         )
         check_same_definition(self._study, self._file)
+        check_same_data(self._study, self._file, self.data)
         finish_asking(self._study, self._file)
         enqueue_points(self._study, self._file)
         return self._study

@@ -7,6 +7,7 @@ from pathlib import Path
 from kmcl_platform.config.store import Store, sqlite_url
 from kmcl_platform.errors import SearchError
 from kmcl_platform.files.atomic_write import atomic_file
+from kmcl_platform.files.file_status import is_there
 from kmcl_platform.tracking.database.addresses import VALID_ADDRESSES
 
 _WAIT_SECONDS = 20
@@ -19,7 +20,7 @@ def is_initialised(database: Path) -> bool:
     Raises:
         SearchError: the file holds something else, which must not be overwritten.
     """
-    if not database.exists():
+    if not is_there(database):
         return False
     try:
         # Not `mode=ro`: a process that was killed may leave half a transaction. The next connection must roll it

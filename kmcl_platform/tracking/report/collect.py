@@ -10,6 +10,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, sqlite_file
 from kmcl_platform.errors import NoAnswerError, SearchError
+from kmcl_platform.files.file_status import is_there
 from kmcl_platform.tracking.database import connect_to_read, find_runs
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_latest_file, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG, VERDICT_TAG
@@ -76,7 +77,7 @@ def _load_study(store: Store, search: str) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = sqlite_file(store.study_url)
     # SQLite makes a missing database when it is opened.
-    if path is None or path.exists():
+    if path is None or is_there(path):
         try:
             return optuna.load_study(study_name=search, storage=store.study_url)
         # Optuna's error for a study that is not in the database.

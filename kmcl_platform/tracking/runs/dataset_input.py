@@ -81,6 +81,12 @@ def record_manifest(client: "MlflowClient", parent: "Run", manifest: Manifest, d
     record_input(client, parent, dataset)
 
 
+def other_digests(run: "Run", manifest: Manifest) -> list[str]:
+    """Digests of the run's inputs that are not this manifest; empty if it has no input, as in older records."""
+    own = manifest.content_hash[:DIGEST_LENGTH]
+    return sorted({one.dataset.digest for one in _inputs(run)} - {own})
+
+
 def _inputs(run: "Run") -> "list[DatasetInput]":
     return run.inputs.dataset_inputs if run.inputs else []
 

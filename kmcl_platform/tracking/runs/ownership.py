@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.store_record import read_record, store_id
 from kmcl_platform.errors import SearchError
+from kmcl_platform.files.file_status import is_folder, is_there
 from kmcl_platform.tracking.database import artifact_location, connect, find_runs, store_name
 from kmcl_platform.tracking.runs.names import PLACE_TAG, SEARCH_TAG, STORE_TAG
 
@@ -119,7 +120,7 @@ def _has_files(store: Store, search: str) -> bool:
     outbox = store.root / "outbox" / f"{search}.db"
     # `evidence` is the name that older versions gave to `figures`.
     folders = (store.checkpoints, store.root / "figures", store.root / "evidence")
-    return outbox.exists() or any((folder / search).is_dir() for folder in folders)
+    return is_there(outbox) or any(is_folder(folder / search) for folder in folders)
 
 
 def _other_store(store: Store, experiment: "Experiment") -> SearchError:

@@ -151,3 +151,20 @@ def test_a_file_that_is_not_such_a_table_is_refused(tmp_path: Path, content: str
         read_table(path)
     assert str(caught.value).startswith(f"{path}: {message}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("column", "asked"), [("Split", "split"), ("fold", "folds"), ("SET", "set")])
+def test_a_column_of_splits_that_is_not_found_is_never_replaced_by_a_draw(
+    column: str, asked: str, tmp_path: Path
+) -> None:
+    rows = [
+        [f"{name}.png", split, "cat"] for name, split in zip("abcd", ["train", "train", "val", "test"], strict=True)
+    ]
+    path = write_csv(tmp_path / "t.csv", ["image", column, "tags"], rows)
+    with pytest.raises(DataError, match=rf"--split-column: got '{asked}'; valid: .*'{column}'"):
+        read_table(path, split_column=asked, labels_column="tags")
+    assert set(read_table(path, split_column=column, labels_column="tags").table["split"].to_pylist()) == {
+        "train",
+        "val",
+        "test",
+    }

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from rich.console import Console
 
 from kmcl_platform.config.store import open_store
 from kmcl_platform.config.store_record import claim_study
+from kmcl_platform.data.builtin.digits import build_digits
+from kmcl_platform.data.manifest.parquet import write_manifest
 from kmcl_platform.errors import SearchError
-from kmcl_platform.search.run import run_search as module
+from kmcl_platform.search.run import run_search as module, single_search
 from kmcl_platform.search.run.run_search import SearchSummary, run_search
 
 FILE = """
@@ -59,3 +62,30 @@ def test_the_first_search_of_a_store_records_its_study_before_it_begins(
     monkeypatch.setattr(module, "run_or_find", stop)
     run_search(file, store, console)
     assert recorded == [f"sqlite:///{tmp_path}/other.db"]
+
+
+def test_a_search_does_not_continue_with_other_data(
+    small_manifest: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, file, store = tmp_path / "m.parquet", tmp_path / "s.yaml", open_store(tmp_path / "store")
+    shutil.copy(small_manifest, manifest)
+    file.write_text(FILE.format(source=manifest))
+    begun: list[object] = []
+
+    def begin(*words: object) -> SearchSummary:
+        begun.append(words)
+        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
+
+    monkeypatch.setattr(single_search, "_run", begin)
+    for _ in range(2):
+        run_search(file, store, console)
+    # As an import with --overwrite does.
+    write_manifest(build_digits(num_train=10, num_val=8, num_test=8), manifest)
+    with pytest.raises(
+        SearchError, match=r"data.source: got '.*/m.parquet' with content hash .*…; valid: .*…, the data"
+    ):
+        run_search(file, store, console)
+    assert len(begun) == 2
+    shutil.copy(small_manifest, manifest)
+    run_search(file, store, console)
+    assert len(begun) == 3

@@ -31,7 +31,7 @@ def begin(file: SearchFile, store: Store) -> None:
     """Run the search. It fails where it would start Ray."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(single_search, "_run", lambda *_: pytest.fail("the search began"))
-        run_or_find(file, FILE, "s.yaml", store, Console(file=io.StringIO()), None)
+        run_or_find(file, FILE, "s.yaml", store, Console(file=io.StringIO()), None, "a" * 64)
 
 
 def write_checkpoint(store: Store, number: int, config: dict[str, object]) -> Path:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.errors import StoreError
 from kmcl_platform.search.run import worker_group
 from kmcl_platform.training.workers.distributed import Workers
 
@@ -43,3 +44,22 @@ def test_the_error_of_a_library_is_sent_without_the_password_in_it(
     with pytest.raises(kind):
         worker_group._train(mailbox, 0, assignment, Workers(0, 1, torch.device("cpu")))
     assert mailbox.sent == [(sent, f"{kind.__name__}: cannot read http://me:***@host/x.parquet")]
+
+
+def test_a_manifest_that_is_replaced_during_a_search_stops_it_and_its_trial_stays_open(
+    small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_group.ray, "get", lambda answer: answer)
+    monkeypatch.chdir(tmp_path)
+    mailbox = Mailbox()
+    assignment: Any = {
+        "number": 0,
+        "config": TrialConfig().with_values({"data.source": str(small_manifest)}).model_dump(),
+        "checkpoints": str(tmp_path),
+        "data_dir": str(tmp_path),
+        "working_dir": str(tmp_path),
+        "content_hash": "a" * 64,
+    }
+    with pytest.raises(StoreError, match="was replaced while the search ran"):
+        worker_group._train(mailbox, 0, assignment, Workers(0, 1, torch.device("cpu")))
+    assert [kind for kind, _ in mailbox.sent] == ["halt"]

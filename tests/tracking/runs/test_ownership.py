@@ -143,7 +143,7 @@ def test_a_refused_search_has_no_study(
     first, second = stores
     begin(first)
     console = Console(file=io.StringIO())
-    refusal = start_error(lambda: run_or_find(search_file, b"", "tiny.yaml", second, console, None))
+    refusal = start_error(lambda: run_or_find(search_file, b"", "tiny.yaml", second, console, None, ""))
     assert "belongs to another store" in str(refusal)
     assert not (second.root / "optuna.db").exists()
 

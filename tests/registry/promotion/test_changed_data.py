@@ -1,0 +1,36 @@
+"""A manifest that was replaced after the training: its `test` may have images that the trial was trained on."""
+
+from pathlib import Path
+
+import pytest
+
+from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.store import open_store
+from kmcl_platform.data.builtin.digits import build_digits
+from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
+from kmcl_platform.tracking.database import connect
+from kmcl_platform.tracking.runs.search_run import SearchRuns
+from tests.registry.promotion.story import SEARCH, train
+from tests.support.command_line import kmcl
+
+
+@pytest.mark.takes(10)
+def test_a_trial_is_not_scored_on_other_data_than_it_was_trained_on(prepared_store: Path, tmp_path: Path) -> None:
+    store, manifest = open_store(prepared_store), tmp_path / "m.parquet"
+    write_manifest(build_digits(num_train=32, num_val=16, num_test=16), manifest)
+    content = SEARCH.format(source=manifest).encode()
+    file = parse_search_file(content, "small.yaml")
+    runs = SearchRuns.open(store, file, content, "small.yaml", read_manifest(manifest))
+    train(store, file, runs, manifest, number=0, values={}, claimed=0.5)
+    before = read_manifest(manifest).content_hash
+    # As an import with --overwrite and another seed does.
+    write_manifest(build_digits(num_train=32, num_val=16, num_test=17), manifest)
+    after = read_manifest(manifest).content_hash
+    for options in ([], ["--force", "it is the only one"]):
+        answer = kmcl("promote", "small", *options, store=store.root)
+        assert answer.exit_code == 2
+        assert answer.stderr == (
+            f"kmcl: data.source: got '{manifest}' with content hash {after[:12]}…; valid: {before[:12]}…, the data that "
+            "trial 0 was trained on (restore that manifest, or begin a search with another name)\n"
+        )
+    assert not any(name.startswith("kmcl.test_opened") for name in connect(store).get_run(runs.parent_id).data.tags)
