@@ -12,6 +12,9 @@ from kmcl_platform.data.manifest.manifest import Manifest, build_manifest, targe
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.errors import CheckpointError
 from kmcl_platform.training.checkpoints.checkpoint_folder import (
+    AVERAGE,
+    MODEL,
+    OPTIMIZER,
     TRIAL,
     find_checkpoint,
     keep_average,
@@ -120,6 +123,17 @@ def test_a_trial_that_has_ended_cannot_be_continued_from_its_average(manifest: M
 def test_a_damaged_description_is_refused(content: str, problem: str, manifest: Manifest, trained: Path) -> None:
     (trained / "epoch-0001" / TRIAL).write_text(content)
     assert refusal(CONFIG, manifest, trained).startswith(f"{trained}/epoch-0001/{TRIAL}: {problem}")
+
+
+@pytest.mark.parametrize("name", [MODEL, AVERAGE, OPTIMIZER])
+def test_damaged_tensors_are_refused_by_the_name_of_their_file(name: str, manifest: Manifest, trained: Path) -> None:
+    file = trained / "epoch-0001" / name
+    content = file.read_bytes()
+    for damaged in (b"", content[: len(content) // 2]):
+        file.write_bytes(damaged)
+        line = refusal(CONFIG, manifest, trained)
+        assert line.startswith(f"{file}: cannot be read (")
+        assert line.endswith(ADVICE)
 
 
 def test_a_field_that_is_newer_than_the_checkpoint_has_its_default(manifest: Manifest, trained: Path) -> None:

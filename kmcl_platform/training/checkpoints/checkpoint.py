@@ -6,13 +6,17 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -203,15 +207,32 @@ def _first_difference(before: tuple[str, ...], now: tuple[str, ...]) -> str:
 
 
 def load_weights(checkpoint: Path, *, model: nn.Module, average: nn.Module) -> None:
-    """Overwrite both models with a checkpoint's weights."""
-    model.load_state_dict(load_file(checkpoint / MODEL))
-    average.load_state_dict(load_file(checkpoint / AVERAGE))
+    """Overwrite both models with a checkpoint's weights. Raises CheckpointError if a file is damaged."""
+    for name, module in ((MODEL, model), (AVERAGE, average)):
+        with _reading(checkpoint / name):
+            tensors = load_file(checkpoint / name)
+        module.load_state_dict(tensors)
 
 
 def read_optimizer_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
-    """Read the optimizer's part of a checkpoint. Code in the file is not run."""
-    state: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location=device, weights_only=True)
+    """Read the optimizer's part of a checkpoint, as `load_weights`. Code in the file is not run."""
+    with _reading(checkpoint / OPTIMIZER):
+        state: dict[str, Any] = torch.load(checkpoint / OPTIMIZER, map_location=device, weights_only=True)
     return state
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Name a damaged file. As an error of a library it would end the trial as failed, and its work would be lost."""
+    try:
+        yield
+    # A file that fits into memory on the CPU may not fit on a GPU: it is not damaged.
+    except torch.OutOfMemoryError:
+        raise
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+        # PyTorch's messages continue with advice of many lines.
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: cannot be read ({reason}); {_ADVICE}") from error
 
 
 def _to_bytes(state: dict[str, Any]) -> memoryview:
