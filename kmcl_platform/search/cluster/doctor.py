@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study
-from kmcl_platform.errors import StoreError
+from kmcl_platform.errors import ConfigError, SearchError, StoreError
 from kmcl_platform.files.atomic_write import DRAFT_PREFIX
 from kmcl_platform.messages import count_of, mask_passwords, show_path
 from kmcl_platform.search.cluster.finding import Finding
@@ -57,7 +57,12 @@ def examine(store: Store, *, to_fix: bool = False) -> Iterator[list[Finding]]:
             elif lock.owner():
                 continue
             # A list, not an iterator: everything is read before the owner is checked again.
-            found = [*_check_search(store, search, recorded=search in in_mlflow)]
+            try:
+                found = [*_check_search(store, search, recorded=search in in_mlflow)]
+            except (ConfigError, SearchError) as error:
+                # The damaged record of one search must not hide what is wrong with the others.
+                problem, _, remedy = str(error).partition("; valid: ")
+                found = [Finding(f"search {search}: cannot be examined: {problem}", remedy or "repair its record")]
             # A search that has started in the meantime looks unfinished, but is not.
             if to_fix or lock.owner() is None:
                 findings += found
