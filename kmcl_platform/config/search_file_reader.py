@@ -10,7 +10,7 @@ from kmcl_platform.config.edge_check import check_every_edge
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import read_yaml
-from kmcl_platform.messages import show_value
+from kmcl_platform.messages import show_path, show_value
 
 
 def read_search_file(path: Path) -> SearchFile:
@@ -19,7 +19,7 @@ def read_search_file(path: Path) -> SearchFile:
     Raises:
         ConfigError: the file is missing, is not YAML, or describes a search in which some trial would be invalid.
     """
-    return parse_search_file(read_bytes(path), str(path))
+    return parse_search_file(read_bytes(path), show_path(path))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -31,9 +31,11 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; valid: the path of a YAML search file") from None
+        raise ConfigError(f"{show_path(path)}: no such file; valid: the path of a YAML search file") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            f"{show_path(path)}: cannot be read: {error.strerror}; valid: the path of a YAML search file"
+        ) from None
 
 
 def parse_search_file(content: bytes, origin: str) -> SearchFile:

@@ -12,6 +12,7 @@ from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import DataError
+from kmcl_platform.messages import show_path
 from kmcl_platform.search.cluster.ray_session import cluster_address
 from kmcl_platform.search.run.pretrained_check import check_weights
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
@@ -49,7 +50,7 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
         StoreError: the store cannot be written to. Finished work is not lost: the same call continues from there.
         ClusterError: the cluster cannot be reached, or Ray cannot be started.
     """
-    return _run_searches(read_bytes(path), str(path), store, console, address)
+    return _run_searches(read_bytes(path), show_path(path), store, console, address)
 
 
 def resume_search(search: str, store: Store, console: Console, *, address: str | None = None) -> list[SearchSummary]:

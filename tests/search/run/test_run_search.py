@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from kmcl_platform.config.store import open_store
 from kmcl_platform.config.store_record import claim_study
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.manifest.parquet import write_manifest
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.run import run_search as module, single_search
 from kmcl_platform.search.run.run_search import SearchSummary, run_search
 
@@ -89,3 +90,23 @@ def test_a_search_does_not_continue_with_other_data(
     shutil.copy(small_manifest, manifest)
     run_search(file, store, console)
     assert len(begun) == 3
+
+
+def test_the_name_of_a_search_file_need_not_be_utf8(
+    file: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.yaml"))
+    file.rename(odd)
+    origins: list[str] = []
+
+    def begin(*words: str) -> SearchSummary:
+        origins.append(words[2])
+        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
+
+    monkeypatch.setattr(single_search, "_run", begin)
+    run_search(odd, open_store(tmp_path / "store"), console)
+    # A database refuses text that is not UTF-8.
+    assert origins == [f"{tmp_path}/caf\\xe9.yaml"]
+    odd.write_text("name: [")
+    with pytest.raises(ConfigError, match=r"caf\\xe9.yaml:1: "):
+        run_search(odd, open_store(tmp_path / "store"), console)
