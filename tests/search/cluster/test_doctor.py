@@ -195,10 +195,10 @@ def test_the_checkpoint_of_a_trial_that_begins_before_the_fix_stays(store: Store
 def test_the_damaged_record_of_one_search_does_not_hide_the_others(store: Store) -> None:
     content = FILE.replace(b"name: s", b"name: a")
     SearchRuns.open(store, parse_search_file(content, "a.yaml"), content, "a.yaml")
-    (recorded,) = store.artifacts.rglob("search.yaml")
+    (recorded,) = store.artifacts.rglob("search_file.yaml")
     recorded.write_text("name: [")
     code, said = doctor(store, "--fix")
     assert code == 0
-    assert "search a: cannot be examined: search.yaml of search 'a'" in said
+    assert "search a: cannot be examined: search_file.yaml of search 'a'" in said
     assert "done: delete them" in said
     assert "trial-0007" not in folders(store)
