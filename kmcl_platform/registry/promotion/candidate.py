@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from kmcl_platform.config.promotion import Promotion
 from kmcl_platform.config.store import Store
@@ -31,7 +32,7 @@ from kmcl_platform.tracking.database import as_default, write
 from kmcl_platform.tracking.runs.dataset_input import DIGEST_LENGTH, other_digests
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
 from kmcl_platform.training.checkpoints.checkpoint import TrialProgress, read_progress
-from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
+from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_checkpoint
 from kmcl_platform.training.evaluate import split_metrics
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[Tri
     """The progress in a trial's last checkpoint, and the checkpoint's folder.
 
     Raises:
-        RegistryError: there is no checkpoint.
+        RegistryError: there is no checkpoint, or its weights are damaged.
     """
     folder = store.trial_checkpoints(search, row.number)
     checkpoint = find_checkpoint(folder)
@@ -130,6 +131,14 @@ def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[Tri
             f"search {search!r}: trial {row.number}, its best, has no checkpoint in {folder}; valid: a store with "
             "the checkpoints of the search"
         )
+    try:
+        # This reads the header and compares its sizes with that of the file.
+        with safe_open(checkpoint / AVERAGE, framework="numpy"):
+            pass
+    except (OSError, SafetensorError) as error:
+        raise RegistryError(
+            f"{checkpoint / AVERAGE}: cannot be read ({error}); valid: the weights as `kmcl search` wrote them"
+        ) from None
     return read_progress(checkpoint), checkpoint
 
 

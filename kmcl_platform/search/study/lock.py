@@ -51,8 +51,17 @@ class SearchLock:
             ) from None
 
     def owner(self) -> str | None:
-        """The process that has the lock, such as "process 17 on node-1"; None: it is free. The lock is not taken."""
-        return self._lock.owner()
+        """The process that has the lock, such as "process 17 on node-1"; None: it is free. The lock is not taken.
+
+        Raises:
+            StoreError: the lock's file cannot be read.
+        """
+        try:
+            return self._lock.owner()
+        except OSError as error:
+            raise StoreError(
+                f"{show_path(self._lock.path)}: cannot be read: {error.strerror}; valid: a store that can be read"
+            ) from None
 
     def release(self) -> None:
         """Give the lock back."""

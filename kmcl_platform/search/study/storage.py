@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,9 @@ import optuna
 from optuna.storages import RDBStorage
 
 from kmcl_platform.config.store import sqlite_file
-from kmcl_platform.errors import ConfigError, NoAnswerError
+from kmcl_platform.errors import ConfigError, NoAnswerError, StoreError
 from kmcl_platform.files.file_status import is_there
-from kmcl_platform.messages import bound_line, mask_passwords
+from kmcl_platform.messages import bound_line, mask_passwords, show_path
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
@@ -25,6 +26,9 @@ PATIENCE_SECONDS = 600.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two attempts: doubled after each one, up to the longest."""
+
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN)
+"""SQLite's error codes for a file that is not a whole database, in their lowest eight bits."""
 
 _logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
@@ -107,6 +111,7 @@ def open_storage(url: str) -> RDBStorage:
     Raises:
         ConfigError: the address is not one of a database.
         NoAnswerError: nothing answers at the address.
+        StoreError: the SQLite file is damaged, or is no database.
     """
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -123,7 +128,7 @@ def open_storage(url: str) -> RDBStorage:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         failure = find_failure(error, url)
         if failure is None:
-            raise
+            raise _find_damage(error, url) or error from None
         raise _no_answer(url, failure) from None
 
 
@@ -131,8 +136,10 @@ def load_study(url: str, search: str) -> optuna.Study | None:
     """A search's study as it is now; None: the database has none of that name. Nothing is created.
 
     Raises:
-        ConfigError, NoAnswerError: as `open_storage`.
+        ConfigError, NoAnswerError, StoreError: as `open_storage`.
     """
+    from sqlalchemy.exc import SQLAlchemyError
+
     file = sqlite_file(url)
     if file is not None and not is_there(Path(file)):
         return None  # Opening it would create it.
@@ -140,6 +147,8 @@ def load_study(url: str, search: str) -> optuna.Study | None:
         return optuna.load_study(study_name=search, storage=open_storage(url))
     except KeyError:
         return None  # Optuna's error for a name that the database does not have.
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        raise _find_damage(error, url) or error from None
 
 
 def find_failure(error: BaseException, url: str) -> "DBAPIError | None":
@@ -163,6 +172,20 @@ def find_failure(error: BaseException, url: str) -> "DBAPIError | None":
             return cause
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _find_damage(error: BaseException, url: str) -> StoreError | None:
+    """The error for an SQLite file that is damaged or no database; None: something else is the cause."""
+    file = sqlite_file(url)
+    # Optuna wraps some of SQLAlchemy's errors, and SQLAlchemy those of SQLite.
+    for cause in (error, error.__cause__):
+        found = getattr(cause, "orig", None)
+        if file is not None and getattr(found, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            return StoreError(
+                f"{show_path(file)}: cannot be read as a study: {found}; valid: a whole copy of the file that `kmcl "
+                "search` wrote, or --study-url of the database that has the study"
+            )
     return None
 
 

@@ -8,7 +8,11 @@ from collections.abc import Iterator
 
 from kmcl_platform.config.store import NO_ROOM, Store, check_room, no_room
 from kmcl_platform.errors import NoAnswerError, StoreError
+from kmcl_platform.messages import show_path
 from kmcl_platform.tracking.database.addresses import store_name
+
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""SQLite's error codes for a damaged file, in their lowest eight bits."""
 
 
 def find_trouble(error: BaseException, store: Store) -> StoreError | None:
@@ -28,6 +32,11 @@ def find_trouble(error: BaseException, store: Store) -> StoreError | None:
             # SQLite has several errors for a full disk; which one depends on the file that it was writing.
             case sqlite3.OperationalError() if trouble := _find_no_room(cause, store):
                 return trouble
+            case sqlite3.DatabaseError() if getattr(cause, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+                return StoreError(
+                    f"{show_path(store.root)}: a database in it is damaged: {cause}; valid: a whole copy of its files "
+                    "*.db and outbox/*.db"
+                )
             # After its own retries, MLflow raises an error that begins so.
             case MlflowException(message=str(text)) if text.startswith("API request to "):
                 return _no_answer("the MLflow server", cause, store)

@@ -13,7 +13,7 @@ from kmcl_platform.errors import NoAnswerError, SearchError
 from kmcl_platform.files.file_status import is_there
 from kmcl_platform.tracking.database import connect_to_read, find_runs
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_latest_file, read_leaderboard
-from kmcl_platform.tracking.runs.names import NUMBER_TAG, VERDICT_TAG
+from kmcl_platform.tracking.runs.names import VERDICT_TAG, trial_number
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def collect(store: Store, search: str) -> Collected:
         file=file,
         board=board,
         study=_load_study(store, search),
-        metrics={int(run.data.tags[NUMBER_TAG]): run.data.metrics for run in runs},
+        metrics={trial_number(run): run.data.metrics for run in runs},
         tags=client.get_run(board.parent_id).data.tags,
     )
 

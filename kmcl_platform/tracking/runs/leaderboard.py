@@ -15,7 +15,6 @@ from kmcl_platform.tracking.runs.names import (
     BASELINE_TAG,
     EPOCHS,
     LATEST_FILE_TAG,
-    NUMBER_TAG,
     OBJECTIVE,
     OUTCOME_TAG,
     RUNNING,
@@ -23,6 +22,7 @@ from kmcl_platform.tracking.runs.names import (
     SEARCH_TAG,
     WALL_SECONDS,
     TrialOutcome,
+    trial_number,
 )
 from kmcl_platform.tracking.runs.ownership import is_own
 
@@ -180,7 +180,7 @@ def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
     outcome = tags.get(OUTCOME_TAG, RUNNING)
     return LeaderboardRow(
         rank=None,
-        number=int(tags[NUMBER_TAG]),
+        number=trial_number(run),
         outcome=outcome,
         baseline=tags.get(BASELINE_TAG) == "true",
         epochs=int(metrics.get(EPOCHS, 0)),

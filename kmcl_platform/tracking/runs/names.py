@@ -1,6 +1,14 @@
 """Names of outcomes, tags, metrics and files in MLflow, except the metrics of an epoch."""
 
+import re
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from kmcl_platform.errors import SearchError
+from kmcl_platform.messages import show_value
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 
 class TrialOutcome(StrEnum):
@@ -62,3 +70,18 @@ FORECAST_FILE = "forecast.json"
 VERDICT_FILE = "verdict.json"
 VERDICT_TAG = "kmcl.verdict"
 """On the run of each arm's search: the comparison of each arm with the first one, one on each line."""
+
+
+def trial_number(run: "Run") -> int:
+    """The number of a trial, from the tag of its run.
+
+    Raises:
+        SearchError: the tag was changed or removed.
+    """
+    text = run.data.tags.get(NUMBER_TAG, "")
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise SearchError(
+            f"run {run.info.run_id}: tag {NUMBER_TAG}: got {show_value(text)}; valid: the number of its trial, as "
+            "`kmcl search` wrote it (it can be set again in MLflow)"
+        )
+    return int(text)

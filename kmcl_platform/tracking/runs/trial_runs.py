@@ -33,6 +33,7 @@ from kmcl_platform.tracking.runs.names import (
     TRIAL_TAG,
     WALL_SECONDS,
     TrialOutcome,
+    trial_number,
 )
 from kmcl_platform.tracking.runs.ownership import is_own_run
 from kmcl_platform.tracking.runs.ui_tables import mark_table
@@ -199,8 +200,7 @@ class TrialRuns:
                 continue
             outcome = run.data.tags.get(OUTCOME_TAG, RUNNING)
             if outcome == RUNNING:
-                number = int(run.data.tags[NUMBER_TAG])
-                self.end(number, TrialOutcome.INTERRUPTED, "the search ended while it ran", objective=None)
+                self.end(trial_number(run), TrialOutcome.INTERRUPTED, "the search ended while it ran", objective=None)
             else:  # A process was killed between the two requests of `end`.
                 self._close(run.info.run_id, TrialOutcome(outcome))
 
@@ -213,7 +213,7 @@ class TrialRuns:
     def outcomes(self) -> dict[int, str]:
         """For every trial, by its number: its outcome in MLflow, or `running`."""
         runs = self.all_runs()
-        return {int(run.data.tags[NUMBER_TAG]): run.data.tags.get(OUTCOME_TAG, RUNNING) for run in runs}
+        return {trial_number(run): run.data.tags.get(OUTCOME_TAG, RUNNING) for run in runs}
 
     def forget(self) -> None:
         """Forget the data of the runs; the next call reads it from MLflow again."""

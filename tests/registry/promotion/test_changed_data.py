@@ -1,4 +1,4 @@
-"""A manifest that was replaced after the training: its `test` may have images that the trial was trained on."""
+"""Data or weights that were changed after the training: `test` may now have images that were trained on."""
 
 from pathlib import Path
 
@@ -8,7 +8,10 @@ from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import open_store
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
+from kmcl_platform.errors import RegistryError
+from kmcl_platform.registry.promotion.candidate import read_checkpoint
 from kmcl_platform.tracking.database import connect
+from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 from tests.registry.promotion.story import SEARCH, train
 from tests.support.command_line import kmcl
@@ -34,3 +37,15 @@ def test_a_trial_is_not_scored_on_other_data_than_it_was_trained_on(prepared_sto
             "trial 0 was trained on (restore that manifest, or begin a search with another name)\n"
         )
     assert not any(name.startswith("kmcl.test_opened") for name in connect(store).get_run(runs.parent_id).data.tags)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"garbage" * 10])
+def test_damaged_weights_of_a_candidate_are_named(content: bytes | None, tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    weights = store.trial_checkpoints("s", 0) / "epoch-0001" / "average.safetensors"
+    weights.parent.mkdir(parents=True)
+    if content is not None:
+        weights.write_bytes(content)
+    row = LeaderboardRow(1, 0, "completed", True, 1, 0.5, {}, "r", 0.0)
+    with pytest.raises(RegistryError, match=rf"{weights}: cannot be read \(.*\); valid: the weights as"):
+        read_checkpoint(store, "s", row)

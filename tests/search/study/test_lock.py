@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import SearchError, StoreError
 from kmcl_platform.search.study.lock import SearchLock
 
 
@@ -52,3 +52,9 @@ def test_a_search_can_start_while_others_read_its_owner(tmp_path: Path) -> None:
         done.set()
         for asker in askers:
             asker.join()
+
+
+def test_a_lock_that_cannot_be_read_is_an_error_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "locks" / "s.lock").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"s\.lock: cannot be read: Is a directory; valid: "):
+        SearchLock(tmp_path, "s").owner()

@@ -1,11 +1,14 @@
 """A study whose database does not answer: a method is repeated after the study was opened again."""
 
+from pathlib import Path
+
+import optuna
 import pytest
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
-from kmcl_platform.errors import NoAnswerError
+from kmcl_platform.errors import NoAnswerError, StoreError
 from kmcl_platform.search.study import storage
-from kmcl_platform.search.study.storage import patient
+from kmcl_platform.search.study.storage import load_study, open_storage, patient
 
 AWAY = "server closed the connection to postgresql://me:s3cr3t@host/db\nunexpectedly"
 
@@ -79,3 +82,14 @@ def test_a_database_that_stays_away_is_one_line_without_a_password(monkeypatch: 
     )
     assert "s3cr3t" not in str(caught.value) and "\n" not in str(caught.value)
     assert study.opened > 0
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_a_damaged_file_of_studies_is_named(half: bool, tmp_path: Path) -> None:
+    file = tmp_path / "optuna.db"
+    url = f"sqlite:///{file}"
+    optuna.create_study(study_name="s", storage=open_storage(url))
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2] if half else b"garbage" * 1000)
+    with pytest.raises(StoreError, match=r"optuna\.db: cannot be read as a study: .*; valid: a whole copy"):
+        load_study(url, "s")

@@ -12,6 +12,7 @@ from kmcl_platform.config.store import Store, check_room, open_store
 from kmcl_platform.errors import StoreError
 from kmcl_platform.tracking.database import load_mlflow
 from kmcl_platform.tracking.database.store_errors import find_trouble
+from kmcl_platform.tracking.writing.outbox import Outbox, outbox_path
 
 
 @pytest.fixture
@@ -80,3 +81,13 @@ def test_a_folder_with_room_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"file: cannot be written to: .*; valid: a folder to write to"):
         check_room(tmp_path / "file")
+
+
+def test_a_damaged_outbox_is_trouble_of_the_store(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    file = outbox_path(store, "s")
+    file.parent.mkdir()
+    file.write_bytes(b"garbage" * 1000)
+    with pytest.raises(sqlite3.DatabaseError) as caught:
+        Outbox(store, "s")
+    assert str(find_trouble(caught.value, store)).startswith(f"{tmp_path}: a database in it is damaged: file is not a ")

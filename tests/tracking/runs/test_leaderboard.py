@@ -10,6 +10,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
+from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import list_searches, read_leaderboard
 from kmcl_platform.tracking.runs.leaderboard_text import to_json, to_table
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
@@ -140,3 +141,21 @@ def test_the_table_fits_100_columns(store: Store, run_trial: RunTrial) -> None:
     assert "interrupted" in text
     assert "2/6" in text
     assert "…" not in text
+
+
+@pytest.mark.parametrize("number", ["abc", "", None])
+def test_a_number_that_was_changed_is_an_error_of_one_line(
+    number: str | None, store: Store, open_runs: OpenRuns, run_trial: RunTrial
+) -> None:
+    runs = open_runs()
+    run_trial(runs, 0, [0.1], TrialOutcome.PRUNED)
+    client, (run,) = connect(store), runs.trials.all_runs()
+    if number is None:
+        client.delete_tag(run.info.run_id, "kmcl.number")
+    else:
+        client.set_tag(run.info.run_id, "kmcl.number", number)
+    for read in (lambda: read_leaderboard(store, "tiny"), runs.trials.outcomes):
+        with pytest.raises(
+            SearchError, match=rf"run {run.info.run_id}: tag kmcl.number: got '{number or ''}'; valid: "
+        ):
+            read()
