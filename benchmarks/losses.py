@@ -233,9 +233,9 @@ HEAD = """# What the losses cost
 Written by `{command}` ({where}, torch {torch}, Python {python}).
 
 The times are those of one forward and backward pass of all three terms. The column `labels` is the number of positive
-labels of each sample. `naive` is the released formula
-with B x B x K and B x D x K tensors ([`benchmarks/naive.py`](../benchmarks/naive.py), one kernel per class only).
-Anisotropic kernels use {reduced} reduced features. Peak memory is what the pass needs in a new process, without the memory of the inputs.
+labels of each sample. `naive` is the released formula with B x B x K and B x D x K tensors
+([`benchmarks/naive.py`](../benchmarks/naive.py), one kernel per class only). Anisotropic kernels use {reduced} reduced
+features. Peak memory is what the pass needs in a new process, without the memory of the inputs.
 """.replace("{reduced}", str(REDUCED))
 
 SCALING = """

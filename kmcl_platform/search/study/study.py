@@ -30,22 +30,16 @@ from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study.budget import Ledger
 from kmcl_platform.search.study.definition import check_same_data, settle_definition
 from kmcl_platform.search.study.ended_trials import (
-    TrialEnd,
-    best_trials,
-    last_value,
-    trial_end,
-    trials_without_improvement,
-)
+    TrialEnd, best_trials, last_value, trial_end, trials_without_improvement
+)  # fmt: skip
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import open_storage, patient
 from kmcl_platform.tracking.runs.baseline_comparison import BaselineComparison, Contender, compare_baselines
 
 _STATES = {
-    "completed": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    "diverged": TrialState.COMPLETE,
-}
+    "completed": TrialState.COMPLETE, "diverged": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED, "failed": TrialState.FAIL,
+}  # fmt: skip
 
 _logger = logging.getLogger(__name__)
 

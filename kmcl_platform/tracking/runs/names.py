@@ -91,7 +91,6 @@ def trial_run_name(number: int, baseline: bool, name: str) -> str:
     return "-".join(words)
 
 
-
 def trial_number(run: "Run") -> int:
     """The number of a trial, from the tag of its run.
 

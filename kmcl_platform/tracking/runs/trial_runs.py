@@ -33,8 +33,8 @@ from kmcl_platform.tracking.runs.names import (
     WALL_SECONDS,
     TrialOutcome,
     baseline_tags,
-    trial_run_name,
     trial_number,
+    trial_run_name,
 )
 from kmcl_platform.tracking.runs.ownership import is_own_run
 from kmcl_platform.tracking.runs.ui_tables import mark_table

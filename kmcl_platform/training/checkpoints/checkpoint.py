@@ -51,8 +51,7 @@ class TrialProgress:
         config: the trial's configuration.
         class_names: names of the K classes, in the order of the targets.
         reports: one for each finished epoch, in order.
-        backbone: digest of the frozen backbone's weights, which the checkpoint does not have. Empty: the backbone is
-            trained, and its weights are in the checkpoint.
+        backbone: digest of a frozen backbone's weights. Empty: the backbone is trained, so the checkpoint has them.
     """
 
     config: TrialConfig
@@ -97,16 +96,16 @@ def write_checkpoint(
         StoreError: the disk is full.
     """
     started = time.monotonic()
-    # A process that was killed while it wrote has left its draft. Nothing reads drafts, so they only take space.
+    # A process that was killed while it wrote has left its draft, which nothing reads.
     for leftover in folder.glob(f"{DRAFT_PREFIX}*"):
         shutil.rmtree(leftover)
-    final = folder / checkpoint_name(progress.epoch)
     document = {
         "config": progress.config.model_dump(),
         "class_names": list(progress.class_names),
         "reports": [report.model_dump() for report in progress.reports],
         "backbone": progress.backbone,
     }
+    final = folder / checkpoint_name(progress.epoch)
     try:
         with atomic_folder(final) as draft:
             # Python writes the bytes, because the libraries' own functions do not report a full disk.
@@ -119,14 +118,12 @@ def write_checkpoint(
     except OSError as error:
         if error.errno in NO_ROOM:
             raise no_room(folder) from error
-        # Linux refuses with one of these two to rename a folder to one that has files.
+        # The errors of a rename to a folder that has files.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not final.is_dir():
             raise
         logger.warning("%s exists already: it stays as it is", final)
     for path in find_checkpoints(folder):
-        # Only earlier epochs: a group of workers that lost its connection must not remove later checkpoints, which the
-        # group that replaced it has written.
-        if (checkpoint_epoch(path) or 0) < progress.epoch:
+        if (checkpoint_epoch(path) or 0) < progress.epoch:  # Later ones are of a group that has replaced this one.
             shutil.rmtree(path)
     logger.info("wrote %s in %.2f s", final, time.monotonic() - started)
     return final

@@ -74,8 +74,7 @@ class _Place:
 
     def read(self) -> tuple[np.ndarray, np.ndarray] | None:
         """features_ND, mapped into memory, and rows_N. None: they are missing or damaged."""
-        try:
-            # "c": torch would warn about an array that cannot be written to. A write would never reach the file.
+        try:  # "c": torch would warn about an array that cannot be written to. A write would never reach the file.
             features_ND = np.load(self.path / _FEATURES, mmap_mode="c", allow_pickle=False)
             rows_N = np.load(self.path / _ROWS, allow_pickle=False)
         except (OSError, ValueError, EOFError):
