@@ -1,5 +1,6 @@
 """The text of messages: values are shown in a bounded length, passwords are masked, commands are quoted."""
 
+import difflib
 import re
 import shlex
 import unicodedata
@@ -56,6 +57,18 @@ def count_of(number: int, noun: str) -> str:
     ('1 file', '1,200 files')
     """
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def nearest_first(name: str, known: Iterable[str]) -> str:
+    """The valid names for one that is not: those that may be meant come first, the others follow in their order.
+
+    >>> nearest_first("lr", ["data.source", "optim.lr"]), nearest_first("sorce", ["optim.lr", "source"])
+    ('optim.lr, data.source', 'source, optim.lr')
+    """
+    names = sorted(known)
+    same = [one for one in names if one.split(".")[-1] == name.split(".")[-1]]
+    near = same or difflib.get_close_matches(name, names)
+    return ", ".join([*near, *(one for one in names if one not in near)])
 
 
 def shell_command(words: Iterable[object]) -> str:

@@ -40,13 +40,16 @@ def _out_options(command: Any) -> Any:
     return click.argument("root", type=click.Path(path_type=Path))(command)
 
 
+FRACTION = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+
 def _draw_options(command: Any) -> Any:
     """Give a command `--val-fraction` and `--seed`."""
     command = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the draws.")(
         command
     )
     return click.option(
-        "--val-fraction", type=float, default=0.1, show_default=True, help="Share of train that becomes val."
+        "--val-fraction", type=FRACTION, default=0.1, show_default=True, help="Share of train that becomes val."
     )(command)
 
 
@@ -128,7 +131,7 @@ def chestxray14(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
 @click.option("--encoding", help="Encoding of a CSV file, such as latin-1 [default: UTF-8 or UTF-16, detected].")
 @click.option(
     "--test-fraction",
-    type=float,
+    type=FRACTION,
     default=0.2,
     show_default=True,
     help="Share of the images that becomes test, if splits are drawn.",

@@ -7,7 +7,7 @@ from kmcl_platform.config.search_file import NAME_PATTERN, Budget, NoStopping, S
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import write_yaml
-from kmcl_platform.messages import show_value
+from kmcl_platform.messages import nearest_first, show_value
 from kmcl_platform.seeds import derive_seed
 
 ARM_PATTERN = re.compile(r"[a-z0-9_-]+")
@@ -88,7 +88,7 @@ def _check_arms(file: SearchFile) -> None:
         _check_retrained_name(file.model_copy(update={"name": f"{file.name}-{arm}"}), f"arms.{arm}")
         for path, value in values.items():
             if path not in known:
-                raise ConfigError(f"arms.{arm}.{path}: unknown path; valid: {', '.join(sorted(known))}")
+                raise ConfigError(f"arms.{arm}.{path}: unknown path; valid: {nearest_first(path, known)}")
             if path in _NOT_COMPARABLE:
                 raise ConfigError(
                     f"arms.{arm}.{path}: got {show_value(value)}, but {_NOT_COMPARABLE[path]}; valid: another path"
@@ -117,7 +117,7 @@ def _check_space(file: SearchFile) -> None:
     before: list[str] = list(settings[0])
     for path, distribution in file.space.items():
         if path not in known:
-            raise ConfigError(f"space.{path}: unknown path; valid: {', '.join(sorted(known))}")
+            raise ConfigError(f"space.{path}: unknown path; valid: {nearest_first(path, known)}")
         for condition, value in distribution.when.items():
             if condition not in before:
                 raise ConfigError(

@@ -5,7 +5,7 @@ import json
 from kmcl_platform.config.search_file import SearchFile, active_paths, base_name
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.messages import show_value
+from kmcl_platform.messages import nearest_first, show_value
 
 _NOT_COMPARABLE = {
     "data.source": "trials on different data cannot be compared",
@@ -22,7 +22,7 @@ def check_every_edge(file: SearchFile) -> None:
     known = file.base.flat()
     for path, distribution in file.space.items():
         if path not in known:
-            raise ConfigError(f"space.{path}: unknown path; valid: {', '.join(sorted(known))}")
+            raise ConfigError(f"space.{path}: unknown path; valid: {nearest_first(path, known)}")
         if path in _NOT_COMPARABLE:
             raise ConfigError(f"space.{path}: {_NOT_COMPARABLE[path]}; valid: any other path")
         for condition, value in distribution.when.items():
@@ -69,7 +69,7 @@ def _check_baselines(file: SearchFile) -> None:
             )
         for path, value in baseline.values.items():
             if path not in known:
-                raise ConfigError(f"{place}.{path}: unknown path; valid: {', '.join(sorted(known))}")
+                raise ConfigError(f"{place}.{path}: unknown path; valid: {nearest_first(path, known)}")
             if path in _NOT_COMPARABLE:
                 raise ConfigError(
                     f"{place}.{path}: got {show_value(value)}, but {_NOT_COMPARABLE[path]}; valid: any other path"

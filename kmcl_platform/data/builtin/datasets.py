@@ -35,7 +35,10 @@ def open_manifest(source: str, data_dir: Path) -> Manifest:
     if location.name.endswith(".parquet"):
         return read_manifest(source)
     shown = show_value(source if location.path else str(location))
-    raise DataError(f"data.source: got {shown}; valid: {', '.join(DATASETS)}, or the path of a manifest (*.parquet)")
+    raise DataError(
+        f"data.source: got {shown}; valid: {', '.join(DATASETS)}, or the path of a manifest (*.parquet), which "
+        "`kmcl data import` makes"
+    )
 
 
 def manifest_location(source: str, data_dir: Path) -> Location:

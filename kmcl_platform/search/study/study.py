@@ -30,7 +30,11 @@ from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study.budget import Ledger
 from kmcl_platform.search.study.definition import check_same_data, settle_definition
 from kmcl_platform.search.study.ended_trials import (
-    TrialEnd, best_trials, last_value, trial_end, trials_without_improvement
+    TrialEnd,
+    best_trials,
+    last_value,
+    trial_end,
+    trials_without_improvement,
 )  # fmt: skip
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import open_storage, patient

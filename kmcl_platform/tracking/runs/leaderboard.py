@@ -91,7 +91,7 @@ class Leaderboard:
         counts = ", ".join(f"{count} {name}" for name, count in sorted(count_outcomes(self.rows).items()))
         raise SearchError(
             f"search {self.search!r} has no finished trial that ran all {self.num_epochs} epochs "
-            f"(trials: {counts or 'none'}); valid: continue it with `kmcl search`"
+            f"(trials: {counts or 'none'}); valid: wait if it runs, or continue it with `kmcl search`"
         )
 
 

@@ -78,7 +78,9 @@ def test_a_path_opens_that_manifest(tmp_path: Path) -> None:
 def test_an_unknown_source_is_refused(tmp_path: Path, source: str) -> None:
     with pytest.raises(DataError) as caught:
         open_manifest(source, tmp_path)
-    assert str(caught.value) == f"data.source: got {source!r}; valid: digits, or the path of a manifest (*.parquet)"
+    assert str(caught.value) == (
+        f"data.source: got {source!r}; valid: digits, or the path of a manifest (*.parquet), which `kmcl data import` makes"
+    )
 
 
 def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
