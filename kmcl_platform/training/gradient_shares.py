@@ -114,7 +114,7 @@ class DominanceWatch:
     """Finds the first epoch of a trial in which the gradient of a kernel term is far above the classification's.
 
     In such a trial the kernel terms decide what the backbone learns. On photographs its scores fell far below those of
-    the classification loss alone (docs/method.md, Known weakness).
+    the classification loss alone (docs/method.md, Scale of the kernel terms).
     """
 
     LIMIT = 10.0

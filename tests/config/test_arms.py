@@ -116,7 +116,7 @@ def test_another_sampler_seed_gives_other_training_seeds() -> None:
     [
         (("sampler:", "verdict: {seeds: 1}\nsampler:"), "f.yaml: verdict.seeds: got 1; valid: 0, or at least 2"),
         (("sampler:", "verdict: {seed: 3}\nsampler:"), "f.yaml: verdict.seed: unknown name; valid: seeds"),
-        (("bce: {loss.objective:", "bce: {loss.objectiv:"), "f.yaml: arms.bce.loss.objectiv: unknown path; valid: data.augmentation, "),
+        (("bce: {loss.objective:", "bce: {loss.objectiv:"), "f.yaml: arms.bce.loss.objectiv: unknown path; valid: loss.objective, "),
         (("objective: bce", "objective: bcee"), "f.yaml: arms.bce.loss.objective: got 'bcee'; valid: 'kmcl', 'asymmetric' or 'bce'"),
         (
             ("bce: {loss.objective: bce,", "bce: {loss: {objective: bce},"),
@@ -130,7 +130,7 @@ def test_another_sampler_seed_gives_other_training_seeds() -> None:
         (("  bce: {", "  B C E: {"), "f.yaml: arms.B C E: got 'B C E'; valid: a name of lower-case letters, digits, - and _"),
         (("  bce: {", f"  {'b' * 60}: {{"), f"f.yaml: arms.{'b' * 60}: got race-{'b' * 60}-best2; valid: a search's name of at most 63"),
         (("  kmcl: {loss.objective: kmcl, optim.weight_decay: 1e-4}\n", ""), "f.yaml: arms: got 1; valid: at least 2, or no arms"),
-        (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: data.augmentation, "),
+        (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: loss.temperature, "),
         (
             ("when: {loss.objective: kmcl}", "when: {loss.objective: kmcll}"),
             "f.yaml: space.loss.temperature.when.loss.objective: got 'kmcll'; valid: a value that some arm sets: 'bce', 'kmcl'",

@@ -54,7 +54,7 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: data.augmentation"),
+        (("loss.temperature:", "loss.temprature:"), "f.yaml: space.loss.temprature: unknown path; valid: loss.temperature, "),
         (("low: 0.05", "low: 2"), "f.yaml: space.loss.temperature: valid: low below high (low is 2.0, high is 1.0)"),
         (
             ("loguniform, low: 0.05", "uniform, low: 0"),
@@ -84,7 +84,7 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
         ),
         (
             ("budget:", "baselines: [{name: plain, values: {loss.objektive: bce}}]\nbudget:"),
-            "f.yaml: baselines.plain.loss.objektive: unknown path; valid: data.augmentation",
+            "f.yaml: baselines.plain.loss.objektive: unknown path; valid: loss.objective, ",
         ),
         (
             ("budget:", "baselines: [{name: plain, values: {loss.objective: mse}}]\nbudget:"),
