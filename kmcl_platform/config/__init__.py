@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         NO_ROOM as NO_ROOM,
         Store as Store,
         check_room as check_room,
+        full_disk_is_store_error as full_disk_is_store_error,
         no_room as no_room,
         open_store as open_store,
         sqlite_file as sqlite_file,

@@ -3,6 +3,8 @@
 import errno
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -94,6 +96,21 @@ def open_store(root: Path, tracking_uri: str | None = None, study_url: str | Non
 def no_room(place: Path) -> StoreError:
     """The error for a full disk."""
     return StoreError(f"no space left in {show_path(place)}; valid: make room, then the same command goes on")
+
+
+@contextmanager
+def full_disk_is_store_error(folder: Path) -> Iterator[None]:
+    """Turn the system's error for a full disk into the store's, which stops the search and not the trial.
+
+    Raises:
+        StoreError: the disk of the folder is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise no_room(folder) from error
+        raise
 
 
 def check_room(root: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from kmcl_platform.config.store import full_disk_is_store_error
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.feature_dataset import FeatureDataset, SplitDataset
 from kmcl_platform.data.loading.loader import build_loader
@@ -16,7 +17,6 @@ from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.evaluate import score_split
 from kmcl_platform.training.features.backbone_weights import store_backbone
 from kmcl_platform.training.features.cache import open_features
-from kmcl_platform.training.features.full_disk import full_disk_is_store_error
 from kmcl_platform.training.workers.distributed import Workers
 
 _EVALUATION_VALUES = 2**24

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from kmcl_platform.config.store import full_disk_is_store_error
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.dataset import ImageDataset
 from kmcl_platform.data.loading.feature_dataset import FeatureDataset
@@ -39,7 +40,6 @@ from kmcl_platform.files.file_lock import FileLock
 from kmcl_platform.method.networks.backbone import Backbone
 from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.features.backbone_weights import load_backbone
-from kmcl_platform.training.features.full_disk import full_disk_is_store_error
 from kmcl_platform.training.workers.distributed import Workers
 
 FORMAT = 1

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kmcl_platform.config.search_file_reader import parse_search_file
-from kmcl_platform.config.store import open_store
+from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, read_scores
 from kmcl_platform.registry.model.schema import IMAGE_COLUMN, RAW_SCORES
@@ -36,18 +36,29 @@ budget: {{trials: 1}}
 """
 
 
-def test_a_promoted_frozen_model_takes_pictures(
-    initialised_database: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    return write_weights(tmp_path / "weights.safetensors")
+
+
+@pytest.fixture
+def trained(
+    prepared_store: Path, small_manifest: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Store, SearchRuns]:
+    """A store whose only trial has a frozen backbone, and the search's record."""
     monkeypatch.chdir(tmp_path)
-    store = open_store(tmp_path / "store")
-    store.root.mkdir()
-    shutil.copy(initialised_database, store.root / "mlflow.db")
-    weights = write_weights(tmp_path / "weights.safetensors")
+    store = open_store(prepared_store)
     content = SEARCH.format(source=small_manifest, weights=weights).encode()
     file = parse_search_file(content, "small.yaml")
     runs = SearchRuns.open(store, file, content, "small.yaml")
     train(store, file, runs, small_manifest, number=0, values={}, claimed=0.5)
+    return store, runs
+
+
+def test_a_promoted_frozen_model_takes_pictures(
+    trained: tuple[Store, SearchRuns], weights: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    store, _ = trained
     # Neither the file nor the features are needed any more: the store has the weights of the backbone.
     weights.unlink()
     shutil.rmtree(store.features / "splits")
@@ -74,17 +85,9 @@ def test_a_promoted_frozen_model_takes_pictures(
 
 
 def test_a_backbone_that_is_gone_ends_the_promotion_before_the_test_split_is_opened(
-    initialised_database: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: tuple[Store, SearchRuns], weights: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    store = open_store(tmp_path / "store")
-    store.root.mkdir()
-    shutil.copy(initialised_database, store.root / "mlflow.db")
-    weights = write_weights(tmp_path / "weights.safetensors")
-    content = SEARCH.format(source=small_manifest, weights=weights).encode()
-    file = parse_search_file(content, "small.yaml")
-    runs = SearchRuns.open(store, file, content, "small.yaml")
-    train(store, file, runs, small_manifest, number=0, values={"num_epochs": 1}, claimed=0.5)
+    store, runs = trained
     shutil.rmtree(store.features)
     write_weights(weights, seed=1)
     answer = promote(store)

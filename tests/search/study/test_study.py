@@ -4,6 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 
 from kmcl_platform.config.search_file import SearchFile
@@ -66,6 +67,19 @@ def test_a_second_report_of_an_epoch_changes_nothing(url: str) -> None:
     study.tell(0, "failed")
     assert study.ends() == {0: "completed"}
     assert study.value(0) == 0.5
+
+
+def test_a_report_reads_one_trial_and_not_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = DurableStudy(url, search_file())
+    study.next_point()
+
+    def read_all(*_: object, **__: object) -> None:
+        raise AssertionError("all trials were read")
+
+    monkeypatch.setattr(_CachedStorage, "get_all_trials", read_all)
+    study.report(0, 1, 0.5)
+    assert study.value(0) == 0.5
+    study.tell(0, "completed", 0.5)
 
 
 def test_a_field_that_was_added_after_the_study_is_its_default(url: str) -> None:
