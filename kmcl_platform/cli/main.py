@@ -16,12 +16,39 @@ from kmcl_platform.messages import mask_passwords, shell_command, show_path
 EXIT_USER_ERROR = 2
 
 
+class _WrongWords(click.ClickException):
+    """A mistake in the words of the command line, as one line. Click itself prints three."""
+
+    exit_code = EXIT_USER_ERROR
+
+    def __init__(self, error: click.UsageError) -> None:
+        command = error.ctx.command_path if error.ctx else "kmcl"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        super().__init__(f"{message} (see {command} --help)")
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"kmcl: {self.message}", file=file, err=True)
+
+
 class _Group(click.Group):
     """Prints a user's error as one line and exits with 2; any other exception keeps its traceback."""
+
+    def make_context(self, *words: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*words, **extra)
+        # A command without words prints its help.
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _WrongWords(error) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            raise _WrongWords(error) from None
         except KmclError as error:
             click.echo(f"kmcl: {error}", err=True)
             ctx.exit(EXIT_USER_ERROR)

@@ -195,7 +195,7 @@ def test_the_delimiter_is_detected_or_given(delimiter: str, name: str, tmp_path:
         answer = run("import", "table", other, tmp_path / "m.parquet", "--overwrite", *options)
         if delimiter == "#" and not options:
             assert answer.exit_code == 2
-            assert "columns: 'image' missing; got 'image#split#cat#dog'; valid: " in answer.stderr
+            assert "columns: 'image' (--image-column) missing; got 'image#split#cat#dog'; valid: " in answer.stderr
         else:
             assert answer.exit_code == 0, answer.output
             assert read_manifest(tmp_path / "m.parquet").class_names == ("cat", "dog")

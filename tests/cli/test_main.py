@@ -1,5 +1,6 @@
 """The command line: its commands, and its errors before anything starts."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,22 @@ def test_help_imports_nothing_heavy() -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'mlflow', 'optuna', 'pandas')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--stor", "x"], r"kmcl: No such option.*--stor.* \(see \S+ --help\)"),
+        (["serch"], r"kmcl: No such command 'serch'.* \(see \S+ --help\)"),
+        (["search"], r"kmcl: Missing argument 'FILE' \(see \S+ search --help\)"),
+        (["ui", "--port", "0"], r"kmcl: Invalid value for '--port': 0 is not in the range .* \(see \S+ ui --help\)"),
+        (["data", "import", "tabel"], r"kmcl: No such command 'tabel'.* \(see \S+ data import --help\)"),
+    ],
+)
+def test_wrong_words_give_one_line(words: list[str], message: str) -> None:
+    answer = run(*words)
+    assert answer.exit_code == 2
+    assert re.fullmatch(message + "\n", answer.stderr)
 
 
 @pytest.mark.parametrize(

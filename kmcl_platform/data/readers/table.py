@@ -67,6 +67,10 @@ def read_table(
         FaultyTable: cells are not valid: an image that is missing, repeated or in two splits, a split, a label.
         DataError: the table cannot be read, or a column is missing.
     """
+    # The option that gives each column its name, for the error about a missing one.
+    options = dict.fromkeys(classes, "--classes") | {image_column: "--image-column"}
+    options |= {labels_column: "--labels-column"} if labels_column is not None else {}
+    options |= {group_column: "--group-column"} if group_column is not None else {}
     named = [column for column in (image_column, labels_column, group_column) if column is not None]
     frame = read_text_table(
         path,
@@ -74,6 +78,7 @@ def read_table(
         delimiter=delimiter,
         encoding=encoding,
         list_columns=[] if labels_column is None else [labels_column],
+        options=options,
     )
     folder = (image_folder or path.parent).resolve()
     has_splits = split_column in frame.columns

@@ -6,8 +6,9 @@ import gzip
 import io
 import lzma
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 import pyarrow as pa
@@ -42,6 +43,7 @@ def read_text_table(
     delimiter: str | None = None,
     encoding: str | None = None,
     list_columns: Iterable[str] = (),
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Read a CSV or Parquet file with every cell as text.
 
@@ -54,6 +56,7 @@ def read_text_table(
         delimiter: between the columns of a CSV file; None: one of `DELIMITERS`, detected from its first line.
         encoding: of a CSV file; None: detected, see `find_encoding`.
         list_columns: columns whose cells may be lists; such a cell stays a list, of its values as they are.
+        options: the command-line options that name columns, by column, for the error about a missing one.
 
     Raises:
         DataError: the file is missing or cannot be read, a column is missing, a name is repeated, or a column has
@@ -81,9 +84,11 @@ def read_text_table(
     if missing:
         seen = ", ".join(show_value(name, 60) for name in frame.columns[:30]) or "none"
         more = f", … ({len(frame.columns)} columns)" if len(frame.columns) > 30 else ""
+        named = [f"{show_value(name)}{f' ({options[name]})' if name in options else ''}" for name in missing]
+        by_option = ", or other names by these options, or --delimiter" if options else ""
         raise DataError(
-            f"{show_path(path)}: columns: {', '.join(map(show_value, missing))} missing; got {seen}{more}; "
-            "valid: a table with these columns, or other names or another delimiter by option"
+            f"{show_path(path)}: columns: {', '.join(named)} missing; got {seen}{more}; "
+            f"valid: a table with these columns{by_option}"
         )
     if not len(frame):
         raise DataError(f"{show_path(path)}: got no rows; valid: one row for each image")

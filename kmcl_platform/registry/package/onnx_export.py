@@ -6,6 +6,7 @@ Legend of shapes: B batch, K classes, S image size in pixels.
 import importlib.util
 import json
 import warnings
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
     if not is_folder(out.parent):
         raise RegistryError(f"{show_path(out)}: got a folder that does not exist; valid: a file in an existing folder")
     predictor = model.predictor
-    network = _Exported(predictor.model, predictor.rule).cpu().eval()
+    # A copy: the caller's model stays on its device and in its mode.
+    network = _Exported(deepcopy(predictor.model), predictor.rule).cpu().eval()
     try:
         with atomic_file(out) as draft:
             _write(network, draft, predictor, _metadata(model))

@@ -77,7 +77,7 @@ class SearchDriver(Searcher, Stopper):
                 "data_dir": str(self._store.data),
                 "features_dir": str(self._store.features),
                 "working_dir": str(Path.cwd()),
-                "content_hash": self._study.data,
+                "content_hash": self._study.inputs.data,
             },
             "resources": self._file.resources.model_dump(),
         }

@@ -1,6 +1,8 @@
 """Pretrained weights are loaded before anything starts, so that missing ones do not fail every trial."""
 
+from hashlib import file_digest
 from itertools import product
+from pathlib import Path
 
 from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.search_file import SearchFile
@@ -24,6 +26,20 @@ def check_weights(file: SearchFile) -> None:
 
         for model in wanted:
             build_backbone(model)
+
+
+def digest_weights(file: SearchFile) -> dict[str, str]:
+    """The SHA-256 of each local file of weights that trials of a file may start from, by its path in the file.
+
+    Call it after `check_weights`, which reports a file that cannot be read.
+    """
+    digests: dict[str, str] = {}
+    for model in _networks(file):
+        path = model.pretrained_file
+        if path is not None and path not in digests:
+            with Path(path).expanduser().open("rb") as content:
+                digests[path] = file_digest(content, "sha256").hexdigest()
+    return digests
 
 
 def _networks(file: SearchFile) -> list[ModelConfig]:

@@ -14,10 +14,11 @@ from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path
 from kmcl_platform.search.cluster.ray_session import cluster_address
-from kmcl_platform.search.run.pretrained_check import check_weights
+from kmcl_platform.search.run.pretrained_check import check_weights, digest_weights
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
 from kmcl_platform.search.study.arm_retraining import plan_retraining
 from kmcl_platform.search.study.definition import check_default_baselines
+from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.runs.arm_comparison import compare_retrained, record_verdict
 from kmcl_platform.tracking.runs.leaderboard import read_latest_file
@@ -102,13 +103,14 @@ def _run_searches(
         # What writes into the store comes last: a file that is refused leaves no store behind.
         data = check_data(file, store)
         check_weights(file)
+        inputs = Inputs(data, digest_weights(file))
         check_study(store)
         for search, _ in searches:
             check_default_baselines(search, store.study_url)
         check_room(store.root)
         claim_study(store)
         for search, own_content in searches:
-            summaries.append(run_or_find(search, own_content, origin, store, console, address, data))
+            summaries.append(run_or_find(search, own_content, origin, store, console, address, inputs))
             # The user has stopped the command, not only this arm.
             if summaries[-1].interrupted:
                 return summaries
@@ -118,7 +120,7 @@ def _run_searches(
                 f"verdict: {'the best trial of ' if file.arms else ''}{arm} again, on {search.budget.trials} new seeds",
                 highlight=False,
             )
-            summary = run_or_find(search, to_yaml(search), origin, store, console, address, data)
+            summary = run_or_find(search, to_yaml(search), origin, store, console, address, inputs)
             summaries.append(replace(summary, retrains=arm))
             if summary.interrupted:
                 return summaries

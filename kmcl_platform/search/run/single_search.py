@@ -23,6 +23,7 @@ from kmcl_platform.search.forecast.score import is_score_due, score_forecast
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.study.checkpoint_check import check_checkpoints
 from kmcl_platform.search.study.checkpoint_retention import checkpoint_metrics, drop_checkpoints, measure_checkpoints
+from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.reconcile import close_record, finish_record, reconcile
 from kmcl_platform.search.study.study import DurableStudy
@@ -56,7 +57,7 @@ class SearchSummary:
 
 
 def run_or_find(
-    file: SearchFile, content: bytes, origin: str, store: Store, console: Console, address: str | None, data: str
+    file: SearchFile, content: bytes, origin: str, store: Store, console: Console, address: str | None, inputs: Inputs
 ) -> SearchSummary:
     """Run or continue one search under its lock. If it has ended, only its record is completed.
 
@@ -67,7 +68,7 @@ def run_or_find(
         store: where everything is kept.
         console: where progress is shown.
         address: as for `run_search`.
-        data: content hash of the file's manifest.
+        inputs: the content of the files that it reads.
 
     Raises:
         KmclError: as `run_search`.
@@ -76,7 +77,7 @@ def run_or_find(
         # Before the study is made: a search that another store owns leaves nothing behind here.
         check_owner(store, file.name)
         with locked(store):  # Two searches that begin a store at the same time would both make Optuna's tables.
-            study = DurableStudy(store.study_url, file, _say(console), data)
+            study = DurableStudy(store.study_url, file, _say(console), inputs)
         check_checkpoints(store, file.name, {trial.number: study.config(trial.number) for trial in study.counted()})
         if reason := study.end_of_budget():
             finish_record(store, study, file, _say(console))

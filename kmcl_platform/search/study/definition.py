@@ -3,12 +3,9 @@
 import json
 from typing import Any
 
-import optuna
-
 from kmcl_platform.config.search_file import Baseline, SearchFile, find_missing_room, list_baselines
 from kmcl_platform.config.trial_config import FORMER_FIELDS, TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
-from kmcl_platform.messages import show_value
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study.storage import load_study
 
@@ -16,9 +13,6 @@ DEFINITION = "definition"
 """Attribute of the study: the definition that it was begun with."""
 
 _BASELINES = "baselines"
-
-DATA = "data"
-"""Attribute of the study: the content hash of the manifest that it was begun with."""
 
 _MAY_CHANGE = ("budget", "verdict", "promotion", "decision")
 """Parts of a search file that no trial's result depends on."""
@@ -90,32 +84,6 @@ def check_default_baselines(file: SearchFile, url: str) -> None:
     # A search that has begun keeps the baselines of its study.
     if problem and load_study(url, file.name) is None:
         raise ConfigError(problem)
-
-
-def check_same_data(study: optuna.Study, file: SearchFile, content_hash: str) -> None:
-    """Refuse to continue a study with other data: results on different images or splits cannot be compared.
-
-    The search file has only the name of the manifest, and an import can replace the file of that name.
-
-    Args:
-        study: of the search; one without a content hash gets this one.
-        file: the search.
-        content_hash: of the manifest as it is now; empty: nothing is compared.
-
-    Raises:
-        SearchError: the study was begun with another manifest.
-    """
-    if not content_hash:
-        return
-    before = study.user_attrs.get(DATA)
-    if before is None:
-        study.set_user_attr(DATA, content_hash)
-    elif before != content_hash:
-        raise SearchError(
-            f"data.source: got {show_value(file.base.data.source)} with content hash {content_hash[:12]}…; valid: "
-            f"{before[:12]}…, the data that search {file.name!r} was begun with (restore that manifest, or give "
-            "another name in the search file)"
-        )
 
 
 def _definition(file: SearchFile) -> dict[str, str]:

@@ -27,15 +27,11 @@ from kmcl_platform.search.sampling.asking import (
 )
 from kmcl_platform.search.sampling.pruners import build_pruner
 from kmcl_platform.search.sampling.search_study import SearchStudy
+from kmcl_platform.search.study import ended_trials
 from kmcl_platform.search.study.budget import Ledger
-from kmcl_platform.search.study.definition import check_same_data, settle_definition
-from kmcl_platform.search.study.ended_trials import (
-    TrialEnd,
-    best_trials,
-    last_value,
-    trial_end,
-    trials_without_improvement,
-)  # fmt: skip
+from kmcl_platform.search.study.definition import settle_definition
+from kmcl_platform.search.study.ended_trials import TrialEnd, best_trials, last_value, trial_end
+from kmcl_platform.search.study.inputs import Inputs, check_same_inputs
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import open_storage, patient
 from kmcl_platform.tracking.runs.baseline_comparison import BaselineComparison, Contender, compare_baselines
@@ -55,23 +51,23 @@ class DurableStudy:
         url: the address of the database.
         say: prints one line for the user, for example that the database does not answer.
         ledger: the time that the search has spent.
-        data: content hash of the manifest; empty: not compared with that of the earlier trials.
+        inputs: the content of the files that the search reads.
     """
 
     def __init__(
-        self, url: str, file: SearchFile, say: Callable[[str], None] = _logger.warning, data: str = ""
+        self, url: str, file: SearchFile, say: Callable[[str], None] = _logger.warning, inputs: Inputs | None = None
     ) -> None:
         """Open the file's study, or create it.
 
         Raises:
             ConfigError: the address is not one of a database.
             NoAnswerError: nothing answers at the address.
-            SearchError: the study was begun with a file that defines another search.
+            SearchError: the study was begun with another search's definition, or with other data or weights.
         """
         self.url = url
         self.say = say
         self._file = file
-        self.data = data
+        self.inputs = inputs or Inputs()
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
         self._study = self._open()
@@ -199,7 +195,7 @@ class DurableStudy:
         )
         self._study = SearchStudy.of(study)
         self._file = settle_definition(self._study, self._file)
-        check_same_data(self._study, self._file, self.data)
+        check_same_inputs(self._study, self._file, self.inputs)
         finish_asking(self._study, self._file)
         enqueue_points(self._study, self._file)
         return self._study
@@ -226,7 +222,7 @@ class DurableStudy:
         if patience is None:
             return None
         # Baselines outside the space do not count: the search has patience for its own trials.
-        waited = trials_without_improvement(filter(is_searched, self.counted()), self._file.objective.sign)
+        waited = ended_trials.trials_without_improvement(filter(is_searched, self.counted()), self._file.objective.sign)
         return f"budget.patience: {waited} trials ended without a better one" if waited >= patience else None
 
     def _running_trials(self) -> list[int]:

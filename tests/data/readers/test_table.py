@@ -133,7 +133,7 @@ def test_images_may_be_in_another_folder(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("image,split,cat,cat\na,train,1,0\n", "cannot be read: columns 'cat' appear twice"),
-        ("picture,split,cat\na,train,1\n", "columns: 'image' missing; got 'picture', 'split', 'cat'"),
+        ("picture,split,cat\na,train,1\n", "columns: 'image' (--image-column) missing; got 'picture', 'split', 'cat'"),
         ("image,split,cat\n", "got no rows; valid: one row for each image"),
         ("", "cannot be read: No columns to parse from file"),
         ("image,split\na.png,train\n", "classes: got none"),

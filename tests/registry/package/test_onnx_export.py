@@ -92,12 +92,16 @@ def test_a_file_with_other_scores_is_not_kept(
 
     monkeypatch.setattr(onnx_export, "_write", write_wrongly)
     (tmp_path / "model.onnx").write_bytes(b"what was there before")
+    network = exported.model.predictor.model.train()
     with pytest.raises(
         RegistryError, match=r"model.onnx: got scores of onnxruntime that differ from torch's by \d\.\de-03, so no"
     ):
         export_onnx(exported.model, tmp_path / "model.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert (tmp_path / "model.onnx").read_bytes() == b"what was there before"
+    # What is exported is a copy: the caller's network is still in training mode.
+    assert network.training
+    network.eval()
 
 
 @pytest.mark.parametrize(

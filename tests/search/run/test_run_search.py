@@ -7,7 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from rich.console import Console
+from safetensors.torch import save_file
 
 from kmcl_platform.config.store import open_store
 from kmcl_platform.config.store_record import claim_study
@@ -97,11 +100,43 @@ def test_a_search_does_not_continue_with_other_data(
     # As an import with --overwrite does.
     write_manifest(build_digits(num_train=10, num_val=8, num_test=8), manifest)
     with pytest.raises(
-        SearchError, match=r"data.source: got '.*/m.parquet' with content hash .*…; valid: .*…, the data"
+        SearchError, match=r"data.source: got '.*/m.parquet' with content hash .*…; valid: .*…, the content"
     ):
         run_search(file, store, console)
     assert len(begun) == 2
     shutil.copy(small_manifest, manifest)
+    run_search(file, store, console)
+    assert len(begun) == 3
+
+
+def test_a_search_does_not_continue_with_other_pretrained_weights(
+    file: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(seed: int) -> None:
+        torch.manual_seed(seed)
+        save_file(timm.create_model("test_resnet").state_dict(), weights)
+
+    weights, store = tmp_path / "w.safetensors", open_store(tmp_path / "store")
+    network = f"model: {{backbone: test_resnet, pretrained_file: {weights}}}"
+    file.write_text(file.read_text().replace("base: {data", f"base: {{{network}, data"))
+    begun: list[object] = []
+
+    def begin(*words: object) -> SearchSummary:
+        begun.append(words)
+        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
+
+    monkeypatch.setattr(single_search, "_run", begin)
+    save(seed=0)
+    for _ in range(2):
+        run_search(file, store, console)
+    save(seed=1)
+    with pytest.raises(
+        SearchError,
+        match=r"model.pretrained_file: got '.*/w.safetensors' with content hash .*…; valid: .*…, the content",
+    ):
+        run_search(file, store, console)
+    assert len(begun) == 2
+    save(seed=0)
     run_search(file, store, console)
     assert len(begun) == 3
 

@@ -13,6 +13,7 @@ from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.search.run import single_search
 from kmcl_platform.search.run.single_search import keep_report, run_or_find
+from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.search.study.study import DurableStudy
 
 FILE = b"""
@@ -32,7 +33,7 @@ def begin(file: SearchFile, store: Store) -> None:
     """Run the search. It fails where it would start Ray."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(single_search, "_run", lambda *_: pytest.fail("the search began"))
-        run_or_find(file, FILE, "s.yaml", store, Console(file=io.StringIO()), None, "a" * 64)
+        run_or_find(file, FILE, "s.yaml", store, Console(file=io.StringIO()), None, Inputs("a" * 64))
 
 
 def write_checkpoint(store: Store, number: int, config: dict[str, object]) -> Path:

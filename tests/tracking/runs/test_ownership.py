@@ -15,6 +15,7 @@ from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.config.store_record import store_id
 from kmcl_platform.errors import SearchError
 from kmcl_platform.search.run.single_search import run_or_find
+from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import list_own_searches, list_searches, read_leaderboard
 from kmcl_platform.tracking.runs.names import PLACE_TAG, STORE_TAG
@@ -143,7 +144,7 @@ def test_a_refused_search_has_no_study(
     first, second = stores
     begin(first)
     console = Console(file=io.StringIO())
-    refusal = start_error(lambda: run_or_find(search_file, b"", "tiny.yaml", second, console, None, ""))
+    refusal = start_error(lambda: run_or_find(search_file, b"", "tiny.yaml", second, console, None, Inputs()))
     assert "belongs to another store" in str(refusal)
     assert not (second.root / "optuna.db").exists()
 
