@@ -3,10 +3,12 @@
 import asyncio
 import datetime
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from kmcl_platform.errors import ClusterError
 from kmcl_platform.messages import show_value
@@ -189,7 +191,8 @@ def _refusal(address: str, error: Exception) -> ClusterError:
     # Ray has no type for each of these errors. Only the text shows a refused token. First letters are left out, because
     # they are written large or small.
     text = " ".join(str(error).split())
-    if any(sign in text for sign in ("401", "403", "nauthorized", "orbidden", "uthentication")):
+    # The text may have the address, and a port such as 40141 is no status code.
+    if re.search(r"\b40[13]\b|nauthorized|orbidden|uthentication", text.replace(urlsplit(address).netloc, "")):
         return ClusterError(
             f"{address}: refused, no valid token; valid: the cluster's token in RAY_AUTH_TOKEN or in the file that "
             "RAY_AUTH_TOKEN_PATH names, and RAY_AUTH_MODE=token; on the cluster's head, ray get-auth-token prints the "

@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from kmcl_platform.errors import ClusterError
-from kmcl_platform.search.cluster.jobs import SEARCH, Jobs
+from kmcl_platform.search.cluster.jobs import SEARCH, Jobs, _refusal
 
 JOB = {
     "type": "SUBMISSION",
@@ -68,3 +68,13 @@ def test_a_stream_that_cannot_be_opened_gives_one_line(server: HTTPServer, monke
         connect(server, monkeypatch).follow("kmcl-1", printed.append)
     assert "\n" not in str(caught.value)
     assert printed == []
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:40141", "http://node-401:8265", "http://10.0.0.1:40300"])
+def test_digits_of_the_address_are_no_refused_token(address: str) -> None:
+    broken = RuntimeError(
+        f"500, message='Invalid response status', url='{address.replace('http', 'ws')}/api/jobs/1/tail'"
+    )
+    assert "cannot be used: 500" in str(_refusal(address, broken))
+    refused = RuntimeError(f"401, message='Invalid response status', url='{address}/api/jobs/'")
+    assert "refused, no valid token" in str(_refusal(address, refused))
