@@ -1,4 +1,4 @@
-"""Every example in a docstring of the package is run."""
+"""Every example in a docstring of the package and of the benchmarks is run."""
 
 import doctest
 import importlib
@@ -9,7 +9,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for path in (ROOT / "kmcl_platform").rglob("*.py")
+    for folder in ("kmcl_platform", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
     if ">>> " in path.read_text()
 )
 
