@@ -17,7 +17,7 @@ that look the same are in one split. A second run with the same options builds n
 
 RADKFILE is the property of the Electronic Dictionary Research and Development Group; its license is CC BY-SA 3.0. The
 font has the IPA Font License 1.0. The command downloads 5 MB and needs Debian or Ubuntu (apt-get, dpkg-deb). It takes
-half a minute on one core.
+ten seconds on one core.
 """
 
 import sys

@@ -129,6 +129,7 @@ def check_weights(file: Path, folder: Path | None) -> None:
         raise ConfigError(f"--images: got {show_value(str(folder))}; valid: a folder with *.jpg files")
     paths = [paths[index] for index in np.random.default_rng(0).permutation(len(paths))[:64]]
     pixels = np.stack([np.asarray(Image.open(path).convert("RGB").resize((160, 160))) for path in paths])
+    torch.manual_seed(0)  # of the untrained network
     batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
     print("  median distance of a channel's mean from the remembered one, in deviations:")
     for name, network in (("as renamed", model), ("layers exchanged", _exchanged(model)), ("untrained", _network())):

@@ -133,7 +133,7 @@ def test_a_damaged_archive_is_one_line_and_leaves_no_folder(tmp_path: Path) -> N
     (tmp_path / "a-1.0.tgz").write_bytes(b"not an archive")
     with pytest.raises(DataError, match=r"a-1\.0\.tgz: got .*; valid: delete the file, then try again$"):
         npm_package(tmp_path, "a", "1.0", ("data/",))
-    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "a-1.0").exists()
     (tmp_path / "a_1.deb").write_bytes(b"not a package")
     with pytest.raises(
         DataError, match=r"^dpkg-deb -x \S+a_1\.deb: got .*; valid: delete \S+a_1\.deb, then try again$"
@@ -143,10 +143,20 @@ def test_a_damaged_archive_is_one_line_and_leaves_no_folder(tmp_path: Path) -> N
 
 
 def test_a_client_that_is_missing_or_fails_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^no-such-client get a: got 'No such file or directory'; valid: install it$"):
+    with pytest.raises(
+        DataError, match=r"^no-such-client get a --quiet: got 'No such file or directory'; valid: install it$"
+    ):
         run_client(["no-such-client", "get", "a", "--quiet"], tmp_path, "install it")
-    with pytest.raises(DataError, match=r"^sh -c .*: got 'second'; valid: a network$"):
-        run_client(["sh", "-c", "echo first >&2; echo second >&2; exit 3"], tmp_path, "a network")
+    for printed, shown in (
+        ("W: slow\nE: Unable to locate package a", "E: Unable to locate package a"),
+        ("npm error code E404\nnpm error 404 Not Found\nnpm error A complete log is in: b", "npm error 404 Not Found"),
+        ("first\nsecond", "second"),
+        ("", "exit code 3"),
+    ):
+        (tmp_path / "printed").write_text(printed)
+        with pytest.raises(DataError) as error:
+            run_client(["sh", "-c", "cat printed >&2; exit 3"], tmp_path, "a network")
+        assert str(error.value) == f"sh -c 'cat printed >&2; exit 3': got {shown!r}; valid: a network"
 
 
 def test_a_kanji_is_black_in_the_middle_of_its_square() -> None:

@@ -56,6 +56,13 @@ def test_identical_pictures_are_one_with_the_labels_of_both(tmp_path: Path) -> N
     assert (table["star"].sum(), table["moon"].sum()) == (20, 10)
 
 
+def test_pictures_of_the_same_kin_are_in_one_split(tmp_path: Path) -> None:
+    given = [Picture(f"p{seed}", {"star"}, partial(noise, seed), kin=f"kin {seed // 4}") for seed in range(40)]
+    table, left_out = write(tmp_path, given)
+    assert left_out["(groups of similar pictures)"] == 10
+    assert [len(set(table["split"][start : start + 4])) for start in range(0, 40, 4)] == [1] * 10
+
+
 def test_a_class_with_the_pictures_of_another_is_dropped(tmp_path: Path) -> None:
     table, left_out = write(tmp_path, [*pictures(12, "cat", "kitten"), *pictures(12, "dog", first=20)])
     assert list(table.columns) == ["image", "split", "cat", "dog"]
