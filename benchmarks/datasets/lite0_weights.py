@@ -24,6 +24,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from timm.data.imagenet_info import ImageNetInfo
 
 from benchmarks.datasets.command import OneLineParser
 from benchmarks.datasets.packages import run_client
@@ -136,7 +137,7 @@ def check_weights(file: Path, folder: Path | None) -> None:
         print(f"    {name}: {distance(network, batch):.2f}")
     with torch.inference_mode():
         probability, classes = model(batch).softmax(1).max(1)
-    names = timm.data.ImageNetInfo()
+    names = ImageNetInfo()
     print("  the ImageNet classes with the highest scores:")
     for index in probability.argsort(descending=True)[:12].tolist():
         print(f"    {paths[index].name}: {names.index_to_description(int(classes[index]))} {probability[index]:.2f}")

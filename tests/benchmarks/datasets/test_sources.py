@@ -136,7 +136,7 @@ def test_a_damaged_archive_is_one_line_and_leaves_no_folder(tmp_path: Path) -> N
     assert not (tmp_path / "a-1.0").exists()
     (tmp_path / "a_1.deb").write_bytes(b"not a package")
     with pytest.raises(
-        DataError, match=r"^dpkg-deb -x \S+a_1\.deb: got .*; valid: delete \S+a_1\.deb, then try again$"
+        DataError, match=r"^dpkg-deb -x \S+a_1\.deb \S+: got .*; valid: delete \S+a_1\.deb, then try again$"
     ):
         debian_package(tmp_path, "a")
     assert not (tmp_path / "a").exists()

@@ -21,7 +21,8 @@ def test_each_split_has_its_share_of_the_pictures_and_of_every_class() -> None:
     for name, share in SHARES.items():
         assert (split == name).mean() == pytest.approx(share, abs=0.01)
         positives = targets[split == name].sum(0)
-        assert np.abs(positives - share * targets.sum(0)).max() <= 4  # the largest group has four pictures
+        # The classes are divided from the rarest to the commonest; a random split misses a rare one by 3 pictures.
+        assert (np.abs(positives - share * targets.sum(0)) <= np.maximum(1, 0.01 * targets.sum(0))).all()
 
 
 def test_a_group_is_never_divided() -> None:
