@@ -48,6 +48,7 @@ def test_pictures_are_one_group_if_others_connect_them() -> None:
     groups = group_by_keys(keys).tolist()
     assert groups[0] == groups[2] == groups[3]
     assert len(set(groups)) == 3
+    assert len(set(group_by_keys([(b"a", b"1"), (b"b", b"2"), (b"a", b"2")]).tolist())) == 1  # the last connects two
 
 
 def test_a_lighter_copy_looks_the_same_and_a_turned_one_does_not() -> None:
