@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.errors import ResourceError
-from kmcl_platform.messages import show_value
+from kmcl_platform.messages import count_of, show_value
 
 TRIAL_ACTOR = {"CPU": 0.0, "memory": 1.0}
 """What Tune reserves for the actor of a trial. The actor only waits, so that all CPUs are for the workers. Ray refuses
@@ -86,6 +86,14 @@ def count_trials_in_memory(nodes: Iterable[Mapping[str, float]], resources: Reso
     except ResourceError:
         # The measured trial did run, so that one fits.
         return 1
+
+
+def note_unused_gpus(nodes: Iterable[Mapping[str, float]], resources: Resources) -> str:
+    """A line for a user whose trials use no GPU although there are some; empty: they use them, or there are none."""
+    gpus = int(sum(node.get("GPU", 0) for node in nodes))
+    if not gpus or resources.gpus_per_worker:
+        return ""
+    return f"{count_of(gpus, 'GPU')} will not be used: resources.gpus_per_worker is 0; 1 trains each worker on a GPU"
 
 
 def _worker_slots(node: Mapping[str, float], cpus: float, gpus: float) -> int:

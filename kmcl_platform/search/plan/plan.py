@@ -15,7 +15,7 @@ from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study
 from kmcl_platform.files.atomic_write import make_folder, write_atomically
 from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray, stop_ray, trial_nodes
-from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory
+from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory, note_unused_gpus
 from kmcl_platform.search.forecast.forecast import Forecast, build_forecast, to_costs
 from kmcl_platform.search.plan.probe_points import (
     DRIVERS_OF_COST,
@@ -149,6 +149,8 @@ def _plan(
     else:
         refusal = refuse_room(file, forecast, concurrency, in_memory, free_bytes)
     notes = _note(file, tried, corners)
+    if unused := note_unused_gpus(nodes, file.resources):
+        notes.append(unused)
     if failed and forecast:
         notes.append("the forecast is computed from the corners that ran")
     if _has_begun(store, file.name):

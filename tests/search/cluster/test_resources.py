@@ -5,7 +5,12 @@ import pytest
 from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.errors import ResourceError
-from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory, parse_nodes
+from kmcl_platform.search.cluster.resources import (
+    count_concurrent_trials,
+    count_trials_in_memory,
+    note_unused_gpus,
+    parse_nodes,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,3 +72,18 @@ def test_memory_limits_the_number_of_trials(
          "first_steps": 1, "total_seconds": 1}
     )  # fmt: skip
     assert count_trials_in_memory([node], resources, measured) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus_per_worker", "begins"),
+    [
+        ([{"CPU": 8, "GPU": 1}], 0, "1 GPU will not be used: resources.gpus_per_worker is 0"),
+        ([{"CPU": 8, "GPU": 4}, {"CPU": 8, "GPU": 4}], 0, "8 GPUs will not be used"),
+        ([{"CPU": 8, "GPU": 1}], 0.5, ""),
+        ([{"CPU": 8}], 0, ""),
+    ],
+)
+def test_gpus_that_no_trial_uses_are_named(nodes: list[dict[str, float]], gpus_per_worker: float, begins: str) -> None:
+    note = note_unused_gpus(nodes, Resources(gpus_per_worker=gpus_per_worker))
+    assert note.startswith(begins)
+    assert bool(note) == bool(begins)
