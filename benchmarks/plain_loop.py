@@ -48,8 +48,7 @@ from kmcl_platform.method.metrics import average_precision_per_class
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.distributed import join_workers
 
-LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
-"""Of `--tune`."""
+LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)  # of --tune
 
 
 Loader = DataLoader[tuple[torch.Tensor, torch.Tensor]]
@@ -123,7 +122,7 @@ class PlainLoop:
         self.network.eval()
         scores, all_targets = [], []
         for images, targets in loader:
-            images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
+            images = images.to(self.device, memory_format=torch.channels_last)
             scores.append(self.network(images).sigmoid().cpu())
             all_targets.append(targets)
         return average_precision_per_class(torch.cat(scores), torch.cat(all_targets)).nanmean().item()
@@ -182,11 +181,8 @@ def train(config: TrialConfig, manifest: Manifest) -> dict[str, Any]:
 
 def show_pairs(results: list[dict[str, Any]]) -> None:
     """Medians of the seconds, their ratio, and the median of the ratios within a pair."""
-    print(
-        "| data | clock | platform, s | plain loop, s | ratio of medians | median of ratios | pairs |\n"
-        + "|---" * 7
-        + "|"
-    )
+    print("| data | clock | platform, s | plain loop, s | ratio of medians | median of ratios | pairs |")
+    print("|---" * 7 + "|")
     for data in dict.fromkeys(one["data"] for one in results):
         for clock in ("wall", "cpu"):
             ours, plain = ([one[way][clock] for one in results if one["data"] == data] for way in ("platform", "plain"))
@@ -237,8 +233,8 @@ def main() -> None:
         if not options.tune:
             known = sum(one["data"] == name and "plain" in one for one in results)
             if known < options.pairs:
-                values = {"loss.objective": "bce", "num_epochs": options.pairs - known + 1}
-                compare(config.with_values(values), manifest, lambda pair, name=name: keep({"data": name, **pair}))
+                bce = config.with_values({"loss.objective": "bce", "num_epochs": options.pairs - known + 1})
+                compare(bce, manifest, lambda pair, name=name: keep({"data": name, **pair}))
             continue
         for seed, lr in product(range(options.seeds), LEARNING_RATES):
             key = (name, config.num_epochs, seed, lr)
