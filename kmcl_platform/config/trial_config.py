@@ -44,6 +44,9 @@ class DataConfig(Frozen):
     augmentation: Literal["none", "released", "timm", "torchvision"] = "none"
     """Random changes of training images. released: the authors' Cutout of half the size and RandAugment; timm: its
     RandAugment with flips; torchvision: its TrivialAugmentWide with flips. The draws of each epoch differ."""
+    views: int | None = Field(default=None, ge=1, le=1000)
+    """With a frozen backbone: how many random changes of each training image have their features computed. A trial
+    takes another one in each epoch, one after another. None: `augmentation` is none."""
     corrupt_images: Literal["error", "skip"] = "error"
     """A training image that cannot be decoded ends the trial, or the next one of the split takes its place and
     `train/skipped_images` counts it. In val and test, and where a file is missing, it is always an error."""
@@ -139,12 +142,17 @@ class TrialConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_frozen(self) -> "TrialConfig":
-        if self.model.backbone_mode != "frozen":
-            return self
-        if self.data.augmentation != "none":
+        augmentation, views, mode = self.data.augmentation, self.data.views, self.model.backbone_mode
+        if views is not None and (mode != "frozen" or augmentation == "none"):
             raise ValueError(
-                f"data.augmentation: got {self.data.augmentation!r}; valid: none with model.backbone_mode frozen, "
-                "whose features are computed once, without random changes of the images"
+                f"data.views: got {views}; valid: null, or also model.backbone_mode frozen and a data.augmentation"
+            )
+        if mode != "frozen":
+            return self
+        if augmentation != "none" and views is None:
+            raise ValueError(
+                f"data.augmentation: got {augmentation!r}; valid: none with model.backbone_mode frozen, whose features "
+                "are computed once, or also data.views, the number of random changes of each image"
             )
         if not self.model.pretrained and self.model.pretrained_file is None:
             raise ValueError(

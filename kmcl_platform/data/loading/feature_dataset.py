@@ -1,6 +1,6 @@
 """Features and targets of one split: what a trial with a frozen backbone trains on, instead of images.
 
-Legend of shapes: B batch, D features, K classes, N rows of the split.
+Legend of shapes: B batch, D features, K classes, N rows of the split, V views of each row.
 """
 
 import numpy as np
@@ -19,10 +19,10 @@ class FeatureDataset(Dataset[Batch]):
         num_features: D.
     """
 
-    def __init__(self, features_ND: np.ndarray, rows_N: np.ndarray, targets_NK: np.ndarray) -> None:
+    def __init__(self, features_VND: np.ndarray, rows_N: np.ndarray, targets_NK: np.ndarray) -> None:
         """
         Args:
-            features_ND: float32 or float16, perhaps a memory map.
+            features_VND: float32 or float16, perhaps a memory map. In epoch e, row n has its view (e + n) mod V.
             rows_N: the row of the split that each row's features are of. It differs from the row's own number where a
                 corrupt image was replaced by another one.
             targets_NK: of the split: 1 positive, 0 negative, -1 unknown.
@@ -30,10 +30,12 @@ class FeatureDataset(Dataset[Batch]):
         Raises:
             ValueError: the lengths differ.
         """
-        if not len(features_ND) == len(rows_N) == len(targets_NK):
-            raise ValueError(f"rows: got {len(features_ND)}, {len(rows_N)} and {len(targets_NK)}; valid: as many each")
-        self.num_features = int(features_ND.shape[1])
-        self._features_ND = torch.from_numpy(features_ND)
+        if not features_VND.shape[1] == len(rows_N) == len(targets_NK):
+            lengths = f"{features_VND.shape[1]}, {len(rows_N)} and {len(targets_NK)}"
+            raise ValueError(f"rows: got {lengths}; valid: as many each")
+        self.num_features = int(features_VND.shape[2])
+        self._features_VND = torch.from_numpy(features_VND)
+        self._epoch = 0
         # A replaced image has the labels of the one that replaced it.
         self._targets_NK = torch.from_numpy(targets_NK[rows_N])
         self._replaced_N = torch.from_numpy(rows_N != np.arange(len(rows_N)))
@@ -63,7 +65,8 @@ class FeatureDataset(Dataset[Batch]):
         return int(self._skipped_N.sum())
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the number of skipped images to 0. The features are the same in all epochs."""
+        """Choose the views of epoch 0, 1, ..., and set the number of skipped images to 0."""
+        self._epoch = epoch
         self._skipped_N.zero_()
 
     def __getitem__(self, index: int) -> Batch:
@@ -75,7 +78,9 @@ class FeatureDataset(Dataset[Batch]):
         """One batch: features_BD float32, targets_BK."""
         rows_B = torch.tensor(indices)
         self._skipped_N[rows_B] = self._replaced_N[rows_B]
-        return self._features_ND[rows_B].float(), self._targets_NK[rows_B]
+        # Rows begin with different views, so that each epoch has all views.
+        views_B = (self._epoch + rows_B) % len(self._features_VND)
+        return self._features_VND[views_B, rows_B].float(), self._targets_NK[rows_B]
 
 
 SplitDataset = ImageDataset | FeatureDataset

@@ -2,13 +2,14 @@
 
 The features of a split are a folder `splits/KEY/` in the store's folder of features:
 
-- `features.npy`: N x D, float32 or float16, which trials map into their memory;
+- `features.npy`: V x N x D, float32 or float16, which trials map into their memory. V is the number of views: random
+  changes of the training images, the same ones for all trials; 1 without any;
 - `rows.npy`: the row whose image each row's features are of;
 - `about.json`: what the key is made of, for people.
 
 KEY is a hash of everything that decides the features: the bytes of the pictures in their order, the backbone with its
-weights, the size and the background of images. So features of other pictures are never used, and labels may change
-without a new computation. The whole folder may be removed when no search runs.
+weights, the size and the background of images, their random changes. So features of other pictures are never used, and
+labels may change without a new computation. The whole folder may be removed when no search runs.
 """
 
 import hashlib
@@ -16,7 +17,6 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,29 +24,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from kmcl_platform.config.store import full_disk_is_store_error
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.dataset import ImageDataset
 from kmcl_platform.data.loading.feature_dataset import FeatureDataset
-from kmcl_platform.data.loading.loader import build_loader
-from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.picture_digest import digest_pictures
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.atomic_write import DRAFT_PREFIX, atomic_folder, make_folder
 from kmcl_platform.files.file_lock import FileLock
-from kmcl_platform.method.networks.backbone import Backbone
 from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.features.backbone_weights import load_backbone
+from kmcl_platform.training.features.feature_batches import feature_batches
 from kmcl_platform.training.workers.distributed import Workers
 
 FORMAT = 1
 """Part of every key; raised when the same images would get other features."""
 
-_BATCH = 64
-"""Images of each worker in one forward pass."""
 _WAIT_SECONDS = 5.0
 """How long the first worker waits for another process that computes the same features, before it tells the others."""
 _FEATURES, _ROWS, _ABOUT = "features.npy", "rows.npy", "about.json"
@@ -62,24 +57,27 @@ class _Place:
         path: where it is, or will be.
         facts: what its name is made of.
         rows: N.
+        views: V.
     """
 
     path: Path
     facts: dict[str, Any]
     rows: int
+    views: int
 
     @property
     def lock(self) -> FileLock:
         return FileLock(self.path.with_suffix(".lock"))
 
     def read(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """features_ND, mapped into memory, and rows_N. None: they are missing or damaged."""
+        """features_VND, mapped into memory, and rows_N. None: they are missing or damaged."""
         try:  # "c": torch would warn about an array that cannot be written to. A write would never reach the file.
-            features_ND = np.load(self.path / _FEATURES, mmap_mode="c", allow_pickle=False)
+            features_VND = np.load(self.path / _FEATURES, mmap_mode="c", allow_pickle=False)
             rows_N = np.load(self.path / _ROWS, allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
-        return (features_ND, rows_N) if len(features_ND) == len(rows_N) == self.rows else None
+        whole = features_VND.shape[:2] == (self.views, self.rows) and len(rows_N) == self.rows
+        return (features_VND, rows_N) if whole else None
 
 
 def open_features(
@@ -103,7 +101,8 @@ def open_features(
         WeightsError: as `load_backbone`.
         StoreError: the disk is full.
     """
-    images = build_dataset(config, manifest, split)
+    # One seed for all trials, which share the random changes of the images.
+    images = build_dataset(config.model_copy(update={"seed": 0}), manifest, split)
     with full_disk_is_store_error(folder), ExitStack() as held:
         place = workers.on_first(lambda: _find_place(config, manifest, split, backbone, folder, len(images)))
         while not workers.broadcast(_is_settled(place, held) if workers.is_first else False):
@@ -128,9 +127,11 @@ def _find_place(config: TrialConfig, manifest: Manifest, split: str, backbone: s
         "background": config.data.background,
         # Only in `train` another image can take the place of a corrupt one.
         "corrupt_images": config.data.corrupt_images if split == "train" else "error",
+        "augmentation": config.data.augmentation if split == "train" else "none",
+        "views": (config.data.views or 1) if split == "train" else 1,
     }
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return _Place(folder / "splits" / key, facts, rows)
+    return _Place(folder / "splits" / key, facts, rows, facts["views"])
 
 
 def _is_settled(place: _Place, held: ExitStack) -> bool:
@@ -169,7 +170,9 @@ def _compute(
             file = stack.enter_context((draft / _FEATURES).open("wb"))
             (draft / _ABOUT).write_text(json.dumps(place.facts | {"split": split, "data": manifest.name}, indent=1))
         all_rows: list[int] = []
-        for features_BD, rows_B in _batches(network, images, config, workers):
+        for features_BD, rows_B in feature_batches(
+            network, images, workers, views=place.views, processes=config.data.loader_processes
+        ):
             with np.errstate(over="ignore"):  # The next line refuses values beyond the range of float16.
                 values_BD = features_BD.numpy().astype(config.model.feature_dtype)
             if not np.isfinite(values_BD).all():
@@ -179,7 +182,7 @@ def _compute(
                 )
             if workers.is_first:
                 if not all_rows:
-                    shape = (len(images), values_BD.shape[1])
+                    shape = (place.views, len(images), values_BD.shape[1])
                     header = {"descr": values_BD.dtype.str, "fortran_order": False, "shape": shape}
                     # Written as a file: on a full disk, writing to a memory map ends the process.
                     np.lib.format.write_array_header_1_0(file, header)
@@ -188,58 +191,12 @@ def _compute(
         workers.on_first(lambda: _check_unchanged(manifest, split, folder, place))
         if workers.is_first:
             file.close()
-            np.save(draft / _ROWS, np.array(all_rows))
+            # Whether an image is corrupt does not depend on the view.
+            np.save(draft / _ROWS, np.array(all_rows[: len(images)]))
     # All workers read the folder next, which has its name only when the first worker is here.
     workers.broadcast(None)
     seconds = time.monotonic() - started
     _logger.info("%s, split %s: computed features of %d images in %.1f s", manifest.name, split, len(images), seconds)
-
-
-@torch.no_grad()
-def _batches(
-    network: Backbone, images: ImageDataset, config: TrialConfig, workers: Workers
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """features_BD (float32) and rows_B of all images in order, on every worker; B is `_BATCH` of each worker."""
-    loader = build_loader(
-        _WithRows(images),
-        ShardedSequence(len(images), rank=workers.rank, world_size=workers.world_size),
-        batch_size=_BATCH,
-        drop_last=False,
-        processes=config.data.loader_processes,
-        pin_memory=workers.device.type == "cuda",
-    )
-    own = iter(loader)
-    step = _BATCH * workers.world_size
-    for start in range(0, len(images), step):
-        # Of a short last batch, some workers may have no image. The width of the features is known from the network.
-        batch = next(own, None)
-        if batch is None:
-            features_BD = torch.empty((0, network.num_features), device=workers.device)
-            rows_B = torch.empty(0, dtype=torch.int64)
-        else:
-            pixels_B3HW = batch[0].to(workers.device, memory_format=torch.channels_last)
-            features_BD, rows_B = network(pixels_B3HW).float(), batch[1]
-        total = min(step, len(images) - start)
-        gathered_BD = workers.gather_interleaved(features_BD, total).cpu()
-        yield gathered_BD, workers.gather_interleaved(rows_B.to(workers.device), total).cpu()
-
-
-class _WithRows(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """The images of a split, each with the row that it is taken from."""
-
-    def __init__(self, images: ImageDataset) -> None:
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        images_B3HW, rows_B = self.__getitems__([index])
-        return images_B3HW[0], rows_B[0]
-
-    def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        images_B3HW, rows = self._images.load(indices)
-        return images_B3HW, torch.tensor(rows)
 
 
 def _check_unchanged(manifest: Manifest, split: str, folder: Path, place: _Place) -> None:

@@ -220,3 +220,30 @@ def test_a_replaced_image_has_the_features_and_labels_of_the_one_that_replaces_i
     assert dataset.count_skipped() == 0
     with pytest.raises(DataError, match="^manifest 'm', split 'train', row 5, image 90 bytes: cannot be read"):
         open_split(frozen_config(weights), manifest, tmp_path)
+
+
+def test_views_are_the_augmentations_of_so_many_epochs(
+    weights: Path, small_manifest: Path, tmp_path: Path, computed: list[str]
+) -> None:
+    manifest = read_manifest(small_manifest)
+    config = frozen_config(weights, data__augmentation="torchvision", data__views=2)
+    found = open_split(config, manifest, tmp_path)
+    backbone, images = build_backbone(config.model).eval(), build_dataset(config, manifest, "train")
+    with torch.no_grad():
+        expected = []
+        for view in (0, 1):
+            images.set_epoch(view)
+            expected.append(backbone(images.__getitems__([0, 1, 2, 3])[0]))
+    for epoch in (1, 2, 3):
+        found.set_epoch(epoch)
+        features, _ = found.__getitems__([0, 1, 2, 3])
+        for row in range(4):
+            assert torch.allclose(features[row], expected[(epoch + row) % 2][row], atol=1e-5), (epoch, row)
+    assert not torch.allclose(*expected)
+    # Another trial's seed shares the views. The validation split has none.
+    open_split(config.with_values({"seed": 5}), manifest, tmp_path)
+    open_split(config, manifest, tmp_path, "val")
+    open_split(frozen_config(weights), manifest, tmp_path, "val")
+    assert computed == ["train", "val"]
+    open_split(config.with_values({"data.views": 1}), manifest, tmp_path)
+    assert computed == ["train", "val", "train"]

@@ -104,6 +104,7 @@ def test_a_resumed_trial_needs_no_pretrained_file_and_has_the_same_numbers(
     weights: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
     config = frozen_config(weights, model__projection_width=16)
+    config = config.with_values({"data.augmentation": "torchvision", "data.views": 2})
     whole = run(config, manifest, tmp_path, name="whole")
     run(config, manifest, tmp_path, stop_after=1)
     # Another file of the same name must not matter either: the trial continues with its own backbone.
@@ -190,6 +191,7 @@ budget: {{trials: 1}}
     ("augmentation", "model", "message"),
     [
         ("timm", ", pretrained: true", "base.data.augmentation: got 'timm'; valid: none with model.backbone_mode frozen"),
+        ("none, views: 2", ", pretrained: true", "base.data.views: got 2; valid: null, or also model.backbone_mode frozen"),
         ("none", "", "base.model.backbone_mode: got 'frozen'; valid: finetune, or also model.pretrained or "),
         ("none", ", pretrained: true, projection_width: 0", "base.model.projection_width: got 0; valid: a number of at"),
         ("none", ", feature_dtype: int8", "base.model.feature_dtype: got 'int8'; valid: 'float32' or 'float16'"),
