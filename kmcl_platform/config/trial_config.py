@@ -44,6 +44,9 @@ class DataConfig(Frozen):
     augmentation: Literal["none", "released", "timm", "torchvision"] = "none"
     """Random changes of training images. released: the authors' Cutout of half the size and RandAugment; timm: its
     RandAugment with flips; torchvision: its TrivialAugmentWide with flips. The draws of each epoch differ."""
+    features: str | None = None
+    """A file with own features (embeddings), which are used instead of those of a backbone: `*.npy`, or `*.parquet`
+    with a column `features`; one row for each row of the manifest, in its order. Needs model.backbone_mode frozen."""
     views: int | None = Field(default=None, ge=1, le=1000)
     """With a frozen backbone: how many random changes of each training image have their features computed. A trial
     takes another one in each epoch, one after another. None: `augmentation` is none."""
@@ -147,7 +150,12 @@ class TrialConfig(Frozen):
             raise ValueError(
                 f"data.views: got {views}; valid: null, or also model.backbone_mode frozen and a data.augmentation"
             )
-        if mode != "frozen":
+        if self.data.features is not None and (mode != "frozen" or augmentation != "none"):
+            raise ValueError(
+                f"data.features: got {self.data.features!r}; valid: null, or also model.backbone_mode frozen and "
+                "data.augmentation none"
+            )
+        if mode != "frozen" or self.data.features is not None:
             return self
         if augmentation != "none" and views is None:
             raise ValueError(

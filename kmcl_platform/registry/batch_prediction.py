@@ -23,7 +23,7 @@ from kmcl_platform.errors import DataError
 from kmcl_platform.files.atomic_write import atomic_file
 from kmcl_platform.files.file_status import is_folder
 from kmcl_platform.messages import show_path
-from kmcl_platform.registry.model.load import RegisteredModel
+from kmcl_platform.registry.model.load import RegisteredModel, check_takes_images
 from kmcl_platform.registry.model.predictor import BATCH_SIZE
 from kmcl_platform.registry.model.schema import IMAGE_COLUMN, TARGET_PREFIX
 from kmcl_platform.training.build import build_dataset
@@ -118,9 +118,10 @@ def predict_to_parquet(
         N.
 
     Raises:
-        DataError: an image cannot be read, or the file cannot be written or exists.
+        DataError: the model takes no images, an image cannot be read, or the file cannot be written or exists.
         StoreError: the disk is full.
     """
+    check_takes_images(model)
     if not is_folder(out.parent):
         raise DataError(f"{show_path(out)}: got a folder that does not exist; valid: a file in an existing folder")
     total, done = len(images.names), 0

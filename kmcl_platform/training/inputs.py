@@ -17,6 +17,7 @@ from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.evaluate import score_split
 from kmcl_platform.training.features.backbone_weights import store_backbone
 from kmcl_platform.training.features.cache import open_features
+from kmcl_platform.training.features.sources import BackboneSource, FileSource
 from kmcl_platform.training.workers.distributed import Workers
 
 _EVALUATION_VALUES = 2**24
@@ -27,7 +28,7 @@ class TrialInputs:
     """What a trial trains on and is evaluated on.
 
     Attributes:
-        backbone: digest of the frozen backbone's weights. Empty: the backbone is trained.
+        backbone: digest of the frozen backbone's weights. Empty: the backbone is trained, or there is none.
         training_set: the split `train`.
         validation_set: the split `val`.
         num_features: D, if these are features. None: images.
@@ -129,9 +130,16 @@ class TrialInputs:
 def _open_frozen(
     config: TrialConfig, manifest: Manifest, workers: Workers, features: Path | None, backbone: str
 ) -> tuple[str, FeatureDataset, FeatureDataset]:
-    """The digest of the backbone, and the features of `train` and `val`."""
+    """The digest of the backbone (empty for a user's own features), and the features of `train` and `val`."""
     if features is None:
         raise ValueError("features: got None; valid: a folder, because model.backbone_mode is frozen")
+
+    if config.data.features is not None:
+        own_train, own_val = (
+            open_features(FileSource(config, manifest, split, folder=features), workers, features)
+            for split in ("train", "val")
+        )
+        return "", own_train, own_val
 
     def weights() -> str:
         with full_disk_is_store_error(features):
@@ -139,7 +147,8 @@ def _open_frozen(
 
     digest = backbone or workers.on_first(weights)
     train, val = (
-        open_features(config, manifest, split, workers, backbone=digest, folder=features) for split in ("train", "val")
+        open_features(BackboneSource(config, manifest, split, backbone=digest, folder=features), workers, features)
+        for split in ("train", "val")
     )
     return digest, train, val
 

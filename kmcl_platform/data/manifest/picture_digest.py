@@ -9,6 +9,8 @@ also if its size is the same and its time of modification was set back.
 import hashlib
 import json
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +59,27 @@ def digest_pictures(manifest: Manifest, split: str, known: Path) -> PictureDiges
     if manifest.packing is not None:
         # The facts have the hash of each shard, which is compared when a shard is fetched.
         return PictureDigest(_hash_column(rows["image"], json.dumps(to_facts(manifest.packing))), "")
-    stamp, changed = _stamp(manifest, split)
+    try:
+        return digest_files(_paths(manifest, split), known)
+    except _Unreadable as error:
+        row, path, reason = error.args
+        raise DataError(
+            f"manifest {manifest.name!r}, split {split!r}, row {row}, image {show_path(path)}: cannot be read "
+            f"({reason}); valid: an image file"
+        ) from None
+
+
+def digest_files(paths: Sequence[Path], known: Path) -> PictureDigest:
+    """The digest of the content of files.
+
+    Args:
+        paths: absolute ones.
+        known: a folder of digests by their stamps; made if needed.
+
+    Raises:
+        OSError: a file cannot be read, or the folder cannot be written to.
+    """
+    stamp, changed = _stamp(paths)
     record = known / stamp
     try:
         return PictureDigest(record.read_text(), stamp)
@@ -65,39 +87,37 @@ def digest_pictures(manifest: Manifest, split: str, known: Path) -> PictureDiges
         pass
     started = time.time()
     digest = hashlib.sha256()
-    for row, path in enumerate(_paths(manifest, split)):
-        try:
+    for row, path in enumerate(paths):
+        with _named(row, path), path.open("rb") as file:
             # The hash of each file, so that its end is part of the whole hash.
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except (OSError, ValueError) as error:
-            raise _unreadable(manifest, split, row, path, error) from None
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     content = digest.hexdigest()
-    if changed < started - _SETTLED_SECONDS and stamp_pictures(manifest, split) == stamp:
+    if changed < started - _SETTLED_SECONDS and _stamp(paths)[0] == stamp:
         make_folder(known)
         write_atomically(record, content)
     return PictureDigest(content, stamp)
 
 
-def stamp_pictures(manifest: Manifest, split: str) -> str:
-    """The stamp of a split's files as they are now. Empty: the pictures are not single files.
-
-    Raises:
-        DataError: a file does not exist.
-    """
-    if manifest.packing is not None or "bytes" in manifest.table.column_names:
-        return ""
-    return _stamp(manifest, split)[0]
+class _Unreadable(OSError):
+    """A file cannot be read: its place in the sequence, its path, the reason."""
 
 
-def _stamp(manifest: Manifest, split: str) -> tuple[str, float]:
+@contextmanager
+def _named(row: int, path: Path) -> Iterator[None]:
+    try:
+        yield
+    # A path with a NUL character is a ValueError.
+    except (OSError, ValueError) as error:
+        raise _Unreadable(row, path, " ".join(f"{type(error).__name__}: {error}".split())) from None
+
+
+def _stamp(paths: Sequence[Path]) -> tuple[str, float]:
     """The stamp, and the time of the last change of a file."""
     digest, changed = hashlib.sha256(), 0.0
-    for row, path in enumerate(_paths(manifest, split)):
-        try:
+    for row, path in enumerate(paths):
+        with _named(row, path):
             # Of the file that a link leads to.
             status = path.stat()
-        except (OSError, ValueError) as error:
-            raise _unreadable(manifest, split, row, path, error) from None
         facts = [str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         digest.update(json.dumps(facts).encode())
         changed = max(changed, status.st_ctime)
@@ -118,11 +138,3 @@ def _hash_column(values: pa.ChunkedArray, kind: str) -> str:
         # Without a copy: encoded pictures may be large.
         digest.update(value.as_buffer())
     return digest.hexdigest()
-
-
-def _unreadable(manifest: Manifest, split: str, row: int, path: Path, error: Exception) -> DataError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return DataError(
-        f"manifest {manifest.name!r}, split {split!r}, row {row}, image {show_path(path)}: cannot be read ({reason}); "
-        "valid: an image file"
-    )

@@ -51,6 +51,7 @@ class KmclModel(nn.Module):
 
     Attributes:
         backbone: None: the model takes features.
+        num_inputs: the number of features of the backbone, or that the model takes.
 
     Raises:
         ValueError: the kernels have R = 1, and the head takes another number of features than it is given.
@@ -61,7 +62,7 @@ class KmclModel(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = None if isinstance(backbone, int) else backbone
-        num_features = backbone if isinstance(backbone, int) else backbone.num_features
+        num_features = self.num_inputs = backbone if isinstance(backbone, int) else backbone.num_features
         self.projection: Projection | None = None
         if projection_width is not None:
             self.projection = Projection(num_features, projection_width)

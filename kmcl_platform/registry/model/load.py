@@ -11,6 +11,7 @@ from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path
 from kmcl_platform.registry.model.predictor import Predictor, read_predictor
 from kmcl_platform.registry.model.registry_errors import registry_errors
+from kmcl_platform.registry.model.schema import FEATURES_COLUMN
 from kmcl_platform.registry.model.versions import PACKAGED_MODEL, download_package, find_version
 from kmcl_platform.tracking.database import connect_to_read
 
@@ -43,6 +44,18 @@ def load_registered(store: Store, uri: str) -> RegisteredModel:
     return RegisteredModel(f"models:/{version.name}/{version.version}", read_predictor(package / PACKAGED_MODEL))
 
 
+def check_takes_images(model: RegisteredModel) -> None:
+    """
+    Raises:
+        DataError: the model was made from a user's own features, and takes these.
+    """
+    if model.predictor.takes_features:
+        raise DataError(
+            f"{model.uri}: takes {model.predictor.model.num_inputs} features (embeddings) and no images; valid: a "
+            f"table with the column {FEATURES_COLUMN!r} in MLflow (mlflow.pyfunc.load_model, mlflow models serve)"
+        )
+
+
 def predict_images(store: Store, uri: str, images: Sequence[Path]) -> pd.DataFrame:
     """Score a few image files.
 
@@ -60,7 +73,9 @@ def predict_images(store: Store, uri: str, images: Sequence[Path]) -> pd.DataFra
             encoded.append(path.read_bytes())
         except OSError as error:
             raise DataError(f"{show_path(path)}: cannot be read ({error.strerror}); valid: an image file") from None
-    predictor = load_registered(store, uri).predictor
+    model = load_registered(store, uri)
+    check_takes_images(model)
+    predictor = model.predictor
     parts = []
     # One image at a time, so that an error can name its file.
     for path, data in zip(images, encoded, strict=True):

@@ -1,14 +1,22 @@
-"""The registered model's input: encoded images, paths or arrays, from the one column that has values."""
+"""The registered model's input: encoded images, paths or arrays, from the one column that has values; or features."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_value
-from kmcl_platform.registry.model.schema import ARRAY_COLUMN, IMAGE_COLUMN, INPUT_COLUMNS, PATH_COLUMN
+from kmcl_platform.registry.model.schema import (
+    ARRAY_COLUMN,
+    FEATURES_COLUMN,
+    IMAGE_COLUMN,
+    INPUT_COLUMNS,
+    PATH_COLUMN,
+)
 
 PATHS_FROM = "KMCL_PATHS_FROM"
 """Environment variable of a server: the folder whose files it may read when a request has paths."""
@@ -49,6 +57,44 @@ def read_images(table: pd.DataFrame) -> list[bytes | np.ndarray]:
     if column == ARRAY_COLUMN:
         return [_to_pixels(value, row) for row, value in enumerate(values)]
     return [_to_bytes(value, row) for row, value in enumerate(values)]
+
+
+def read_features(table: pd.DataFrame) -> list[bytes | np.ndarray]:
+    """The features of a request to a model that takes no images: features_D of each row, float32.
+
+    Raises:
+        DataError: there is no column `features`, or a row of it is not a list of finite numbers.
+    """
+    if FEATURES_COLUMN not in table.columns:
+        got = show_value([str(name) for name in table.columns])
+        raise DataError(
+            f"columns: got {got}; valid: {FEATURES_COLUMN!r}, because the model was made from features and takes no "
+            "images"
+        )
+    rows: list[bytes | np.ndarray] = []
+    for row, value in enumerate(table[FEATURES_COLUMN]):
+        try:
+            values_D = np.asarray(value, dtype=np.float32)
+        except (TypeError, ValueError):
+            values_D = np.empty((0, 0), dtype=np.float32)
+        if values_D.ndim != 1 or not np.isfinite(values_D).all():
+            raise DataError(
+                f"row {row}: column {FEATURES_COLUMN!r}: got {show_value(value)}; valid: a list of finite numbers"
+            )
+        rows.append(values_D)
+    return rows
+
+
+def input_columns(inputs: Sequence[bytes | np.ndarray]) -> dict[str, list[Any]]:
+    """The column of a request: of encoded images, or of features_D.
+
+    Args:
+        inputs: all of one kind, at least one.
+    """
+    if isinstance(inputs[0], bytes):
+        return {IMAGE_COLUMN: list(inputs)}
+    # Lists, which JSON and Parquet have too.
+    return {FEATURES_COLUMN: [np.asarray(values_D).tolist() for values_D in inputs]}
 
 
 def _readable_folder() -> Path | None:

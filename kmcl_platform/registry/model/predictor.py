@@ -29,6 +29,7 @@ from kmcl_platform.registry.model.prediction_table import to_columns
 from kmcl_platform.registry.model.schema import DESCRIPTION, WEIGHTS
 from kmcl_platform.training.build import build_model
 
+_LOGITS = "head.logit_layer.weight"
 BATCH_SIZE = 64
 """Images in one forward pass."""
 
@@ -81,6 +82,11 @@ class Predictor:
         self._background = parse_colour(config.data.background)
 
     @property
+    def takes_features(self) -> bool:
+        """Whether the model takes a user's own features (embeddings) and not images."""
+        return self.model.backbone is None
+
+    @property
     def shows_uncertainty(self) -> bool:
         """Whether the columns have the uncertainty of the kernels; see `ErrorDetection.shows_uncertainty`."""
         return self.error_detection is not None and self.error_detection.shows_uncertainty
@@ -89,16 +95,17 @@ class Predictor:
     def predict(self, images: Sequence[bytes | np.ndarray]) -> Prediction:
         """Score N images, encoded (JPEG, PNG, …) or decoded (pixels_HW3, uint8); N may be 0.
 
+        A model that `takes_features` scores features_D instead.
+
         Raises:
-            DataError: an image cannot be decoded; the message has its place in the sequence.
+            DataError: an image cannot be decoded, or there are more or fewer features than the model takes; the message
+                has its place in the sequence.
         """
         # An empty first part: without images there is nothing else to concatenate.
         scores = [np.empty((0, len(self.class_names)), dtype=np.float32)]
         uncertainties = list(scores)
         for start in range(0, len(images), BATCH_SIZE):
-            part = images[start : start + BATCH_SIZE]
-            decoded = [_decode(data, start + place, self._background) for place, data in enumerate(part)]
-            batch = self.predict_pixels(self._transform(decoded))
+            batch = self.predict_pixels(self._prepare(images[start : start + BATCH_SIZE], start))
             scores.append(batch.scores_NK)
             if batch.uncertainties_NK is not None:
                 uncertainties.append(batch.uncertainties_NK)
@@ -107,12 +114,22 @@ class Predictor:
 
     @torch.no_grad()
     def predict_pixels(self, images_B3HW: torch.Tensor) -> Prediction:
-        """Score one batch of prepared images, uint8 at the model's size."""
+        """Score one batch of prepared images, uint8 at the model's size, or of features."""
         _, mixture = self.model(images_B3HW.to(self._device, non_blocking=True))
         scores_NK = mixture.logits_BK.float().sigmoid().cpu().numpy()
         if not trains_kernels(self.config.loss):
             return Prediction(scores_NK, None)
         return Prediction(scores_NK, label_uncertainty(mixture).float().cpu().numpy())
+
+    def _prepare(self, part: Sequence[bytes | np.ndarray], start: int) -> torch.Tensor:
+        if not self.takes_features:
+            return self._transform([_decode(data, start + n, self._background) for n, data in enumerate(part)])
+        width = self.model.num_inputs
+        for place, values_D in enumerate(part, start):
+            if not isinstance(values_D, np.ndarray) or values_D.shape != (width,):
+                got = f"shape {values_D.shape}" if isinstance(values_D, np.ndarray) else "an encoded image"
+                raise DataError(f"row {place}: got {got}; valid: {width} features, because the model takes no images")
+        return torch.from_numpy(np.stack([np.asarray(values_D, dtype=np.float32) for values_D in part]))
 
     def to_columns(self, prediction: Prediction, *, raw_scores: bool = False) -> dict[str, Any]:
         """The columns that users see, in the order of the signature.
@@ -177,9 +194,11 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
         document = json.loads((folder / DESCRIPTION).read_text())
         config = TrialConfig.from_record(document["config"])
         class_names = document["class_names"]
+        tensors = load_file(folder / WEIGHTS)
         # All weights come from the file. Pretrained ones may need a download or a file that is not here.
-        model = build_model(config.model, len(class_names), pretrained=False)
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        width = None if config.data.features is None else _input_width(tensors)
+        model = build_model(config.model, len(class_names), pretrained=False, num_features=width)
+        model.load_state_dict(tensors)
         # Models of older versions have neither of these two entries.
         rule = read_rule(document.get("decision"), class_names)
         error_detection = read_error_detection(document.get("error_detection"))
@@ -192,6 +211,12 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
         ) from error
     chosen = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Predictor(model, config, class_names, chosen, rule, error_detection)
+
+
+def _input_width(tensors: dict[str, torch.Tensor]) -> int:
+    """The number of features that a model without a backbone takes: the inputs of its first layer."""
+    first = next(name for name in ("projection.0.weight", "reduction.weight", _LOGITS) if name in (*tensors, _LOGITS))
+    return int(tensors[first].shape[1])
 
 
 def _decode(data: bytes | np.ndarray, place: int, background: Colour = WHITE) -> np.ndarray:

@@ -9,6 +9,9 @@ PATH_COLUMN = "path"
 ARRAY_COLUMN = "array"
 """Another input: the pixels of one image, uint8, height x width x 3 (red, green, blue)."""
 
+FEATURES_COLUMN = "features"
+"""The only input of a model that was made from a user's own features: a list of numbers for each row."""
+
 INPUT_COLUMNS = (IMAGE_COLUMN, PATH_COLUMN, ARRAY_COLUMN)
 """A request has exactly one of them."""
 

@@ -5,12 +5,21 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 import kmcl_platform
 from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.registry.model.model_input import input_columns
 from kmcl_platform.registry.model.prediction_table import column_names
-from kmcl_platform.registry.model.schema import ARRAY_COLUMN, IMAGE_COLUMN, LABELS_COLUMN, PATH_COLUMN, RAW_SCORES
+from kmcl_platform.registry.model.schema import (
+    ARRAY_COLUMN,
+    FEATURES_COLUMN,
+    IMAGE_COLUMN,
+    LABELS_COLUMN,
+    PATH_COLUMN,
+    RAW_SCORES,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,6 +50,7 @@ def log_model(
     manifest: Manifest,
     step: int,
     *,
+    example: bytes | np.ndarray,
     shows_uncertainty: bool,
 ) -> str:
     """Log a model with the run that trained it.
@@ -50,8 +60,9 @@ def log_model(
         run_id: the trial's run.
         name: the logged model's name.
         folder: as `write_model` wrote it.
-        manifest: the data, for the class names and the input example.
+        manifest: the data, for the class names.
         step: the epoch whose weights these are.
+        example: an input: an encoded image; or features_D, if the model takes no images.
         shows_uncertainty: whether its predictions have the uncertainty of its kernels.
 
     Returns:
@@ -77,8 +88,8 @@ def log_model(
             # The model has its own copy of this code, so it runs where the platform is not installed or has another
             # version.
             code_paths=[str(Path(kmcl_platform.__file__).parent)],
-            signature=_signature(manifest.class_names, shows_uncertainty),
-            input_example=pd.DataFrame({IMAGE_COLUMN: [manifest.encoded_image("train", 0)]}),
+            signature=_signature(manifest.class_names, shows_uncertainty, takes_images=isinstance(example, bytes)),
+            input_example=pd.DataFrame(input_columns([example])),
             # The versions of this environment, in which reload parity is measured.
             pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
         )
@@ -89,21 +100,25 @@ def log_model(
     return str(logged.model_id)
 
 
-def _signature(class_names: tuple[str, ...], shows_uncertainty: bool) -> "ModelSignature":
+def _signature(class_names: tuple[str, ...], shows_uncertainty: bool, *, takes_images: bool) -> "ModelSignature":
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType
 
     numbers, decisions = column_names(class_names, shows_uncertainty=shows_uncertainty)
-    return ModelSignature(
+    if not takes_images:
+        inputs = Schema([ColSpec(AnyType(), FEATURES_COLUMN)])
+    else:
         # A schema cannot say that exactly one of them is given, and it has no type for arrays of any size.
-        inputs=Schema(
+        inputs = Schema(
             [
                 ColSpec(DataType.binary, IMAGE_COLUMN, required=False),
                 ColSpec(DataType.string, PATH_COLUMN, required=False),
                 ColSpec(AnyType(), ARRAY_COLUMN, required=False),
             ]
-        ),
+        )
+    return ModelSignature(
+        inputs=inputs,
         outputs=Schema(
             [
                 ColSpec(DataType.string, LABELS_COLUMN),

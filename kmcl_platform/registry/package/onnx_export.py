@@ -20,7 +20,7 @@ from kmcl_platform.files.file_status import is_folder
 from kmcl_platform.messages import show_path
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.registry.model.decision_rule import DecisionRule
-from kmcl_platform.registry.model.load import RegisteredModel
+from kmcl_platform.registry.model.load import RegisteredModel, check_takes_images
 from kmcl_platform.registry.model.predictor import Predictor
 
 PARITY = 1e-4
@@ -64,6 +64,7 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
             cannot be written. Then `out` is as it was.
     """
     check_installed()
+    check_takes_images(model)
     if not is_folder(out.parent):
         raise RegistryError(f"{show_path(out)}: got a folder that does not exist; valid: a file in an existing folder")
     predictor = model.predictor
@@ -101,7 +102,7 @@ def _metadata(model: RegisteredModel) -> dict[str, Any]:
     predictor = model.predictor
     detection = predictor.error_detection
     backbone = predictor.model.backbone
-    # A registered model takes images, also one whose backbone was frozen.
+    # `check_takes_images` was called.
     assert backbone is not None
     return {
         "model": model.uri,

@@ -9,7 +9,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from kmcl_platform.errors import DataError
-from kmcl_platform.registry.model.model_input import read_images
+from kmcl_platform.registry.model.model_input import read_features, read_images
 from kmcl_platform.registry.model.predictor import Predictor, read_predictor
 from kmcl_platform.registry.model.schema import RAW_SCORES
 
@@ -31,6 +31,7 @@ class KmclPythonModel(PythonModel):
             model_input: N rows with one of these columns: `image`, encoded bytes; `path`, an image file; `array`,
                 pixels, uint8, height x width x 3 (nested lists in JSON). A server refuses paths unless it was started
                 with `KMCL_PATHS_FROM=FOLDER`; it then reads files in that folder only, and paths are relative to it.
+                A model that was made from features takes one column only: `features`, a list of numbers in each row.
             params: `raw_scores`: true for scores before calibration.
 
         Returns:
@@ -43,7 +44,8 @@ class KmclPythonModel(PythonModel):
             MlflowException: the input has another form, or an image cannot be read; a server answers with status 400.
         """
         try:
-            prediction = self._predictor.predict(read_images(model_input))
+            read = read_features if self._predictor.takes_features else read_images
+            prediction = self._predictor.predict(read(model_input))
         except DataError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         raw_scores = bool((params or {}).get(RAW_SCORES, False))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -28,6 +29,7 @@ from kmcl_platform.registry.promotion.champion import Champion
 from kmcl_platform.registry.promotion.gates import Measured
 from kmcl_platform.registry.promotion.reload_parity import NUM_IMAGES, measure_parity
 from kmcl_platform.registry.promotion.sealed_test_split import read_or_open
+from kmcl_platform.registry.promotion.split_scores import read_inputs
 from kmcl_platform.tracking.database import as_default, write
 from kmcl_platform.tracking.runs.dataset_input import DIGEST_LENGTH, other_digests
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
@@ -99,6 +101,7 @@ class Candidate:
             self.folder,
             self.manifest,
             self.state.epoch,
+            example=read_inputs(self.predictor(), self.manifest, "train", 1)[0],
             shows_uncertainty=self.error_detection.shows_uncertainty,
         )
 
@@ -188,7 +191,8 @@ def measure(
     """
     count = min(NUM_IMAGES, len(scores.scores_NK))
     # The first images of the split, so that their scores are the first rows of `scores`.
-    images = [candidate.manifest.encoded_image("test", place) for place in range(count)]
+    predictor = candidate.predictor()
+    inputs = read_inputs(predictor, candidate.manifest, "test", count)
     difference = None
     if rival is not None:
         difference = bootstrap_difference(
@@ -198,14 +202,13 @@ def measure(
             resamples=bounds.resamples,
             confidence=bounds.confidence,
         )
-    predictor = candidate.predictor()
     return Measured(
         difference=difference,
         class_drops={} if rival is None else _class_drops(scores, rival, candidate.manifest.class_names, bounds),
         calibration_error=expected_calibration_error(predictor.rule.calibrate(scores.scores_NK), scores.targets_NK),
-        latency_ms=_measure_latency(predictor, images),
+        latency_ms=_measure_latency(predictor, inputs),
         size_mb=(candidate.folder / WEIGHTS).stat().st_size / 1e6,
-        parity=measure_parity(package, images, scores.scores_NK[:count], candidate.manifest.class_names),
+        parity=measure_parity(package, inputs, scores.scores_NK[:count], candidate.manifest.class_names),
         problem=problem,
     )
 
@@ -222,11 +225,11 @@ def _class_drops(
     return {name: float(rival_K[k] - own_K[k]) for k, name in enumerate(class_names) if enough_K[k]}
 
 
-def _measure_latency(predictor: Predictor, images: list[bytes]) -> float:
+def _measure_latency(predictor: Predictor, inputs: list[bytes | np.ndarray]) -> float:
     taken = []
     for place in range(_WARM_UP_IMAGES + _TIMED_IMAGES):
         started = time.perf_counter()
-        predictor.predict([images[place % len(images)]])
+        predictor.predict([inputs[place % len(inputs)]])
         taken.append(1000 * (time.perf_counter() - started))
     # The median: a moment of other load on the machine does not change it.
     return statistics.median(taken[_WARM_UP_IMAGES:])

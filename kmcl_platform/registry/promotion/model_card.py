@@ -53,7 +53,7 @@ def write_card(
     lines = [
         f"Multilabel image classifier: trial {number} of search `{search}`.",
         "",
-        f"- **Model**: `{config.model.backbone}` at {config.data.image_size} pixels, objective "
+        f"- **Model**: {_describe_input(config)}, objective "
         f"`{config.loss.objective}`, {config.num_epochs} epochs; averaged weights of the last one.",
         f"- **Data**: {manifest.name}, version {manifest.version} ({images}; content hash {digest}).",
         f"- **Classes** ({len(names)}): {_listed(names)}.",
@@ -79,9 +79,18 @@ def write_card(
         "only for promotions. A score is the probability of one label, independent of the other labels. Thresholds and "
         "calibration were fitted on validation. CF1 and OF1 use a threshold of 0.5 before calibration.",
         "",
-        f"Use: `kmcl predict models:/{search}@champion IMAGE`, or `mlflow models predict` of MLflow.",
+        "Use: `mlflow models predict` of MLflow, with a column `features`."
+        if config.data.features is not None
+        else f"Use: `kmcl predict models:/{search}@champion IMAGE`, or `mlflow models predict` of MLflow.",
     ]
     return "\n".join(lines)
+
+
+def _describe_input(config: TrialConfig) -> str:
+    if config.data.features is not None:
+        return f"takes features (embeddings) like those of `{config.data.features}`, and no images"
+    frozen = ", frozen" if config.model.backbone_mode == "frozen" else ""
+    return f"`{config.model.backbone}`{frozen} at {config.data.image_size} pixels"
 
 
 def _describe_rule(fitted: FittedRule, names: Sequence[str]) -> str:

@@ -3,13 +3,15 @@
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from kmcl_platform.errors import RegistryError
-from kmcl_platform.registry.model.schema import IMAGE_COLUMN, RAW_SCORES, SCORE_PREFIX
+from kmcl_platform.registry.model.model_input import input_columns
+from kmcl_platform.registry.model.schema import RAW_SCORES, SCORE_PREFIX
 
 NUM_IMAGES = 32
 _SECONDS = 600
@@ -20,12 +22,14 @@ model.predict(pandas.read_parquet(sys.argv[2]), params={{{RAW_SCORES!r}: True}})
 """
 
 
-def measure_parity(package: Path, images: list[bytes], expected_NK: np.ndarray, class_names: tuple[str, ...]) -> float:
+def measure_parity(
+    package: Path, inputs: Sequence[bytes | np.ndarray], expected_NK: np.ndarray, class_names: tuple[str, ...]
+) -> float:
     """The largest difference between a score of the loaded model and the same score in training.
 
     Args:
         package: the model's folder, as MLflow stores it.
-        images: N encoded images.
+        inputs: N encoded images; features_D for a model that takes no images.
         expected_NK: their scores in training, before calibration.
         class_names: K names.
 
@@ -34,7 +38,7 @@ def measure_parity(package: Path, images: list[bytes], expected_NK: np.ndarray, 
     """
     with tempfile.TemporaryDirectory() as scratch:
         given, answer = Path(scratch) / "images.parquet", Path(scratch) / "scores.parquet"
-        pd.DataFrame({IMAGE_COLUMN: images}).to_parquet(given)
+        pd.DataFrame(input_columns(inputs)).to_parquet(given)
         # An absolute path, because the process runs in another folder.
         _load_and_predict(package.absolute(), given, answer, Path(scratch))
         table = pd.read_parquet(answer)

@@ -9,7 +9,9 @@ import numpy as np
 from safetensors import SafetensorError
 
 from kmcl_platform.config.promotion import Promotion
+from kmcl_platform.data.loading.feature_dataset import FeatureDataset, SplitDataset
 from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.own_features import read_own_features, rows_of_split
 from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, read_scores
@@ -25,6 +27,28 @@ _DETECTION_IMAGES = 2000
 """Images for the measurement of wrong decisions; the interval then has a width of a few hundredths."""
 
 
+def open_split(predictor: Predictor, manifest: Manifest, split: str) -> SplitDataset:
+    """What a model predicts a split from: its images, or their rows in the user's own features.
+
+    Raises:
+        DataError: the split has no images; or the file of features cannot be read, or does not match the manifest.
+    """
+    file = predictor.config.data.features
+    if file is None:
+        return build_dataset(predictor.config, manifest, split)
+    rows_N = rows_of_split(manifest, split)
+    features_1ND = read_own_features(file, manifest)[rows_N].astype(np.float32)[np.newaxis]
+    return FeatureDataset(features_1ND, np.arange(len(rows_N)), manifest.targets(split))
+
+
+def read_inputs(predictor: Predictor, manifest: Manifest, split: str, count: int) -> list[bytes | np.ndarray]:
+    """The first inputs of a split as a user has them: encoded images, or features_D."""
+    if predictor.config.data.features is None:
+        return [manifest.encoded_image(split, row) for row in range(count)]
+    features_BD, _ = open_split(predictor, manifest, split).__getitems__(list(range(count)))
+    return list(features_BD.numpy())
+
+
 def score_images(predictor: Predictor, manifest: Manifest, split: str) -> SplitScores:
     """Score a split.
 
@@ -35,7 +59,7 @@ def score_images(predictor: Predictor, manifest: Manifest, split: str) -> SplitS
     workers = join_workers()
     scores_NK, targets_NK = score_split(
         predictor.model.to(workers.device),
-        build_dataset(predictor.config, manifest, split),
+        open_split(predictor, manifest, split),
         batch_size=predictor.config.data.batch_size,
         workers=workers,
         processes=predictor.config.data.loader_processes,
@@ -109,7 +133,7 @@ def measure_error_detection(
 
 def _kernel_uncertainties(predictor: Predictor, manifest: Manifest, step: int) -> np.ndarray:
     """Uncertainties of every step-th validation image: uncertainties_NK, float32."""
-    dataset = build_dataset(predictor.config, manifest, "val")
+    dataset = open_split(predictor, manifest, "val")
     loader = build_loader(
         dataset,
         # The share of rank 0 among `step` ranks is every step-th image, like the slices in the caller.

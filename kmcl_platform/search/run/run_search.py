@@ -11,6 +11,7 @@ from kmcl_platform.config.search_file_reader import parse_search_file, read_byte
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
+from kmcl_platform.data.loading.own_features import read_own_features
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path
 from kmcl_platform.search.cluster.ray_session import cluster_address
@@ -81,12 +82,16 @@ def check_data(file: SearchFile, store: Store) -> str:
         The manifest's content hash.
 
     Raises:
-        DataError: the data cannot be read, or a split that is needed has no images.
+        DataError: the data cannot be read, a split that is needed has no images, or own features do not match.
     """
     manifest = open_manifest(file.base.data.source, store.data)
     for split in ("train", "val"):
         if manifest.split(split).num_rows == 0:
             raise DataError(f"{manifest.name}: split {split} has no images; valid: at least one")
+    searched = file.space.get("data.features")
+    given = {search.base.data.features for search in expand_arms(file)} | set(searched.edges() if searched else ())
+    for features in sorted(str(one) for one in given if one is not None):
+        read_own_features(features, manifest)
     return manifest.content_hash
 
 

@@ -23,20 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from kmcl_platform.config.store import full_disk_is_store_error
-from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.loading.dataset import ImageDataset
 from kmcl_platform.data.loading.feature_dataset import FeatureDataset
-from kmcl_platform.data.manifest.manifest import Manifest
-from kmcl_platform.data.manifest.picture_digest import digest_pictures
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.atomic_write import DRAFT_PREFIX, atomic_folder, make_folder
 from kmcl_platform.files.file_lock import FileLock
-from kmcl_platform.training.build import build_dataset
-from kmcl_platform.training.features.backbone_weights import load_backbone
-from kmcl_platform.training.features.feature_batches import feature_batches
+from kmcl_platform.training.features.sources import FeatureSource
 from kmcl_platform.training.workers.distributed import Workers
 
 FORMAT = 1
@@ -80,19 +73,14 @@ class _Place:
         return (features_VND, rows_N) if whole else None
 
 
-def open_features(
-    config: TrialConfig, manifest: Manifest, split: str, workers: Workers, *, backbone: str, folder: Path
-) -> FeatureDataset:
+def open_features(source: FeatureSource, workers: Workers, folder: Path) -> FeatureDataset:
     """The features of a split, which are computed first if no trial has done it.
 
     All workers of the group call this, and share the computation. Other groups wait for them.
 
     Args:
-        config: the trial, with a frozen backbone.
-        manifest: the data.
-        split: `train`, `val` or `test`.
+        source: of the features.
         workers: this process's place in the group.
-        backbone: the digest of the backbone's weights.
         folder: of the store's features.
 
     Raises:
@@ -101,37 +89,23 @@ def open_features(
         WeightsError: as `load_backbone`.
         StoreError: the disk is full.
     """
-    # One seed for all trials, which share the random changes of the images.
-    images = build_dataset(config.model_copy(update={"seed": 0}), manifest, split)
     with full_disk_is_store_error(folder), ExitStack() as held:
-        place = workers.on_first(lambda: _find_place(config, manifest, split, backbone, folder, len(images)))
+        place = workers.on_first(lambda: _find_place(source, folder))
         while not workers.broadcast(_is_settled(place, held) if workers.is_first else False):
             # Another group computes. Each turn is a collective operation, so that none of them reaches its time limit.
             pass
         if workers.broadcast(place.read() is None if workers.is_first else False):
-            _compute(config, manifest, split, images, place, workers, backbone=backbone, folder=folder)
+            _compute(source, place, workers)
     found = place.read()
     if found is None:
         raise OSError(f"{place.path}: cannot be read on this node")
-    return FeatureDataset(*found, manifest.targets(split))
+    return FeatureDataset(*found, source.manifest.targets(source.split))
 
 
-def _find_place(config: TrialConfig, manifest: Manifest, split: str, backbone: str, folder: Path, rows: int) -> _Place:
-    facts = {
-        "format": FORMAT,
-        "pictures": digest_pictures(manifest, split, folder / "pictures").content,
-        "backbone": config.model.backbone,
-        "weights": backbone,
-        "dtype": config.model.feature_dtype,
-        "image_size": config.data.image_size,
-        "background": config.data.background,
-        # Only in `train` another image can take the place of a corrupt one.
-        "corrupt_images": config.data.corrupt_images if split == "train" else "error",
-        "augmentation": config.data.augmentation if split == "train" else "none",
-        "views": (config.data.views or 1) if split == "train" else 1,
-    }
+def _find_place(source: FeatureSource, folder: Path) -> _Place:
+    facts = {"format": FORMAT} | source.facts()
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return _Place(folder / "splits" / key, facts, rows, facts["views"])
+    return _Place(folder / "splits" / key, facts, source.rows, source.views)
 
 
 def _is_settled(place: _Place, held: ExitStack) -> bool:
@@ -145,21 +119,10 @@ def _is_settled(place: _Place, held: ExitStack) -> bool:
     return True
 
 
-def _compute(
-    config: TrialConfig,
-    manifest: Manifest,
-    split: str,
-    images: ImageDataset,
-    place: _Place,
-    workers: Workers,
-    *,
-    backbone: str,
-    folder: Path,
-) -> None:
+def _compute(source: FeatureSource, place: _Place, workers: Workers) -> None:
     """Compute features and write them, completely or not at all. The first worker has the lock."""
     started = time.monotonic()
-    network = load_backbone(config.model, backbone, folder).to(workers.device)
-    network = network.to(memory_format=torch.channels_last).eval()
+    where = f"manifest {source.manifest.name!r}, split {source.split!r}"
     with ExitStack() as stack:
         if workers.is_first:
             # What a process that was killed has left, or what is damaged. Nobody else touches it: see the lock.
@@ -168,40 +131,38 @@ def _compute(
             make_folder(place.path.parent)
             draft = stack.enter_context(atomic_folder(place.path))
             file = stack.enter_context((draft / _FEATURES).open("wb"))
-            (draft / _ABOUT).write_text(json.dumps(place.facts | {"split": split, "data": manifest.name}, indent=1))
+            about = place.facts | {"split": source.split, "data": source.manifest.name}
+            (draft / _ABOUT).write_text(json.dumps(about, indent=1))
         all_rows: list[int] = []
-        for features_BD, rows_B in feature_batches(
-            network, images, workers, views=place.views, processes=config.data.loader_processes
-        ):
+        for features_BD, rows_B in source.batches(workers):
             with np.errstate(over="ignore"):  # The next line refuses values beyond the range of float16.
-                values_BD = features_BD.numpy().astype(config.model.feature_dtype)
+                values_BD = features_BD.numpy().astype(source.dtype)
             if not np.isfinite(values_BD).all():
                 raise DataError(
-                    f"manifest {manifest.name!r}, split {split!r}: the features of {config.model.backbone} are not "
-                    f"finite as {config.model.feature_dtype}; valid: model.feature_dtype float32, or other weights"
+                    f"{where}: the features of {source.name} are not finite as {source.dtype}; valid: "
+                    "model.feature_dtype float32, or other weights"
                 )
             if workers.is_first:
                 if not all_rows:
-                    shape = (place.views, len(images), values_BD.shape[1])
+                    shape = (place.views, place.rows, values_BD.shape[1])
                     header = {"descr": values_BD.dtype.str, "fortran_order": False, "shape": shape}
                     # Written as a file: on a full disk, writing to a memory map ends the process.
                     np.lib.format.write_array_header_1_0(file, header)
                 file.write(values_BD.tobytes())
             all_rows += rows_B.tolist()
-        workers.on_first(lambda: _check_unchanged(manifest, split, folder, place))
+        workers.on_first(lambda: _check_unchanged(source, place, where))
         if workers.is_first:
             file.close()
             # Whether an image is corrupt does not depend on the view.
-            np.save(draft / _ROWS, np.array(all_rows[: len(images)]))
+            np.save(draft / _ROWS, np.array(all_rows[: place.rows]))
     # All workers read the folder next, which has its name only when the first worker is here.
     workers.broadcast(None)
-    seconds = time.monotonic() - started
-    _logger.info("%s, split %s: computed features of %d images in %.1f s", manifest.name, split, len(images), seconds)
+    _logger.info("%s: computed features of %d images in %.1f s", where, place.rows, time.monotonic() - started)
 
 
-def _check_unchanged(manifest: Manifest, split: str, folder: Path, place: _Place) -> None:
-    if digest_pictures(manifest, split, folder / "pictures").content != place.facts["pictures"]:
+def _check_unchanged(source: FeatureSource, place: _Place, where: str) -> None:
+    if {"format": FORMAT} | source.facts() != place.facts:
         raise DataError(
-            f"manifest {manifest.name!r}, split {split!r}: pictures were changed while their features were computed; "
-            "valid: the same command, when nothing changes them"
+            f"{where}: pictures were changed while their features were computed; valid: the same command, when nothing "
+            "changes them"
         )

@@ -31,7 +31,16 @@ def make_package(folder: Path, initialised_database: Path) -> None:
     shutil.copy(initialised_database, folder / "mlflow.db")
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     run = client.create_run(client.create_experiment("e", str(folder / "artifacts")))
-    log_model(client, run.info.run_id, "m", folder / "model", manifest, 1, shows_uncertainty=False)
+    log_model(
+        client,
+        run.info.run_id,
+        "m",
+        folder / "model",
+        manifest,
+        1,
+        example=manifest.encoded_image("train", 0),
+        shows_uncertainty=False,
+    )
 
 
 def jpeg() -> bytes:

@@ -95,3 +95,58 @@ def test_a_backbone_that_is_gone_ends_the_promotion_before_the_test_split_is_ope
     assert "is missing, and the pretrained weights of test_byobnet are others now" in answer.output
     assert answer.output.count("\n") == 1
     assert "kmcl.test_opened" not in str(connect(store).get_run(runs.parent_id).data.tags)
+
+
+OWN = """
+name: small
+base:
+  data: {{source: {source}, batch_size: 32, features: {features}}}
+  model: {{backbone_mode: frozen, projection_width: 16}}
+  optim: {{lr: 1e-2, ema_decay: 0.9}}
+  num_epochs: 2
+space:
+  optim.lr: {{kind: loguniform, low: 1e-8, high: 0.1}}
+budget: {{trials: 1}}
+"""
+
+
+def test_a_model_of_own_features_takes_features_and_says_so(
+    initialised_database: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = open_store(tmp_path / "store")
+    store.root.mkdir()
+    shutil.copy(initialised_database, store.root / "mlflow.db")
+    manifest = read_manifest(small_manifest)
+    own_ND = np.random.default_rng(0).normal(size=(manifest.table.num_rows, 6)).astype(np.float32)
+    np.save(tmp_path / "own.npy", own_ND)
+    content = OWN.format(source=small_manifest, features=tmp_path / "own.npy").encode()
+    file = parse_search_file(content, "small.yaml")
+    runs = SearchRuns.open(store, file, content, "small.yaml")
+    train(store, file, runs, small_manifest, number=0, values={}, claimed=0.5)
+    answer = promote(store, new_process=True)
+    assert answer.exit_code == 0, answer.output
+    assert "gate passed: reload parity " in answer.output
+
+    client = connect(store)
+    card = client.get_model_version("small", "1").description
+    assert "takes features (embeddings)" in card and "kmcl predict" not in card
+    with as_default(client):
+        model = mlflow.pyfunc.load_model("models:/small@champion")
+    rows_N = np.flatnonzero(np.array(manifest.table["split"].to_pylist()) == "val")[:8]
+    given = pd.DataFrame({"features": list(own_ND[rows_N])})
+    table = model.predict(given, params={RAW_SCORES: True})
+    checkpoint = find_checkpoint(store.trial_checkpoints("small", 0))
+    assert checkpoint is not None
+    expected_NK = read_scores(checkpoint / VALIDATION_SCORES).scores_NK[:8]
+    found_NK = np.stack([table[f"score: {name}"] for name in manifest.class_names], axis=1)
+    assert found_NK == pytest.approx(expected_NK, abs=1e-5)
+    with pytest.raises(Exception, match="row 0: got shape .5,.; valid: 6 features, because the model takes no images"):
+        model.predict(pd.DataFrame({"features": list(own_ND[rows_N, :5])}))
+
+    (tmp_path / "picture.png").write_bytes(manifest.encoded_image("val", 0))
+    for options in ((), ("--out", "scores.parquet")):
+        refused = kmcl("predict", "models:/small@champion", "picture.png", *options, store=store.root)
+        assert refused.exit_code == 2
+        assert refused.output.startswith("models:/small/1: takes 6 features (embeddings) and no images; valid: a table")
+        assert refused.output.count("\n") == 1

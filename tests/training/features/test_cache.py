@@ -16,8 +16,9 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import DataError, StoreError
 from kmcl_platform.training.build import build_backbone, build_dataset
-from kmcl_platform.training.features import cache
+from kmcl_platform.training.features import cache, sources
 from kmcl_platform.training.features.backbone_weights import store_backbone
+from kmcl_platform.training.features.sources import BackboneSource, FeatureSource, FileSource
 from kmcl_platform.training.workers.distributed import Workers
 from tests.training.features.frozen import frozen_config, picture_files, write_weights
 from tests.training.test_corrupt_images import damaged
@@ -35,9 +36,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     splits: list[str] = []
     compute = cache._compute
 
-    def watched(config: TrialConfig, manifest: Manifest, split: str, *arguments: object, **named: object) -> None:
-        splits.append(split)
-        compute(config, manifest, split, *arguments, **named)  # type: ignore[arg-type]
+    def watched(source: FeatureSource, *arguments: object) -> None:
+        splits.append(source.split)
+        compute(source, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cache, "_compute", watched)
     return splits
@@ -47,7 +48,8 @@ def open_split(
     config: TrialConfig, manifest: Manifest, folder: Path, split: str = "train", workers: Workers = ALONE
 ) -> FeatureDataset:
     digest = store_backbone(config.model, folder)
-    return cache.open_features(config, manifest, split, workers, backbone=digest, folder=folder)
+    source = BackboneSource(config, manifest, split, backbone=digest, folder=folder)
+    return cache.open_features(source, workers, folder)
 
 
 def all_features(dataset: FeatureDataset) -> torch.Tensor:
@@ -143,13 +145,13 @@ def test_pictures_that_change_while_they_are_read_are_an_error(
     weights: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, manifest = frozen_config(weights), picture_files(small_manifest, tmp_path / "pictures")
-    load = cache.load_backbone
+    load = sources.load_backbone
 
     def change(*arguments: object) -> object:
         (tmp_path / "pictures" / "train-0.png").write_bytes(manifest.encoded_image("train", 1))
         return load(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(cache, "load_backbone", change)
+    monkeypatch.setattr(sources, "load_backbone", change)
     with pytest.raises(DataError, match="^manifest 'files', split 'train': pictures were changed while"):
         open_split(config, manifest, tmp_path / "features")
     assert [path.suffix for path in (tmp_path / "features" / "splits").iterdir()] == [".lock"]
@@ -247,3 +249,24 @@ def test_views_are_the_augmentations_of_so_many_epochs(
     assert computed == ["train", "val"]
     open_split(config.with_values({"data.views": 1}), manifest, tmp_path)
     assert computed == ["train", "val", "train"]
+
+
+def test_own_features_are_taken_by_split_and_a_changed_file_is_read_again(
+    small_manifest: Path, tmp_path: Path, computed: list[str]
+) -> None:
+    manifest, file = read_manifest(small_manifest), tmp_path / "own.npy"
+    own_ND = np.random.default_rng(0).normal(size=(manifest.table.num_rows, 6)).astype(np.float32)
+    np.save(file, own_ND)
+    config = TrialConfig().with_values({"model.backbone_mode": "frozen", "data.features": str(file)})
+
+    def open_own(split: str) -> torch.Tensor:
+        source = FileSource(config, manifest, split, folder=tmp_path)
+        return all_features(cache.open_features(source, ALONE, tmp_path))
+
+    rows_N = np.flatnonzero(np.array(manifest.table["split"].to_pylist()) == "val")
+    for _ in range(2):
+        assert np.array_equal(open_own("val").numpy(), own_ND[rows_N])
+    assert computed == ["val"]
+    np.save(file, -own_ND)
+    assert np.array_equal(open_own("val").numpy(), -own_ND[rows_N])
+    assert len(open_own("train")) == 192

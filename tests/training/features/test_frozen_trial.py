@@ -192,6 +192,7 @@ budget: {{trials: 1}}
     [
         ("timm", ", pretrained: true", "base.data.augmentation: got 'timm'; valid: none with model.backbone_mode frozen"),
         ("none, views: 2", ", pretrained: true", "base.data.views: got 2; valid: null, or also model.backbone_mode frozen"),
+        ("timm, features: x.npy", ", pretrained: true", "base.data.features: got 'x.npy'; valid: null, or also model.backbo"),
         ("none", "", "base.model.backbone_mode: got 'frozen'; valid: finetune, or also model.pretrained or "),
         ("none", ", pretrained: true, projection_width: 0", "base.model.projection_width: got 0; valid: a number of at"),
         ("none", ", feature_dtype: int8", "base.model.feature_dtype: got 'int8'; valid: 'float32' or 'float16'"),

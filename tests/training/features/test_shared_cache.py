@@ -7,8 +7,9 @@ import torch
 import torch.distributed as dist
 
 from kmcl_platform.data.manifest.parquet import read_manifest
-from kmcl_platform.training.features import cache
+from kmcl_platform.training.features import cache, sources
 from kmcl_platform.training.features.backbone_weights import store_backbone
+from kmcl_platform.training.features.sources import BackboneSource
 from kmcl_platform.training.workers.distributed import join_workers
 from tests.support.waiting import free_port
 from tests.support.worker_processes import run_workers
@@ -25,13 +26,13 @@ def weights(tmp_path: Path) -> Path:
 def race(rank: int, folder: str, manifest: str, weights: str) -> None:
     """Two groups of one worker each, at the same time."""
     torch.set_num_threads(1)
-    load = cache.load_backbone
+    load = sources.load_backbone
 
     def slow(*arguments: object) -> object:
         (Path(folder) / f"computed-{rank}").touch()
         return load(*arguments)  # type: ignore[arg-type]
 
-    cache.load_backbone = slow  # type: ignore[assignment]
+    sources.load_backbone = slow  # type: ignore[assignment]
     found = open_split(frozen_config(Path(weights)), read_manifest(Path(manifest)), Path(folder) / "features")
     torch.save(all_features(found), Path(folder) / f"found-{rank}.pt")
 
@@ -47,7 +48,8 @@ def share(rank: int, num_workers: int, port: int, folder: str, manifest: str, we
     config, data = frozen_config(Path(weights)), read_manifest(Path(manifest))
     features = Path(folder) / f"features-{num_workers}"
     digest = join_workers().on_first(lambda: store_backbone(config.model, features))
-    found = cache.open_features(config, data, "val", join_workers(), backbone=digest, folder=features)
+    source = BackboneSource(config, data, "val", backbone=digest, folder=features)
+    found = cache.open_features(source, join_workers(), features)
     torch.save(all_features(found), Path(folder) / f"{num_workers}-{rank}.pt")
     dist.destroy_process_group()
 
