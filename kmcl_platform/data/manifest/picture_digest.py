@@ -62,7 +62,7 @@ def digest_pictures(manifest: Manifest, split: str, known: Path) -> PictureDiges
     try:
         return digest_files(_paths(manifest, split), known)
     except _Unreadable as error:
-        row, path, reason = error.args
+        row, path, reason = error.place
         raise DataError(
             f"manifest {manifest.name!r}, split {split!r}, row {row}, image {show_path(path)}: cannot be read "
             f"({reason}); valid: an image file"
@@ -99,7 +99,11 @@ def digest_files(paths: Sequence[Path], known: Path) -> PictureDigest:
 
 
 class _Unreadable(OSError):
-    """A file cannot be read: its place in the sequence, its path, the reason."""
+    """A file cannot be read. `place` has its place in the sequence, its path and the reason."""
+
+    def __init__(self, row: int, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.place = row, path, reason
 
 
 @contextmanager
