@@ -3,19 +3,24 @@
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
-from kmcl_platform.training.checkpoints.checkpoint import check_can_continue, read_progress
+from kmcl_platform.training.checkpoints.checkpoint import read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import checkpoint_epoch, find_checkpoint
+from kmcl_platform.training.checkpoints.continuation import check_can_continue
 from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.small_floats import small_floats_are_zero
 from kmcl_platform.training.workers.distributed import Workers
 
 logger = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 10.0
+"""A trial on features writes its next checkpoint after so many seconds, if it can do without one until then: its epochs
+take a fraction of a second, and a checkpoint would take a good part of that."""
 
 Report = Callable[[EpochReport], bool]
 """Receives an epoch's result, on the first worker. Returns whether the trial continues."""
@@ -30,13 +35,15 @@ def fit(
     report: Report,
     workers: Workers,
     features: Path | None = None,
+    stops: Collection[int] | None = None,
 ) -> None:
     """Train a trial until its last epoch, or until `report` returns False.
 
     Every worker of the group calls this with the same arguments. After each epoch the first worker writes a checkpoint
-    and calls `report`. If the folder has a checkpoint, the trial continues after it, with the same numbers as a trial
-    that was never interrupted. The reports of its finished epochs are repeated first, because the process that receives
-    them may have died before they arrived.
+    and calls `report`. A trial on features writes one only after an epoch that can be its last one, and after
+    `CHECKPOINT_SECONDS`: after a kill it repeats some epochs. If the folder has a checkpoint, the trial continues after
+    it, with the same numbers as a trial that was never interrupted. The reports of its finished epochs are repeated
+    first, because the process that receives them may have died before they arrived.
 
     Args:
         config: the trial.
@@ -45,6 +52,7 @@ def fit(
         report: called on the first worker only.
         workers: this process's place in the group.
         features: the store's folder of features. Only a trial with a frozen backbone needs it.
+        stops: the epochs after which `report` may return False. None: every one.
 
     Raises:
         ConfigError: the backbone is unknown, or the batch cannot be divided among the workers.
@@ -69,6 +77,8 @@ def fit(
     for earlier in reports:
         if not _report(workers, report, earlier):
             return
+    may_skip = stops is not None and config.model.backbone_mode == "frozen"
+    needed, saved = {*(stops or ()), config.num_epochs}, time.monotonic()
     for epoch in range(len(reports) + 1, config.num_epochs + 1):
         started = time.monotonic()
         session.meter.start()
@@ -84,8 +94,10 @@ def fit(
         reports = (*reports, result)
         # First the checkpoint, then the report. A process killed between the two repeats the report at its next start.
         # In the other order, the study could know an epoch whose weights are lost.
-        if workers.is_first:
+        is_due = not may_skip or epoch in needed or time.monotonic() - saved >= CHECKPOINT_SECONDS
+        if workers.is_first and is_due:
             session.save(checkpoints, reports)
+            saved = time.monotonic()
         if not _report(workers, report, result):
             return
 

@@ -29,12 +29,14 @@ class TrialInputs:
 
     Attributes:
         backbone: digest of the frozen backbone's weights. Empty: the backbone is trained, or there is none.
+        own_features: digest of the user's own file of features. Empty: there is none.
         training_set: the split `train`.
         validation_set: the split `val`.
         num_features: D, if these are features. None: images.
         batch_size: of this worker.
         sampler: the order of the training split.
         loader: its batches.
+        processes: number of loader processes.
     """
 
     def __init__(
@@ -66,16 +68,21 @@ class TrialInputs:
         self._config = config
         self._workers = workers
         self.batch_size = _batch_per_worker(config, workers)
-        self.backbone = ""
+        self.backbone = self.own_features = ""
         self.training_set: SplitDataset
         self.validation_set: SplitDataset
         self.num_features: int | None = None
-        self._processes = config.data.loader_processes
+        self.processes = config.data.loader_processes
         if config.model.backbone_mode == "frozen":
-            self.backbone, train, val = _open_frozen(config, manifest, workers, features, backbone)
+            if features is None:
+                raise ValueError("features: got None; valid: a folder, because model.backbone_mode is frozen")
+            if config.data.features is None:
+                self.backbone, train, val = _open_frozen(config, manifest, workers, features, backbone)
+            else:
+                self.own_features, train, val = _open_own(config, manifest, workers, features)
             self.training_set, self.validation_set, self.num_features = train, val, train.num_features
             # Rows of a memory map need no decoding, so other processes would only cost time.
-            self._processes = 0
+            self.processes = 0
         else:
             self.training_set = build_dataset(config, manifest, "train")
             self.validation_set = build_dataset(config, manifest, "val")
@@ -91,7 +98,7 @@ class TrialInputs:
             batch_size=self.batch_size,
             # All workers take the same number of steps, with batches of the length that the gather expects.
             drop_last=True,
-            processes=self._processes,
+            processes=self.processes,
             pin_memory=workers.device.type == "cuda",
         )
         if not len(self.loader):
@@ -113,7 +120,7 @@ class TrialInputs:
             self.validation_set,
             batch_size=rows,
             workers=self._workers,
-            processes=self._processes,
+            processes=self.processes,
             first=None if batches is None else batches * rows * self._workers.world_size,
         )
 
@@ -128,18 +135,9 @@ class TrialInputs:
 
 
 def _open_frozen(
-    config: TrialConfig, manifest: Manifest, workers: Workers, features: Path | None, backbone: str
+    config: TrialConfig, manifest: Manifest, workers: Workers, features: Path, backbone: str
 ) -> tuple[str, FeatureDataset, FeatureDataset]:
-    """The digest of the backbone (empty for a user's own features), and the features of `train` and `val`."""
-    if features is None:
-        raise ValueError("features: got None; valid: a folder, because model.backbone_mode is frozen")
-
-    if config.data.features is not None:
-        own_train, own_val = (
-            open_features(FileSource(config, manifest, split, folder=features), workers, features)
-            for split in ("train", "val")
-        )
-        return "", own_train, own_val
+    """The digest of the backbone, and the features of `train` and `val`."""
 
     def weights() -> str:
         with full_disk_is_store_error(features):
@@ -150,6 +148,22 @@ def _open_frozen(
         open_features(BackboneSource(config, manifest, split, backbone=digest, folder=features), workers, features)
         for split in ("train", "val")
     )
+    return digest, train, val
+
+
+def _open_own(
+    config: TrialConfig, manifest: Manifest, workers: Workers, features: Path
+) -> tuple[str, FeatureDataset, FeatureDataset]:
+    """The digest of the user's file, and its features of `train` and `val`."""
+    sources = [FileSource(config, manifest, split, folder=features) for split in ("train", "val")]
+
+    def content() -> str:
+        with full_disk_is_store_error(features):
+            return sources[0].content()
+
+    # Before the features: if the file is replaced in between, the digest is not that of other features.
+    digest = workers.on_first(content)
+    train, val = (open_features(source, workers, features) for source in sources)
     return digest, train, val
 
 

@@ -10,8 +10,6 @@ from torch.optim.swa_utils import AveragedModel
 from kmcl_platform.config.trial_config import OptimConfig
 from kmcl_platform.method.networks.model import KmclModel
 
-_Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
-
 OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -70,19 +68,38 @@ def one_cycle(optimizer: torch.optim.Optimizer, *, warmup_fraction: float, total
     return OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps, pct_start=warmup_fraction)
 
 
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+class MovingAverage(AveragedModel):
     """An exponential moving average of a model's parameters; buffers are copied.
 
     The decay rises as (1 + n) / (10 + n) until it reaches `decay`: with a fixed 0.9997 a short training would
     evaluate its random initialisation. Decay 0 makes the average equal to the model.
+
+    It computes what `AveragedModel` computes, which collects the parameters of both models again for each step. For a
+    small network that takes longer than the average.
     """
 
-    @torch.no_grad()
-    def update(averaged: _Tensors, current: _Tensors, num_averaged: torch.Tensor | int) -> None:
-        # The formula of TensorFlow's ExponentialMovingAverage. At the first update AveragedModel copies the model
-        # instead.
-        steps = int(num_averaged)
-        share = 1 - min(decay, (1 + steps) / (10 + steps))
-        torch._foreach_lerp_(averaged, current, share)
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """
+        Args:
+            model: on its device. Its parameters and buffers are the same tensors at every update.
+            decay: of the average, in [0, 1).
+        """
+        super().__init__(model)
+        self._decay = decay
+        self._averaged: list[torch.Tensor] = list(self.module.parameters())
+        self._current: list[torch.Tensor] = list(model.parameters())
+        self._own_buffers, self._current_buffers = list(self.module.buffers()), list(model.buffers())
 
-    return AveragedModel(model, multi_avg_fn=update)
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Add the model's parameters as they are now; the model is the one of `__init__`."""
+        # The formula of TensorFlow's ExponentialMovingAverage. The first update copies the model.
+        steps = int(self.n_averaged)
+        if steps:
+            share = 1 - min(self._decay, (1 + steps) / (10 + steps))
+            torch._foreach_lerp_(self._averaged, self._current, share)
+        else:
+            torch._foreach_copy_(self._averaged, self._current)
+        if self._own_buffers:
+            torch._foreach_copy_(self._own_buffers, self._current_buffers)
+        self.n_averaged += 1

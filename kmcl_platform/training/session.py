@@ -16,16 +16,16 @@ from kmcl_platform.seeds import derive_seed
 from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.checkpoints.checkpoint import (
     TrialProgress,
-    check_same_steps,
     load_weights,
     read_optimizer_state,
     read_progress,
     write_checkpoint,
 )
+from kmcl_platform.training.checkpoints.continuation import check_same_features, check_same_steps
 from kmcl_platform.training.evaluate import split_metrics
 from kmcl_platform.training.gradient_shares import DominanceWatch, TermGradients
 from kmcl_platform.training.inputs import TrialInputs
-from kmcl_platform.training.optim import build_optimizer, moving_average, one_cycle
+from kmcl_platform.training.optim import MovingAverage, build_optimizer, one_cycle
 from kmcl_platform.training.random_state import seed_everything
 from kmcl_platform.training.step import LossWatch, TrainStep, check_weights
 from kmcl_platform.training.term_balance import TermBalance
@@ -80,7 +80,7 @@ class TrainingSession:
             synchronise_batch_norm(model, workers.device)
         # Convolutions are faster with channels last: on tensor cores, and on CPUs 1.2 to 1.8 times (measured).
         self.model = model.to(workers.device).to(memory_format=torch.channels_last)
-        self.average = moving_average(self.model, config.optim.ema_decay)
+        self.average = MovingAverage(self.model, config.optim.ema_decay)
         loss = build_loss(
             config.loss,
             gather=BatchGather(self.batch_size) if workers.world_size > 1 else None,
@@ -105,7 +105,7 @@ class TrainingSession:
             balance=self.balance,
         )
         self.gradients, self.dominance = TermGradients(self.model.head), DominanceWatch(config.loss)
-        self.meter = UsageMeter(workers)
+        self.meter = UsageMeter(workers, loader_processes=self.inputs.processes > 0)
         self.scores: SplitScores | None = None
 
     def begin_epoch(self, epoch: int) -> None:
@@ -193,7 +193,9 @@ class TrainingSession:
         """Write the checkpoint of the last report's epoch."""
         return write_checkpoint(
             folder,
-            TrialProgress(self.config, self.manifest.class_names, reports, self.inputs.backbone),
+            TrialProgress(
+                self.config, self.manifest.class_names, reports, self.inputs.backbone, self.inputs.own_features
+            ),
             model=self.model,
             average=self.average.module,
             scores=self.scores,
@@ -213,8 +215,11 @@ class TrainingSession:
             The reports of its epochs.
 
         Raises:
-            CheckpointError: the size of the training split has changed, and with it the number of steps.
+            CheckpointError: the size of the training split has changed, and with it the number of steps; or the file
+                of the user's own features was replaced.
         """
+        progress = read_progress(checkpoint)
+        check_same_features(checkpoint, progress.features, self.inputs.own_features)
         state = read_optimizer_state(checkpoint, self.workers.device)
         # The schedule's own number of steps, because `one_cycle` makes two of one.
         check_same_steps(checkpoint, state["schedule"]["total_steps"], self.schedule.total_steps)
@@ -227,6 +232,5 @@ class TrainingSession:
         # A checkpoint of an older version has none; its trial has the configured weights at every step.
         if "balance" in state:
             self.balance.load_state_dict(state["balance"])
-        reports = read_progress(checkpoint).reports
-        self.dominance.restore(reports)
-        return reports
+        self.dominance.restore(progress.reports)
+        return progress.reports

@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel
 
 from kmcl_platform.config.trial_config import ModelConfig
 from kmcl_platform.training.build import build_model
-from kmcl_platform.training.optim import one_cycle, parameter_groups
+from kmcl_platform.training.optim import MovingAverage, one_cycle, parameter_groups
 
 PEAK = 0.5
 
@@ -95,3 +96,25 @@ def test_each_group_has_a_peak_of_its_own() -> None:
 @settings(max_examples=300, deadline=None)
 def test_every_rate_is_above_0_and_at_most_the_peak(total_steps: int, warmup_fraction: float) -> None:
     assert all(0 < rate <= PEAK * (1 + 1e-9) for rate in rates(total_steps, warmup_fraction))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9997])
+def test_the_average_is_that_of_torch(decay: float) -> None:
+    """With parameters and buffers, from its first update on."""
+
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], steps: torch.Tensor) -> None:
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + int(steps)) / (10 + int(steps))))
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    own, of_torch = MovingAverage(model, decay), AveragedModel(model, multi_avg_fn=update)  # type: ignore[arg-type]
+    for _ in range(4):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter))
+            model(torch.randn(5, 3))
+        own.update_parameters(model)
+        of_torch.update_parameters(model)
+        for name, tensor in of_torch.state_dict().items():
+            assert torch.equal(own.state_dict()[name], tensor), name
+    assert int(own.n_averaged) == 4

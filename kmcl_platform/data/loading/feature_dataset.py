@@ -3,9 +3,11 @@
 Legend of shapes: B batch, D features, K classes, N rows of the split, V views of each row.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from kmcl_platform.data.loading.dataset import Batch, ImageDataset
 
@@ -33,12 +35,14 @@ class FeatureDataset(Dataset[Batch]):
         if not features_VND.shape[1] == len(rows_N) == len(targets_NK):
             lengths = f"{features_VND.shape[1]}, {len(rows_N)} and {len(targets_NK)}"
             raise ValueError(f"rows: got {lengths}; valid: as many each")
-        self.num_features = int(features_VND.shape[2])
-        self._features_VND = torch.from_numpy(features_VND)
+        self._num_views, _, self.num_features = features_VND.shape
+        # One row for each view and row: a batch is then one selection of rows.
+        self._features_MD = torch.from_numpy(features_VND).flatten(0, 1)
         self._epoch = 0
         # A replaced image has the labels of the one that replaced it.
         self._targets_NK = torch.from_numpy(targets_NK[rows_N])
         self._replaced_N = torch.from_numpy(rows_N != np.arange(len(rows_N)))
+        self._replaces = bool(self._replaced_N.any())
         # 1 where a replaced image was requested in this epoch.
         self._skipped_N = torch.zeros_like(self._replaced_N)
 
@@ -76,11 +80,47 @@ class FeatureDataset(Dataset[Batch]):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """One batch: features_BD float32, targets_BK."""
-        rows_B = torch.tensor(indices)
-        self._skipped_N[rows_B] = self._replaced_N[rows_B]
-        # Rows begin with different views, so that each epoch has all views.
-        views_B = (self._epoch + rows_B) % len(self._features_VND)
-        return self._features_VND[views_B, rows_B].float(), self._targets_NK[rows_B]
+        return self.take(torch.tensor(indices))
+
+    def take(self, rows_B: torch.Tensor) -> Batch:
+        """One batch, as `__getitems__`, of rows in a tensor (int64)."""
+        if self._replaces:
+            self._skipped_N[rows_B] = self._replaced_N[rows_B]
+        places_B = rows_B
+        if self._num_views > 1:
+            # Rows begin with different views, so that each epoch has all views.
+            places_B = (self._epoch + rows_B) % self._num_views * len(self) + rows_B
+        return self._features_MD.index_select(0, places_B).float(), self._targets_NK.index_select(0, rows_B)
+
+
+class FeatureBatches:
+    """The batches of a `FeatureDataset`, as a loader yields them.
+
+    A loader of torch asks the sampler for each row and makes a list of each batch. That takes longer than the selection
+    of the rows, which is all that happens here.
+    """
+
+    def __init__(self, dataset: FeatureDataset, sampler: Sampler[int], *, batch_size: int, drop_last: bool) -> None:
+        """
+        Args:
+            dataset: the features.
+            sampler: the rows of this worker; it has a length.
+            batch_size: rows of a batch.
+            drop_last: leave out a last batch that is not full.
+        """
+        self._dataset = dataset
+        self._sampler = sampler
+        self._batch_size = batch_size
+        self._drop_last = drop_last
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self._sampler), self._batch_size)  # type: ignore[arg-type]  # torch's type has no length
+        return whole + (rest > 0 and not self._drop_last)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows_N = torch.tensor(list(self._sampler), dtype=torch.int64)
+        for start in range(0, len(self) * self._batch_size, self._batch_size):
+            yield self._dataset.take(rows_N[start : start + self._batch_size])
 
 
 SplitDataset = ImageDataset | FeatureDataset

@@ -1,13 +1,23 @@
 """A loader of whole batches from a dataset."""
 
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kmcl_platform.data.loading.dataset import Batch
+from kmcl_platform.data.loading.feature_dataset import FeatureBatches, FeatureDataset
 
 _T = TypeVar("_T")
+
+
+class Batches(Protocol):
+    """What a loader is for training and evaluation: batches, again in each epoch, and their number."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __len__(self) -> int: ...
 
 
 def identity(batch: _T) -> _T:
@@ -23,7 +33,7 @@ def build_loader(
     drop_last: bool,
     processes: int,
     pin_memory: bool,
-) -> DataLoader[Batch]:
+) -> Batches:
     """A loader that yields a `Batch` at a time, in the sampler's order.
 
     Args:
@@ -33,8 +43,11 @@ def build_loader(
         drop_last: leave out a last batch that is not full.
         processes: number of loader processes, which decode images and stay alive between epochs. 0: the calling process
             decodes.
-        pin_memory: use page-locked memory, for faster copies to a GPU.
+        pin_memory: use page-locked memory, for faster copies of images to a GPU.
     """
+    if isinstance(dataset, FeatureDataset):
+        # Its rows need no decoding: other processes would only cost time.
+        return FeatureBatches(dataset, sampler, batch_size=batch_size, drop_last=drop_last)
     return DataLoader(
         dataset,
         batch_size=batch_size,

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.data.manifest.picture_digest import UnreadableFile, digest_files
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path, show_value
 
@@ -21,37 +22,63 @@ _ROWS = 4096
 """Rows that are looked at together for values that are not finite."""
 
 
-def read_own_features(file: str, manifest: Manifest) -> np.ndarray:
+def read_own_features(file: str, manifest: Manifest, dtype: str = "float32") -> np.ndarray:
     """Read and check the features of a manifest's rows.
 
     Args:
         file: `*.npy`, or `*.parquet`. If a Parquet file has a column `image`, it must be that of the manifest.
         manifest: the data.
+        dtype: the type as which the values must be finite.
 
     Returns:
-        features_ND in the order of the manifest's rows; of a NumPy file mapped into memory.
+        features_ND in the order of the manifest's rows, in the file's type; of a NumPy file mapped into memory.
 
     Raises:
         DataError: the file cannot be read; it has another number of rows or another order than the manifest; or a value
             is not finite.
     """
-    path = Path(file).expanduser()
+    path = _to_path(file)
     where = f"data.features: {show_path(path)}"
     try:
         features_ND = _read_parquet(path, where, manifest) if path.suffix == ".parquet" else _read_npy(path, where)
     except OSError as error:
-        raise DataError(f"{where}: cannot be read ({error.strerror or error}); valid: {_VALID}") from None
+        raise _unreadable(where, error.strerror or str(error)) from None
+    # NumPy and pyarrow report damaged files so; and a path with a NUL character is a ValueError.
+    except (ValueError, EOFError, pa.ArrowException) as error:
+        raise _unreadable(where, str(error)) from None
     if len(features_ND) != manifest.table.num_rows:
         raise DataError(
             f"{where}: got {len(features_ND):,} rows; valid: {manifest.table.num_rows:,}, one for each row of the "
             f"manifest {manifest.name!r}, in its order"
         )
     for start in range(0, len(features_ND), _ROWS):
-        finite_N = np.isfinite(features_ND[start : start + _ROWS]).all(axis=1)
-        if not finite_N.all():
-            row = start + int(np.flatnonzero(~finite_N)[0])
-            raise DataError(f"{where}: row {row}: got a value that is not finite; valid: finite numbers")
+        part_ND = features_ND[start : start + _ROWS]
+        with np.errstate(over="ignore"):  # A value beyond the range of the type becomes infinite.
+            finite_ND = np.isfinite(part_ND.astype(dtype))
+        if not finite_ND.all():
+            row, place = (int(number) for number in np.argwhere(~finite_ND)[0])
+            value = part_ND[row, place]
+            valid = f"numbers within the range of {dtype}" if np.isfinite(value) else "finite numbers"
+            raise DataError(f"{where}: row {start + row}, feature {place}: got {value:g}; valid: {valid}")
     return features_ND
+
+
+def digest_own_features(file: str, known: Path | None = None) -> str:
+    """The digest of a file's content as it is now: hexadecimal.
+
+    Args:
+        file: as for `read_own_features`.
+        known: a folder in which digests are kept, so that the file is not read again for each trial. None: it is read.
+
+    Raises:
+        DataError: the file cannot be read.
+        OSError: the folder cannot be written to.
+    """
+    path = _to_path(file)
+    try:
+        return digest_files([path], known).content
+    except UnreadableFile as error:
+        raise _unreadable(f"data.features: {show_path(path)}", error.reason) from None
 
 
 def rows_of_split(manifest: Manifest, split: str) -> np.ndarray:
@@ -59,33 +86,45 @@ def rows_of_split(manifest: Manifest, split: str) -> np.ndarray:
     return np.flatnonzero(pc.equal(manifest.table["split"], split).to_numpy(zero_copy_only=False))
 
 
+def _to_path(file: str) -> Path:
+    # Absolute, because the current folder of another process is another one.
+    return Path(file).expanduser().absolute()
+
+
+def _unreadable(where: str, reason: str) -> DataError:
+    return DataError(f"{where}: cannot be read ({' '.join(reason.split())}); valid: {_VALID}")
+
+
 def _read_npy(path: Path, where: str) -> np.ndarray:
     if path.suffix != ".npy":
         raise DataError(f"{where}: got a name that ends in {path.suffix!r}; valid: {_VALID}")
-    try:
-        features_ND: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{where}: cannot be read ({' '.join(str(error).split())}); valid: {_VALID}") from None
+    features_ND = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(features_ND, np.ndarray):
+        # `np.load` looks at the content and not at the name.
+        raise DataError(f"{where}: got several arrays (as in *.npz); valid: {_VALID}")
     return _checked(features_ND, where)
 
 
 def _read_parquet(path: Path, where: str, manifest: Manifest) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            table = pq.read_table(file)
-    except pa.ArrowException as error:
-        raise DataError(f"{where}: cannot be read ({' '.join(str(error).split())}); valid: {_VALID}") from None
-    if FEATURES_COLUMN not in table.column_names:
-        names = show_value(table.column_names)
-        raise DataError(f"{where}: got columns {names}; valid: a column {FEATURES_COLUMN!r}")
+    # An open file, because Arrow accepts a name only if it is UTF-8.
+    with path.open("rb") as content:
+        file = pq.ParquetFile(content)
+        names = file.schema_arrow.names
+        if FEATURES_COLUMN not in names:
+            raise DataError(f"{where}: got columns {show_value(names)}; valid: a column {FEATURES_COLUMN!r}")
+        # Other columns may be large.
+        table = file.read([name for name in (FEATURES_COLUMN, "image") if name in names])
     _check_order(table, where, manifest)
     column = table[FEATURES_COLUMN]
     kind = column.type
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not lists or column.null_count or not pa.types.is_floating(kind.value_type):
-        raise DataError(f"{where}: column {FEATURES_COLUMN!r}: got {kind}; valid: lists of float32, none empty")
+    if not lists or not pa.types.is_floating(kind.value_type):
+        raise DataError(f"{where}: column {FEATURES_COLUMN!r}: got {kind}; valid: lists of float32")
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise DataError(f"{where}: row {row}, column {FEATURES_COLUMN!r}: got no value; valid: a list of numbers")
     lengths = pc.list_value_length(column).to_numpy()
-    if len(set(lengths.tolist())) > 1:
+    if len(lengths) and (lengths != lengths[0]).any():
         row = int(np.flatnonzero(lengths != lengths[0])[0])
         raise DataError(f"{where}: row {row}: got {lengths[row]} numbers; valid: {lengths[0]}, as in row 0")
     # A missing number becomes NaN, which the caller refuses.

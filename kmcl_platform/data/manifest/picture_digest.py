@@ -61,30 +61,30 @@ def digest_pictures(manifest: Manifest, split: str, known: Path) -> PictureDiges
         return PictureDigest(_hash_column(rows["image"], json.dumps(to_facts(manifest.packing))), "")
     try:
         return digest_files(_paths(manifest, split), known)
-    except _Unreadable as error:
-        row, path, reason = error.place
+    except UnreadableFile as error:
         raise DataError(
-            f"manifest {manifest.name!r}, split {split!r}, row {row}, image {show_path(path)}: cannot be read "
-            f"({reason}); valid: an image file"
+            f"manifest {manifest.name!r}, split {split!r}, row {error.row}, image {show_path(error.path)}: "
+            f"cannot be read ({error.reason}); valid: an image file"
         ) from None
 
 
-def digest_files(paths: Sequence[Path], known: Path) -> PictureDigest:
+def digest_files(paths: Sequence[Path], known: Path | None) -> PictureDigest:
     """The digest of the content of files.
 
     Args:
         paths: absolute ones.
-        known: a folder of digests by their stamps; made if needed.
+        known: a folder of digests by their stamps; made if needed. None: the files are read.
 
     Raises:
-        OSError: a file cannot be read, or the folder cannot be written to.
+        UnreadableFile: a file cannot be read.
+        OSError: the folder cannot be written to.
     """
     stamp, changed = _stamp(paths)
-    record = known / stamp
-    try:
-        return PictureDigest(record.read_text(), stamp)
-    except FileNotFoundError:
-        pass
+    if known is not None:
+        try:
+            return PictureDigest((known / stamp).read_text(), stamp)
+        except FileNotFoundError:
+            pass
     started = time.time()
     digest = hashlib.sha256()
     for row, path in enumerate(paths):
@@ -92,18 +92,24 @@ def digest_files(paths: Sequence[Path], known: Path) -> PictureDigest:
             # The hash of each file, so that its end is part of the whole hash.
             digest.update(hashlib.file_digest(file, "sha256").digest())
     content = digest.hexdigest()
-    if changed < started - _SETTLED_SECONDS and _stamp(paths)[0] == stamp:
+    if known is not None and changed < started - _SETTLED_SECONDS and _stamp(paths)[0] == stamp:
         make_folder(known)
-        write_atomically(record, content)
+        write_atomically(known / stamp, content)
     return PictureDigest(content, stamp)
 
 
-class _Unreadable(OSError):
-    """A file cannot be read. `place` has its place in the sequence, its path and the reason."""
+class UnreadableFile(OSError):
+    """A file cannot be read.
+
+    Attributes:
+        row: its place in the sequence of files.
+        path: its path.
+        reason: why, in one line.
+    """
 
     def __init__(self, row: int, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
-        self.place = row, path, reason
+        self.row, self.path, self.reason = row, path, reason
 
 
 @contextmanager
@@ -112,7 +118,7 @@ def _named(row: int, path: Path) -> Iterator[None]:
         yield
     # A path with a NUL character is a ValueError.
     except (OSError, ValueError) as error:
-        raise _Unreadable(row, path, " ".join(f"{type(error).__name__}: {error}".split())) from None
+        raise UnreadableFile(row, path, " ".join(f"{type(error).__name__}: {error}".split())) from None
 
 
 def _stamp(paths: Sequence[Path]) -> tuple[str, float]:

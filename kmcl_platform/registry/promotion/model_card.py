@@ -50,8 +50,9 @@ def write_card(
         for name in _SHOWN
         if f"val/{name}" in metrics or f"test/{name}" in metrics
     ]
+    kind = "classifier of features" if config.data.features is not None else "image classifier"
     lines = [
-        f"Multilabel image classifier: trial {number} of search `{search}`.",
+        f"Multilabel {kind}: trial {number} of search `{search}`.",
         "",
         f"- **Model**: {_describe_input(config)}, objective "
         f"`{config.loss.objective}`, {config.num_epochs} epochs; averaged weights of the last one.",

@@ -23,7 +23,11 @@ from kmcl_platform.registry.promotion.champion import Champion, check_champion
 from kmcl_platform.registry.promotion.gates import GateResult, check_gates
 from kmcl_platform.registry.promotion.model_card import write_card
 from kmcl_platform.registry.promotion.sealed_test_split import count_openings
-from kmcl_platform.registry.promotion.split_scores import measure_error_detection, read_or_score_validation
+from kmcl_platform.registry.promotion.split_scores import (
+    check_features,
+    measure_error_detection,
+    read_or_score_validation,
+)
 from kmcl_platform.tracking.database import as_default, connect, locked
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_latest_file, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
@@ -105,6 +109,7 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
             return PromotionResult(search, champion.version, row, metrics, [], True, True, openings, None)
         # Before the test split is opened.
         check_data(client, row, state.config.data.source, manifest)
+        check_features(store, state)
         before = str(found.version) if found else ""
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"

@@ -9,17 +9,21 @@ import numpy as np
 from safetensors import SafetensorError
 
 from kmcl_platform.config.promotion import Promotion
+from kmcl_platform.config.store import Store
 from kmcl_platform.data.loading.feature_dataset import FeatureDataset, SplitDataset
 from kmcl_platform.data.loading.loader import build_loader
-from kmcl_platform.data.loading.own_features import read_own_features, rows_of_split
+from kmcl_platform.data.loading.own_features import digest_own_features, read_own_features, rows_of_split
 from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, read_scores
+from kmcl_platform.errors import RegistryError
+from kmcl_platform.messages import show_value
 from kmcl_platform.registry.calibration.measure_error_detection import measure_detection_area
 from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.error_detection import ErrorDetection, binary_entropy
 from kmcl_platform.registry.model.predictor import Predictor, trains_kernels
 from kmcl_platform.training.build import build_dataset
+from kmcl_platform.training.checkpoints.checkpoint import TrialProgress
 from kmcl_platform.training.evaluate import score_split
 from kmcl_platform.training.workers.distributed import join_workers
 
@@ -39,6 +43,24 @@ def open_split(predictor: Predictor, manifest: Manifest, split: str) -> SplitDat
     rows_N = rows_of_split(manifest, split)
     features_1ND = read_own_features(file, manifest)[rows_N].astype(np.float32)[np.newaxis]
     return FeatureDataset(features_1ND, np.arange(len(rows_N)), manifest.targets(split))
+
+
+def check_features(store: Store, state: TrialProgress) -> None:
+    """Refuse a file of the user's own features that the trial was not trained on.
+
+    Raises:
+        DataError: the file cannot be read.
+        RegistryError: it was replaced.
+    """
+    file, before = state.config.data.features, state.features
+    if file is None:
+        return
+    now = digest_own_features(file, store.features / "pictures")
+    if now != before:
+        raise RegistryError(
+            f"data.features: got {show_value(file)} with content hash {now[:12]}…; valid: {before[:12]}…, the features "
+            "that the trial was trained on (restore that file, or begin a search with another name)"
+        )
 
 
 def read_inputs(predictor: Predictor, manifest: Manifest, split: str, count: int) -> list[bytes | np.ndarray]:

@@ -21,6 +21,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.run.progress_table import SearchView
+from kmcl_platform.search.sampling.pruners import stopping_epochs
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
 from kmcl_platform.search.study.ended_trials import TrialEnd
 from kmcl_platform.search.study.point import Point
@@ -78,6 +79,8 @@ class SearchDriver(Searcher, Stopper):
                 "features_dir": str(self._store.features),
                 "working_dir": str(Path.cwd()),
                 "content_hash": self._study.inputs.data,
+                "stopping_epochs": stopping_epochs(self._file.scheduler, self._file.base.num_epochs),
+                "features_hash": self._study.inputs.features.get(point.config.data.features or "", ""),
             },
             "resources": self._file.resources.model_dump(),
         }

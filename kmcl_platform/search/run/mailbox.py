@@ -27,6 +27,8 @@ class Assignment(TypedDict):
         features_dir: the folder of the features of frozen backbones.
         working_dir: the folder in which the search was started; relative paths of the search file begin there.
         content_hash: of the manifest that the search began with; empty or missing: any manifest.
+        features_hash: digest of the user's own file of features that the search began with; in the same way.
+        stopping_epochs: those after which the search may stop the trial; missing: every one.
         probe_steps: run only so many optimizer steps, to measure the costs of the trial.
     """
 
@@ -37,6 +39,8 @@ class Assignment(TypedDict):
     features_dir: str
     working_dir: str
     content_hash: NotRequired[str]
+    features_hash: NotRequired[str]
+    stopping_epochs: NotRequired[list[int]]
     probe_steps: NotRequired[int]
 
 

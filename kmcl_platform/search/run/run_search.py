@@ -11,10 +11,10 @@ from kmcl_platform.config.search_file_reader import parse_search_file, read_byte
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
-from kmcl_platform.data.loading.own_features import read_own_features
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path
 from kmcl_platform.search.cluster.ray_session import cluster_address
+from kmcl_platform.search.run.features_check import check_features, digest_features
 from kmcl_platform.search.run.pretrained_check import check_weights, digest_weights
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
 from kmcl_platform.search.study.arm_retraining import plan_retraining
@@ -88,10 +88,7 @@ def check_data(file: SearchFile, store: Store) -> str:
     for split in ("train", "val"):
         if manifest.split(split).num_rows == 0:
             raise DataError(f"{manifest.name}: split {split} has no images; valid: at least one")
-    searched = file.space.get("data.features")
-    given = {search.base.data.features for search in expand_arms(file)} | set(searched.edges() if searched else ())
-    for features in sorted(str(one) for one in given if one is not None):
-        read_own_features(features, manifest)
+    check_features(file, manifest)
     return manifest.content_hash
 
 
@@ -108,7 +105,7 @@ def _run_searches(
         # What writes into the store comes last: a file that is refused leaves no store behind.
         data = check_data(file, store)
         check_weights(file)
-        inputs = Inputs(data, digest_weights(file))
+        inputs = Inputs(data, digest_weights(file), digest_features(file))
         check_study(store)
         for search, _ in searches:
             check_default_baselines(search, store.study_url)

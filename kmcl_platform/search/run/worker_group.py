@@ -157,6 +157,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
 
 def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> None:
     from kmcl_platform.data.builtin.datasets import open_manifest
+    from kmcl_platform.data.loading.own_features import digest_own_features
     from kmcl_platform.training.fit import fit
     from kmcl_platform.training.probe import probe
     from kmcl_platform.training.workers.memory import is_out_of_memory
@@ -186,8 +187,23 @@ def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> No
                 "manifest, then the same command continues"
             )
         checkpoints, features = Path(assignment["checkpoints"]), Path(assignment["features_dir"])
+        wanted, own = assignment.get("features_hash"), str(config.data.features)
+        # Only the first worker looks: the nodes of the others may not have the file.
+        if wanted and workers.on_first(lambda: digest_own_features(own, features / "pictures")) != wanted:
+            raise StoreError(
+                f"data.features: {show_value(own)} was replaced while the search ran; valid: restore that file, "
+                "then the same command continues"
+            )
         if "probe_steps" not in assignment:
-            fit(config, manifest, checkpoints=checkpoints, report=report, workers=workers, features=features)
+            fit(
+                config,
+                manifest,
+                checkpoints=checkpoints,
+                report=report,
+                workers=workers,
+                features=features,
+                stops=assignment.get("stopping_epochs"),
+            )
             return
         steps = assignment["probe_steps"]
         found = probe(config, manifest, num_steps=steps, scratch=checkpoints, workers=workers, features=features)

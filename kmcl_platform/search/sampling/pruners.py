@@ -25,6 +25,27 @@ def build_pruner(scheduler: Scheduler, num_epochs: int) -> optuna.pruners.BasePr
             return optuna.pruners.NopPruner()
 
 
+def stopping_epochs(scheduler: Scheduler, num_epochs: int) -> list[int]:
+    """The epochs after which the rule may stop a trial: those of its rungs, below `num_epochs`.
+
+    >>> stopping_epochs(SuccessiveHalving(min_epochs=1, reduction_factor=2), 20)
+    [1, 2, 4, 8, 16]
+    """
+    match scheduler:
+        # The brackets of Hyperband begin at different rungs of the same ladder.
+        case (
+            SuccessiveHalving(min_epochs=epoch, reduction_factor=factor)
+            | Hyperband(min_epochs=epoch, reduction_factor=factor)
+        ):
+            rungs = []
+            while epoch < num_epochs:
+                rungs.append(epoch)
+                epoch *= factor
+            return rungs
+        case _:
+            return []
+
+
 class _Hyperband(optuna.pruners.HyperbandPruner):
     """Optuna's Hyperband, whose brackets have no baselines outside the space.
 

@@ -9,7 +9,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import SearchError
 from kmcl_platform.messages import show_value
 
-DATA, WEIGHTS = "data", "weights"
+DATA, WEIGHTS, FEATURES = "data", "weights", "features"
 """Attributes of the study: the content hashes of the files that it was begun with."""
 
 
@@ -21,14 +21,16 @@ class Inputs:
         data: content hash of the manifest; empty: not compared with that of the earlier trials.
         weights: SHA-256 of each file of pretrained weights, by the path in the search file. A file that is not in it is
             not compared.
+        features: the digest of each file of the user's own features, in the same way.
     """
 
     data: str = ""
     weights: Mapping[str, str] = field(default_factory=dict)
+    features: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_same_inputs(study: optuna.Study, file: SearchFile, inputs: Inputs) -> None:
-    """Refuse to continue a study with other data or weights, because the results could not be compared.
+    """Refuse to continue a study with other data, weights or features, because the results could not be compared.
 
     Args:
         study: of the search. What it does not know yet is stored in it.
@@ -44,12 +46,16 @@ def check_same_inputs(study: optuna.Study, file: SearchFile, inputs: Inputs) -> 
             study.set_user_attr(DATA, inputs.data)
         elif before != inputs.data:
             raise _changed(file, "data.source", file.base.data.source, inputs.data, before, "restore that manifest")
-    known: dict[str, str] = study.user_attrs.get(WEIGHTS, {})
-    for path, digest in inputs.weights.items():
-        if known.get(path, digest) != digest:
-            raise _changed(file, "model.pretrained_file", path, digest, known[path], "restore that file")
-    if new := inputs.weights.keys() - known.keys():
-        study.set_user_attr(WEIGHTS, known | {path: inputs.weights[path] for path in sorted(new)})
+    for attribute, name, digests in (
+        (WEIGHTS, "model.pretrained_file", inputs.weights),
+        (FEATURES, "data.features", inputs.features),
+    ):
+        known: dict[str, str] = study.user_attrs.get(attribute, {})
+        for path, digest in digests.items():
+            if known.get(path, digest) != digest:
+                raise _changed(file, name, path, digest, known[path], "restore that file")
+        if new := digests.keys() - known.keys():
+            study.set_user_attr(attribute, known | {path: digests[path] for path in sorted(new)})
 
 
 def _changed(file: SearchFile, field: str, path: str, now: str, before: str, remedy: str) -> SearchError:

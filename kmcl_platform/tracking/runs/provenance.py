@@ -25,7 +25,7 @@ def record_search(client: "MlflowClient", run_id: str, file: SearchFile, content
     parts = file.model_dump(include={"objective", "budget", "scheduler", "resources", "sampler"})
     params = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
     params |= {f"space.{path}": _to_text(distribution) for path, distribution in file.space.items()}
-    write(client, run_id, params=params, tags={"kmcl.origin": origin, **git_tags(), **weights_tags(file)})
+    write(client, run_id, params=params, tags={"kmcl.origin": origin, **git_tags(), **file_tags(file)})
 
 
 def _to_text(distribution: Distribution) -> str:
@@ -63,12 +63,18 @@ def git_tags() -> dict[str, str]:
     return {"kmcl.git_commit": commit, "kmcl.git_dirty": str(changes != "").lower()}
 
 
-def weights_tags(file: SearchFile) -> dict[str, str]:
-    """The SHA-256 of the base's file of pretrained weights, since its path may have other content later; or empty."""
-    if file.base.model.pretrained_file is None:
-        return {}
-    with Path(file.base.model.pretrained_file).expanduser().open("rb") as content:
-        return {"kmcl.pretrained_sha256": file_digest(content, "sha256").hexdigest()}
+def file_tags(file: SearchFile) -> dict[str, str]:
+    """The SHA-256 of the base's pretrained weights and own features, since their paths may have other content later.
+
+    A file that the base does not have has no tag.
+    """
+    paths = {"pretrained": file.base.model.pretrained_file, "features": file.base.data.features}
+    tags = {}
+    for name, path in paths.items():
+        if path is not None:
+            with Path(path).expanduser().open("rb") as content:
+                tags[f"kmcl.{name}_sha256"] = file_digest(content, "sha256").hexdigest()
+    return tags
 
 
 def _git(*arguments: str) -> str | None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -27,7 +26,6 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, scores_to_bytes
 from kmcl_platform.errors import CheckpointError
 from kmcl_platform.files.atomic_write import DRAFT_PREFIX, atomic_folder
-from kmcl_platform.messages import show_value
 from kmcl_platform.training.checkpoints.checkpoint_folder import (
     AVERAGE,
     MODEL,
@@ -40,7 +38,8 @@ from kmcl_platform.training.checkpoints.checkpoint_folder import (
 
 logger = logging.getLogger(__name__)
 
-_ADVICE = "valid: move this folder away, and the trial begins again with its first epoch"
+ADVICE = "valid: move this folder away, and the trial begins again with its first epoch"
+"""The end of every error about a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,14 @@ class TrialProgress:
         class_names: names of the K classes, in the order of the targets.
         reports: one for each finished epoch, in order.
         backbone: digest of a frozen backbone's weights. Empty: the backbone is trained, so the checkpoint has them.
+        features: digest of the user's own file of features. Empty: the trial does not use one.
     """
 
     config: TrialConfig
     class_names: tuple[str, ...]
     reports: tuple[EpochReport, ...]
     backbone: str = ""
+    features: str = ""
 
     @property
     def epoch(self) -> int:
@@ -104,6 +105,7 @@ def write_checkpoint(
         "class_names": list(progress.class_names),
         "reports": [report.model_dump() for report in progress.reports],
         "backbone": progress.backbone,
+        "features": progress.features,
     }
     final = folder / checkpoint_name(progress.epoch)
     try:
@@ -142,8 +144,9 @@ def read_progress(checkpoint: Path) -> TrialProgress:
             config=TrialConfig.from_record(document["config"]),
             class_names=tuple(document["class_names"]),
             reports=tuple(EpochReport.model_validate(report) for report in document["reports"]),
-            # Checkpoints of older versions do not have it.
+            # Checkpoints of older versions have neither of these two.
             backbone=str(document.get("backbone", "")),
+            features=str(document.get("features", "")),
         )
     # Before ValueError, of which pydantic's error is a kind.
     except ValidationError as error:
@@ -154,59 +157,7 @@ def read_progress(checkpoint: Path) -> TrialProgress:
         problem = f"cannot be read ({error.strerror})"
     except (TypeError, ValueError) as error:
         problem = f"cannot be read ({error})"
-    raise CheckpointError(f"{path}: {problem}; {_ADVICE}")
-
-
-def check_can_continue(
-    checkpoint: Path, progress: TrialProgress, config: TrialConfig, class_names: tuple[str, ...]
-) -> None:
-    """Check that a trial may continue from a checkpoint.
-
-    Every value of the configuration may change what a trial computes. A search continues a trial with exactly the
-    configuration with which the trial began, so no value may differ.
-
-    Raises:
-        CheckpointError: a value or the class names differ; the message names the first difference. Or only the averaged
-            weights are left, because the checkpoint's trial has ended.
-    """
-    folder = checkpoint.parent
-    # Both have the same paths: a field that is newer than the checkpoint got its default when the file was read.
-    before, now = progress.config.flat(), config.flat()
-    for path in now:
-        if before[path] != now[path]:
-            raise CheckpointError(
-                f"{folder}: holds a checkpoint of another trial: {path} is {show_value(before[path])} there and "
-                f"{show_value(now[path])} in this trial; {_ADVICE}"
-            )
-    if progress.class_names != class_names:
-        raise CheckpointError(
-            f"{folder}: holds a checkpoint of other data: "
-            f"{_first_difference(progress.class_names, class_names)}; {_ADVICE}"
-        )
-    for name in (MODEL, AVERAGE, OPTIMIZER):
-        if not (checkpoint / name).exists():
-            raise CheckpointError(f"{checkpoint}: got no {name}, as in a trial that has ended; {_ADVICE}")
-
-
-def check_same_steps(checkpoint: Path, before: int, now: int) -> None:
-    """Check that the schedule of a checkpoint has as many steps as the trial.
-
-    Raises:
-        CheckpointError: the training split has another number of images than when the checkpoint was written.
-    """
-    if before != now:
-        raise CheckpointError(
-            f"{checkpoint.parent}: holds a checkpoint of other data: its trial has {before} steps, with this training "
-            f"split it has {now}; {_ADVICE}"
-        )
-
-
-def _first_difference(before: tuple[str, ...], now: tuple[str, ...]) -> str:
-    for place, (there, here) in enumerate(zip_longest(before, now), start=1):
-        if there != here:
-            there, here = ("missing" if name is None else show_value(name) for name in (there, here))
-            return f"class {place} is {there} there and {here} in this trial's data"
-    raise ValueError("the class names do not differ")
+    raise CheckpointError(f"{path}: {problem}; {ADVICE}")
 
 
 def load_weights(checkpoint: Path, *, model: nn.Module, average: nn.Module) -> None:
@@ -235,7 +186,7 @@ def _reading(path: Path) -> Iterator[None]:
     except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
         # PyTorch's messages continue with advice of many lines.
         reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path}: cannot be read ({reason}); {_ADVICE}") from error
+        raise CheckpointError(f"{path}: cannot be read ({reason}); {ADVICE}") from error
 
 
 def _to_bytes(state: dict[str, Any]) -> memoryview:

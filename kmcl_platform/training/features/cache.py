@@ -163,6 +163,6 @@ def _compute(source: FeatureSource, place: _Place, workers: Workers) -> None:
 def _check_unchanged(source: FeatureSource, place: _Place, where: str) -> None:
     if {"format": FORMAT} | source.facts() != place.facts:
         raise DataError(
-            f"{where}: pictures were changed while their features were computed; valid: the same command, when nothing "
+            f"{where}: {source.inputs} changed while the features were written; valid: the same command, when nothing "
             "changes them"
         )

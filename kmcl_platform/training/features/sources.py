@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.loading.own_features import read_own_features, rows_of_split
+from kmcl_platform.data.loading.own_features import digest_own_features, read_own_features, rows_of_split
 from kmcl_platform.data.manifest.manifest import Manifest
-from kmcl_platform.data.manifest.picture_digest import digest_files, digest_pictures
+from kmcl_platform.data.manifest.picture_digest import digest_pictures
 from kmcl_platform.errors import DataError
 from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.features.backbone_weights import load_backbone
@@ -27,6 +28,7 @@ class FeatureSource(Protocol):
         manifest: the data.
         split: `train`, `val` or `test`.
         name: for messages.
+        inputs: what the features are made of, for messages.
         dtype: `float32` or `float16`.
         rows: N.
         views: V.
@@ -35,6 +37,7 @@ class FeatureSource(Protocol):
     manifest: Manifest
     split: str
     name: str
+    inputs: str
     dtype: str
     rows: int
     views: int
@@ -43,11 +46,17 @@ class FeatureSource(Protocol):
         """Everything that decides the features, as it is now; as JSON. Only the first worker calls this."""
 
     def batches(self, workers: Workers) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """features_BD and rows_B, view after view, in the order of the split; the same on every worker."""
+        """features_BD and rows_B, view after view, in the order of the split.
+
+        All workers call this. The first one gets all batches. The others get the same ones, or none. What is raised is
+        raised on all of them.
+        """
 
 
 class BackboneSource:
     """The features that a frozen backbone computes of the pictures."""
+
+    inputs = "pictures were"
 
     def __init__(self, config: TrialConfig, manifest: Manifest, split: str, *, backbone: str, folder: Path) -> None:
         """
@@ -98,6 +107,7 @@ class BackboneSource:
 class FileSource:
     """The features in a user's own file."""
 
+    inputs = "the file of data.features was"
     views = 1
 
     def __init__(self, config: TrialConfig, manifest: Manifest, split: str, *, folder: Path) -> None:
@@ -122,16 +132,33 @@ class FileSource:
 
     def facts(self) -> dict[str, Any]:
         """See `FeatureSource`."""
-        path = Path(self.name).expanduser().absolute()
-        # A missing file is refused with all that is valid.
-        content = digest_files([path], self._folder / "pictures").content if path.is_file() else ""
         # The whole manifest: its order of images is compared with that of the file.
-        return {"file": content, "manifest": self.manifest.content_hash, "split": self.split, "dtype": self.dtype}
+        return {
+            "file": self.content(),
+            "manifest": self.manifest.content_hash,
+            "split": self.split,
+            "dtype": self.dtype,
+        }
 
     def batches(self, workers: Workers) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """See `FeatureSource`."""
-        features_ND = read_own_features(self.name, self.manifest)
-        for start in range(0, self.rows, _ROWS):
-            # A copy, because the file is mapped into memory and cannot be written to, of which torch warns.
-            part_BD = features_ND[self._rows_N[start : start + _ROWS]].astype("float32")
-            yield torch.from_numpy(part_BD), torch.arange(start, start + len(part_BD))
+        found: list[np.ndarray] = []
+
+        def read() -> None:
+            found.append(read_own_features(self.name, self.manifest, self.dtype))
+
+        # The others do not read the file: their nodes may not have it.
+        workers.on_first(read)
+        for features_ND in found:
+            for start in range(0, self.rows, _ROWS):
+                # A copy, because the file is mapped into memory and cannot be written to, of which torch warns.
+                part_BD = features_ND[self._rows_N[start : start + _ROWS]].astype("float32")
+                yield torch.from_numpy(part_BD), torch.arange(start, start + len(part_BD))
+
+    def content(self) -> str:
+        """The digest of the file's content as it is now.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return digest_own_features(self.name, self._folder / "pictures")

@@ -13,8 +13,15 @@ MEGABYTE = 1e6
 class UsageMeter:
     """Measures this process and its loader processes, from a call of `start` to the next call of `usage`."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, *, loader_processes: bool = True) -> None:
+        """
+        Args:
+            workers: this process's place in the group.
+            loader_processes: whether there may be some. To look for them means to read about all processes of the
+                machine, three times in an epoch, which takes longer than a step on features.
+        """
         self._workers = workers
+        self._loader_processes = loader_processes
         self._process = psutil.Process()
         self.start()
 
@@ -58,14 +65,17 @@ class UsageMeter:
         return usage | ({"system/gpu_memory_usage_megabytes": mean[3]} if on_gpu else {})
 
     def _family(self) -> list[psutil.Process]:
-        return [self._process, *self._process.children(recursive=True)]
+        return [self._process, *self._children()]
+
+    def _children(self) -> list[psutil.Process]:
+        return self._process.children(recursive=True) if self._loader_processes else []
 
     def _spent(self) -> float:
         """CPU seconds of this process and of its loader processes, also of those that have ended."""
         # `children_*` are the children that have ended and were waited for.
         times = self._process.cpu_times()
         spent = times.user + times.system + times.children_user + times.children_system
-        for child in self._process.children(recursive=True):
+        for child in self._children():
             try:
                 own = child.cpu_times()
             except psutil.NoSuchProcess:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kmcl_platform.data.loading.own_features import read_own_features, rows_of_split
+from kmcl_platform.data.loading.own_features import digest_own_features, read_own_features, rows_of_split
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import DataError
 
@@ -43,6 +43,11 @@ def save(array: object) -> Callable[[Path], None]:
     return lambda path: np.save(path, array)
 
 
+def write_npz(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, a=FEATURES_ND)
+
+
 NAN_ND = FEATURES_ND.copy()
 NAN_ND[3, 1] = np.nan
 WRONG: list[tuple[str, Callable[[Path], object], str]] = [
@@ -50,7 +55,10 @@ WRONG: list[tuple[str, Callable[[Path], object], str]] = [
     ("f.npy", lambda path: path.write_bytes(b"no array"), "cannot be read ("),
     ("f.csv", lambda path: path.write_text("1,2"), "got a name that ends in '.csv'; valid: *.npy"),
     ("f.npy", save(FEATURES_ND[:4]), "got 4 rows; valid: 5, one for each row of the manifest 'm', in its order"),
-    ("f.npy", save(NAN_ND), "row 3: got a value that is not finite; valid: finite numbers"),
+    ("f.npy", save(NAN_ND), "row 3, feature 1: got nan; valid: finite numbers"),
+    ("f.npy", save(FEATURES_ND.astype(float) * 1e38), "row 1, feature 1: got 4e+38; valid: numbers within the range of float32"),
+    ("f.npy", write_npz, "got several arrays (as in *.npz); valid: *.npy"),
+    ("f.npy", lambda path: path.mkdir(), "cannot be read (Is a directory); valid: *.npy"),
     ("f.npy", save(FEATURES_ND[0]), "got shape (3,); valid: rows x features"),
     ("f.npy", save(FEATURES_ND[:, :0]), "got shape (5, 0); valid: rows x features"),
     ("f.npy", save(FEATURES_ND.astype(int)), "got type int64; valid: float16, float32 or float64"),
@@ -60,8 +68,10 @@ WRONG: list[tuple[str, Callable[[Path], object], str]] = [
     ("f.parquet", lambda path: write_parquet(path, list(FEATURES_ND), IMAGES[::-1]), "row 0, column 'image': got '4.png'"),
     ("f.parquet", lambda path: write_parquet(path, [[1.0, 2.0]] * 4 + [[1.0]]), "row 4: got 1 numbers; valid: 2, as in"),
     ("f.parquet", lambda path: write_parquet(path, [1.0] * 5), "column 'features': got double; valid: lists of float32"),
-    ("f.parquet", lambda path: write_parquet(path, [[1.0]] * 4 + [None]), "valid: lists of float32, none empty"),
-    ("f.parquet", lambda path: write_parquet(path, [[1.0]] * 4 + [[None]]), "row 4: got a value that is not finite"),
+    ("f.parquet", lambda path: write_parquet(path, [[1]] * 5), "column 'features': got list<element: int64>; valid: lists of"),
+    ("f.parquet", lambda path: write_parquet(path, [[1.0]] * 4 + [None]), "row 4, column 'features': got no value; valid: a"),
+    ("f.parquet", lambda path: write_parquet(path, [[1.0]] * 4 + [[None]]), "row 4, feature 0: got nan; valid: finite numbers"),
+    ("f.parquet", lambda path: write_parquet(path, pa.array([[]] * 5, pa.list_(pa.float32()))), "got shape (5, 0); valid:"),
 ]  # fmt: skip
 
 
@@ -75,3 +85,31 @@ def test_features_that_do_not_match_are_refused_in_one_line(
     text = str(refused.value)
     assert text.startswith(f"data.features: {tmp_path / name}: ")
     assert message in text and "\n" not in text
+
+
+def test_values_beyond_float16_are_refused_where_features_are_kept_so(manifest: Manifest, tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", FEATURES_ND * 1e4)
+    read_own_features(str(tmp_path / "f.npy"), manifest)
+    with pytest.raises(DataError, match="row 2, feature 1: got 70000; valid: numbers within the range of float16$"):
+        read_own_features(str(tmp_path / "f.npy"), manifest, "float16")
+
+
+def test_a_path_that_no_file_can_have_is_one_line(manifest: Manifest) -> None:
+    for name in ("a\0b.npy", "a\0b.parquet"):
+        with pytest.raises(DataError, match="^data.features: .*: cannot be read .*null byte"):
+            read_own_features(name, manifest)
+        with pytest.raises(DataError, match="^data.features: .*: cannot be read .*null byte"):
+            digest_own_features(name)
+
+
+def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    file, known = tmp_path / "f.npy", tmp_path / "known"
+    np.save(file, FEATURES_ND)
+    first = digest_own_features(str(file), known)
+    assert digest_own_features(str(file)) == first
+    np.save(file, -FEATURES_ND)
+    assert digest_own_features(str(file), known) != first
+    np.save(file, FEATURES_ND)
+    assert digest_own_features(str(file), known) == first
+    with pytest.raises(DataError, match="^data.features: .*gone.npy: cannot be read .*valid: "):
+        digest_own_features(str(tmp_path / "gone.npy"), known)

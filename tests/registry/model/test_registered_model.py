@@ -68,7 +68,10 @@ def registered(manifest: Manifest, initialised_database: Path, tmp_path_factory:
         write_model(model, folder / "weights.safetensors", CONFIG, CLASSES)
         write_rule(model, default_rule(10), detection)
         shown = name == "shown"
-        model_id = log_model(client, run.info.run_id, name, model, manifest, 1, shows_uncertainty=shown)
+        example = manifest.encoded_image("train", 0)
+        model_id = log_model(
+            client, run.info.run_id, name, model, manifest, 1, example=example, shows_uncertainty=shown
+        )
         client.create_registered_model(name)
         with as_default(client):
             client.create_model_version(name, source=f"models:/{model_id}", model_id=model_id)

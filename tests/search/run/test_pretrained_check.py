@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import WeightsError
 from kmcl_platform.search.run.pretrained_check import check_weights
-from kmcl_platform.tracking.runs.provenance import weights_tags
+from kmcl_platform.tracking.runs.provenance import file_tags
 from tests.support.command_line import kmcl
 
 BACKBONES = ("test_resnet", "test_byobnet")
@@ -121,5 +122,9 @@ def test_the_command_line_refuses_them_before_anything_starts(
 def test_the_record_has_the_digest_of_the_file(folder: Path) -> None:
     digest = hashlib.sha256(Path("test_resnet.safetensors").read_bytes()).hexdigest()
     file = parse("pretrained_file: test_resnet.safetensors", TEMPERATURE)
-    assert weights_tags(file) == {"kmcl.pretrained_sha256": digest}
-    assert weights_tags(parse("backbone: test_resnet", TEMPERATURE)) == {}
+    assert file_tags(file) == {"kmcl.pretrained_sha256": digest}
+    assert file_tags(parse("backbone: test_resnet", TEMPERATURE)) == {}
+    (folder / "own.npy").write_bytes(b"features")
+    own = TrialConfig().with_values({"model.backbone_mode": "frozen", "data.features": "own.npy"})
+    digest = hashlib.sha256(b"features").hexdigest()
+    assert file_tags(file.model_copy(update={"base": own})) == {"kmcl.features_sha256": digest}

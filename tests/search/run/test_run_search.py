@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -15,8 +16,8 @@ from safetensors.torch import save_file
 from kmcl_platform.config.store import open_store
 from kmcl_platform.config.store_record import claim_study
 from kmcl_platform.data.builtin.digits import build_digits
-from kmcl_platform.data.manifest.parquet import write_manifest
-from kmcl_platform.errors import ConfigError, SearchError
+from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
+from kmcl_platform.errors import ConfigError, DataError, SearchError
 from kmcl_platform.search.run import run_search as module, single_search
 from kmcl_platform.search.run.run_search import SearchSummary, run_search
 
@@ -137,6 +138,40 @@ def test_a_search_does_not_continue_with_other_pretrained_weights(
         run_search(file, store, console)
     assert len(begun) == 2
     save(seed=0)
+    run_search(file, store, console)
+    assert len(begun) == 3
+
+
+def test_a_search_does_not_continue_with_other_features(
+    file: Path, small_manifest: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features_ND = np.ones((read_manifest(small_manifest).table.num_rows, 3), np.float32)
+    own, store = tmp_path / "own.npy", open_store(tmp_path / "store")
+    text = file.read_text().replace("}}\nspace", f", features: {own}}}, model: {{backbone_mode: frozen}}}}\nspace")
+    file.write_text(text)
+    begun: list[object] = []
+
+    def begin(*words: object) -> SearchSummary:
+        begun.append(words)
+        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
+
+    monkeypatch.setattr(single_search, "_run", begin)
+    np.save(own, features_ND[1:])
+    with pytest.raises(
+        DataError, match=r"^data.features: .*/own.npy: got [0-9]+ rows; valid: [0-9]+, one for each row"
+    ):
+        run_search(file, store, console)
+    assert not (tmp_path / "store").exists()
+    np.save(own, features_ND)
+    for _ in range(2):
+        run_search(file, store, console)
+    np.save(own, -features_ND)
+    with pytest.raises(
+        SearchError, match=r"^data.features: got '.*/own.npy' with content hash .*…; valid: .*…, the content"
+    ):
+        run_search(file, store, console)
+    assert len(begun) == 2
+    np.save(own, features_ND)
     run_search(file, store, console)
     assert len(begun) == 3
 

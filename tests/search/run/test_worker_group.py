@@ -4,10 +4,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.loading.own_features import digest_own_features
+from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.run import worker_group
 from kmcl_platform.training.workers.distributed import Workers
@@ -64,3 +67,29 @@ def test_a_manifest_that_is_replaced_during_a_search_stops_it_and_its_trial_stay
     with pytest.raises(StoreError, match="was replaced while the search ran"):
         worker_group._train(mailbox, 0, assignment, Workers(0, 1, torch.device("cpu")))
     assert [kind for kind, _ in mailbox.sent] == ["halt"]
+
+
+def test_own_features_that_are_replaced_during_a_search_stop_it(
+    small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_group.ray, "get", lambda answer: answer)
+    monkeypatch.chdir(tmp_path)
+    np.save("own.npy", np.ones((read_manifest(small_manifest).table.num_rows, 3), np.float32))
+    values = {"data.source": str(small_manifest), "data.features": "own.npy", "model.backbone_mode": "frozen"}
+    assignment: Any = {
+        "number": 0,
+        "config": TrialConfig().with_values({**values, "num_epochs": 1}).model_dump(),
+        "checkpoints": str(tmp_path / "trial"),
+        "data_dir": str(tmp_path),
+        "features_dir": str(tmp_path / "features"),
+        "working_dir": str(tmp_path),
+        "features_hash": digest_own_features("own.npy"),
+    }
+    alone = Workers(0, 1, torch.device("cpu"))
+    mailbox = Mailbox()
+    worker_group._train(mailbox, 0, assignment, alone)
+    assert [kind for kind, _ in mailbox.sent] == ["report"]
+    np.save("own.npy", np.zeros_like(np.load("own.npy")))
+    with pytest.raises(StoreError, match="^data.features: 'own.npy' was replaced while the search ran; valid: restore"):
+        worker_group._train(mailbox, 0, assignment, alone)
+    assert [kind for kind, _ in mailbox.sent] == ["report", "halt"]
