@@ -8,7 +8,7 @@ from kmcl_platform.config.base import Frozen
 
 
 class LossConfig(Frozen):
-    """The objective. Defaults are plain KMCL as published."""
+    """The objective. Defaults are plain KMCL, with kernel terms whose weights mean the same for any number of features."""
 
     objective: Literal["kmcl", "asymmetric", "bce"] = "kmcl"
     """kmcl: all three terms; asymmetric: the asymmetric loss alone; bce: binary cross-entropy alone."""
@@ -16,14 +16,14 @@ class LossConfig(Frozen):
     """corrected: the method as it is meant; released: as the authors' code computes it."""
     temperature: float = Field(default=0.17, gt=0)
     """Temperature τ of the contrastive term."""
-    kernel_scale: Literal["total", "per_feature"] = "total"
-    """Scale of both kernel terms. total: the logarithms of kernels and similarities are sums over the features;
-    per_feature: these sums are divided by the number of features. `formulation: released` ignores it."""
+    kernel_scale: Literal["per_feature", "total"] = "per_feature"
+    """Scale of both kernel terms. per_feature: the logarithms of kernels and similarities are means over the features;
+    total: they are sums, as in the paper. `formulation: released` ignores it: its sums are total."""
     asymmetric_weight: float = Field(default=1.0, ge=0)
     """Weight of the classification: the asymmetric loss, or binary cross-entropy with `objective: bce`."""
-    reconstruction_weight: float = Field(default=1.0, ge=0)
+    reconstruction_weight: float = Field(default=0.1, ge=0)
     """Weight of the reconstruction loss; 0 leaves it out."""
-    contrastive_weight: float = Field(default=1.0, ge=0)
+    contrastive_weight: float = Field(default=0.1, ge=0)
     """Weight of the contrastive loss; 0 leaves it out."""
     balance: Literal["weights", "gradient_shares"] = "weights"
     """weights: the kernel terms have the two weights above; gradient_shares: they are rescaled during training, so that

@@ -24,6 +24,9 @@ def _check_one_value(value: object) -> object:
 FORMER_FIELDS: dict[str, Scalar] = {"loss.similarity_per_dimension": False}
 """Fields of older versions, each with the value under which a trial computed what it computes without the field."""
 
+FORMER_DEFAULTS: dict[str, Scalar] = {"loss.kernel_scale": "total"}
+"""Fields whose default has changed, each with the value of a record that was written before the field was added."""
+
 FileScalar = Annotated[Scalar, BeforeValidator(_check_one_value)]
 """A scalar as a field of a search file. Checked first, so that an error does not name every type of the union."""
 
@@ -136,12 +139,13 @@ class TrialConfig(Frozen):
     def from_record(cls, document: Any) -> "TrialConfig":
         """The configuration in a checkpoint, a registered model or an outbox, also if an older version wrote it.
 
-        A field that has been removed since then is left out if its value changed nothing.
+        A field that has been removed since then is left out if its value changed nothing. A field that was added since
+        then has the value that the trial was computed with, also if the default is another one today.
 
         Raises:
             ValidationError: the document is not a valid configuration; also if a removed field has another value.
         """
-        return cls.model_validate(_without_former_fields(document))
+        return cls.model_validate(_update_record(document))
 
     @model_validator(mode="after")
     def _check_frozen(self) -> "TrialConfig":
@@ -205,15 +209,19 @@ class TrialConfig(Frozen):
         return self.flat()[path]
 
 
-def _without_former_fields(document: Any) -> Any:
-    """A copy without the removed fields that have the value in `FORMER_FIELDS`."""
+def _update_record(document: Any) -> Any:
+    """A copy without the removed fields that have the value in `FORMER_FIELDS`, and with `FORMER_DEFAULTS`."""
     if not isinstance(document, dict):
         return document
-    current = dict(document)
+    current = {name: dict(part) if isinstance(part, dict) else part for name, part in document.items()}
     for path, value in FORMER_FIELDS.items():
         part, name = path.split(".")
         if isinstance(current.get(part), dict) and current[part].get(name) is value:
-            current[part] = {key: kept for key, kept in current[part].items() if key != name}
+            del current[part][name]
+    for path, value in FORMER_DEFAULTS.items():
+        part, name = path.split(".")
+        if isinstance(current.get(part), dict):
+            current[part].setdefault(name, value)
     return current
 
 

@@ -144,6 +144,18 @@ def test_a_field_that_is_newer_than_the_checkpoint_has_its_default(manifest: Man
     assert [report.epoch for report in run(CONFIG, manifest, trained)] == [1, 2]
 
 
+def test_a_field_whose_default_has_changed_is_what_the_checkpoint_was_computed_with(
+    manifest: Manifest, trained: Path
+) -> None:
+    path = trained / "epoch-0001" / TRIAL
+    document = json.loads(path.read_text())
+    del document["config"]["loss"]["kernel_scale"]
+    path.write_text(json.dumps(document))
+    assert "loss.kernel_scale" in refusal(CONFIG, manifest, trained)
+    total = CONFIG.with_values({"loss.kernel_scale": "total"})
+    assert [report.epoch for report in run(total, manifest, trained)] == [1, 2]
+
+
 def test_a_field_that_is_older_than_the_platform_is_refused_only_if_it_changed_something(
     manifest: Manifest, trained: Path
 ) -> None:

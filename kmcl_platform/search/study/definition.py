@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from kmcl_platform.config.search_file import Baseline, SearchFile, find_missing_room, list_baselines
-from kmcl_platform.config.trial_config import FORMER_FIELDS, TrialConfig
+from kmcl_platform.config.trial_config import FORMER_DEFAULTS, FORMER_FIELDS, TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study.storage import load_study
@@ -41,7 +41,7 @@ def settle_definition(study: SearchStudy, file: SearchFile) -> SearchFile:
         study.set_user_attr(DEFINITION, now)
         return file
     # A field that the study does not know was added later; its default is what trials did before.
-    added_later = {f"base.{path}": json.dumps(value) for path, value in TrialConfig().flat().items()}
+    added_later = {f"base.{path}": json.dumps(value) for path, value in (TrialConfig().flat() | FORMER_DEFAULTS).items()}
     added_later[_BASELINES] = "[]"
     added_later |= {path: "false" for path in now if path.startswith("space.") and path.endswith(".zero")}
     before = added_later | before

@@ -98,6 +98,21 @@ def test_a_field_that_was_added_after_the_study_is_its_default(url: str) -> None
         DurableStudy(url, skipping)
 
 
+def test_a_field_whose_default_has_changed_is_what_the_trials_were_computed_with(url: str) -> None:
+    total = search_file().model_copy(update={"base": search_file().base.with_values({"loss.kernel_scale": "total"})})
+    DurableStudy(url, total)
+    stored = optuna.load_study(study_name=total.name, storage=url)
+    # A study of the time before the field.
+    definition = stored.user_attrs[DEFINITION]
+    del definition["base.loss.kernel_scale"]
+    stored.set_user_attr(DEFINITION, definition)
+    DurableStudy(url, total)
+    with pytest.raises(
+        SearchError, match=r'was begun with base.loss.kernel_scale = "total", the file now says "per_feature"'
+    ):
+        DurableStudy(url, search_file())
+
+
 def test_a_field_that_was_removed_after_the_study_is_refused_only_if_it_changed_something(url: str) -> None:
     DurableStudy(url, search_file())
     stored = optuna.load_study(study_name=search_file().name, storage=url)
