@@ -39,7 +39,7 @@ def test_the_digits_search_has_the_values_of_the_readme() -> None:
     base = file.base
     assert (base.model.kernels_per_class, base.loss.temperature) == (1, 0.17)
     weights = base.loss.asymmetric_weight, base.loss.reconstruction_weight, base.loss.contrastive_weight
-    assert weights == (1, 1, 1)
+    assert weights == (1, 0.1, 0.1)
     assert "loss.asymmetric_weight" not in file.space
     assert file.baseline
     assert [(one.name, one.values) for one in file.baselines or ()] == [

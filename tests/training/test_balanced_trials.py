@@ -57,7 +57,8 @@ def test_a_resumed_trial_equals_an_uninterrupted_one(
 
 
 def test_the_weights_of_the_last_step_are_recorded(manifest: Manifest, tmp_path: Path) -> None:
-    late = TRIAL.with_values({"loss.balance": "weights", "loss.kernel_start": 0.4, "loss.contrastive_weight": 0.5})
+    weights = {"loss.reconstruction_weight": 1.0, "loss.contrastive_weight": 0.5}
+    late = TRIAL.with_values({"loss.balance": "weights", "loss.kernel_start": 0.4} | weights)
     start = round(0.4 * 3 * STEPS_OF_AN_EPOCH)
     for epoch, report in enumerate(run(late, manifest, tmp_path), start=1):
         ramp = min(1, max(0, epoch * STEPS_OF_AN_EPOCH - start) / start)

@@ -13,7 +13,7 @@ LOSS: dict[str, Any] = {
     "objective": "asymmetric",
     "formulation": "released",
     "temperature": 0.5,
-    "kernel_scale": "per_feature",
+    "kernel_scale": "total",
     "gamma_positive": 1.0,
     "gamma_negative": 2.0,
     "clip": 0.1,

@@ -86,7 +86,7 @@ def metrics_of(*shares: float) -> dict[str, float]:
 
 
 def test_a_term_far_above_the_classification_is_warned_of_once() -> None:
-    watch = DominanceWatch(LossConfig())
+    watch = DominanceWatch(LossConfig(kernel_scale="total"))
     assert watch.look({}) is None
     assert watch.look(metrics_of(0.08, 0.8, 0.12)) is None
     assert watch.look(metrics_of(0.0, 0.8, 0.2)) is None

@@ -120,7 +120,7 @@ def test_kernels_that_vanish_are_a_share_of_known_labels(
         return log_g_BK
 
     monkeypatch.setattr(module, "log_kernel", half)
-    assert run(manifest, tmp_path).underflow_share == pytest.approx(0.5)
+    assert run(manifest, tmp_path, loss__kernel_scale="total").underflow_share == pytest.approx(0.5)
     assert run(manifest, tmp_path, loss__objective="bce").underflow_share is None
 
 
