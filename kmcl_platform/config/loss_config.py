@@ -8,7 +8,7 @@ from kmcl_platform.config.base import Frozen
 
 
 class LossConfig(Frozen):
-    """The objective. Defaults are plain KMCL, with kernel terms whose weights mean the same for any number of features."""
+    """The objective. Defaults are plain KMCL, with kernel terms that are means over the features."""
 
     objective: Literal["kmcl", "asymmetric", "bce"] = "kmcl"
     """kmcl: all three terms; asymmetric: the asymmetric loss alone; bce: binary cross-entropy alone."""

@@ -40,8 +40,9 @@ def settle_definition(study: SearchStudy, file: SearchFile) -> SearchFile:
     if before is None:
         study.set_user_attr(DEFINITION, now)
         return file
-    # A field that the study does not know was added later; its default is what trials did before.
-    added_later = {f"base.{path}": json.dumps(value) for path, value in (TrialConfig().flat() | FORMER_DEFAULTS).items()}
+    # A field that the study does not know was added later; its default of that time is what trials did before.
+    former = TrialConfig().flat() | FORMER_DEFAULTS
+    added_later = {f"base.{path}": json.dumps(value) for path, value in former.items()}
     added_later[_BASELINES] = "[]"
     added_later |= {path: "false" for path in now if path.startswith("space.") and path.endswith(".zero")}
     before = added_later | before
