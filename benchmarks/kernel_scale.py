@@ -2,6 +2,8 @@
 
     python -m benchmarks.kernel_scale --work FOLDER [--data digits own=MANIFEST.parquet,WEIGHTS.safetensors] [--seeds 3]
 
+A word of `--data` may end with values of that dataset: `own=MANIFEST,WEIGHTS,num_epochs=20,model.backbone_mode=frozen`.
+
 Every arm is a change of the loss or of the head; the recipe of a dataset is the same for all its arms. Nothing is
 tuned: the question is whether a weight of 1 means the same on all datasets, and whether KMCL at its default weights is
 at least as good as the asymmetric loss alone. Each run is one line of FOLDER/kernel_scale.jsonl. The same command
@@ -23,6 +25,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import torch
+import yaml
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
@@ -32,10 +35,12 @@ from kmcl_platform.training.workers.distributed import Workers
 
 Values = dict[str, Scalar]
 
-RELEASED: Values = {"loss.formulation": "released"}
+TOTAL: Values = {"loss.kernel_scale": "total"}
 PER_FEATURE: Values = {"loss.kernel_scale": "per_feature"}
 SCALED: Values = PER_FEATURE | {"model.head_start": "scaled"}
 NORMALISED: Values = SCALED | {"model.head_input": "normalised"}
+SCALE_FREE_HEAD: Values = TOTAL | {"model.head_start": "scaled", "model.head_input": "normalised"}
+SHARES: Values = {"loss.balance": "gradient_shares"}
 
 
 def weighted(weight: float) -> Values:
@@ -45,17 +50,22 @@ def weighted(weight: float) -> Values:
 ARMS: dict[str, Values] = {
     "bce": {"loss.objective": "bce"},
     "asymmetric": {"loss.objective": "asymmetric"},
-    "released": RELEASED,
-    "total, 1": weighted(1),
-    "total, 0.1": weighted(0.1),
+    "released": weighted(1) | {"loss.formulation": "released"},
+    "total, 1": TOTAL | weighted(1),
+    "total, 0.1": TOTAL | weighted(0.1),
     "per feature, 1": PER_FEATURE | weighted(1),
     "per feature, 0.1": PER_FEATURE | weighted(0.1),
+    "per feature, 3": PER_FEATURE | weighted(3),
+    "per feature, 10": PER_FEATURE | weighted(10),
     "per feature, scaled start, 1": SCALED | weighted(1),
     "per feature, scaled start, 0.1": SCALED | weighted(0.1),
     "per feature, scaled start, normalised, 1": NORMALISED | weighted(1),
     "per feature, scaled start, normalised, 0.1": NORMALISED | weighted(0.1),
-    "per feature, reconstruction alone, 1": PER_FEATURE | {"loss.contrastive_weight": 0.0},
-    "per feature, contrastive alone, 1": PER_FEATURE | {"loss.reconstruction_weight": 0.0},
+    "scaled start, normalised, 1": SCALE_FREE_HEAD | weighted(1),
+    "shares 0.1": NORMALISED | SHARES,
+    "shares 0.3": NORMALISED | SHARES | {"loss.reconstruction_share": 0.3, "loss.contrastive_share": 0.3},
+    "per feature, reconstruction alone, 1": PER_FEATURE | weighted(1) | {"loss.contrastive_weight": 0.0},
+    "per feature, contrastive alone, 1": PER_FEATURE | weighted(1) | {"loss.reconstruction_weight": 0.0},
 }
 
 DIGITS: Values = {
@@ -86,15 +96,16 @@ def recipe(data: str, epochs: int | None) -> tuple[str, TrialConfig]:
     if data == "digits":
         name, values = "digits", dict(DIGITS)
     else:
-        name, _, paths = data.partition("=")
-        manifest, _, weights = paths.partition(",")
+        name, _, words = data.partition("=")
+        manifest, weights, *others = [*words.split(","), ""]
         values = PICTURES | {"data.source": manifest, "model.pretrained_file": weights or None}
+        values |= {field: yaml.safe_load(value) for field, value in (other.split("=") for other in others if other)}
     if epochs:
         values["num_epochs"] = epochs
     return name, TrialConfig().with_values(values)
 
 
-def run(config: TrialConfig, data_dir: Path) -> dict[str, Any]:
+def run(config: TrialConfig, work: Path) -> dict[str, Any]:
     """Train once; returns the metrics of the last epoch and the seconds of the training."""
     reports: list[EpochReport] = []
 
@@ -105,8 +116,9 @@ def run(config: TrialConfig, data_dir: Path) -> dict[str, Any]:
     started = time.monotonic()
     scratch = Path(tempfile.mkdtemp())
     try:
-        manifest = open_manifest(config.data.source, data_dir)
-        fit(config, manifest, checkpoints=scratch, report=keep, workers=Workers(0, 1, torch.device("cpu")))
+        manifest = open_manifest(config.data.source, work / "data")
+        workers = Workers(0, 1, torch.device("cpu"))
+        fit(config, manifest, checkpoints=scratch, report=keep, workers=workers, features=work / "features")
     finally:
         shutil.rmtree(scratch)
     return {"seconds": time.monotonic() - started, "first": reports[0].metrics, "last": reports[-1].metrics}
@@ -127,7 +139,8 @@ def table(results: list[dict[str, Any]]) -> str:
             spread = f" ± {statistics.stdev(own.values()):.4f}" if len(own) > 1 else ""
             gap = f" ({statistics.mean(paired):+.4f})" if paired and arm != "asymmetric" else ""
             cells.append(f"{statistics.mean(own.values()):.4f}{spread}{gap}, n = {len(own)}" if own else "")
-        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+        if any(cells):
+            lines.append(f"| {arm} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -149,7 +162,7 @@ def main() -> None:
             for arm in options.arms:
                 if (name, arm, seed) in known:
                     continue
-                found = run(base.with_values(ARMS[arm] | {"seed": seed}), options.work / "data")
+                found = run(base.with_values(ARMS[arm] | {"seed": seed}), options.work)
                 results.append({"data": name, "arm": arm, "seed": seed, **found})
                 with path.open("a") as file:
                     file.write(json.dumps(results[-1]) + "\n")
