@@ -136,7 +136,7 @@ def test_the_table_fits_100_columns(store: Store, run_trial: RunTrial) -> None:
     assert max(map(len, lines)) <= 100
     text = "\n".join(lines)
     (best,) = (line for line in lines if "★" in line)
-    assert best.split() == ["★", "11", "completed", "0.6123", "6/6", "12", "1", "0.123", "0.0123", "1", "0.000512"]
+    assert best.split() == ["★", "11", "completed", "0.6123", "6/6", "12", "1", "0.123", "0.0123", "0.1", "0.000512"]
     assert "base 0" in text
     assert "(s)" in text  # rich would read [s] as markup
     assert "reconstruction_" in text
