@@ -2,7 +2,8 @@
 
     python -m benchmarks.kernel_scale --work FOLDER [--data digits own=MANIFEST.parquet,WEIGHTS.safetensors] [--seeds 3]
 
-A word of `--data` may end with values of that dataset: `own=MANIFEST,WEIGHTS,num_epochs=20,model.backbone_mode=frozen`.
+A word of `--data` may end with values of that dataset: `own=MANIFEST,WEIGHTS,num_epochs=20,model.backbone_mode=frozen`,
+or `digits_fast=digits,,optim.lr=0.01`.
 
 Every arm is a change of the loss or of the head; the recipe of a dataset is the same for all its arms. Nothing is
 tuned: the question is whether a weight of 1 means the same on all datasets, and whether KMCL at its default weights is
@@ -77,7 +78,7 @@ DIGITS: Values = {
     "optim.ema_decay": 0.99,
     "num_epochs": 6,
 }
-"""The base of search_spaces/digits.yaml."""
+"""The base of search_spaces/digits.yaml, with a lower learning rate."""
 
 PICTURES: Values = {
     "data.image_size": 64,
@@ -98,7 +99,8 @@ def recipe(data: str, epochs: int | None) -> tuple[str, TrialConfig]:
     else:
         name, _, words = data.partition("=")
         manifest, weights, *others = [*words.split(","), ""]
-        values = PICTURES | {"data.source": manifest, "model.pretrained_file": weights or None}
+        values = DIGITS if manifest == "digits" else PICTURES | {"data.source": manifest}
+        values = values | {"model.pretrained_file": weights or None}
         values |= {field: yaml.safe_load(value) for field, value in (other.split("=") for other in others if other)}
     if epochs:
         values["num_epochs"] = epochs
