@@ -38,6 +38,19 @@ def file(small_manifest: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The searches that have passed every check; each ends there, before Ray starts."""
+    found: list[object] = []
+
+    def begin(*words: object) -> SearchSummary:
+        found.append(words)
+        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
+
+    monkeypatch.setattr(single_search, "_run", begin)
+    return found
+
+
+@pytest.fixture
 def console() -> Console:
     return Console(file=io.StringIO())
 
@@ -84,18 +97,11 @@ def test_a_new_search_whose_budget_does_not_hold_the_default_baselines_is_refuse
 
 
 def test_a_search_does_not_continue_with_other_data(
-    small_manifest: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_manifest: Path, console: Console, tmp_path: Path, begun: list[object]
 ) -> None:
     manifest, file, store = tmp_path / "m.parquet", tmp_path / "s.yaml", open_store(tmp_path / "store")
     shutil.copy(small_manifest, manifest)
     file.write_text(FILE.format(source=manifest))
-    begun: list[object] = []
-
-    def begin(*words: object) -> SearchSummary:
-        begun.append(words)
-        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
-
-    monkeypatch.setattr(single_search, "_run", begin)
     for _ in range(2):
         run_search(file, store, console)
     # As an import with --overwrite does.
@@ -111,7 +117,7 @@ def test_a_search_does_not_continue_with_other_data(
 
 
 def test_a_search_does_not_continue_with_other_pretrained_weights(
-    file: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, console: Console, tmp_path: Path, begun: list[object]
 ) -> None:
     def save(seed: int) -> None:
         torch.manual_seed(seed)
@@ -120,13 +126,6 @@ def test_a_search_does_not_continue_with_other_pretrained_weights(
     weights, store = tmp_path / "w.safetensors", open_store(tmp_path / "store")
     network = f"model: {{backbone: test_resnet, pretrained_file: {weights}}}"
     file.write_text(file.read_text().replace("base: {data", f"base: {{{network}, data"))
-    begun: list[object] = []
-
-    def begin(*words: object) -> SearchSummary:
-        begun.append(words)
-        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
-
-    monkeypatch.setattr(single_search, "_run", begin)
     save(seed=0)
     for _ in range(2):
         run_search(file, store, console)
@@ -143,19 +142,12 @@ def test_a_search_does_not_continue_with_other_pretrained_weights(
 
 
 def test_a_search_does_not_continue_with_other_features(
-    file: Path, small_manifest: Path, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: Path, small_manifest: Path, console: Console, tmp_path: Path, begun: list[object]
 ) -> None:
     features_ND = np.ones((read_manifest(small_manifest).table.num_rows, 3), np.float32)
     own, store = tmp_path / "own.npy", open_store(tmp_path / "store")
     text = file.read_text().replace("}}\nspace", f", features: {own}}}, model: {{backbone_mode: frozen}}}}\nspace")
     file.write_text(text)
-    begun: list[object] = []
-
-    def begin(*words: object) -> SearchSummary:
-        begun.append(words)
-        return SearchSummary("s", interrupted=True, already_finished=False, reason="", seconds={})
-
-    monkeypatch.setattr(single_search, "_run", begin)
     np.save(own, features_ND[1:])
     with pytest.raises(
         DataError, match=r"^data.features: .*/own.npy: got [0-9]+ rows; valid: [0-9]+, one for each row"

@@ -1,4 +1,4 @@
-"""Pretrained weights and manifests for the tests of frozen backbones."""
+"""Pretrained weights, manifests and runs of trials for the tests of frozen backbones."""
 
 from pathlib import Path
 
@@ -6,9 +6,13 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
+from kmcl_platform.training.fit import fit
+from kmcl_platform.training.workers.distributed import Workers
+from tests.training.trials import ALONE
 
 BACKBONE = "test_byobnet"
 
@@ -54,3 +58,27 @@ def picture_files(digits: Path, folder: Path, num: int = 20) -> Manifest:
         targets=torch.cat([torch.from_numpy(part.copy()) for part in targets]).numpy(),
         root=folder,
     )
+
+
+def run(
+    config: TrialConfig,
+    manifest: Manifest,
+    folder: Path,
+    *,
+    stop_after: int = 99,
+    workers: Workers = ALONE,
+    name: str = "trial",
+) -> list[EpochReport]:
+    reports: list[EpochReport] = []
+
+    def report(result: EpochReport) -> bool:
+        reports.append(result)
+        return result.epoch < stop_after
+
+    features = folder / "features"
+    fit(config, manifest, checkpoints=folder / name, report=report, workers=workers, features=features)
+    return reports
+
+
+def numbers(reports: list[EpochReport]) -> list[dict[str, float]]:
+    return [dict(report.metrics) for report in reports]

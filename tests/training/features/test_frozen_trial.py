@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
-from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, METRIC_NAMES, EpochReport
+from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, METRIC_NAMES
 from kmcl_platform.config.search_file_reader import parse_search_file
-from kmcl_platform.config.trial_config import Scalar, TrialConfig
+from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, read_scores
@@ -21,46 +21,11 @@ from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_c
 from kmcl_platform.training.features.backbone_weights import join_backbone
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.probe import probe
-from kmcl_platform.training.workers.distributed import Workers, join_workers
+from kmcl_platform.training.workers.distributed import join_workers
 from tests.support.waiting import free_port
 from tests.support.worker_processes import run_workers
-from tests.training.features.frozen import frozen_config, write_weights
+from tests.training.features.frozen import frozen_config, numbers, run, write_weights
 from tests.training.trials import ALONE, join
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    return write_weights(tmp_path / "weights.safetensors")
-
-
-@pytest.fixture(scope="module")
-def manifest(small_manifest: Path) -> Manifest:
-    return read_manifest(small_manifest)
-
-
-def run(
-    config: TrialConfig,
-    manifest: Manifest,
-    folder: Path,
-    *,
-    stop_after: int = 99,
-    workers: Workers = ALONE,
-    name: str = "trial",
-) -> list[EpochReport]:
-    reports: list[EpochReport] = []
-
-    def report(result: EpochReport) -> bool:
-        reports.append(result)
-        return result.epoch < stop_after
-
-    features = folder / "features"
-    fit(config, manifest, checkpoints=folder / name, report=report, workers=workers, features=features)
-    return reports
-
-
-def numbers(reports: list[EpochReport]) -> list[dict[str, float]]:
-    return [dict(report.metrics) for report in reports]
-
 
 CASES: list[dict[str, Scalar]] = [
     {},

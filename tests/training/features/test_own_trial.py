@@ -17,13 +17,8 @@ from kmcl_platform.training.features import sources
 from kmcl_platform.training.workers.distributed import join_workers
 from tests.support.waiting import free_port
 from tests.support.worker_processes import run_workers
-from tests.training.features.test_frozen_trial import numbers, run
+from tests.training.features.frozen import numbers, run
 from tests.training.trials import join
-
-
-@pytest.fixture(scope="module")
-def manifest(small_manifest: Path) -> Manifest:
-    return read_manifest(small_manifest)
 
 
 def write_features(path: Path, manifest: Manifest, seed: int = 0) -> Path:

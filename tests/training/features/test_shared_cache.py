@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 import torch.distributed as dist
 
@@ -13,14 +12,9 @@ from kmcl_platform.training.features.sources import BackboneSource
 from kmcl_platform.training.workers.distributed import join_workers
 from tests.support.waiting import free_port
 from tests.support.worker_processes import run_workers
-from tests.training.features.frozen import frozen_config, write_weights
+from tests.training.features.frozen import frozen_config
 from tests.training.features.test_cache import all_features, open_split
 from tests.training.trials import join
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    return write_weights(tmp_path / "weights.safetensors")
 
 
 def race(rank: int, folder: str, manifest: str, weights: str) -> None:

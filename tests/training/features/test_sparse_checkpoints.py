@@ -6,22 +6,10 @@ import pytest
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.data.manifest.manifest import Manifest
-from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.training.checkpoints.checkpoint_folder import checkpoint_epoch, find_checkpoint
 from kmcl_platform.training.fit import fit
-from tests.training.features.frozen import frozen_config, write_weights
-from tests.training.features.test_frozen_trial import numbers
+from tests.training.features.frozen import frozen_config, numbers
 from tests.training.trials import ALONE
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    return write_weights(tmp_path / "weights.safetensors")
-
-
-@pytest.fixture(scope="module")
-def manifest(small_manifest: Path) -> Manifest:
-    return read_manifest(small_manifest)
 
 
 def test_checkpoints_are_written_where_the_trial_may_end_and_after_some_seconds(
