@@ -42,6 +42,9 @@ class LossConfig(Frozen):
     """Probability margin by which easy negatives are discarded."""
     detach_focusing: bool = True
     """Take the focusing weights without gradient, as released."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share s of uncertainty in each label of the classification: a positive label counts as 1 - s/2, a negative one
+    as s/2."""
 
     @property
     def kernel_weights(self) -> tuple[float, float]:

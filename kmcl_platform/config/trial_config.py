@@ -44,9 +44,10 @@ class DataConfig(Frozen):
     """Colour behind the transparent parts of images: white, black, or red, green and blue such as `#7f7f7f`."""
     loader_processes: int = Field(default=0, ge=0, le=64)
     """Processes that decode images for each training worker; 0 decodes in the worker itself."""
-    augmentation: Literal["none", "released", "timm", "torchvision"] = "none"
-    """Random changes of training images. released: the authors' Cutout of half the size and RandAugment; timm: its
-    RandAugment with flips; torchvision: its TrivialAugmentWide with flips. The draws of each epoch differ."""
+    augmentation: Literal["none", "flip", "released", "timm", "torchvision"] = "none"
+    """Random changes of training images. flip: horizontal flips; released: the authors' Cutout of half the size and
+    RandAugment; timm: its RandAugment with flips; torchvision: its TrivialAugmentWide with flips. The draws of each
+    epoch differ."""
     features: str | None = None
     """A file with own features (embeddings), which are used instead of those of a backbone: `*.npy`, or `*.parquet`
     with a column `features`; one row for each row of the manifest, in its order. Needs model.backbone_mode frozen."""
@@ -111,6 +112,10 @@ class OptimConfig(Frozen):
     """Peak learning rate of the one-cycle schedule."""
     head_lr_factor: float = Field(default=1.0, gt=0, le=1000)
     """Learning rate of the head's mean, variance and component layers, divided by that of all other layers."""
+    backbone_lr_factor: float = Field(default=1.0, gt=0, le=1000)
+    """Learning rate of the backbone, divided by that of the layers after it."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Learning rate of each block of the backbone, divided by that of the block after it. 1: all have the same."""
     weight_decay: float = Field(default=1e-4, ge=0, le=10)
     """Applied to weights that are neither biases nor normalisation parameters."""
     warmup_fraction: float = Field(default=0.2, gt=0, lt=1)

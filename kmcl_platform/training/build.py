@@ -98,6 +98,7 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
         clip=config.clip,
         detach_focusing=config.detach_focusing,
         kernel_scale=config.kernel_scale,
+        label_smoothing=config.label_smoothing,
         gather=gather,
         max_labels=max_labels,
     )

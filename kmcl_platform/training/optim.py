@@ -3,6 +3,7 @@
 import math
 
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
@@ -15,37 +16,48 @@ OPTIMIZERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adam
 
 def build_optimizer(model: KmclModel, config: OptimConfig) -> torch.optim.Adam:
     """The optimizer of a network."""
-    groups = parameter_groups(
-        model, weight_decay=config.weight_decay, lr=config.lr, head_lr_factor=config.head_lr_factor
-    )
+    groups = parameter_groups(model, config)
     # `fused`: one kernel for all parameters. On CPUs the update takes half the time of a loop over tensors.
     return OPTIMIZERS[config.optimizer](groups, fused=True)
 
 
-def parameter_groups(
-    model: KmclModel, *, weight_decay: float, lr: float, head_lr_factor: float = 1.0
-) -> list[dict[str, object]]:
+def parameter_groups(model: KmclModel, config: OptimConfig) -> list[dict[str, object]]:
     """The groups of parameters, each with its peak learning rate and weight decay.
 
-    Parameters with two or more dimensions have weight decay; biases and norms have none. The head's kernel layers have
-    groups of their own if their learning rate differs. With the factor 1 there are two groups, as in the checkpoints of
-    older versions.
+    Parameters with two or more dimensions have weight decay; biases and norms have none. The head's kernel layers and
+    the blocks of the backbone have groups of their own if their learning rate differs. If none differs, there are two
+    groups, as in the checkpoints of older versions.
 
     Args:
         model: the network.
-        weight_decay: of parameters that have one.
-        lr: peak learning rate.
-        head_lr_factor: multiplies it for the head's mean, variance and component layers.
+        config: its learning rate, the factors of it, and its weight decay.
     """
-    kernel_layers = {id(p) for p in model.head.kernel_parameters()} if head_lr_factor != 1.0 else set()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    factors = {id(parameter): 1.0 for parameter in trained}
+    factors |= {id(parameter): config.head_lr_factor for parameter in model.head.kernel_parameters()}
+    factors |= _backbone_factors(model, config)
     groups: list[dict[str, object]] = []
-    for of_kernels, rate in ((False, lr), (True, lr * head_lr_factor)):
-        chosen = [p for p in model.parameters() if p.requires_grad and (id(p) in kernel_layers) == of_kernels]
-        if chosen:
-            decayed, others = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
-            groups.append({"params": decayed, "lr": rate, "weight_decay": weight_decay})
-            groups.append({"params": others, "lr": rate, "weight_decay": 0.0})
+    # The layers with the learning rate itself come first, then those with the largest factor.
+    for factor in sorted(set(factors.values()), key=lambda factor: (factor != 1.0, -factor)):
+        chosen = [parameter for parameter in trained if factors[id(parameter)] == factor]
+        decayed, others = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
+        for parameters, weight_decay in ((decayed, config.weight_decay), (others, 0.0)):
+            if parameters or factor == 1.0:
+                groups.append({"params": parameters, "lr": config.lr * factor, "weight_decay": weight_decay})
     return groups
+
+
+def _backbone_factors(model: KmclModel, config: OptimConfig) -> dict[int, float]:
+    """The factor of the learning rate of each parameter of the backbone, by its id; none if all of them are 1."""
+    if model.backbone is None or config.backbone_lr_factor == config.layer_decay == 1.0:
+        return {}
+    # timm knows the blocks of its networks. The last one has the scale 1, the one before it layer_decay, and so on.
+    blocks = param_groups_layer_decay(model.backbone.network, layer_decay=config.layer_decay)
+    return {
+        id(parameter): config.backbone_lr_factor * block["lr_scale"]
+        for block in blocks
+        for parameter in block["params"]
+    }
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, *, warmup_fraction: float, total_steps: int) -> OneCycleLR:

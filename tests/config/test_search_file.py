@@ -115,7 +115,7 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
             "f.yaml: budget.trials: got 3; valid: at least 4, for 3 baselines (kmcl, a, b) and one more trial; or fewer in baselines",
         ),
         (("lr: 1e-3", "lr: fast"), "f.yaml: base.optim.lr: got 'fast'; valid: a number"),
-        (("lr: 1e-3", "lrr: 1e-3"), "f.yaml: base.optim.lrr: unknown name; valid: ema_decay, "),
+        (("lr: 1e-3", "lrr: 1e-3"), "f.yaml: base.optim.lrr: unknown name; valid: backbone_lr_factor, "),
         (("lr: 1e-3", "lr: .inf"), "f.yaml: base.optim.lr: got inf; valid: a finite number"),
         (("trials: 3", "trials: 0"), "f.yaml: budget.trials: got 0; valid: a number of at least 1"),
         (("budget: {trials: 3}", ""), "f.yaml: budget: missing; valid: give it a value"),

@@ -7,6 +7,7 @@ import pytest
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.trial_config import ModelConfig
+from kmcl_platform.method.losses.classification import Classification
 from kmcl_platform.training.build import build_loss, build_model
 
 LOSS: dict[str, Any] = {
@@ -18,6 +19,7 @@ LOSS: dict[str, Any] = {
     "gamma_negative": 2.0,
     "clip": 0.1,
     "detach_focusing": False,
+    "label_smoothing": 0.2,
 }
 BALANCE = ("balance", "reconstruction_share", "contrastive_share", "kernel_start")
 """Fields that `TermBalance` uses: tests/training/test_term_balance.py."""
@@ -31,8 +33,11 @@ def test_no_field_of_the_loss_is_forgotten_here() -> None:
 
 @pytest.mark.parametrize("name", LOSS)
 def test_fields_of_the_loss_arrive(name: str) -> None:
-    assert getattr(build_loss(LossConfig()), name) != LOSS[name]
-    assert getattr(build_loss(LossConfig(**{name: LOSS[name]})), name) == LOSS[name]
+    usual, changed = build_loss(LossConfig()), build_loss(LossConfig(**{name: LOSS[name]}))
+    if name in Classification._fields:
+        usual, changed = usual.classification, changed.classification
+    assert getattr(usual, name) != LOSS[name]
+    assert getattr(changed, name) == LOSS[name]
 
 
 def test_weights_of_the_loss_arrive() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
-from kmcl_platform.config.trial_config import ModelConfig
+from kmcl_platform.config.trial_config import ModelConfig, OptimConfig
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.optim import MovingAverage, one_cycle, parameter_groups
 
@@ -67,7 +67,7 @@ def test_every_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
     model = build_model(ModelConfig(backbone="test_byobnet", kernel="anisotropic", kernels_per_class=2), 5)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for factor, num_groups in ((1.0, 2), (4.0, 4)):
-        groups = parameter_groups(model, weight_decay=0.01, lr=PEAK, head_lr_factor=factor)
+        groups = parameter_groups(model, OptimConfig(weight_decay=0.01, lr=PEAK, head_lr_factor=factor))
         assert len(groups) == num_groups
         assert sorted(names[id(p)] for group in groups for p in group["params"]) == sorted(names.values())
         for group in groups:
@@ -76,6 +76,32 @@ def test_every_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
                 of_kernels = name.startswith(("head.mean_layer", "head.variance_layer", "head.component_layer"))
                 assert group["lr"] == (PEAK * factor if of_kernels else PEAK), name
                 assert group["weight_decay"] == (0.01 if parameter.ndim > 1 else 0.0), name
+
+
+def peaks(config: OptimConfig) -> dict[str, float]:
+    """The peak learning rate of each parameter, divided by that of the optimizer."""
+    model = build_model(ModelConfig(backbone="test_resnet", projection_width=8), 5)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = parameter_groups(model, config)
+    found = {names[id(p)]: group["lr"] / config.lr for group in groups for p in group["params"]}
+    assert sorted(found) == sorted(names.values())
+    for group in groups:
+        assert group["weight_decay"] == 0 or all(p.ndim > 1 for p in group["params"])
+    return found
+
+
+def test_the_backbone_has_a_rate_of_its_own() -> None:
+    for name, peak in peaks(OptimConfig(backbone_lr_factor=0.25, head_lr_factor=4.0)).items():
+        of_kernels = name.startswith(("head.mean_layer", "head.variance_layer"))
+        assert peak == pytest.approx(0.25 if name.startswith("backbone.") else 4.0 if of_kernels else 1.0), name
+
+
+def test_the_rate_of_a_block_is_a_fraction_of_that_of_the_next_one() -> None:
+    found = peaks(OptimConfig(layer_decay=0.5, backbone_lr_factor=0.1))
+    blocks = ["conv1.0", "layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1", "layer4.0.conv1"]
+    rates = [found[f"backbone.network.{block}.weight"] for block in blocks]
+    assert rates == [pytest.approx(0.1 * 0.5**distance) for distance in (4, 3, 2, 1, 0)]
+    assert {peak for name, peak in found.items() if not name.startswith("backbone.")} == {1.0}
 
 
 def test_each_group_has_a_peak_of_its_own() -> None:

@@ -33,17 +33,25 @@ class Released:
         return np.asarray(self._rand_augment(Image.fromarray(cutout(pixels_SS3, 0.5))))
 
 
+class Flip:
+    """A horizontal flip with probability 1/2."""
+
+    def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
+        # A copy: torch takes no array that is read backwards.
+        return pixels_SS3[:, ::-1].copy() if random.random() < 0.5 else pixels_SS3
+
+
 class Timm:
     """A horizontal flip with probability 1/2, then timm's RandAugment (`rand-m9-mstd0.5-inc1`)."""
 
     def __init__(self) -> None:
+        self._flip = Flip()
         # timm draws magnitudes from a normal distribution. About one draw in fifty would reach magnitude 10, where timm
         # posterises an image to 0 bits. Pillow refuses that, so the magnitude is limited.
         self._rand_augment = rand_augment_transform("rand-m9-mstd0.5-inc1", {"magnitude_max": 9.99})
 
     def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
-        flipped = pixels_SS3[:, ::-1] if random.random() < 0.5 else pixels_SS3
-        return np.asarray(self._rand_augment(Image.fromarray(flipped)))
+        return np.asarray(self._rand_augment(Image.fromarray(self._flip(pixels_SS3))))
 
 
 class Torchvision:
@@ -56,7 +64,12 @@ class Torchvision:
         return np.asarray(self._augment(Image.fromarray(pixels_SS3)))
 
 
-AUGMENTATIONS: dict[str, Callable[[], Augment]] = {"released": Released, "timm": Timm, "torchvision": Torchvision}
+AUGMENTATIONS: dict[str, Callable[[], Augment]] = {
+    "flip": Flip,
+    "released": Released,
+    "timm": Timm,
+    "torchvision": Torchvision,
+}
 """The augmentations by their names in a search file (`data.augmentation`)."""
 
 

@@ -16,19 +16,23 @@ def check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: got {value!r}; valid: {', '.join(valid)}")
 
 
-def check_settings(temperature: float, clip: float, max_labels: int | None, **non_negative: float) -> None:
+def check_settings(
+    temperature: float, clip: float, max_labels: int | None, label_smoothing: float, **non_negative: float
+) -> None:
     """Raise ValueError if a number is outside its range.
 
     Args:
         temperature: finite and above 0.
         clip: at least 0 and below 1.
         max_labels: at least 1, or None.
+        label_smoothing: at least 0 and below 1.
         non_negative: settings that are finite and at least 0, by name.
     """
     if not 0.0 < temperature < math.inf:
         raise ValueError(f"temperature: got {temperature}; valid: a finite number above 0")
-    if not 0.0 <= clip < 1.0:
-        raise ValueError(f"clip: got {clip}; valid: a number of at least 0 and below 1")
+    for name, share in (("clip", clip), ("label_smoothing", label_smoothing)):
+        if not 0.0 <= share < 1.0:
+            raise ValueError(f"{name}: got {share}; valid: a number of at least 0 and below 1")
     if max_labels is not None and max_labels < 1:
         raise ValueError(f"max_labels: got {max_labels}; valid: a number of at least 1")
     for name, value in non_negative.items():

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from kmcl_platform.method.kernels.mixture_head import KernelMixture
-from kmcl_platform.method.losses.asymmetric import asymmetric_loss
-from kmcl_platform.method.losses.binary_cross_entropy import binary_cross_entropy
 from kmcl_platform.method.losses.check_inputs import check_choice, check_inputs, check_settings
+from kmcl_platform.method.losses.classification import Classification
 from kmcl_platform.method.losses.contrastive import contrastive_loss
 from kmcl_platform.method.losses.global_batch import BatchGather, GlobalBatch, local_batch
 from kmcl_platform.method.losses.loss_parts import NO_FACTORS, LossParts, TermFactors, add_terms, weighted_terms
@@ -59,6 +58,7 @@ class KmclLoss(nn.Module):
         gamma_negative: focusing exponent of negative elements, at least 0.
         clip: probability margin in [0, 1). A negative element with a probability below it adds nothing.
         detach_focusing: the focusing weights receive no gradient, as released.
+        label_smoothing: s in [0, 1): the classification uses y·(1 - s) + s/2 in place of a label y.
         kernel_scale: `total`: log g and log ρ are sums over the D features; `per_feature`: they are divided by D
             (docs/method.md, Scale of the kernel terms). `released` does not use it: its sums are always total.
         gather: brings the samples of all workers together. None: one worker. `released` does not use it.
@@ -67,6 +67,7 @@ class KmclLoss(nn.Module):
             which is faster on a CPU.
 
     Attributes:
+        classification: the classification loss with its settings.
         uses_kernels: whether the objective has kernel terms.
         trains_all: whether all parts of the mixture receive gradients: the logits, and the means, variances and
             component weights.
@@ -92,6 +93,7 @@ class KmclLoss(nn.Module):
         detach_focusing: bool,
         formulation: str = "corrected",
         kernel_scale: str = "total",
+        label_smoothing: float = 0.0,
         gather: BatchGather | None = None,
         max_labels: int | None = None,
     ) -> None:
@@ -103,6 +105,7 @@ class KmclLoss(nn.Module):
             temperature,
             clip,
             max_labels,
+            label_smoothing,
             asymmetric_weight=asymmetric_weight,
             reconstruction_weight=reconstruction_weight,
             contrastive_weight=contrastive_weight,
@@ -125,10 +128,9 @@ class KmclLoss(nn.Module):
         # A buffer moves to the device with the module, so that no step copies the weights there.
         self._weights: Tensor
         self.register_buffer("_weights", torch.tensor(self.weights, dtype=torch.float64), persistent=False)
-        self.gamma_positive = gamma_positive
-        self.gamma_negative = gamma_negative
-        self.clip = clip
-        self.detach_focusing = detach_focusing
+        self.classification = Classification(
+            objective == "bce", gamma_positive, gamma_negative, clip, detach_focusing, label_smoothing
+        )
         self.kernel_scale = kernel_scale
         self.gather = gather if formulation == "corrected" else None
         self.max_labels = max_labels
@@ -189,7 +191,7 @@ class KmclLoss(nn.Module):
             else:
                 batch = self.gather(mixture, positive_BK, known_BK, with_kernels=self.uses_kernels)
             # Functions, because a term of weight 0 runs without a gradient graph (below).
-            terms = [lambda: self._classification(mixture.logits_BK, positive_BK, known_BK)]
+            terms = [lambda: self.classification(mixture.logits_BK, positive_BK, known_BK)]
             if self.uses_kernels:
                 features_BD = _at_least_float32(features_BD)
                 terms.append(lambda: self._reconstruction(features_BD, mixture, positive_BK, known_BK))
@@ -208,19 +210,6 @@ class KmclLoss(nn.Module):
             # As released: the classification is a sum, and samples without a positive label count too.
             return torch.stack((torch.ones_like(num_samples), num_samples, num_samples))
         return torch.stack((num_samples, num_labelled, num_samples))
-
-    def _classification(self, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
-        if self.objective == "bce":
-            return binary_cross_entropy(logits_BK, positive_BK, known_BK)
-        return asymmetric_loss(
-            logits_BK,
-            positive_BK,
-            known_BK,
-            gamma_positive=self.gamma_positive,
-            gamma_negative=self.gamma_negative,
-            clip=self.clip,
-            detach_focusing=self.detach_focusing,
-        )
 
     def _reconstruction(
         self, features_BD: Tensor, mixture: KernelMixture, positive_BK: Tensor, known_BK: Tensor

@@ -136,7 +136,7 @@ def test_identity_returns_its_argument() -> None:
     assert identity(batch) is batch
 
 
-@pytest.mark.parametrize("augmentation", ["released", "timm", "torchvision"])
+@pytest.mark.parametrize("augmentation", ["flip", "released", "timm", "torchvision"])
 def test_augmentation_depends_only_on_epoch_and_image(digits: Manifest, augmentation: str) -> None:
     transform = TrainTransform(image_size=40, augmentation=augmentation, seed=3)
 

@@ -174,6 +174,7 @@ def test_every_parameter_of_the_head_gets_a_gradient_without_pairs_too() -> None
         ({"temperature": 0.0}, "temperature: got 0.0; valid: a finite number above 0"),
         ({"temperature": math.nan}, "temperature: got nan"),
         ({"clip": 1.0}, r"clip: got 1.0; valid: a number of at least 0 and below 1"),
+        ({"label_smoothing": 1.0}, r"label_smoothing: got 1.0; valid: a number of at least 0 and below 1"),
         ({"max_labels": 0}, "max_labels: got 0; valid: a number of at least 1"),
         ({"gamma_negative": -1.0}, "gamma_negative: got -1.0; valid:"),
         ({"contrastive_weight": math.inf}, "contrastive_weight: got inf; valid:"),
