@@ -3,7 +3,7 @@
     python -m benchmarks.recipes --work FOLDER [--data digits own=MANIFEST.parquet,WEIGHTS.safetensors] [--trials 60]
 
 The words of `--data`, and the recipes at which the searches begin, are those of `benchmarks.kernel_scale`. A search is
-`kmcl search` over what a careful user would try: the loss, its label smoothing, learning rates, weight decay, averaging,
+`kmcl search` over what a careful user would try: the loss, label smoothing, learning rates, weight decay, averaging and
 augmentation. Its first trial is the recipe as it stands. The number of epochs is fixed, because more epochs help every
 recipe. The searches are in FOLDER/store. The same command continues them and prints the tables.
 """
