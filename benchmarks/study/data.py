@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from benchmarks.study.settings import Condition
@@ -58,9 +59,9 @@ def write_condition(
         is_train_N1 = np.isin(np.arange(len(targets_NK)), train_N)[:, None]
         targets_NK[missing_NK & is_train_N1 & (targets_NK == 1)] = 0
     if not path.exists():
-        rows = manifest.table.filter(keep_N)
+        rows = _with_absolute_paths(manifest).filter(keep_N)
         changed = checked_manifest(
-            "the study", manifest.name, "1", manifest.class_names, rows, targets_NK[keep_N], manifest.root
+            "the study", manifest.name, "1", manifest.class_names, rows, targets_NK[keep_N], None
         )
         write_manifest(changed, path)
     if features_ND is not None and not features.exists():
@@ -68,6 +69,16 @@ def write_condition(
             np.save(file, features_ND[keep_N])
     own = None if features_ND is None else str(features)
     return DataConfig(source=str(path), features=own, batch_size=condition.batch_size)
+
+
+def _with_absolute_paths(manifest: Manifest) -> pa.Table:
+    """The rows of a manifest, for one that is written to another folder."""
+    if manifest.root is None or "image" not in manifest.table.column_names:
+        return manifest.table
+    root = manifest.root.absolute()
+    images = [str(root / image) for image in manifest.table["image"].to_pylist()]
+    place = manifest.table.column_names.index("image")
+    return manifest.table.set_column(place, "image", pa.array(images, pa.string()))
 
 
 def open_condition(data: DataConfig) -> Manifest:
