@@ -12,6 +12,7 @@ import kmcl_platform
 from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ClusterError
+from kmcl_platform.messages import count_of
 from kmcl_platform.search.cluster.job_secrets import read_secrets, refuse_password, write_secrets
 from kmcl_platform.search.cluster.jobs import SEARCH, Jobs
 from kmcl_platform.search.cluster.lock_check import LOCK, PROJECT
@@ -112,7 +113,9 @@ def _has_locked_environment(cluster: Jobs, folder: Path, say: Callable[[str], No
     if not equal:
         # The job's output may have other lines too.
         different = [line for line in printed.splitlines() if "(locked: " in line]
-        what = f"{len(different)} packages differ, first {different[0]}" if different else "the check failed"
+        what = "the check failed"
+        if different:
+            what = f"different in {count_of(len(different), 'package')}, first {different[0]}"
         say(f"environment: the cluster's is not the locked one ({what}); Ray installs {LOCK} on its nodes")
     return equal
 
