@@ -2,7 +2,7 @@
 
     python -m benchmarks.real_pictures --work FOLDER --weights WEIGHTS.safetensors \\
         --data digits@64 clip@64=CLIP.parquet clip@160=CLIP.parquet emoji@64=EMOJI.parquet kanji@64=KANJI.parquet \\
-        [--fine-tune digits] [--trials 12] [--report docs/experiments/real_pictures.md]
+        [--fine-tune digits] [--trials 12] --report PAGE
 
 A word of `--data` is NAME@PIXELS=MANIFEST. Its pictures go once through a frozen backbone; then every arm is tuned in
 every condition by a search of the same budget, and its best point is trained again on five new seeds and scored on the
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--fine-tune", nargs="*", default=[])
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--report", type=Path, default=Path("docs/experiments/real_pictures.md"))
+    parser.add_argument("--report", type=Path, required=True)
     options = parser.parse_args()
     work = options.work.absolute()
     (work / "cells").mkdir(parents=True, exist_ok=True)

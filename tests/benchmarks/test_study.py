@@ -74,7 +74,7 @@ def test_the_page_says_which_arms_are_better(tmp_path: Path) -> None:
     comparisons = compare(found, "mAP")
     assert count_verdicts(comparisons, "kmcl") == (8, 0, 0)
     assert count_verdicts(comparisons, "contrastive alone") == (0, 8, 0)
-    page = tmp_path / "docs" / "experiments" / "page.md"
+    page = tmp_path / "docs" / "experiments" / "page"
     page.parent.mkdir(parents=True)
     write_page(found, page, trials=1)
     text = page.read_text()
