@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kmcl_platform import __version__
-from kmcl_platform.cli import cluster, data, predict, registry, search
+from kmcl_platform.cli import archive, cluster, data, predict, registry, search
 from kmcl_platform.cli.options import open_store, store_options, store_words
 from kmcl_platform.errors import KmclError, SearchError
 from kmcl_platform.files.atomic_write import write_atomically
@@ -135,7 +135,7 @@ def _treat(findings: list[Any], fix: bool, words: str) -> None:
         click.echo(f"next: kmcl doctor --fix{words}")
 
 
-for module in (search, cluster, data, registry, predict):
+for module in (search, cluster, data, registry, predict, archive):
     for command in module.COMMANDS:
         main.add_command(command)
 

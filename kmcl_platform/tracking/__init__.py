@@ -5,6 +5,7 @@ runs        what a search and its trials have there; the leaderboard; the compar
 figures     a trial's table and pictures, drawn by a process of their own
 writing     from the driver to MLflow, without waiting
 report      the report page of a search
+archive     the learning curves of finished searches, in one file
 ui_server   MLflow's own UI on a store
 """
 
@@ -13,6 +14,14 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from kmcl_platform.tracking.archive.archive_file import (
+        join_archives as join_archives,
+        read_archive as read_archive,
+        write_archive as write_archive,
+    )
+    from kmcl_platform.tracking.archive.collect import (
+        archive_searches as archive_searches,
+    )
     from kmcl_platform.tracking.database.store_errors import (
         find_trouble as find_trouble,
     )

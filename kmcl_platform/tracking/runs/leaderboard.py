@@ -103,7 +103,7 @@ def read_leaderboard(store: Store, search: str) -> Leaderboard:
         ConfigError: the search file of the record is not valid for this version of the platform.
     """
     client = connect_to_read(store)
-    parent = _find_parent(client, store, search)
+    parent = find_parent(client, store, search)
     # The first file: a search that continues must have the same objective, space and epochs
     # (`search/study/definition.py`).
     file = read_search_file_of(client, parent.info.run_id, search)
@@ -119,7 +119,7 @@ def read_latest_file(store: Store, search: str) -> bytes:
         SearchError: there is no such store or search, or its record is incomplete.
     """
     client = connect_to_read(store)
-    parent = _find_parent(client, store, search)
+    parent = find_parent(client, store, search)
     return read_artifact(client, parent.info.run_id, parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE))
 
 
@@ -176,7 +176,12 @@ def count_outcomes(rows: Iterable[LeaderboardRow]) -> dict[str, int]:
     return dict(Counter(row.outcome for row in rows))
 
 
-def _find_parent(client: "MlflowClient", store: Store, search: str) -> "Run":
+def find_parent(client: "MlflowClient", store: Store, search: str) -> "Run":
+    """The run of a search, whose children are its trials.
+
+    Raises:
+        SearchError: there is no such search.
+    """
     experiment = client.get_experiment_by_name(search)
     # A search's experiment has its name (`runs/ownership.py`).
     parents = find_runs(client, experiment.experiment_id, role="search", search=search) if experiment else []

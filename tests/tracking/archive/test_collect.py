@@ -1,0 +1,41 @@
+"""The archive of a real search, one of whose trials went on after a kill, and which was interrupted."""
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kmcl_platform.config.store import open_store
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.tracking.archive.collect import PACKAGES, archive_searches
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+from kmcl_platform.training.checkpoints.checkpoint import read_progress
+from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
+
+if TYPE_CHECKING:
+    from tests.support.finished_search import FinishedSearch
+
+
+@pytest.mark.slow
+def test_the_archive_has_every_epoch_as_it_was_reported(finished: "FinishedSearch") -> None:
+    store = open_store(finished.store)
+    told: list[tuple[str, int, int]] = []
+    table = archive_searches(store, ["small"], lambda *words: told.append(words))
+    board = read_leaderboard(store, "small")
+    assert told == [("small", done, len(board.rows)) for done in range(1, len(board.rows) + 1)]
+    for one in board.rows:
+        rows = [row for row in table.to_pylist() if row["trial"] == one.number]
+        assert [row["epoch"] for row in rows] == list(range(1, one.epochs + 1))
+        assert {row["outcome"] for row in rows} == {one.outcome}
+        assert {row["num_epochs"] for row in rows} == {board.num_epochs}
+        assert sum(row["seconds"] for row in rows) == pytest.approx(one.wall_seconds)
+        assert rows[0]["dataset"] and len(rows[0]["dataset_hash"]) == 64
+        assert (rows[0]["device"], rows[0]["workers"]) == ("cpu", 2)
+        assert all(json.loads(rows[0]["packages"])[name] for name in ("python", *PACKAGES))
+        checkpoint = find_checkpoint(store.trial_checkpoints("small", one.number))
+        if checkpoint is not None:
+            progress = read_progress(checkpoint)
+            assert TrialConfig.from_record(json.loads(rows[0]["config"])) == progress.config
+            for report, row in zip(progress.reports, rows, strict=True):
+                assert {name: row[name] for name in report.metrics} == pytest.approx(dict(report.metrics))
+    assert not any(name.startswith("test/") for name in table.column_names)
