@@ -23,7 +23,7 @@ from kmcl_platform.errors import StoreError
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.sampling.pruners import stopping_epochs
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
-from kmcl_platform.search.study.ended_trials import TrialEnd
+from kmcl_platform.search.study.ended_trials import TrialEnd, judge_epoch
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database.store_errors import find_trouble
@@ -136,19 +136,20 @@ class SearchDriver(Searcher, Stopper):
             reason = f"{self._file.objective.metric} is undefined: no class has a positive label in its split"
             self._settle(trial_id, point, "failed", reason)
             return True
-        self._study.report(point.number, report.epoch, value, seconds=report.seconds)
+        end = judge_epoch(
+            self._study,
+            point,
+            report.epoch,
+            value,
+            seconds=report.seconds,
+            num_epochs=self._file.base.num_epochs,
+        )
         self._log_progress(urgent=False)
         self._view.epoch_finished(point.number, report, value)
-        # A repeated report of an earlier epoch was decided when it came first.
-        pruned = report.epoch >= point.reached and self._study.should_prune(point.number)
-        # At its last epoch a trial is complete, whatever the pruner says: nothing can be saved by stopping it.
-        if report.epoch == self._file.base.num_epochs:
-            self._settle(trial_id, point, "completed", "", value)
-        elif pruned:
-            self._settle(trial_id, point, "pruned", f"stopped early after epoch {report.epoch}", value)
-        else:
-            return False
-        return True
+        if end is not None:
+            reason = f"stopped early after epoch {report.epoch}" if end == "pruned" else ""
+            self._settle(trial_id, point, end, reason, value)
+        return end is not None
 
     def stop_all(self) -> bool:
         """Whether the search's time is spent, or it cannot continue; trials that run at that time stay open.

@@ -1,6 +1,7 @@
 """The time that a search has spent of its budget, over all its starts."""
 
 import time
+from collections.abc import Callable
 
 import optuna
 
@@ -21,23 +22,25 @@ class Ledger:
     charged like any other. GPU time is that of finished epochs: training and evaluation, times the GPUs of a trial.
     """
 
-    def __init__(self, study: optuna.Study, file: SearchFile) -> None:
+    def __init__(self, study: optuna.Study, file: SearchFile, clock: Callable[[], float] | None = None) -> None:
+        """Read what the search has spent; `clock` gives the time in seconds. None: that of this machine."""
         self._study = study
+        # `time.monotonic`, not the time of day: a machine's clock may be corrected while a search runs.
+        self._clock = clock
         self._budget = file.budget
         self._gpus = file.resources.workers_per_trial * file.resources.gpus_per_worker
         spent = study.user_attrs.get(SPENT, {"seconds": 0.0, "gpu_seconds": 0.0})
         self._seconds = float(spent["seconds"])
         self._gpu_seconds = float(spent["gpu_seconds"])
-        # `time.monotonic`, not the time of day: a machine's clock may be corrected while a search runs.
         self._last: float | None = None
 
     def start(self) -> None:
         """Start the clock."""
-        self._last = time.monotonic()
+        self._last = self._now()
 
     def charge(self, epoch_seconds: float = 0.0) -> None:
         """Write the time since the last charge, and the GPU time of an epoch that took `epoch_seconds`."""
-        now = time.monotonic()
+        now = self._now()
         # The sums change before the write. If the write fails, the next charge writes them, and nothing is counted
         # twice.
         if self._last is not None:
@@ -84,5 +87,8 @@ class Ledger:
                 return f"budget.{name}: {spent:.3g} of {bound:g} spent"
         return None
 
+    def _now(self) -> float:
+        return time.monotonic() if self._clock is None else self._clock()
+
     def _running(self) -> float:
-        return 0.0 if self._last is None else time.monotonic() - self._last
+        return 0.0 if self._last is None else self._now() - self._last

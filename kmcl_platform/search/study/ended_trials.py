@@ -1,13 +1,48 @@
-"""How trials of a study ended, and which of them are the best."""
+"""When and how trials of a study end, and which of them are the best."""
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+if TYPE_CHECKING:
+    from kmcl_platform.search.study.point import Point
+    from kmcl_platform.search.study.study import DurableStudy
+
 TrialEnd = Literal["completed", "pruned", "failed", "diverged"]
 """How a trial ended. A diverged one is COMPLETE in Optuna, with an infinite value, the worst there is."""
+
+
+STATES: dict[TrialEnd, TrialState] = {
+    "completed": TrialState.COMPLETE,
+    "diverged": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+"""Optuna's state of a trial that ended so."""
+
+
+def judge_epoch(
+    study: "DurableStudy", point: "Point", epoch: int, value: float, *, seconds: float, num_epochs: int
+) -> TrialEnd | None:
+    """Store a trial's value after an epoch, and decide whether the trial ends there; None: it goes on.
+
+    Args:
+        study: the study.
+        point: the trial.
+        epoch: the epoch that it has finished.
+        value: the objective after it.
+        seconds: of the epoch's training and evaluation.
+        num_epochs: epochs of a whole trial.
+    """
+    study.report(point.number, epoch, value, seconds=seconds)
+    # A repeated report of an earlier epoch was decided when it came first.
+    pruned = epoch >= point.reached and study.should_prune(point.number)
+    # At its last epoch a trial is complete, whatever the pruner says: nothing can be saved by stopping it.
+    if epoch == num_epochs:
+        return "completed"
+    return "pruned" if pruned else None
 
 
 def trial_end(trial: FrozenTrial) -> TrialEnd | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 
 from kmcl_platform.config.store import sqlite_file
 from kmcl_platform.errors import ConfigError, NoAnswerError, StoreError
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
 
 VALID_STUDIES = "sqlite:///PATH, postgresql+psycopg://USER@HOST:PORT/DATABASE or another address of SQLAlchemy"
+
+MEMORY = "memory:"
+"""The address of a study that is lost with its process: of a simulated search."""
 
 PATIENCE_SECONDS = 600.0
 """How long a search waits for its database, for example while PostgreSQL is restarted or moved."""
@@ -105,8 +108,10 @@ def _repeat(self: Reopenable, call: Callable[[], _T], failure: "DBAPIError") -> 
     raise _no_answer(self.url, failure)
 
 
-def open_storage(url: str) -> RDBStorage:
+def open_storage(url: str) -> BaseStorage:
     """Open the database of studies; its tables are made if they are missing.
+
+    `MEMORY` is a new database in this process's memory.
 
     Raises:
         ConfigError: the address is not one of a database.
@@ -117,6 +122,8 @@ def open_storage(url: str) -> RDBStorage:
 
     # Optuna would print a line for each trial, into the search's live table.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if url == MEMORY:
+        return InMemoryStorage()
     # A connection that was idle may have been closed by the server or by a firewall: it is tried before each use.
     options: dict[str, Any] = {} if url.startswith("sqlite") else {"pool_pre_ping": True}
     try:

@@ -30,16 +30,11 @@ from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study import ended_trials
 from kmcl_platform.search.study.budget import Ledger
 from kmcl_platform.search.study.definition import settle_definition
-from kmcl_platform.search.study.ended_trials import TrialEnd, best_trials, last_value, trial_end
+from kmcl_platform.search.study.ended_trials import STATES, TrialEnd, best_trials, last_value, trial_end
 from kmcl_platform.search.study.inputs import Inputs, check_same_inputs
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import open_storage, patient
 from kmcl_platform.tracking.runs.baseline_comparison import BaselineComparison, Contender, compare_baselines
-
-_STATES = {
-    "completed": TrialState.COMPLETE, "diverged": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED, "failed": TrialState.FAIL,
-}  # fmt: skip
 
 _logger = logging.getLogger(__name__)
 
@@ -55,7 +50,12 @@ class DurableStudy:
     """
 
     def __init__(
-        self, url: str, file: SearchFile, say: Callable[[str], None] = _logger.warning, inputs: Inputs | None = None
+        self,
+        url: str,
+        file: SearchFile,
+        say: Callable[[str], None] = _logger.warning,
+        inputs: Inputs | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Open the file's study, or create it.
 
@@ -71,7 +71,7 @@ class DurableStudy:
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
         self._study = self._open()
-        self.ledger = Ledger(self._study, file)
+        self.ledger = Ledger(self._study, file, clock)
         self._interrupted = self._running_trials()
 
     def reopen(self) -> None:
@@ -118,7 +118,7 @@ class DurableStudy:
             return
         if end == "diverged":
             value = -self._file.objective.sign * float("inf")
-        self._study.tell(number, value, state=_STATES[end])
+        self._study.tell(number, value, state=STATES[end])
 
     @patient
     def charge_time(self) -> None:
