@@ -1,4 +1,4 @@
-"""The command that takes the learning curves of finished searches out of a store. Heavy imports are inside it."""
+"""The commands of archives: write one from a store, simulate searches with it. Heavy imports are inside them."""
 
 from pathlib import Path
 
@@ -59,4 +59,79 @@ def archive(
     )
 
 
-COMMANDS = (archive,)
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--archive",
+    "archives",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="An archive of this search's space; several are joined.",
+)
+@click.option("--searches", type=click.IntRange(1), default=200, show_default=True, help="Simulated searches.")
+@click.option(
+    "--compare",
+    multiple=True,
+    metavar="YAML",
+    help="Another setting beside the file's, such as '{sampler: {kind: random}}'; several are allowed.",
+)
+@click.option("--at-once", type=click.IntRange(1), help="Trials at the same time [default: as on this machine].")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the simulation.")
+@click.option("--out", type=click.Path(path_type=Path), help="Path of the page [default: NAME-replay.html].")
+@click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def replay(
+    file: Path,
+    archives: tuple[Path, ...],
+    searches: int,
+    compare: tuple[str, ...],
+    at_once: int | None,
+    seed: int,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Simulate searches of FILE with the learning curves of an archive; nothing is trained.
+
+    The decisions are made by the code of a real search: its sampler, its early stopping, its budget. The result shows
+    what they are worth, compared with no early stopping, with random search, and with the settings of --compare.
+    """
+    from rich.console import Console
+
+    from kmcl_platform.config.search_file_reader import read_search_file
+    from kmcl_platform.files.atomic_write import write_atomically
+    from kmcl_platform.search.replay.replay import run_replay
+    from kmcl_platform.search.replay.replay_page import to_page
+    from kmcl_platform.search.replay.replay_table import EXPLANATION, describe_archive, to_json, to_table
+
+    out = out or Path(f"{read_search_file(file).name}-replay.html")
+    if out.suffix != ".html":
+        raise DataError(f"--out: got {show_path(out)}; valid: the path of a page (*.html)")
+    if is_there(out) and not overwrite:
+        raise DataError(f"--out: got {show_path(out)}, which exists; valid: a new file, or --overwrite")
+    with progress_bar() as progress:
+        result = run_replay(
+            file, archives, searches=searches, compare=compare, at_once=at_once, seed=seed, progress=progress
+        )
+    try:
+        write_atomically(out, to_page(result))
+    except OSError as error:
+        raise DataError(
+            f"{show_path(out)}: cannot be written: {error.strerror}; valid: a file in a folder that can be written to"
+        ) from None
+    if as_json:
+        click.echo(to_json(result))
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # Rich takes 80 columns for a file or a pipe, and would fold the names of settings.
+        console = Console(highlight=False, width=160)
+    for line in describe_archive(result):
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(to_table(result))
+    console.print(EXPLANATION, soft_wrap=True, markup=False)
+    click.echo(f"written: {show_path(out)}")
+
+
+COMMANDS = (archive, replay)

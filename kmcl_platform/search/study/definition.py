@@ -52,13 +52,23 @@ def settle_definition(study: SearchStudy, file: SearchFile) -> SearchFile:
             del before[f"base.{path}"]
     # Sorted, so that each start names the same difference.
     for path in sorted(before.keys() | now.keys()):
-        if before.get(path) != now.get(path):
+        if not _is_same(before.get(path), now.get(path)):
             raise SearchError(
                 f"search {file.name!r} was begun with {path} = {before.get(path, 'nothing')}, the file now says "
                 f"{now.get(path, 'nothing')}; "
                 "valid: the same definition (the budget may grow), or another name in the file"
             )
     return file
+
+
+def _is_same(before: str | None, now: str | None) -> bool:
+    """Whether two values, as JSON, are the same: 1 and 1.0 are, 1 and true are not."""
+    if before == now or before is None or now is None:
+        return before == now
+    values = [json.loads(text) for text in (before, now)]
+    # A default may be 1 where a file's own 1 is read as 1.0.
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return numbers and values[0] == values[1]
 
 
 def check_default_baselines(file: SearchFile, url: str) -> None:

@@ -133,6 +133,16 @@ def test_another_definition_under_the_same_name_is_refused(url: str) -> None:
         DurableStudy(url, search_file(FILE.replace("high: 1e-1", "high: 2e-1")))
 
 
+def test_a_default_that_the_file_now_says_itself_changes_nothing(url: str) -> None:
+    DurableStudy(url, search_file())
+    DurableStudy(url, search_file(FILE + "resources: {cpus_per_worker: 1, gpus_per_worker: 0}\n"))
+    # True and 1 are equal in Python.
+    study = optuna.load_study(study_name="s", storage=url)
+    study.set_user_attr(DEFINITION, study.user_attrs[DEFINITION] | {"resources.cpus_per_worker": "true"})
+    with pytest.raises(SearchError, match=r"was begun with resources.cpus_per_worker = true, the file now says 1"):
+        DurableStudy(url, search_file())
+
+
 def with_budget(budget: str, resources: str = "") -> SearchFile:
     return search_file(FILE.replace("budget: {trials: 6}", f"budget: {{trials: 6, {budget}}}") + resources)
 

@@ -1,0 +1,171 @@
+"""The learning curves of an archive that are trials of a search file.
+
+Legend of shapes: N trials, E epochs, D numbers that describe a point.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from kmcl_platform.config.distributions import Choice, Int, LogUniform, Uniform
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.trial_config import Scalar, TrialConfig
+from kmcl_platform.errors import DataError
+from kmcl_platform.messages import count_of, show_value
+from kmcl_platform.tracking.runs.names import TrialOutcome
+
+FEWEST_TRIALS = 10
+"""Trials that an archive needs at least: fewer say nothing about a space."""
+
+_WITHOUT_EFFECT = ("seed", "data.source", "data.loader_processes", "model.pretrained_file")
+"""Paths that may differ between the archive and the file: the seed is chance, the others are places and speed."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a trial reports.
+
+    Attributes:
+        values_E: the objective after each epoch; of a diverged trial, those before it diverged.
+        seconds_E: the seconds of each epoch, as many as values, and one more if the trial diverged.
+        diverged: whether the trial ends by diverging.
+    """
+
+    values_E: tuple[float, ...]
+    seconds_E: tuple[float, ...]
+    diverged: bool = False
+
+
+@dataclass(frozen=True)
+class ArchiveCurves:
+    """The trials of an archive that a search file could have.
+
+    Attributes:
+        points: the values of the searched paths of each trial.
+        curves: their curves, in the same order.
+        others: the curves of trials outside the space, such as baselines, by `config_key`.
+        dataset: the name of the data.
+        skipped: trials that are not of this search: other values of paths that it does not search, or outside its
+            ranges.
+    """
+
+    points: list[dict[str, Scalar]]
+    curves: list[Curve]
+    others: dict[str, list[Curve]]
+    dataset: str
+    skipped: int
+
+
+def config_key(config: TrialConfig) -> str:
+    """A text that is equal for trials that differ by chance and place alone."""
+    flat = config.flat()
+    return json.dumps([flat[path] for path in sorted(flat) if path not in _WITHOUT_EFFECT])
+
+
+def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurves:
+    """Select the trials of a search file from an archive.
+
+    Args:
+        table: a checked archive.
+        file: the search, without arms.
+        where: the archive's name, for messages.
+
+    Raises:
+        DataError: the archive has another metric, trials on several datasets, or fewer than `FEWEST_TRIALS` whole
+            trials of the space.
+    """
+    metric = file.objective.metric
+    if metric not in table.column_names:
+        raise DataError(f"{where}: got no column {metric!r}; valid: an archive with the objective of {file.name!r}")
+    names, hashes = (table[name].to_pylist() for name in ("dataset", "dataset_hash"))
+    if len(set(hashes)) > 1:
+        shown = sorted({f"{name} {digest[:8]}" for name, digest in zip(names, hashes, strict=True)})
+        raise DataError(f"{where}: got {len(set(hashes))} datasets ({show_value(shown)}); valid: trials on one dataset")
+    base = file.base.flat()
+    points, curves, skipped, difference = [], [], 0, ""
+    others: dict[str, list[Curve]] = defaultdict(list)
+    for config, curve in _trials(table, file, metric):
+        flat = config.flat()
+        unlike = [p for p in flat if p not in file.space and p not in _WITHOUT_EFFECT and flat[p] != base[p]]
+        # The number of epochs decides the learning rate at each of them.
+        inside = all(
+            distribution.contains(flat[path])
+            for path, distribution in file.space.items()
+            if all(flat.get(p) == v for p, v in distribution.when.items())
+        )
+        if not unlike and inside:
+            points.append({path: flat[path] for path in file.space})
+            curves.append(curve)
+            continue
+        others[config_key(config)].append(curve)
+        skipped += 1
+        path = unlike[0] if unlike else next(p for p, d in file.space.items() if not d.contains(flat[p]))
+        difference = difference or f"{path} {flat[path]!r}, where the file has {base[path]!r} or a range without it"
+    whole = sum(not curve.diverged for curve in curves)
+    if whole < FEWEST_TRIALS:
+        hint = f" (the first that is not: {difference})" if difference else ""
+        raise DataError(
+            f"{where}: got {count_of(whole, 'whole trial')} of the space of {file.name!r}{hint}; valid: at least "
+            f"{FEWEST_TRIALS} that trained all {file.base.num_epochs} epochs"
+        )
+    return ArchiveCurves(points, curves, dict(others), str(table["dataset"][0].as_py()), skipped)
+
+
+def _trials(table: pa.Table, file: SearchFile, metric: str) -> list[tuple[TrialConfig, Curve]]:
+    """Every trial that completed with the file's number of epochs, or diverged."""
+    rows: dict[tuple[str, str, int], list[dict[str, object]]] = defaultdict(list)
+    names = ["store", "search", "trial", "epoch", "config", "outcome", "num_epochs", "seconds", metric]
+    for row in table.select(names).to_pylist():
+        rows[row["store"], row["search"], row["trial"]].append(row)
+    found = []
+    for trial in rows.values():
+        trial.sort(key=lambda row: row["epoch"])  # type: ignore[arg-type,return-value]
+        last = trial[-1]
+        if last["num_epochs"] != file.base.num_epochs:
+            continue
+        values = [row[metric] for row in trial if row["epoch"]]
+        seconds = [float(row["seconds"] or 0.0) for row in trial if row["epoch"]]  # type: ignore[arg-type]
+        if last["outcome"] == TrialOutcome.DIVERGED:
+            # It diverges within the epoch after its last report, which takes about as long as the others.
+            known = [float(value) for value in values if value is not None]  # type: ignore[arg-type]
+            pace = sum(seconds) / len(seconds) if seconds else 0.0
+            curve = Curve(tuple(known), (*seconds[: len(known)], pace), diverged=True)
+        elif last["outcome"] == TrialOutcome.COMPLETED and len(values) == file.base.num_epochs and None not in values:
+            curve = Curve(tuple(float(value) for value in values), tuple(seconds))  # type: ignore[arg-type]
+        else:
+            continue
+        found.append((TrialConfig.from_record(json.loads(str(last["config"]))), curve))
+    return found
+
+
+def encode(values: Mapping[str, Scalar], file: SearchFile) -> np.ndarray:
+    """A point as numbers_D: a range becomes [0, 1] (its logarithm where that is searched), a choice one number each.
+
+    A path whose condition does not hold has the value of the base; it is the same for all such points.
+    """
+    base = file.base.flat()
+    known = base | dict(values)
+    numbers: list[float] = []
+    for path, distribution in file.space.items():
+        active = all(known[condition] == wanted for condition, wanted in distribution.when.items())
+        value = known[path] if active else base[path]
+        if isinstance(distribution, Choice):
+            numbers += [float(value == choice) for choice in distribution.choices]
+        else:
+            numbers.append(_place(float(value or 0.0), distribution))
+    return np.array(numbers)
+
+
+def _place(value: float, distribution: Uniform | LogUniform | Int) -> float:
+    low, high = float(distribution.low), float(distribution.high)
+    if isinstance(distribution, LogUniform):
+        # With `zero`, the axis begins below `low`, and 0 has a place there.
+        low, value = distribution.axis_low, distribution.to_place(value)
+    elif isinstance(distribution, Uniform) or not distribution.log:
+        return (value - low) / (high - low)
+    return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))

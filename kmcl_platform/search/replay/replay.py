@@ -1,0 +1,208 @@
+"""Many simulated searches of a file, and of the same file with other settings, side by side."""
+
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
+from kmcl_platform.errors import ConfigError
+from kmcl_platform.files.yaml_document import read_yaml, write_yaml
+from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.search.replay.archive_curves import ArchiveCurves, select_curves
+from kmcl_platform.search.replay.surrogate import Quality, Surrogate
+from kmcl_platform.search.replay.virtual_search import VirtualSearch, simulate
+from kmcl_platform.seeds import derive_seed
+from kmcl_platform.tracking import join_archives, read_archive
+
+OWN, WHOLE, RANDOM = "this file", "without early stopping", "random, without early stopping"
+"""The settings that every replay has."""
+
+_STANDARD: dict[str, dict[str, Any]] = {
+    OWN: {},
+    WHOLE: {"scheduler": {"kind": "none"}},
+    RANDOM: {"scheduler": {"kind": "none"}, "sampler": {"kind": "random"}},
+}
+
+_MAY_DIFFER = ("scheduler", "sampler", "budget", "baseline", "baselines")
+"""Parts of a search file that another setting may change. The others decide what is trained, which an archive has."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The simulated searches of one setting."""
+
+    name: str
+    searches: list[VirtualSearch]
+
+    def best_at(self, epochs: float) -> np.ndarray:
+        """The best value of each search after so many epochs of all its trials; NaN: no trial had completed."""
+        return np.array([_at(one, epochs) for one in self.searches])
+
+    def finals(self) -> np.ndarray:
+        """The best value of each whole search."""
+        return np.array([one.final for one in self.searches])
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The result of a replay.
+
+    Attributes:
+        search: the name of the search file.
+        metric: its objective.
+        sign: 1: larger values are better; -1: smaller ones are.
+        archive: the number of trials of the archive that are points of the space, and the name of the data.
+        skipped: trials of the archive that are not.
+        quality: of the surrogate.
+        at_once: the number of trials at the same time.
+        outcomes: one for each setting; the first is the file's own.
+    """
+
+    search: str
+    metric: str
+    sign: int
+    archive: tuple[int, str]
+    skipped: int
+    quality: Quality
+    at_once: int
+    outcomes: list[Outcome]
+
+    @property
+    def target(self) -> float:
+        """What random search reaches at its end without early stopping: the median of its best values."""
+        return float(np.nanmedian(self._named(RANDOM).finals()))
+
+    def epochs_to_target(self, outcome: Outcome) -> float:
+        """Epochs after which the median of the best values reaches `target`; infinite: it never does."""
+        moments = sorted({epochs for one in outcome.searches for epochs in one.epochs})
+        return next((m for m in moments if self._reached(outcome.best_at(m))), math.inf)
+
+    def _reached(self, values: np.ndarray) -> bool:
+        # A search without a completed trial has not reached anything.
+        known = np.where(np.isnan(values), -math.inf, self.sign * values)
+        return bool(np.median(known) >= self.sign * self.target)
+
+    def _named(self, name: str) -> Outcome:
+        return next(one for one in self.outcomes if one.name == name)
+
+
+def run_replay(
+    path: Path,
+    archives: Sequence[Path],
+    *,
+    searches: int,
+    compare: Sequence[str] = (),
+    at_once: int | None = None,
+    seed: int = 0,
+    processes: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Replay:
+    """Simulate searches of a file with the curves of archives.
+
+    Args:
+        path: the search file, without arms.
+        archives: files that `kmcl archive` wrote, at least one.
+        searches: of each setting, at least 1.
+        compare: further settings, each a YAML mapping of parts of the file, such as `{sampler: {kind: random}}`.
+        at_once: trials at the same time. None: as many as the file allows, or as fit on this machine's CPUs.
+        seed: of the first search; the others have seeds derived from it.
+        processes: that simulate. None: one for each CPU.
+        progress: called with the name of a setting, the number of its searches that are done, and of all.
+
+    Raises:
+        ConfigError: the file or a setting is not valid.
+        DataError: an archive is not valid, or is not of this search.
+    """
+    content, origin = read_bytes(path), show_path(path)
+    file = parse_search_file(content, origin)
+    if file.arms:
+        raise ConfigError(f"{origin}: arms: got {', '.join(file.arms)}; valid: a file without arms, one search")
+    where = ", ".join(map(show_path, archives))
+    archive = select_curves(join_archives([read_archive(one) for one in archives], where), file, where)
+    settings = {name: _with_parts(content, origin, change) for name, change in _STANDARD.items()}
+    settings |= {text: _with_parts(content, origin, _read_setting(text)) for text in compare}
+    at_once = at_once or _default_at_once(file)
+    for name, setting in settings.items():
+        if at_once > setting.budget.trials:
+            raise ConfigError(
+                f"trials at once: got {at_once}; valid: at most {setting.budget.trials}, the trials of {name!r}"
+            )
+    surrogate = Surrogate(archive, file)
+    tasks = [(name, derive_seed(seed, "replay", number)) for name in settings for number in range(searches)]
+    found: dict[str, list[VirtualSearch]] = {name: [] for name in settings}
+    shared = (settings, surrogate, archive, at_once)
+    # "spawn": a forked process would inherit the locks of the parent's threads in an unknown state.
+    with multiprocessing.get_context("spawn").Pool(processes or os.cpu_count(), _prepare, (shared,)) as pool:
+        for (name, _), result in zip(tasks, pool.imap(_simulate, tasks, chunksize=8), strict=True):
+            found[name].append(result)
+            if progress is not None:
+                progress(name, len(found[name]), searches)
+    return Replay(
+        search=file.name,
+        metric=file.objective.metric,
+        sign=file.objective.sign,
+        archive=(len(archive.points), archive.dataset),
+        skipped=archive.skipped,
+        quality=surrogate.quality,
+        at_once=at_once,
+        outcomes=[Outcome(name, results) for name, results in found.items()],
+    )
+
+
+_Shared = tuple[dict[str, SearchFile], Surrogate, ArchiveCurves, int]
+_shared: list[_Shared] = []
+
+
+def _prepare(shared: _Shared) -> None:
+    """Called once in each process: the archive is large, and the same for all of its searches."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    threadpool_limits(1)
+    _shared.append(shared)
+
+
+def _simulate(task: tuple[str, int]) -> VirtualSearch:
+    settings, surrogate, archive, at_once = _shared[0]
+    name, seed = task
+    return simulate(settings[name], surrogate, archive, seed=seed, at_once=at_once)
+
+
+def _read_setting(text: str) -> dict[str, Any]:
+    change = read_yaml(text.encode(), "--compare")
+    if not isinstance(change, dict) or not change or not set(change) <= set(_MAY_DIFFER):
+        raise ConfigError(
+            f"--compare: got {show_value(text)}; valid: a YAML mapping with {', '.join(_MAY_DIFFER)}, such as "
+            "'{sampler: {kind: random}}'"
+        )
+    return change
+
+
+def _with_parts(content: bytes, origin: str, change: dict[str, Any]) -> SearchFile:
+    """The file with other parts. A part with a `kind` replaces the file's; of any other, single fields are replaced."""
+    tree = read_yaml(content, origin)
+    for part, value in change.items():
+        merges = isinstance(value, dict) and isinstance(tree.get(part), dict) and "kind" not in value
+        tree[part] = tree[part] | value if merges else value
+    return parse_search_file(write_yaml(tree), f"--compare {show_value(change)}" if change else origin)
+
+
+def _default_at_once(file: SearchFile) -> int:
+    resources = file.resources
+    if resources.max_concurrent_trials:
+        return resources.max_concurrent_trials
+    if resources.gpus_per_worker:
+        return 1
+    return max(1, int((os.cpu_count() or 1) / (resources.workers_per_trial * resources.cpus_per_worker)))
+
+
+def _at(search: VirtualSearch, epochs: float) -> float:
+    """The best value after so many epochs."""
+    count = sum(moment <= epochs for moment in search.epochs)
+    return search.best[count - 1] if count else math.nan

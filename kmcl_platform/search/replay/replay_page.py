@@ -1,0 +1,103 @@
+"""A replay as one HTML page that needs no network: best value against epochs and against hours."""
+
+from html import escape
+
+import numpy as np
+import plotly.graph_objects as go
+
+from kmcl_platform.data.report.style import STYLE
+from kmcl_platform.search.replay.replay import Outcome, Replay
+from kmcl_platform.search.replay.replay_table import EXPLANATION, describe_archive, summarise
+from kmcl_platform.search.replay.virtual_search import VirtualSearch
+
+_POINTS = 200
+_COLOURS = ("#3566a8", "#d9822b", "#4d9a73", "#a3401f", "#7a5ba6", "#667180", "#b58900", "#2aa198")
+
+
+def to_page(replay: Replay) -> str:
+    """The page."""
+    from plotly.offline import get_plotlyjs
+
+    title = escape(f"Replay of {replay.search}")
+    lines = "".join(f"<p class='soft'>{escape(line)}</p>" for line in describe_archive(replay))
+    sections = [f"<section><h2>Settings</h2>{_table(replay)}<p class='soft'>{escape(EXPLANATION)}</p></section>"]
+    for name, unit in (("epochs", "epochs of all trials"), ("hours", "hours")):
+        figure = _figure(replay, hours=name == "hours", unit=unit)
+        body = figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
+        text = "Median of the best value so far over the simulated searches, with its quartiles."
+        sections.append(f"<section><h2>Best value over {name}</h2><p class='soft'>{text}</p>{body}</section>")
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style>"
+        f"<script>{get_plotlyjs()}</script></head><body><main><h1>{title}</h1>{lines}{''.join(sections)}</main></body>"
+        "</html>"
+    )
+
+
+def _table(replay: Replay) -> str:
+    target = f"epochs to {replay.target:.4f}"
+    head = ("setting", f"best {replay.metric}", "quartiles", "epochs", "hours", target, "regret")
+    rows = []
+    for outcome in replay.outcomes:
+        one = summarise(replay, outcome)
+        reached = one["epochs_to_target"]
+        cells = (
+            outcome.name,
+            f"{one['best']:.4f}",
+            f"{one['quartiles'][0]:.4f} to {one['quartiles'][1]:.4f}",
+            f"{one['epochs']:.0f}",
+            f"{one['hours']:.3g}",
+            "never" if reached is None else f"{reached:.0f}",
+            f"{one['regret']:.4f}",
+        )
+        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
+    return f"<div class='wide'><table><tr>{titles}</tr>{''.join(rows)}</table></div>"
+
+
+def _figure(replay: Replay, *, hours: bool, unit: str) -> go.Figure:
+    figure = go.Figure()
+    longest = max(_last(one, hours=hours) for outcome in replay.outcomes for one in outcome.searches)
+    places = np.linspace(0, longest, _POINTS)
+    for number, outcome in enumerate(replay.outcomes):
+        colour = _COLOURS[number % len(_COLOURS)]
+        low, middle, high = _quartiles(outcome, places, hours=hours)
+        figure.add_scatter(
+            x=[*places, *places[::-1]],
+            y=[*low, *high[::-1]],
+            fill="toself",
+            fillcolor=colour,
+            opacity=0.15,
+            line={"width": 0},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+        figure.add_scatter(x=places, y=middle, name=outcome.name, line={"color": colour})
+    figure.update_layout(
+        height=440,
+        margin={"t": 24, "r": 24},
+        template="plotly_white",
+        xaxis_title=unit,
+        yaxis_title=replay.metric,
+        legend={"orientation": "h", "y": -0.2},
+    )
+    return figure
+
+
+def _quartiles(outcome: Outcome, places: np.ndarray, *, hours: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    values = np.full((len(outcome.searches), len(places)), np.nan)
+    for row, one in enumerate(outcome.searches):
+        moments = np.array(one.seconds) / 3600 if hours else np.array(one.epochs)
+        found = np.searchsorted(moments, places, side="right") - 1
+        known = found >= 0
+        values[row, known] = np.array(one.best)[found[known]]
+    # Where most searches have no value yet, quartiles of the others would mislead.
+    enough = (~np.isnan(values)).mean(0) >= 0.75
+    quartiles = np.full((3, len(places)), np.nan)
+    if enough.any():
+        quartiles[:, enough] = np.nanpercentile(values[:, enough], (25, 50, 75), axis=0)
+    return quartiles[0], quartiles[1], quartiles[2]
+
+
+def _last(search: VirtualSearch, *, hours: bool) -> float:
+    return float(search.total_seconds / 3600 if hours else search.total_epochs)

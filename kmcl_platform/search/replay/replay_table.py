@@ -1,0 +1,109 @@
+"""A replay as text for a terminal, and as JSON."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from kmcl_platform.search.replay.replay import Outcome, Replay
+
+
+def describe_archive(replay: Replay) -> list[str]:
+    """What the simulation knows, and how well."""
+    count, dataset = replay.archive
+    quality = replay.quality
+    lines = [
+        f"archive: {count} trials of this space on {dataset}; {replay.skipped} others are not of it",
+        "curves of other points: a Gaussian process; the last value of a trial that is left out is predicted with a "
+        f"median error of {quality.error:.4f} (order: Kendall's tau {quality.order:.2f})",
+    ]
+    if quality.noise is None:
+        lines.append("noise between seeds: not known, because no point was trained on several seeds; none is added")
+    else:
+        lines.append(
+            f"noise between seeds: standard deviation {quality.noise:.4f}, from {quality.points_with_seeds} points"
+        )
+    return lines
+
+
+def summarise(replay: Replay, outcome: Outcome) -> dict[str, Any]:
+    """The numbers of one setting: medians over its searches, and quartiles of the best value."""
+    finals = outcome.finals()
+    own_epochs = float(np.median([one.total_epochs for one in replay.outcomes[0].searches]))
+    low, middle, high = np.nanpercentile(finals, (25, 50, 75))
+    to_target = replay.epochs_to_target(outcome)
+    return {
+        "setting": outcome.name,
+        "best": float(middle),
+        "quartiles": [float(low), float(high)],
+        "epochs": float(np.median([one.total_epochs for one in outcome.searches])),
+        "hours": float(np.median([one.total_seconds for one in outcome.searches])) / 3600,
+        "best_at_own_epochs": _median(outcome.best_at(own_epochs)),
+        "epochs_to_target": None if math.isinf(to_target) else to_target,
+        "regret": float(np.mean([one.regret for one in outcome.searches])),
+    }
+
+
+def to_table(replay: Replay) -> Table:
+    """One line for each setting."""
+    own_epochs = np.median([one.total_epochs for one in replay.outcomes[0].searches])
+    table = Table(box=None, show_edge=False)
+    table.add_column("setting", overflow="fold")
+    for name in (
+        f"best {replay.metric}",
+        "quartiles",
+        "epochs",
+        "hours",
+        f"at {own_epochs:.0f} epochs",
+        f"epochs to {replay.target:.4f}",
+        "regret",
+    ):
+        table.add_column(name, justify="right")
+    for outcome in replay.outcomes:
+        one = summarise(replay, outcome)
+        at_own, to_target = one["best_at_own_epochs"], one["epochs_to_target"]
+        table.add_row(
+            outcome.name,
+            f"{one['best']:.4f}",
+            f"{one['quartiles'][0]:.4f} to {one['quartiles'][1]:.4f}",
+            f"{one['epochs']:.0f}",
+            f"{one['hours']:.3g}",
+            "-" if at_own is None else f"{at_own:.4f}",
+            "never" if to_target is None else f"{to_target:.0f}",
+            f"{one['regret']:.4f}",
+        )
+    return table
+
+
+def to_json(replay: Replay) -> str:
+    """The same numbers for programs."""
+    document = {
+        "search": replay.search,
+        "metric": replay.metric,
+        "searches": len(replay.outcomes[0].searches),
+        "at_once": replay.at_once,
+        "archive": {"trials": replay.archive[0], "dataset": replay.archive[1], "skipped": replay.skipped},
+        "surrogate": {
+            "error": replay.quality.error,
+            "order": replay.quality.order,
+            "noise": replay.quality.noise,
+            "points_with_seeds": replay.quality.points_with_seeds,
+        },
+        "target": replay.target,
+        "settings": [summarise(replay, outcome) for outcome in replay.outcomes],
+    }
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+EXPLANATION = (
+    "best: median over the simulated searches. epochs to …: what random search reaches without early stopping; the "
+    "epochs of all trials until the median search has it. regret: by how much a stopped trial would have been better "
+    "than the best one, on average."
+)
+
+
+def _median(values: np.ndarray) -> float | None:
+    # A search without a completed trial has the worst value. If half of them have none, there is no median.
+    return None if np.isnan(values).mean() >= 0.5 else float(np.nanmedian(values))

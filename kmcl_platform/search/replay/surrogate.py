@@ -1,0 +1,140 @@
+"""The surrogate: learning curves of points that are not in the archive, with the noise between seeds.
+
+Legend of shapes: N trials, E epochs, D numbers that describe a point, P principal components of the curves.
+"""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_solve
+from scipy.stats import kendalltau
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.trial_config import Scalar
+from kmcl_platform.search.replay.archive_curves import ArchiveCurves, Curve, encode
+
+_EXPLAINED = 0.999
+"""Share of the curves' variance that the components explain together."""
+_MOST_COMPONENTS = 5
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well the surrogate knows the archive, and how much trials differ by chance.
+
+    Attributes:
+        error: median absolute error of the last value of a trial that is left out.
+        order: Kendall's τ between the predicted and the true order of such trials.
+        noise: standard deviation of the last value between seeds. None: the archive has no point with several seeds.
+        points_with_seeds: number of points that were trained on several seeds.
+    """
+
+    error: float
+    order: float
+    noise: float | None
+    points_with_seeds: int
+
+
+class Surrogate:
+    """Curves for every point of a search file's space.
+
+    A point of the archive has its own curve; of several seeds, one of them by chance. For any other point, a Gaussian
+    process (Matérn 5/2, a length for each dimension) gives the scores of the curve's principal components. A curve of
+    another seed than its mean is drawn by adding the deviation of one trained seed from the mean of its point. A point
+    diverges where the nearest trial of the archive did.
+    """
+
+    def __init__(self, archive: ArchiveCurves, file: SearchFile) -> None:
+        """Fit to the archive's curves; takes seconds."""
+        self._file = file
+        self._archive = archive
+        inputs_ND = np.array([encode(point, file) for point in archive.points])
+        # Equal inputs are one point: paths whose condition does not hold do not count.
+        self._known: dict[bytes, list[int]] = defaultdict(list)
+        for row, input_D in enumerate(inputs_ND):
+            self._known[input_D.tobytes()].append(row)
+        self._inputs_ND = inputs_ND
+        whole = [row for row, curve in enumerate(archive.curves) if not curve.diverged]
+        curves_NE = np.array([archive.curves[row].values_E for row in whole])
+        self._deviations_SE, noise, several = _deviations(curves_NE, inputs_ND[whole])
+        self._seconds = float(np.median([second for row in whole for second in archive.curves[row].seconds_E]))
+        self._mean_E = curves_NE.mean(0)
+        centred_NE = curves_NE - self._mean_E
+        _, sizes, components = np.linalg.svd(centred_NE, full_matrices=False)
+        explained = np.cumsum(sizes**2) / max(np.sum(sizes**2), 1e-300)
+        count = min(int(np.searchsorted(explained, _EXPLAINED)) + 1, _MOST_COMPONENTS, len(sizes))
+        self._components_PE = components[:count]
+        self._models = [_fit(inputs_ND[whole], centred_NE @ component_E) for component_E in self._components_PE]
+        left_out_NE = curves_NE - np.stack([_left_out(model) for model in self._models], 1) @ self._components_PE
+        # What the components do not explain stays in the error.
+        predicted_N = left_out_NE[:, -1]
+        self.quality = Quality(
+            error=float(np.median(np.abs(predicted_N - curves_NE[:, -1]))),
+            order=float(kendalltau(predicted_N, curves_NE[:, -1]).statistic),
+            noise=noise,
+            points_with_seeds=several,
+        )
+
+    def curve(self, values: Mapping[str, Scalar], rng: np.random.Generator) -> Curve:
+        """The curve of a point.
+
+        Args:
+            values: of the searched paths; a path that is missing has the base's value.
+            rng: chance of this trial.
+        """
+        input_D = encode(values, self._file)
+        if rows := self._known.get(input_D.tobytes()):
+            return self._archive.curves[int(rng.choice(rows))]
+        nearest = int(np.argmin(((self._inputs_ND - input_D) ** 2).sum(1)))
+        if self._archive.curves[nearest].diverged:
+            return self._archive.curves[nearest]
+        scores = [float(model.predict(input_D[None])[0]) for model in self._models]
+        values_E = self._mean_E + np.array(scores) @ self._components_PE
+        if len(self._deviations_SE):
+            values_E = values_E + self._deviations_SE[rng.integers(len(self._deviations_SE))]
+        return Curve(tuple(values_E.tolist()), (self._seconds,) * len(values_E))
+
+
+def _fit(inputs_ND: np.ndarray, targets_N: np.ndarray) -> GaussianProcessRegressor:
+    size = inputs_ND.shape[1]
+    kernel = ConstantKernel(1.0, (1e-2, 1e2)) * Matern([0.5] * size, (0.05, 20.0), nu=2.5) + WhiteKernel(0.1, (1e-5, 1))
+    model = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=1, random_state=0)
+    with warnings.catch_warnings():
+        # A length at its bound is a dimension without effect.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(inputs_ND, targets_N)
+
+
+def _left_out(model: GaussianProcessRegressor) -> np.ndarray:
+    """For each trial, the error of a model that was fitted without it (its kernel stays); error_N.
+
+    Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, equation 5.12.
+    """
+    inverse_NN = cho_solve((model.L_, True), np.eye(len(model.L_)))
+    error_N: np.ndarray = model.alpha_ / np.diag(inverse_NN) * model._y_train_std
+    return error_N
+
+
+def _deviations(curves_NE: np.ndarray, inputs_ND: np.ndarray) -> tuple[np.ndarray, float | None, int]:
+    """What chance adds to a curve, S deviations_SE; the standard deviation of the last value; points with seeds."""
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for row, input_D in enumerate(inputs_ND):
+        groups[input_D.tobytes()].append(row)
+    parts, squares, freedom = [], 0.0, 0
+    for rows in groups.values():
+        if len(rows) < 2:
+            continue
+        centred = curves_NE[rows] - curves_NE[rows].mean(0)
+        # The mean of n trials is nearer to them than the true one: √(n/(n-1)) makes up for it.
+        parts.append(centred * (len(rows) / (len(rows) - 1)) ** 0.5)
+        squares += float((centred[:, -1] ** 2).sum())
+        freedom += len(rows) - 1
+    if not parts:
+        return np.empty((0, curves_NE.shape[1])), None, 0
+    return np.concatenate(parts), (squares / freedom) ** 0.5, len(parts)
