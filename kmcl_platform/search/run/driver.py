@@ -22,6 +22,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.sampling.pruners import stopping_epochs
+from kmcl_platform.search.study.arm_retraining import compare_with_baselines
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
 from kmcl_platform.search.study.ended_trials import TrialEnd, judge_epoch
 from kmcl_platform.search.study.point import Point
@@ -147,7 +148,7 @@ class SearchDriver(Searcher, Stopper):
         self._log_progress(urgent=False)
         self._view.epoch_finished(point.number, report, value)
         if end is not None:
-            reason = f"stopped early after epoch {report.epoch}" if end == "pruned" else ""
+            reason = self._study.stop_reason(point.number) if end == "pruned" else ""
             self._settle(trial_id, point, end, reason, value)
         return end is not None
 
@@ -191,7 +192,7 @@ class SearchDriver(Searcher, Stopper):
         self._study.tell(point.number, end, value if end == "completed" else None)
         drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)
         self._log_progress(urgent=True)
-        best, comparison = self._study.best_value(), str(self._study.compare_with_baselines() or "")
+        best, comparison = self._study.best_value(), str(compare_with_baselines(self._study) or "")
         self._view.trial_ended(point.number, end, reason, value, best, comparison)
 
     def _log_progress(self, *, urgent: bool) -> None:

@@ -1,9 +1,10 @@
-"""Optuna's pruners, by their names in a search file."""
+"""Pruners, by their names in a search file."""
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from kmcl_platform.config.search_file import Hyperband, Scheduler, SuccessiveHalving
+from kmcl_platform.search.sampling.rungs import SuccessiveHalvingPruner
 from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 
 
@@ -15,10 +16,8 @@ def build_pruner(scheduler: Scheduler, num_epochs: int) -> optuna.pruners.BasePr
         num_epochs: epochs of a whole trial.
     """
     match scheduler:
-        case SuccessiveHalving(min_epochs=min_epochs, reduction_factor=factor):
-            # Optuna's rule is the asynchronous one: it decides when a trial reaches a rung, and never waits for other
-            # trials.
-            return optuna.pruners.SuccessiveHalvingPruner(min_resource=min_epochs, reduction_factor=factor)
+        case SuccessiveHalving(reduction_factor=factor):
+            return SuccessiveHalvingPruner(stopping_epochs(scheduler, num_epochs), factor)
         case Hyperband(min_epochs=min_epochs, reduction_factor=factor):
             return _Hyperband(min_resource=min_epochs, max_resource=num_epochs, reduction_factor=factor)
         case _:
@@ -44,6 +43,12 @@ def stopping_epochs(scheduler: Scheduler, num_epochs: int) -> list[int]:
             return rungs
         case _:
             return []
+
+
+def decide_before_report(study: optuna.Study, trial: FrozenTrial, epoch: int, value: float) -> None:
+    """Store the verdict on a trial that is about to report a value, if its pruner keeps verdicts."""
+    if isinstance(study.pruner, SuccessiveHalvingPruner):
+        study.pruner.decide(study, trial, epoch, value)
 
 
 class _Hyperband(optuna.pruners.HyperbandPruner):

@@ -1,10 +1,16 @@
-"""The searches that train the best trials again: of each arm, or of a search and of its baselines."""
+"""The best trial against the best baseline, and the searches that train such trials again."""
 
 from kmcl_platform.config.arms import expand_arms, retrain_best
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
+from kmcl_platform.search.study.ended_trials import best_trials
 from kmcl_platform.search.study.study import DurableStudy
-from kmcl_platform.tracking.runs.baseline_comparison import retrained_label
+from kmcl_platform.tracking.runs.baseline_comparison import (
+    BaselineComparison,
+    Contender,
+    compare_baselines,
+    retrained_label,
+)
 
 
 def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
@@ -17,7 +23,7 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
         return {}
     if not file.arms:
         study = DurableStudy(store.study_url, file)
-        compared = study.compare_with_baselines()
+        compared = compare_with_baselines(study)
         if compared is None or compared.best is None:
             return {}
         return {
@@ -32,3 +38,23 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
             return {}
         searches[arm] = retrain_best(search, best[0], study.config(best[0]), file.verdict)
     return searches
+
+
+def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:
+    """The best trial compared with the best baseline, without other seeds; None: no baseline has completed."""
+    objective = study.file.objective
+    contenders = (
+        Contender(
+            trial.number,
+            study.baseline(trial.number),
+            trial.value or 0.0,
+            study.config(trial.number).loss.has_kernel_terms,
+        )
+        for trial in best_trials(study.counted(), objective.sign)
+    )
+    return compare_baselines(
+        contenders,
+        metric=objective.metric,
+        sign=objective.sign,
+        kmcl=study.file.base.loss.objective == "kmcl" or "loss.objective" in study.file.space,
+    )

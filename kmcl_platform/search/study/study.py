@@ -25,7 +25,8 @@ from kmcl_platform.search.sampling.asking import (
     open_trial,
     read_trial,
 )
-from kmcl_platform.search.sampling.pruners import build_pruner
+from kmcl_platform.search.sampling.pruners import build_pruner, decide_before_report
+from kmcl_platform.search.sampling.rungs import read_verdict
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study import ended_trials
 from kmcl_platform.search.study.budget import Ledger
@@ -34,7 +35,6 @@ from kmcl_platform.search.study.ended_trials import STATES, TrialEnd, best_trial
 from kmcl_platform.search.study.inputs import Inputs, check_same_inputs
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import open_storage, patient
-from kmcl_platform.tracking.runs.baseline_comparison import BaselineComparison, Contender, compare_baselines
 
 _logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class DurableStudy:
     Attributes:
         url: the address of the database.
         say: prints one line for the user, for example that the database does not answer.
+        file: the search, with its baselines as a list.
         ledger: the time that the search has spent.
         inputs: the content of the files that the search reads.
     """
@@ -66,7 +67,7 @@ class DurableStudy:
         """
         self.url = url
         self.say = say
-        self._file = file
+        self.file = file
         self.inputs = inputs or Inputs()
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
@@ -91,7 +92,11 @@ class DurableStudy:
     @patient
     def report(self, number: int, epoch: int, value: float, *, seconds: float = 0.0) -> None:
         """Store a trial's value after an epoch, and charge its time; a second report of an epoch changes nothing."""
-        if epoch not in self._frozen(number).intermediate_values:
+        frozen = self._frozen(number)
+        if epoch not in frozen.intermediate_values:
+            # The verdict first: after a kill the trial reports again, and other trials may have reported before it.
+            if is_searched(frozen):
+                decide_before_report(self._study, frozen, epoch, value)
             # A kill between these two lines loses the epoch's GPU time. In the other order it would be charged twice.
             open_trial(self._study, number).report(value, epoch)
             self.ledger.charge(seconds)
@@ -105,7 +110,14 @@ class DurableStudy:
             return False
         # Called for other baselines too: only this call enters a trial into Optuna's comparison at its rung.
         wanted = open_trial(self._study, number).should_prune()
-        return wanted and not baseline_name(frozen) and frozen.last_step != self._file.base.num_epochs
+        return wanted and not baseline_name(frozen) and frozen.last_step != self.file.base.num_epochs
+
+    @patient
+    def stop_reason(self, number: int) -> str:
+        """Why the pruner stops a trial at the last epoch that it reported, in words."""
+        epoch = self._frozen(number).last_step
+        verdict = read_verdict(self._frozen(number), epoch)
+        return f"stopped early after epoch {epoch}{f', {verdict}' if verdict else ''}"
 
     @patient
     def tell(self, number: int, end: TrialEnd, value: float | None = None) -> None:
@@ -117,7 +129,7 @@ class DurableStudy:
         if self._frozen(number).state.is_finished():
             return
         if end == "diverged":
-            value = -self._file.objective.sign * float("inf")
+            value = -self.file.objective.sign * float("inf")
         self._study.tell(number, value, state=STATES[end])
 
     @patient
@@ -142,8 +154,8 @@ class DurableStudy:
         # Trials that run are finished first.
         if self.num_finished() < len(self.counted()):
             return None
-        if self.num_finished() >= self._file.budget.trials:
-            return f"budget.trials: all {self._file.budget.trials} have ended"
+        if self.num_finished() >= self.file.budget.trials:
+            return f"budget.trials: all {self.file.budget.trials} have ended"
         return self._without_improvement()
 
     def ends(self) -> dict[int, TrialEnd]:
@@ -168,36 +180,26 @@ class DurableStudy:
 
     def best_value(self) -> float | None:
         """The best final value so far; None: no trial has completed."""
-        best = best_trials(self.counted(), self._file.objective.sign)
+        best = best_trials(self.counted(), self.file.objective.sign)
         return best[0].value if best else None
-
-    def compare_with_baselines(self) -> BaselineComparison | None:
-        """The best trial compared with the best baseline, without other seeds; None: no baseline has completed."""
-        objective, loss = self._file.objective, self._file.base.loss.objective
-        return compare_baselines(
-            map(self._contender, best_trials(self.counted(), objective.sign)),
-            metric=objective.metric,
-            sign=objective.sign,
-            kmcl=loss == "kmcl" or "loss.objective" in self._file.space,
-        )
 
     def best_numbers(self, count: int) -> list[int]:
         """Numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
-        return [trial.number for trial in best_trials(self.counted(), self._file.objective.sign)[:count]]
+        return [trial.number for trial in best_trials(self.counted(), self.file.objective.sign)[:count]]
 
     def _open(self) -> SearchStudy:
         study = optuna.create_study(
-            study_name=self._file.name,
+            study_name=self.file.name,
             storage=open_storage(self.url),
-            direction=self._file.objective.mode,
-            pruner=build_pruner(self._file.scheduler, self._file.base.num_epochs),
+            direction=self.file.objective.mode,
+            pruner=build_pruner(self.file.scheduler, self.file.base.num_epochs),
             load_if_exists=True,
         )
         self._study = SearchStudy.of(study)
-        self._file = settle_definition(self._study, self._file)
-        check_same_inputs(self._study, self._file, self.inputs)
-        finish_asking(self._study, self._file)
-        enqueue_points(self._study, self._file)
+        self.file = settle_definition(self._study, self.file)
+        check_same_inputs(self._study, self.file, self.inputs)
+        finish_asking(self._study, self.file)
+        enqueue_points(self._study, self.file)
         return self._study
 
     def _next_point(self) -> Point | None:
@@ -205,24 +207,24 @@ class DurableStudy:
             return None
         if self._interrupted:
             return self._point(self._interrupted.pop(0))
-        if len(self.counted()) >= self._file.budget.trials or self._without_improvement():
+        if len(self.counted()) >= self.file.budget.trials or self._without_improvement():
             return None
         # A new sampler for each point: its seed depends on the point's number.
-        self._study.sampler = next_sampler(self._study, self._file)
+        self._study.sampler = next_sampler(self._study, self.file)
         with warnings.catch_warnings():
             # For each diverged trial: the Gaussian process takes the worst finite value instead of its own.
             warnings.filterwarnings("ignore", message="Clip non-finite values")
             trial = self._study.ask()
-            draw_values(trial, self._file)
+            draw_values(trial, self.file)
         return self._point(trial.number)
 
     def _without_improvement(self) -> str | None:
         """Whether as many trials have ended since the best one as the budget has patience for, in words."""
-        patience = self._file.budget.patience
+        patience = self.file.budget.patience
         if patience is None:
             return None
         # Baselines outside the space do not count: the search has patience for its own trials.
-        waited = ended_trials.trials_without_improvement(filter(is_searched, self.counted()), self._file.objective.sign)
+        waited = ended_trials.trials_without_improvement(filter(is_searched, self.counted()), self.file.objective.sign)
         return f"budget.patience: {waited} trials ended without a better one" if waited >= patience else None
 
     def _running_trials(self) -> list[int]:
@@ -231,18 +233,14 @@ class DurableStudy:
     def _frozen(self, number: int) -> FrozenTrial:
         return read_trial(self._study, number)
 
-    def _contender(self, trial: FrozenTrial) -> Contender:
-        loss = self._point(trial.number).config.loss
-        return Contender(trial.number, baseline_name(trial), trial.value or 0.0, loss.has_kernel_terms)
-
     def _point(self, number: int) -> Point:
         frozen = self._frozen(number)
         values: dict[str, Scalar] = frozen.user_attrs[VALUES]
-        config = self._file.base.with_values(values)
+        config = self.file.base.with_values(values)
         return Point(
             number=number,
             config=config,
             baseline=baseline_name(frozen),
-            is_base=bool(baseline_name(frozen)) and config == self._file.base,
+            is_base=bool(baseline_name(frozen)) and config == self.file.base,
             reached=frozen.last_step or 0,
         )

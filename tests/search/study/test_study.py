@@ -69,7 +69,7 @@ def test_a_second_report_of_an_epoch_changes_nothing(url: str) -> None:
     assert study.value(0) == 0.5
 
 
-def test_a_report_reads_one_trial_and_not_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_between_the_rungs_reads_one_trial_and_not_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     study = DurableStudy(url, search_file())
     study.next_point()
 
@@ -77,7 +77,8 @@ def test_a_report_reads_one_trial_and_not_all(url: str, monkeypatch: pytest.Monk
         raise AssertionError("all trials were read")
 
     monkeypatch.setattr(_CachedStorage, "get_all_trials", read_all)
-    study.report(0, 1, 0.5)
+    # At a rung, the trial is compared with all others.
+    study.report(0, 3, 0.5)
     assert study.value(0) == 0.5
     study.tell(0, "completed", 0.5)
 
