@@ -7,8 +7,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-VERDICTS = "verdicts"
-"""Attribute of a trial: its verdict at each rung that it has reached, by the rung's epoch (as text)."""
+from kmcl_platform.tracking.runs.names import VERDICTS
 
 _SHARES = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
 

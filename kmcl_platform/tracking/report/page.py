@@ -48,7 +48,7 @@ def to_page(data: "Collected") -> str:
 
     from kmcl_platform.tracking.report.figures import HEIGHT, build_figures
 
-    sections = [_summary(data), _next(data), _leaderboard(data)]
+    sections = [_summary(data), _next(data), _stopping(data), _leaderboard(data)]
     for figure in build_figures(data):
         body = f"<h2>{escape(figure.title)}</h2><p class='soft'>{escape(figure.text)}</p>"
         if figure.figure is not None:
@@ -112,6 +112,16 @@ def _next(data: "Collected") -> str:
         )
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<section><h2>What to do next</h2><ul>{items}</ul></section>"
+
+
+def _stopping(data: "Collected") -> str:
+    from kmcl_platform.tracking.report.stopping import describe_stopping
+
+    lines = describe_stopping(data.study.get_trials(deepcopy=False), data.board.num_epochs)
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<section><h2>Did stopping pay?</h2><ul>{items}</ul></section>"
 
 
 def _best_values(data: "Collected") -> list[dict[str, Scalar]]:

@@ -39,6 +39,9 @@ RUNNING = "running"
 OUTSIDE_SPACE = "outside_space"
 """Attribute of a trial of the Optuna study: a baseline that is no point of the space."""
 
+VERDICTS = "verdicts"
+"""Attribute of a trial of the Optuna study: its verdict at each rung that it reached, by the rung's epoch (as text)."""
+
 SEARCH_TAG = "kmcl.search"
 ROLE_TAG = "kmcl.role"
 """`search` on the parent run, `trial` on its children."""

@@ -1,0 +1,63 @@
+"""Did stopping pay? The sentences of the report, from the trials of a study."""
+
+import optuna
+import pytest
+
+from kmcl_platform.tracking.report.stopping import describe_stopping, find_rungs, order_at
+from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE, VERDICTS
+
+NUM_EPOCHS = 4
+
+
+def trials(curves: list[list[float]], *, rungs: tuple[int, ...] = (1, 2)) -> list[optuna.trial.FrozenTrial]:
+    """Trials with these values; one with fewer than `NUM_EPOCHS` was stopped."""
+    study = optuna.create_study()
+    for curve in curves:
+        trial = study.ask()
+        for epoch, value in enumerate(curve, start=1):
+            trial.report(value, epoch)
+        trial.set_user_attr(VERDICTS, {str(epoch): {} for epoch in rungs if epoch <= len(curve)})
+        whole = len(curve) == NUM_EPOCHS
+        study.tell(trial, curve[-1] if whole else None, state=None if whole else optuna.trial.TrialState.PRUNED)
+    return study.trials
+
+
+WHOLE = [[0.9 - place / 10, place / 10, place / 10, place / 10] for place in range(8)]
+"""After epoch 1 in the opposite order, from epoch 2 on in that of the end."""
+
+
+def test_the_order_at_a_rung_is_compared_with_the_end() -> None:
+    found = trials(WHOLE)
+    first, second = (order_at(found, epoch, NUM_EPOCHS) for epoch in (1, 2))
+    assert (first.tau, second.tau) == (pytest.approx(-1), pytest.approx(1))
+    assert first.high < 0 < second.low
+
+
+def test_sentences_say_what_was_saved_and_which_rung_is_doubtful() -> None:
+    lines = describe_stopping(trials([*WHOLE, [0.5], [0.5, 0.1]]), NUM_EPOCHS)
+    assert lines[0] == "Early stopping ended 2 trials and saved 5 epochs of 40 (12%)."
+    assert "After epoch 1, the order of the 8 trials of full length agreed" in lines[1] and "τ = -1.00" in lines[1]
+    assert "After epoch 2" in lines[2] and "τ = 1.00" in lines[2]
+    assert lines[3].startswith("The order after epoch 1 is not shown to say anything about the end")
+
+
+def test_few_trials_show_nothing() -> None:
+    lines = describe_stopping(trials([*WHOLE[:3], [0.5]]), NUM_EPOCHS)
+    assert len(lines) == 2
+    assert lines[1].startswith("3 trials of full length cannot show whether the right trials were stopped")
+
+
+def test_a_search_without_rungs_has_no_section() -> None:
+    assert describe_stopping(trials(WHOLE, rungs=()), NUM_EPOCHS) == []
+    assert describe_stopping([], NUM_EPOCHS) == []
+
+
+def test_trials_that_an_older_version_stopped_show_their_rung() -> None:
+    assert find_rungs(trials([*WHOLE, [0.5, 0.1]], rungs=()), NUM_EPOCHS) == [2]
+
+
+def test_baselines_outside_the_space_do_not_count() -> None:
+    found = trials(WHOLE)
+    for trial in found[:4]:
+        trial.user_attrs[OUTSIDE_SPACE] = True
+    assert "4 trials of full length" in describe_stopping(found, NUM_EPOCHS)[1]
