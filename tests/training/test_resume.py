@@ -116,7 +116,7 @@ def test_a_trial_that_has_ended_cannot_be_continued_from_its_average(manifest: M
         ("{", "cannot be read (Expecting property name"),
         ("[]", "cannot be read (list indices must be"),
         ('{"config": {}}', "'class_names' is missing"),
-        ('{"config": {"optim": {"momentum": 1}}}', "optim.momentum: unknown name; valid: ema_decay"),
+        ('{"config": {"optim": {"momentum": 1}}}', "optim.momentum: unknown name; valid: backbone_lr_factor"),
         ('{"config": {}, "class_names": [], "reports": [{"epoch": 1}]}', "metrics: missing; valid: "),
     ],
 )
