@@ -14,9 +14,6 @@ if TYPE_CHECKING:
         Frozen as Frozen,
         describe_error as describe_error,
     )
-    from kmcl_platform.config.decision import (
-        Decision as Decision,
-    )
     from kmcl_platform.config.distributions import (
         Choice as Choice,
         Distribution as Distribution,
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
         LossConfig as LossConfig,
     )
     from kmcl_platform.config.promotion import (
+        Decision as Decision,
         Promotion as Promotion,
     )
     from kmcl_platform.config.reports.epoch_report import (
@@ -40,14 +38,17 @@ if TYPE_CHECKING:
         Level as Level,
         Measurement as Measurement,
     )
+    from kmcl_platform.config.schedulers import (
+        Adaptive as Adaptive,
+        Hyperband as Hyperband,
+        Scheduler as Scheduler,
+        SuccessiveHalving as SuccessiveHalving,
+    )
     from kmcl_platform.config.search_file import (
         Baseline as Baseline,
-        Hyperband as Hyperband,
         Resources as Resources,
         Sampler as Sampler,
-        Scheduler as Scheduler,
         SearchFile as SearchFile,
-        SuccessiveHalving as SuccessiveHalving,
         active_paths as active_paths,
         base_name as base_name,
         find_missing_room as find_missing_room,

@@ -3,7 +3,8 @@
 import re
 
 from kmcl_platform.config.distributions import Choice, Distribution
-from kmcl_platform.config.search_file import NAME_PATTERN, Budget, NoStopping, SearchFile, Verdict
+from kmcl_platform.config.schedulers import NoStopping
+from kmcl_platform.config.search_file import NAME_PATTERN, Budget, SearchFile, Verdict
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import write_yaml

@@ -1,4 +1,6 @@
-"""Promotion: the bounds that a candidate must meet before it becomes the champion."""
+"""What a search file says about registered models: when one is promoted, and how it turns scores into labels."""
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -26,3 +28,19 @@ class Promotion(Frozen):
     """Largest median time of one image in milliseconds, decoding included, on the machine that promotes."""
     max_size_mb: float | None = Field(default=None, gt=0)
     """Largest size of the weights, in millions of bytes."""
+
+
+class Decision(Frozen):
+    """The aim of thresholds and calibration on the validation split. It may be changed when a search is continued."""
+
+    objective: Literal["f1", "precision", "recall"] = "f1"
+    """Optimised for each class by itself. `f1`: the best F1; `precision`: the highest recall whose precision is at
+    least `floor`; `recall`: the fewest predictions whose recall is at least `floor`."""
+    floor: float = Field(default=0.9, gt=0, le=1)
+    """Smallest precision or recall, in (0, 1]; `f1` does not use it."""
+    min_positives: int = Field(default=5, ge=1)
+    """A class with fewer known positive validation images keeps the threshold 0.5: from so few images, a threshold
+    would depend on chance."""
+    calibration: Literal["shifted", "temperature", "none"] = "shifted"
+    """One calibration for all classes. `temperature` divides the logits by one number. `shifted` also adds a number: an
+    asymmetric loss moves all scores upwards, which a temperature cannot undo. `none`: scores as trained."""

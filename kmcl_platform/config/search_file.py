@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.decision import Decision
 from kmcl_platform.config.distributions import Choice, Distribution
-from kmcl_platform.config.promotion import Promotion
+from kmcl_platform.config.promotion import Decision, Promotion
 from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
+from kmcl_platform.config.schedulers import Scheduler, SuccessiveHalving
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -57,31 +57,6 @@ class Budget(Frozen):
     checkpoints: int = Field(default=3, ge=1)
     """Number of ended trials whose weights stay on the disk: the best ones of full length, over the whole search.
     Trials that run keep what they need to continue."""
-
-
-class SuccessiveHalving(Frozen):
-    """Asynchronous successive halving (Li et al., 2020): at epochs min_epochs·factor^i only the best 1/factor go on."""
-
-    kind: Literal["successive_halving"] = "successive_halving"
-    min_epochs: int = Field(default=1, ge=1)
-    reduction_factor: int = Field(default=2, ge=2)
-
-
-class Hyperband(Frozen):
-    """Hyperband (Li et al., 2018): brackets of successive halving that begin to stop trials at different epochs."""
-
-    kind: Literal["hyperband"]
-    min_epochs: int = Field(default=1, ge=1)
-    reduction_factor: int = Field(default=3, ge=2)
-
-
-class NoStopping(Frozen):
-    """Every trial trains to its last epoch."""
-
-    kind: Literal["none"]
-
-
-Scheduler = Annotated[SuccessiveHalving | Hyperband | NoStopping, Field(discriminator="kind")]
 
 
 class Resources(Frozen):

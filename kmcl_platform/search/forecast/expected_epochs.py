@@ -4,7 +4,7 @@ A sampler that learns makes later trials better than earlier ones. More of them 
 the range of a forecast includes the case that all of them continue.
 """
 
-from kmcl_platform.config.search_file import Hyperband, Scheduler, SuccessiveHalving
+from kmcl_platform.config.schedulers import Adaptive, Hyperband, Scheduler, SuccessiveHalving
 
 
 def expected_trials(num_trials: int, patience: int) -> float:
@@ -34,6 +34,10 @@ def expected_trials(num_trials: int, patience: int) -> float:
 
 def fewest_epochs(scheduler: Scheduler, num_epochs: int, num_trials: float) -> float:
     """Epochs of all trials if every trial but one is stopped at its first rung."""
+    if isinstance(scheduler, Adaptive):
+        # After the trials of full length, the first rung may be epoch 1.
+        whole = min(num_trials, scheduler.min_trials)
+        return whole * num_epochs + (num_trials - whole)
     first_rungs = sum(share * rungs[0] for share, rungs in _brackets(scheduler, num_epochs))
     return num_epochs + (num_trials - 1) * first_rungs
 
@@ -45,6 +49,11 @@ def expected_epochs(scheduler: Scheduler, num_epochs: int, num_trials: float) ->
     is among them with probability max(1, floor(m / factor)) / m. The ranks of a trial at two rungs are assumed to be
     independent.
     """
+    if isinstance(scheduler, Adaptive):
+        # The first rung is not known: half of the epochs, where the order of most searches is that of the end.
+        whole = min(num_trials, scheduler.min_trials)
+        rungs = SuccessiveHalving(min_epochs=max(1, num_epochs // 2), reduction_factor=scheduler.reduction_factor)
+        return whole * num_epochs + expected_epochs(rungs, num_epochs, num_trials - whole)
     factor = scheduler.reduction_factor if isinstance(scheduler, SuccessiveHalving | Hyperband) else 1
     return sum(
         _epochs_of_bracket(num_trials * share, rungs, factor) for share, rungs in _brackets(scheduler, num_epochs)

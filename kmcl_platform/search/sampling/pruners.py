@@ -3,8 +3,9 @@
 import optuna
 from optuna.trial import FrozenTrial
 
-from kmcl_platform.config.search_file import Hyperband, Scheduler, SuccessiveHalving
-from kmcl_platform.search.sampling.rungs import SuccessiveHalvingPruner
+from kmcl_platform.config.schedulers import Adaptive, Hyperband, Scheduler, SuccessiveHalving
+from kmcl_platform.search.sampling.adaptive import AdaptivePruner
+from kmcl_platform.search.sampling.rungs import SuccessiveHalvingPruner, VerdictPruner, ladder
 from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 
 
@@ -16,6 +17,8 @@ def build_pruner(scheduler: Scheduler, num_epochs: int) -> optuna.pruners.BasePr
         num_epochs: epochs of a whole trial.
     """
     match scheduler:
+        case Adaptive():
+            return AdaptivePruner(scheduler, num_epochs)
         case SuccessiveHalving(reduction_factor=factor):
             return SuccessiveHalvingPruner(stopping_epochs(scheduler, num_epochs), factor)
         case Hyperband(min_epochs=min_epochs, reduction_factor=factor):
@@ -36,19 +39,20 @@ def stopping_epochs(scheduler: Scheduler, num_epochs: int) -> list[int]:
             SuccessiveHalving(min_epochs=epoch, reduction_factor=factor)
             | Hyperband(min_epochs=epoch, reduction_factor=factor)
         ):
-            rungs = []
-            while epoch < num_epochs:
-                rungs.append(epoch)
-                epoch *= factor
-            return rungs
+            return ladder(epoch, factor, num_epochs)
+        case Adaptive():
+            return list(range(1, num_epochs))
         case _:
             return []
 
 
-def decide_before_report(study: optuna.Study, trial: FrozenTrial, epoch: int, value: float) -> None:
-    """Store the verdict on a trial that is about to report a value, if its pruner keeps verdicts."""
-    if isinstance(study.pruner, SuccessiveHalvingPruner):
-        study.pruner.decide(study, trial, epoch, value)
+def decide_before_report(study: optuna.Study, trial: FrozenTrial, epoch: int, value: float) -> str | None:
+    """Store the verdict on a trial that is about to report a value, if its pruner keeps verdicts.
+
+    Returns:
+        A line for the user, if the pruner's rungs have changed.
+    """
+    return study.pruner.decide(study, trial, epoch, value) if isinstance(study.pruner, VerdictPruner) else None
 
 
 class _Hyperband(optuna.pruners.HyperbandPruner):

@@ -25,6 +25,7 @@ class RungVerdict:
         share: what part of them goes on, in words.
         bound: the worst value that goes on.
         stopped: whether the trial ends here.
+        spared: whether it should end here, and trains on by chance, so that a wrong rung is noticed.
     """
 
     rung: int
@@ -35,6 +36,7 @@ class RungVerdict:
     share: str
     bound: float
     stopped: bool
+    spared: bool = False
 
     def __str__(self) -> str:
         return (
@@ -74,13 +76,36 @@ def read_verdict(trial: FrozenTrial, epoch: int | None) -> RungVerdict | None:
     return RungVerdict(**stored) if stored else None
 
 
-class SuccessiveHalvingPruner(optuna.pruners.BasePruner):
-    """Optuna's `SuccessiveHalvingPruner`, whose verdicts are kept.
+class VerdictPruner(optuna.pruners.BasePruner):
+    """A pruner that decides before a trial reports, and keeps its verdict.
 
-    Optuna enters a trial into its rung, and only then tells the verdict. A driver that dies in between asks again, when
-    more trials may have reached the rung, and may get another answer. Here the verdict is in the study before the
-    value that it is about, and stays as it is.
+    Optuna's own pruners enter a trial into its rung, and only then tell the verdict. A driver that dies in between asks
+    again, when more trials may have reached the rung, and may get another answer. Here the verdict is in the study
+    before the value that it is about, and stays as it is.
     """
+
+    def decide(self, study: optuna.Study, trial: FrozenTrial, epoch: int, value: float) -> str | None:
+        """Store the verdict on a trial that is about to report; nothing at other epochs, or if there is one already.
+
+        Args:
+            study: with the values of the trials that reached the rung before.
+            trial: as it is in the study.
+            epoch: the epoch that it reports.
+            value: after that epoch.
+
+        Returns:
+            A line for the user, if the rungs have changed.
+        """
+        raise NotImplementedError
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether a trial is stopped after the last epoch that it reported."""
+        verdict = read_verdict(trial, trial.last_step)
+        return verdict is not None and verdict.stopped
+
+
+class SuccessiveHalvingPruner(VerdictPruner):
+    """The rule of Optuna's `SuccessiveHalvingPruner`, at fixed rungs."""
 
     def __init__(self, rungs: Sequence[int], factor: int) -> None:
         """
@@ -91,33 +116,11 @@ class SuccessiveHalvingPruner(optuna.pruners.BasePruner):
         self.rungs = list(rungs)
         self.factor = factor
 
-    def decide(self, study: optuna.Study, trial: FrozenTrial, epoch: int, value: float) -> None:
-        """Store the verdict on a trial that is about to report; nothing at other epochs, or if there is one already.
-
-        Args:
-            study: with the values of the trials that reached the rung before.
-            trial: as it is in the study.
-            epoch: the epoch that it reports.
-            value: after that epoch.
-        """
-        if epoch not in self.rungs or read_verdict(trial, epoch):
-            return
-        # Not through a copy of all trials, which takes longer than everything else here.
-        others = [
-            one.intermediate_values[epoch]
-            for one in study._get_trials(deepcopy=False)
-            if one.number != trial.number and epoch in one.intermediate_values
-        ]
-        verdict = judge_rung(
-            value,
-            others,
-            factor=self.factor,
-            sign=1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1,
-            rung=self.rungs.index(epoch) + 1,
-            rungs=len(self.rungs),
-        )
-        verdicts = trial.user_attrs.get(VERDICTS, {}) | {str(epoch): asdict(verdict)}
-        study._storage.set_trial_user_attr(trial._trial_id, VERDICTS, verdicts)
+    def decide(self, study: optuna.Study, trial: FrozenTrial, epoch: int, value: float) -> str | None:
+        """As `VerdictPruner.decide`; the rungs never change."""
+        if epoch in self.rungs and not read_verdict(trial, epoch):
+            keep_verdict(study, trial, epoch, judge_at(study, trial, epoch, value, self.rungs, self.factor))
+        return None
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial is stopped after the last epoch that it reported."""
@@ -130,6 +133,45 @@ class SuccessiveHalvingPruner(optuna.pruners.BasePruner):
             self.decide(study, trial, epoch, trial.intermediate_values[epoch])
             verdict = read_verdict(study._storage.get_trial(trial._trial_id), epoch)
         return verdict is not None and verdict.stopped
+
+
+def judge_at(
+    study: optuna.Study, trial: FrozenTrial, epoch: int, value: float, rungs: Sequence[int], factor: int
+) -> RungVerdict:
+    """The verdict on a trial among those that the study knows at an epoch, which is one of `rungs`."""
+    # Not through a copy of all trials, which takes longer than everything else here.
+    others = [
+        one.intermediate_values[epoch]
+        for one in study._get_trials(deepcopy=False)
+        if one.number != trial.number and epoch in one.intermediate_values
+    ]
+    return judge_rung(
+        value, others, factor=factor, sign=sign_of(study), rung=list(rungs).index(epoch) + 1, rungs=len(rungs)
+    )
+
+
+def keep_verdict(study: optuna.Study, trial: FrozenTrial, epoch: int, verdict: RungVerdict) -> None:
+    """Store a verdict in the trial."""
+    verdicts = trial.user_attrs.get(VERDICTS, {}) | {str(epoch): asdict(verdict)}
+    study._storage.set_trial_user_attr(trial._trial_id, VERDICTS, verdicts)
+
+
+def sign_of(study: optuna.Study) -> int:
+    """1 if larger values are better, -1 if smaller ones are."""
+    return 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+
+
+def ladder(first: int, factor: int, num_epochs: int) -> list[int]:
+    """The epochs first, first·factor, ..., below `num_epochs`.
+
+    >>> ladder(1, 2, 20)
+    [1, 2, 4, 8, 16]
+    """
+    rungs = []
+    while first < num_epochs:
+        rungs.append(first)
+        first *= factor
+    return rungs
 
 
 def _ordinal(place: int) -> str:

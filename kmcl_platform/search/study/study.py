@@ -95,8 +95,8 @@ class DurableStudy:
         frozen = self._frozen(number)
         if epoch not in frozen.intermediate_values:
             # The verdict first: after a kill the trial reports again, and other trials may have reported before it.
-            if is_searched(frozen):
-                decide_before_report(self._study, frozen, epoch, value)
+            if is_searched(frozen) and (line := decide_before_report(self._study, frozen, epoch, value)):
+                self.say(line)
             # A kill between these two lines loses the epoch's GPU time. In the other order it would be charged twice.
             open_trial(self._study, number).report(value, epoch)
             self.ledger.charge(seconds)

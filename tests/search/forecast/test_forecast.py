@@ -9,7 +9,8 @@ import optuna
 import pytest
 
 from kmcl_platform.config.reports.measurement import Measurement
-from kmcl_platform.config.search_file import Hyperband, NoStopping, Scheduler, SearchFile, SuccessiveHalving
+from kmcl_platform.config.schedulers import Hyperband, NoStopping, Scheduler, SuccessiveHalving
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import SearchError
 from kmcl_platform.search.forecast.expected_epochs import expected_epochs, expected_trials, fewest_epochs
 from kmcl_platform.search.forecast.forecast import (
