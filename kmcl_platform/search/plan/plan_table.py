@@ -1,6 +1,7 @@
 """A plan as text: a table of the corners and the forecast, or JSON."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -9,11 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from kmcl_platform.config.schedulers import Adaptive
 from kmcl_platform.config.search_file import base_name, list_baselines
 from kmcl_platform.messages import count_of
 from kmcl_platform.search.forecast.forecast import Range
 from kmcl_platform.search.plan.plan import SearchPlan
 from kmcl_platform.search.plan.probe_points import TriedCorner
+from kmcl_platform.search.plan.rungs import list_rungs
 
 
 def to_json(plans: list[SearchPlan]) -> str:
@@ -44,6 +47,9 @@ def to_table(plan: SearchPlan) -> Group:
     if names := [one.name for one in list_baselines(plan.file)]:
         first = [base_name(plan.file)] if plan.file.baseline else []
         lines.append(f"  baselines    {', '.join(first + names)}: the first trials, all of full length")
+    if isinstance(plan.file.scheduler, Adaptive):
+        lines.append("  rungs        found while the search runs")
+    lines += [f"  rung         {rung}" for rung in list_rungs(plan.file)]
     if forecast := plan.forecast:
         lines += [
             f"  time         {_hours(forecast.hours)}; {forecast.ends_by} ends it",
@@ -85,6 +91,7 @@ def _document(plan: SearchPlan) -> dict[str, Any]:
             }
             for one in plan.tried
         ],
+        "rungs": [asdict(rung) for rung in list_rungs(plan.file)],
         "concurrency": plan.concurrency,
         "concurrency_in_memory": plan.concurrency_in_memory,
         "forecast": plan.forecast and plan.forecast.model_dump(),
