@@ -23,7 +23,9 @@ terms. The networks are frozen (ImageNet weights; a hidden layer of 256 units is
 
 PLOT = """\
 Differences on the test split in percentage points, with intervals at the level of Holm's correction. A filled point is
-a difference that is shown; an empty one may be chance."""
+a difference that is shown; an empty one may be chance. The intervals cover the chance between trainings of one point.
+They do not cover the chance of the search: another search of the same length may find a better or a worse point, so a
+difference in a single cell says less than one that returns in many cells."""
 
 OTHERS = [arm for arm in ARMS if arm != REFERENCE]
 
