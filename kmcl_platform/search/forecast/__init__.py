@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from kmcl_platform.search.forecast.costs import (
+        Range as Range,
+        to_costs as to_costs,
+    )
     from kmcl_platform.search.forecast.forecast import (
         Forecast as Forecast,
-        Range as Range,
         build_forecast as build_forecast,
-        to_costs as to_costs,
     )
     from kmcl_platform.search.forecast.score import (
         is_score_due as is_score_due,

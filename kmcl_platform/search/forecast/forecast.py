@@ -6,60 +6,17 @@ as the corners in the middle of the space, and the pruner stops trials as in `ex
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.reports.measurement import Level, Measurement
 from kmcl_platform.config.search_file import SearchFile, is_point, list_baselines
 from kmcl_platform.errors import SearchError
 from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import show_path
+from kmcl_platform.search.forecast.costs import Costs, Range
 from kmcl_platform.search.forecast.expected_epochs import expected_epochs, expected_trials, fewest_epochs
-
-EPOCH_OVERHEAD_SECONDS = 0.05
-"""From an epoch's checkpoint to the first step of the next epoch: the report, the record and the pruner's decision.
-
-Measured with `kmcl search search_spaces/digits.yaml` on two CPU cores: 0.07 s for each epoch without training and
-evaluation, of which 0.02 s for the checkpoint."""
-
-TRIAL_OVERHEAD_SECONDS = 0.3
-"""From the end of a trial to the set-up of the next one: the study, the record and Tune. In the same search it was
-0.35 s, of which 0.05 s for the set-up."""
-
-
-class Range(Frozen):
-    """The lowest, expected and highest value of a quantity."""
-
-    low: float
-    expected: float
-    high: float
-
-    def contains(self, value: float) -> bool:
-        """Whether a value lies between the lowest and the highest."""
-        return self.low <= value <= self.high
-
-
-class Costs(Frozen):
-    """The costs of a trial.
-
-    Attributes:
-        epoch_seconds: training and evaluation of an epoch.
-        epoch_overhead_seconds: the other parts of an epoch: checkpoint, report and record.
-        trial_seconds: the time of a trial outside its epochs.
-        checkpoint_bytes: the size of a checkpoint of a trial that runs.
-        average_bytes: the size of the averaged weights, which stay on the disk for the best trials.
-        start_seconds: from the start of the workers to the start of the first trial.
-    """
-
-    epoch_seconds: Range
-    epoch_overhead_seconds: Range
-    trial_seconds: Range
-    checkpoint_bytes: Range
-    average_bytes: Range
-    start_seconds: float
 
 
 class Forecast(Frozen):
@@ -90,26 +47,6 @@ class Forecast(Frozen):
     gpu_hours: Range
     disk_bytes: Range
     peak_disk_bytes: float
-
-
-def to_costs(measured: Sequence[tuple[Level, Measurement]], start_seconds: float) -> Costs:
-    """The costs of a trial, from the measured corners (at least one) and the time until the workers had started."""
-    # A space of choices alone, or a plan whose middle corners failed, has no measured middle: then all corners count.
-    middle = [found for level, found in measured if level == "middle"] or [found for _, found in measured]
-
-    def spread(value: Callable[[Measurement], float]) -> Range:
-        values = [value(found) for _, found in measured]
-        expected = sum(value(found) for found in middle) / len(middle)
-        return Range(low=min(values), expected=expected, high=max(values))
-
-    return Costs(
-        epoch_seconds=spread(lambda found: found.epoch_seconds),
-        epoch_overhead_seconds=spread(lambda found: found.checkpoint_seconds + EPOCH_OVERHEAD_SECONDS),
-        trial_seconds=spread(lambda found: found.setup_seconds + TRIAL_OVERHEAD_SECONDS),
-        checkpoint_bytes=spread(lambda found: found.checkpoint_bytes),
-        average_bytes=spread(lambda found: found.average_bytes),
-        start_seconds=start_seconds,
-    )
 
 
 def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast:

@@ -7,7 +7,8 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.files.atomic_write import write_atomically
-from kmcl_platform.search.forecast.forecast import Forecast, Range, fingerprint, read_forecast
+from kmcl_platform.search.forecast.costs import Range
+from kmcl_platform.search.forecast.forecast import Forecast, fingerprint, read_forecast
 from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.runs.search_run import SearchRuns

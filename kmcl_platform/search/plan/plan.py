@@ -16,7 +16,8 @@ from kmcl_platform.config.store_record import check_study
 from kmcl_platform.files.atomic_write import make_folder, write_atomically
 from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory, note_unused_gpus
-from kmcl_platform.search.forecast.forecast import Forecast, build_forecast, to_costs
+from kmcl_platform.search.forecast.costs import checkpoint_share, to_costs
+from kmcl_platform.search.forecast.forecast import Forecast, build_forecast
 from kmcl_platform.search.plan.probe_points import (
     DRIVERS_OF_COST,
     Corner,
@@ -139,7 +140,7 @@ def _plan(
     in_memory = min((count_trials_in_memory(nodes, file.resources, found) for _, found in measured), default=None)
     forecast = None
     if measured:
-        costs = to_costs(measured, prober.start_seconds or 0.0)
+        costs = to_costs(measured, prober.start_seconds or 0.0, checkpoint_share=checkpoint_share(file))
         forecast = build_forecast(file, costs, min(concurrency, in_memory or concurrency))
     free_bytes = shutil.disk_usage(store.root).free
     failed = next((one for one in tried if one.failure), None)

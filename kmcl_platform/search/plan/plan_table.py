@@ -13,7 +13,7 @@ from rich.text import Text
 from kmcl_platform.config.schedulers import Adaptive
 from kmcl_platform.config.search_file import base_name, list_baselines
 from kmcl_platform.messages import count_of
-from kmcl_platform.search.forecast.forecast import Range
+from kmcl_platform.search.forecast.costs import Range
 from kmcl_platform.search.plan.plan import SearchPlan
 from kmcl_platform.search.plan.probe_points import TriedCorner
 from kmcl_platform.search.plan.rungs import list_rungs

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.search.forecast.forecast import EPOCH_OVERHEAD_SECONDS, TRIAL_OVERHEAD_SECONDS
+from kmcl_platform.search.forecast.costs import EPOCH_OVERHEAD_SECONDS, TRIAL_OVERHEAD_SECONDS
 from kmcl_platform.search.replay.archive_curves import ArchiveCurves, Curve, config_key
 from kmcl_platform.search.replay.surrogate import Surrogate
 from kmcl_platform.search.study.ended_trials import judge_epoch

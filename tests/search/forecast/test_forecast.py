@@ -12,15 +12,9 @@ from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.schedulers import Hyperband, NoStopping, Scheduler, SuccessiveHalving
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import SearchError
+from kmcl_platform.search.forecast.costs import Costs, Range, checkpoint_share, to_costs
 from kmcl_platform.search.forecast.expected_epochs import expected_epochs, expected_trials, fewest_epochs
-from kmcl_platform.search.forecast.forecast import (
-    Costs,
-    Range,
-    build_forecast,
-    fingerprint,
-    read_forecast,
-    to_costs,
-)
+from kmcl_platform.search.forecast.forecast import build_forecast, fingerprint, read_forecast
 from kmcl_platform.search.forecast.score import describe, to_metrics
 from kmcl_platform.search.plan.plan import refuse_room
 from kmcl_platform.search.sampling.pruners import build_pruner
@@ -193,6 +187,17 @@ def test_costs_range_over_the_corners_and_expect_those_in_the_middle() -> None:
     assert costs.epoch_seconds == Range(low=12, expected=27, high=42)
     assert costs.start_seconds == 7
     assert to_costs([("high", measurement(4))], 7).epoch_seconds == Range(low=42, expected=42, high=42)
+
+
+def test_a_trial_on_features_writes_fewer_checkpoints() -> None:
+    assert checkpoint_share(search()) == 1
+    frozen = search().base.with_values({"model.backbone_mode": "frozen", "model.pretrained": True, "num_epochs": 10})
+    # Rungs at 1, 2, 4 and 8, and the end.
+    file = search().model_copy(update={"base": frozen, "scheduler": HALVING})
+    assert checkpoint_share(file) == pytest.approx(0.5)
+    found = [("high", measurement(4))]
+    whole, half = (to_costs(found, 7, checkpoint_share=share).epoch_overhead_seconds for share in (1.0, 0.5))  # type: ignore[arg-type]
+    assert whole.high - half.high == pytest.approx(measurement(4).checkpoint_seconds / 2)
 
 
 def test_a_forecast_is_read_back_and_is_valid_for_its_file_only(tmp_path: Path) -> None:
