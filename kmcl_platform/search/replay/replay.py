@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,9 +139,12 @@ def run_replay(
     tasks = [(name, derive_seed(seed, "replay", number)) for name in settings for number in range(searches)]
     found: dict[str, list[VirtualSearch]] = {name: [] for name in settings}
     shared = (settings, surrogate, archive, at_once)
-    # "spawn": a forked process would inherit the locks of the parent's threads in an unknown state.
-    with multiprocessing.get_context("spawn").Pool(processes or os.cpu_count(), _prepare, (shared,)) as pool:
-        for (name, _), result in zip(tasks, pool.imap(_simulate, tasks, chunksize=8), strict=True):
+    # "spawn": a forked process would inherit the locks of the parent's threads in an unknown state. An executor and not
+    # a pool: a pool whose processes cannot start tries again for ever.
+    with ProcessPoolExecutor(
+        processes or os.cpu_count(), multiprocessing.get_context("spawn"), _prepare, (shared,)
+    ) as pool:
+        for (name, _), result in zip(tasks, pool.map(_simulate, tasks, chunksize=8), strict=True):
             found[name].append(result)
             if progress is not None:
                 progress(name, len(found[name]), searches)
