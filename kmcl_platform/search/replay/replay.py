@@ -16,6 +16,7 @@ from kmcl_platform.config.search_file_reader import parse_search_file, read_byte
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import read_yaml, write_yaml
 from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.search.cluster.resources import count_concurrent_trials
 from kmcl_platform.search.replay.archive_curves import ArchiveCurves, select_curves
 from kmcl_platform.search.replay.surrogate import Quality, Surrogate
 from kmcl_platform.search.replay.virtual_search import VirtualSearch, simulate
@@ -59,7 +60,8 @@ class Replay:
         search: the name of the search file.
         metric: its objective.
         sign: 1: larger values are better; -1: smaller ones are.
-        archive: the number of trials of the archive that are points of the space, and the name of the data.
+        num_trials: trials of the archive that are points of the space.
+        dataset: the name of the data that they were trained on.
         skipped: trials of the archive that are not.
         quality: of the surrogate.
         at_once: the number of trials at the same time.
@@ -69,7 +71,8 @@ class Replay:
     search: str
     metric: str
     sign: int
-    archive: tuple[int, str]
+    num_trials: int
+    dataset: str
     skipped: int
     quality: Quality
     at_once: int
@@ -152,7 +155,8 @@ def run_replay(
         search=file.name,
         metric=file.objective.metric,
         sign=file.objective.sign,
-        archive=(len(archive.points), archive.dataset),
+        num_trials=len(archive.points),
+        dataset=archive.dataset,
         skipped=archive.skipped,
         quality=surrogate.quality,
         at_once=at_once,
@@ -199,11 +203,11 @@ def _with_parts(content: bytes, origin: str, change: dict[str, Any]) -> SearchFi
 
 def _default_at_once(file: SearchFile) -> int:
     resources = file.resources
-    if resources.max_concurrent_trials:
-        return resources.max_concurrent_trials
-    if resources.gpus_per_worker:
-        return 1
-    return max(1, int((os.cpu_count() or 1) / (resources.workers_per_trial * resources.cpus_per_worker)))
+    workers = resources.workers_per_trial
+    # This machine's CPUs, and GPUs for one trial. A machine that is too small for a trial can still simulate it.
+    cpus = max(os.cpu_count() or 1, workers * resources.cpus_per_worker)
+    gpus = math.ceil(workers * resources.gpus_per_worker)
+    return count_concurrent_trials([{"CPU": cpus, "GPU": gpus}], resources)
 
 
 def _at(search: VirtualSearch, epochs: float) -> float:

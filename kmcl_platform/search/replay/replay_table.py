@@ -12,10 +12,9 @@ from kmcl_platform.search.replay.replay import Outcome, Replay
 
 def describe_archive(replay: Replay) -> list[str]:
     """What the simulation knows, and how well."""
-    count, dataset = replay.archive
     quality = replay.quality
     lines = [
-        f"archive: {count} trials of this space on {dataset}; {replay.skipped} others are not of it",
+        f"archive: {replay.num_trials} trials of this space on {replay.dataset}; {replay.skipped} others are not of it",
         "curves of other points: a Gaussian process; the last value of a trial that is left out is predicted with a "
         f"median error of {quality.error:.4f} (order: Kendall's tau {quality.order:.2f})",
     ]
@@ -84,7 +83,7 @@ def to_json(replay: Replay) -> str:
         "metric": replay.metric,
         "searches": len(replay.outcomes[0].searches),
         "at_once": replay.at_once,
-        "archive": {"trials": replay.archive[0], "dataset": replay.archive[1], "skipped": replay.skipped},
+        "archive": {"trials": replay.num_trials, "dataset": replay.dataset, "skipped": replay.skipped},
         "surrogate": {
             "error": replay.quality.error,
             "order": replay.quality.order,

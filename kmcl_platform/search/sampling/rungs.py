@@ -1,5 +1,6 @@
 """Successive halving: the verdict on a trial at a rung, and where verdicts are kept."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -84,6 +85,7 @@ class VerdictPruner(optuna.pruners.BasePruner):
     before the value that it is about, and stays as it is.
     """
 
+    @abstractmethod
     def decide(self, study: optuna.Study, trial: FrozenTrial, epoch: int, value: float) -> str | None:
         """Store the verdict on a trial that is about to report; nothing at other epochs, or if there is one already.
 
@@ -96,7 +98,6 @@ class VerdictPruner(optuna.pruners.BasePruner):
         Returns:
             A line for the user, if the rungs have changed.
         """
-        raise NotImplementedError
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether a trial is stopped after the last epoch that it reported."""
