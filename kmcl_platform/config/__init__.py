@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kmcl_platform.config.loss_config import (
         LossConfig as LossConfig,
     )
-    from kmcl_platform.config.promotion import (
+    from kmcl_platform.config.registered_model import (
         Decision as Decision,
         Promotion as Promotion,
     )

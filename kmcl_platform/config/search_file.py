@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.distributions import Choice, Distribution
-from kmcl_platform.config.promotion import Decision, Promotion
+from kmcl_platform.config.registered_model import Decision, Promotion
 from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
 from kmcl_platform.config.schedulers import Scheduler, SuccessiveHalving
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig

@@ -17,7 +17,7 @@ from kmcl_platform.search.cluster.ray_session import cluster_address
 from kmcl_platform.search.run.features_check import check_features, digest_features
 from kmcl_platform.search.run.pretrained_check import check_weights, digest_weights
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
-from kmcl_platform.search.study.arm_retraining import plan_retraining
+from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.definition import check_default_baselines
 from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.tracking.database.store_errors import find_trouble

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from kmcl_platform.search.study.arm_retraining import (
+    from kmcl_platform.search.study.compared_trials import (
         plan_retraining as plan_retraining,
     )
     from kmcl_platform.search.study.checkpoint_check import (

@@ -8,7 +8,7 @@ from kmcl_platform.config.arms import expand_arms, to_yaml
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import open_store
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.search.study.arm_retraining import plan_retraining
+from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.study import DurableStudy
 from tests.search.study.small_study import search_file
 
