@@ -10,7 +10,6 @@ line of FOLDER/kernel_ranges.jsonl; the same command continues from there.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from benchmarks.kernel_scale import recipe, run
 # isort: split
 import optuna
 
+from benchmarks.results import append_result, read_results
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.errors import Diverged
@@ -79,8 +79,7 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options.work.mkdir(parents=True, exist_ok=True)
     path = options.work / "kernel_ranges.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    results: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    results = read_results(path)
     for data in options.data:
         name, base = recipe(data, None)
         tasks: list[tuple[str, dict[str, Scalar]]] = [("", {"loss.objective": "asymmetric"})]
@@ -94,8 +93,7 @@ def main() -> None:
             except Diverged:
                 score = 0.0
             results.append({"data": name, "space": space, "values": values, "val": score})
-            with path.open("a") as file:
-                file.write(json.dumps(results[-1]) + "\n")
+            append_result(path, results[-1])
             print(f"{name}: {space or 'asymmetric'}: {score:.4f}", flush=True)
     print(table(results))
 

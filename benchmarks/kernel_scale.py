@@ -13,7 +13,6 @@ complete rows.
 """
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -28,6 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 import torch
 import yaml
 
+from benchmarks.results import append_result, read_results
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.builtin.datasets import open_manifest
@@ -156,7 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     path = options.work / "kernel_scale.jsonl"
-    results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    results = read_results(path)
     known = {(one["data"], one["arm"], one["seed"]) for one in results}
     for seed in range(options.seeds):
         for data in options.data:
@@ -166,8 +166,7 @@ def main() -> None:
                     continue
                 found = run(base.with_values(ARMS[arm] | {"seed": seed}), options.work)
                 results.append({"data": name, "arm": arm, "seed": seed, **found})
-                with path.open("a") as file:
-                    file.write(json.dumps(results[-1]) + "\n")
+                append_result(path, results[-1])
                 print(
                     f"{name}: {arm}, seed {seed}: {found['last']['val/mAP']:.4f}, {found['seconds']:.0f} s", flush=True
                 )

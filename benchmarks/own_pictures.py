@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.plain_loop import LEARNING_RATES, train
+from benchmarks.results import append_result, read_results
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.store import open_store
 from kmcl_platform.data.builtin.datasets import open_manifest
@@ -93,14 +94,11 @@ def main() -> None:
     os.environ.pop("RAY_ADDRESS", None)
     manifest, weights = (str(Path(word).absolute()) for word in options.data.split(","))
     path = work / "own_pictures.jsonl"
-    results: list[dict[str, Any]] = (
-        [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    )
+    results = read_results(path)
 
     def keep(result: dict[str, Any]) -> None:
         results.append(result)
-        with path.open("a") as stream:
-            stream.write(json.dumps(result) + "\n")
+        append_result(path, result)
         print(json.dumps(result), flush=True)
 
     for seed in range(options.seeds):

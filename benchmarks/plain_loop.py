@@ -40,6 +40,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.results import append_result, read_results
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.datasets import open_manifest
@@ -219,12 +220,11 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     path = options.work / "plain_loop.jsonl"
-    results = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    results = read_results(path)
 
     def keep(result: dict[str, Any]) -> None:
         results.append(result)
-        with path.open("a") as file:
-            file.write(json.dumps(result) + "\n")
+        append_result(path, result)
         print(json.dumps(result), flush=True)
 
     for data in options.data:

@@ -14,21 +14,20 @@ from there, and writes the page when no cell lacks anything.
 
 import argparse
 import itertools
-import json
 import multiprocessing
 import os
 from pathlib import Path
-from typing import Any
 
 # Before torch is imported, here and in the processes that are started: one thread each.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
+from benchmarks.results import append_result, read_results
 from benchmarks.study.data import compute_features, write_condition
 from benchmarks.study.page import write_page
 from benchmarks.study.settings import ARMS, CONDITIONS, FINE_TUNED, FROZEN, SEEDS
-from benchmarks.study.train import read_results, run_cell
+from benchmarks.study.train import run_cell
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.datasets import open_manifest
 
@@ -79,15 +78,7 @@ def run(task: tuple[Cell, TrialConfig, int, str]) -> Cell:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = cell_path(cell, Path(work))
     known = read_results(path)
-    # A line that a kill cut off would be joined with the next one.
-    if path.exists():
-        path.write_text("".join(json.dumps(one) + "\n" for one in known))
-
-    def keep(result: dict[str, Any]) -> None:
-        with path.open("a") as file:
-            file.write(json.dumps(result) + "\n")
-
-    run_cell(cell[2], config, known, keep, trials=trials, work=Path(work))
+    run_cell(cell[2], config, known, lambda result: append_result(path, result), trials=trials, work=Path(work))
     return cell
 
 

@@ -3,7 +3,6 @@
 Shape suffixes: N pictures, K classes.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,12 +107,6 @@ def score(config: TrialConfig, manifest: Manifest, work: Path) -> dict[str, Any]
             "area, entropy": roc_auc_score(wrong_NK.ravel(), binary_entropy(calibrated_NK).ravel()),
         }
     return found
-
-
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """The lines of a cell's file; a line that a kill cut off is left out."""
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
 
 
 def _distribution(one: Range) -> optuna.distributions.FloatDistribution:

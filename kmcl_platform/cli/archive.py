@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from kmcl_platform.cli.options import open_store, store_options
+from kmcl_platform.cli.options import check_new_file, open_store, store_options, write_page
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
-from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import count_of, show_path
 
 
@@ -39,10 +38,7 @@ def archive(
     from kmcl_platform.tracking.archive.archive_file import join_archives, read_archive, write_archive
     from kmcl_platform.tracking.archive.collect import archive_searches
 
-    if out.suffix != ".parquet":
-        raise DataError(f"--to: got {show_path(out)}; valid: the path of an archive (*.parquet)")
-    if is_there(out) and not overwrite:
-        raise DataError(f"--to: got {show_path(out)}, which exists; valid: a new file, or --overwrite")
+    check_new_file("--to", out, ".parquet", "an archive", overwrite=overwrite)
     if not names and not others:
         raise DataError("names: got none; valid: the names of searches, or --join with the path of an archive")
     # The files first: they are read in a moment, and a mistake in one of them is seen before the store is read.
@@ -100,26 +96,17 @@ def replay(
     from rich.console import Console
 
     from kmcl_platform.config.search_file_reader import read_search_file
-    from kmcl_platform.files.atomic_write import write_atomically
     from kmcl_platform.search.replay.replay import run_replay
     from kmcl_platform.search.replay.replay_page import to_page
     from kmcl_platform.search.replay.replay_table import EXPLANATION, describe_archive, to_json, to_table
 
     out = out or Path(f"{read_search_file(file).name}-replay.html")
-    if out.suffix != ".html":
-        raise DataError(f"--out: got {show_path(out)}; valid: the path of a page (*.html)")
-    if is_there(out) and not overwrite:
-        raise DataError(f"--out: got {show_path(out)}, which exists; valid: a new file, or --overwrite")
+    check_new_file("--out", out, ".html", "a page", overwrite=overwrite)
     with progress_bar() as progress:
         result = run_replay(
             file, archives, searches=searches, compare=compare, at_once=at_once, seed=seed, progress=progress
         )
-    try:
-        write_atomically(out, to_page(result))
-    except OSError as error:
-        raise DataError(
-            f"{show_path(out)}: cannot be written: {error.strerror}; valid: a file in a folder that can be written to"
-        ) from None
+    write_page(out, to_page(result))
     if as_json:
         click.echo(to_json(result))
         return

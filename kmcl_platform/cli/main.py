@@ -7,10 +7,8 @@ import click
 
 from kmcl_platform import __version__
 from kmcl_platform.cli import archive, cluster, data, predict, registry, search
-from kmcl_platform.cli.options import open_store, store_options, store_words
-from kmcl_platform.errors import KmclError, SearchError
-from kmcl_platform.files.atomic_write import write_atomically
-from kmcl_platform.files.file_status import is_there
+from kmcl_platform.cli.options import check_new_file, open_store, store_options, store_words, write_page
+from kmcl_platform.errors import KmclError
 from kmcl_platform.messages import mask_passwords, shell_command, show_path
 
 EXIT_USER_ERROR = 2
@@ -70,17 +68,8 @@ def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_
     from kmcl_platform.tracking.report.page import REPORT_FILE, write_report
 
     out = out or Path(f"{name}-report.html")
-    if out.suffix != ".html":
-        raise SearchError(f"--out: got {show_path(out)}; valid: the path of a page (*.html)")
-    if is_there(out) and not overwrite:
-        raise SearchError(f"--out: got {show_path(out)}, which exists; valid: a new file, or --overwrite")
-    page = write_report(open_store(folder, tracking_uri), name)
-    try:
-        write_atomically(out, page)
-    except OSError as error:
-        raise SearchError(
-            f"{show_path(out)}: cannot be written: {error.strerror}; valid: a file in a folder that can be written to"
-        ) from None
+    check_new_file("--out", out, ".html", "a page", overwrite=overwrite)
+    write_page(out, write_report(open_store(folder, tracking_uri), name))
     click.echo(f"written: {show_path(out)}, and {REPORT_FILE} of the search's run (kmcl ui{store_words(folder)})")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from kmcl_platform.messages import mask_passwords, shell_command
+from kmcl_platform.messages import mask_passwords, shell_command, show_path
 
 DEFAULT_STORE = "kmcl_store"
 _STUDY_URL = "kmcl.study_url"
@@ -57,6 +57,45 @@ def study_url() -> str | None:
     """The address of the studies, from the options of the running command; None: SQLite in the store."""
     value = click.get_current_context().meta.get(_STUDY_URL)
     return str(value) if value else None
+
+
+def check_new_file(option: str, path: Path, suffix: str, what: str, *, overwrite: bool) -> None:
+    """Refuse a path that the command should not write to.
+
+    Args:
+        option: that names the path.
+        path: the file.
+        suffix: that its name must have.
+        what: what the file is, for messages.
+        overwrite: whether a file that exists may be replaced.
+
+    Raises:
+        ConfigError: the name ends otherwise, or the file exists.
+    """
+    from kmcl_platform.errors import ConfigError
+    from kmcl_platform.files.file_status import is_there
+
+    if path.suffix != suffix:
+        raise ConfigError(f"{option}: got {show_path(path)}; valid: the path of {what} (*{suffix})")
+    if is_there(path) and not overwrite:
+        raise ConfigError(f"{option}: got {show_path(path)}, which exists; valid: a new file, or --overwrite")
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page; a kill leaves the old file or the new one.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    from kmcl_platform.errors import ConfigError
+    from kmcl_platform.files.atomic_write import write_atomically
+
+    try:
+        write_atomically(path, page)
+    except OSError as error:
+        raise ConfigError(
+            f"{show_path(path)}: cannot be written: {error.strerror}; valid: a file in a folder that can be written to"
+        ) from None
 
 
 def store_words(folder: Path) -> str:

@@ -41,7 +41,7 @@ class Adaptive(Frozen):
     min_trials: int = Field(default=5, ge=5)
     """Trials of full length before a trial may be stopped."""
     agreement: float = Field(default=0.6, ge=0, lt=1)
-    """Smallest agreement of the two orders: the lower 95 % bound of Kendall's τ."""
+    """Smallest agreement of the two orders: the lower end of the 95 % interval of Kendall's τ."""
     continued_share: float = Field(default=0.1, ge=0, le=1)
     """Share of the trials that should be stopped but train to their end, so that a wrong rung is noticed."""
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.results import append_result, read_results
 from benchmarks.study.data import open_condition, write_condition
 from benchmarks.study.page import compare, count_verdicts, write_page
 from benchmarks.study.settings import ARMS, CONDITIONS, SEEDS, Condition
-from benchmarks.study.train import read_results
 from kmcl_platform.data.loading.own_features import rows_of_split
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 
@@ -85,5 +85,8 @@ def test_the_page_says_which_arms_are_better(tmp_path: Path) -> None:
 
 def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "cell.jsonl"
+    assert read_results(path) == []
     path.write_text('{"val": 0.5}\n{"val": 0.')
     assert read_results(path) == [{"val": 0.5}]
+    append_result(path, {"val": 0.7})
+    assert read_results(path) == [{"val": 0.5}, {"val": 0.7}]

@@ -8,7 +8,7 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.report.charts import imbalance_table, labels_svg, percent
 from kmcl_platform.data.report.matrix import MAX_CLASSES, matrix_legend, matrix_svg
 from kmcl_platform.data.report.statistics import MIN_EXPECTED, Description, Drift, Pair, describe
-from kmcl_platform.data.report.style import STYLE
+from kmcl_platform.data.report.style import html_page
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.atomic_write import write_atomically
 from kmcl_platform.messages import show_path
@@ -57,12 +57,7 @@ def to_html(manifest: Manifest) -> str:
         _section("Which classes go together", _TOGETHER, _matrix(found, names)),
         _section("Strongest dependencies", _dependencies_note(found), _dependencies(found, names)),
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(manifest.name)}: labels</title><style>{STYLE}</style></head>\n"
-        f"<body><main>{''.join(body)}</main></body></html>\n"
-    )
+    return html_page(f"{manifest.name}: labels", "".join(body))
 
 
 _IMBALANCE = "Positive labels of each class and their share of the split's known labels, the most frequent first."

@@ -1,4 +1,6 @@
-"""The style of the page that describes a manifest, light and dark. Nothing is loaded from a network."""
+"""The frame and the style of all our HTML pages, light and dark. Nothing is loaded from a network."""
+
+from html import escape
 
 STYLE = """
 :root { color-scheme: light dark; --page: #fbfbfa; --card: #fff; --ink: #1d2530; --soft: #667180; --line: #e4e6ea;
@@ -66,3 +68,20 @@ svg text.on { fill: #fff; pointer-events: none; } svg text.in { pointer-events: 
 @media (prefers-color-scheme: dark) { svg text.on { fill: #14181e; } }
 @media print { section, .tile { break-inside: avoid; } }
 """
+
+
+def html_page(title: str, body: str, script: str = "") -> str:
+    """A whole page.
+
+    Args:
+        title: of the window, as plain text.
+        body: HTML.
+        script: JavaScript that the body needs, once in the head.
+    """
+    scripts = f"<script>{script}</script>" if script else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style>{scripts}</head>\n"
+        f"<body><main>{body}</main></body></html>\n"
+    )

@@ -5,9 +5,9 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
-from kmcl_platform.data.report.style import STYLE
+from kmcl_platform.data.report.style import html_page
 from kmcl_platform.search.replay.replay import Outcome, Replay
-from kmcl_platform.search.replay.replay_table import EXPLANATION, describe_archive, summarise
+from kmcl_platform.search.replay.replay_table import EXPLANATION, cells, column_names, describe_archive
 from kmcl_platform.search.replay.virtual_search import VirtualSearch
 
 _POINTS = 200
@@ -18,7 +18,6 @@ def to_page(replay: Replay) -> str:
     """The page."""
     from plotly.offline import get_plotlyjs
 
-    title = escape(f"Replay of {replay.search}")
     lines = "".join(f"<p class='soft'>{escape(line)}</p>" for line in describe_archive(replay))
     sections = [f"<section><h2>Settings</h2>{_table(replay)}<p class='soft'>{escape(EXPLANATION)}</p></section>"]
     for name, unit in (("epochs", "epochs of all trials"), ("hours", "hours")):
@@ -26,32 +25,16 @@ def to_page(replay: Replay) -> str:
         body = figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
         text = "Median of the best value so far over the simulated searches, with its quartiles."
         sections.append(f"<section><h2>Best value over {name}</h2><p class='soft'>{text}</p>{body}</section>")
-    return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body><main><h1>{title}</h1>{lines}{''.join(sections)}</main></body>"
-        "</html>"
-    )
+    title = f"Replay of {replay.search}"
+    return html_page(title, f"<h1>{escape(title)}</h1>{lines}{''.join(sections)}", get_plotlyjs())
 
 
 def _table(replay: Replay) -> str:
-    target = f"epochs to {replay.target:.4f}"
-    head = ("setting", f"best {replay.metric}", "quartiles", "epochs", "hours", target, "regret")
-    rows = []
-    for outcome in replay.outcomes:
-        one = summarise(replay, outcome)
-        reached = one["epochs_to_target"]
-        cells = (
-            outcome.name,
-            f"{one['best']:.4f}",
-            f"{one['quartiles'][0]:.4f} to {one['quartiles'][1]:.4f}",
-            f"{one['epochs']:.0f}",
-            f"{one['hours']:.3g}",
-            "never" if reached is None else f"{reached:.0f}",
-            f"{one['regret']:.4f}",
-        )
-        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    titles = "".join(f"<th>{escape(name)}</th>" for name in head)
+    rows = [
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(replay, outcome)) + "</tr>"
+        for outcome in replay.outcomes
+    ]
+    titles = "".join(f"<th>{escape(name)}</th>" for name in column_names(replay))
     return f"<div class='wide'><table><tr>{titles}</tr>{''.join(rows)}</table></div>"
 
 

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from kmcl_platform.search.replay.replay import Outcome, Replay
@@ -30,7 +31,6 @@ def describe_archive(replay: Replay) -> list[str]:
 def summarise(replay: Replay, outcome: Outcome) -> dict[str, Any]:
     """The numbers of one setting: medians over its searches, and quartiles of the best value."""
     finals = outcome.finals()
-    own_epochs = float(np.median([one.total_epochs for one in replay.outcomes[0].searches]))
     low, middle, high = np.nanpercentile(finals, (25, 50, 75))
     to_target = replay.epochs_to_target(outcome)
     return {
@@ -39,40 +39,43 @@ def summarise(replay: Replay, outcome: Outcome) -> dict[str, Any]:
         "quartiles": [float(low), float(high)],
         "epochs": float(np.median([one.total_epochs for one in outcome.searches])),
         "hours": float(np.median([one.total_seconds for one in outcome.searches])) / 3600,
-        "best_at_own_epochs": _median(outcome.best_at(own_epochs)),
+        "best_at_own_epochs": _median(outcome.best_at(_own_epochs(replay))),
         "epochs_to_target": None if math.isinf(to_target) else to_target,
         "regret": float(np.mean([one.regret for one in outcome.searches])),
     }
 
 
+def column_names(replay: Replay) -> list[str]:
+    """The columns of the table, for a terminal and for the page."""
+    own, target = f"at {_own_epochs(replay):.0f} epochs", f"epochs to {replay.target:.4f}"
+    return ["setting", f"best {replay.metric}", "quartiles", "epochs", "hours", own, target, "regret"]
+
+
+def cells(replay: Replay, outcome: Outcome) -> list[str]:
+    """The line of one setting."""
+    one = summarise(replay, outcome)
+    at_own, to_target = one["best_at_own_epochs"], one["epochs_to_target"]
+    return [
+        outcome.name,
+        f"{one['best']:.4f}",
+        f"{one['quartiles'][0]:.4f} to {one['quartiles'][1]:.4f}",
+        f"{one['epochs']:.0f}",
+        f"{one['hours']:.3g}",
+        "-" if at_own is None else f"{at_own:.4f}",
+        "never" if to_target is None else f"{to_target:.0f}",
+        f"{one['regret']:.4f}",
+    ]
+
+
 def to_table(replay: Replay) -> Table:
     """One line for each setting."""
-    own_epochs = np.median([one.total_epochs for one in replay.outcomes[0].searches])
     table = Table(box=None, show_edge=False)
-    table.add_column("setting", overflow="fold")
-    for name in (
-        f"best {replay.metric}",
-        "quartiles",
-        "epochs",
-        "hours",
-        f"at {own_epochs:.0f} epochs",
-        f"epochs to {replay.target:.4f}",
-        "regret",
-    ):
+    setting, *others = column_names(replay)
+    table.add_column(setting, overflow="fold")
+    for name in others:
         table.add_column(name, justify="right")
     for outcome in replay.outcomes:
-        one = summarise(replay, outcome)
-        at_own, to_target = one["best_at_own_epochs"], one["epochs_to_target"]
-        table.add_row(
-            outcome.name,
-            f"{one['best']:.4f}",
-            f"{one['quartiles'][0]:.4f} to {one['quartiles'][1]:.4f}",
-            f"{one['epochs']:.0f}",
-            f"{one['hours']:.3g}",
-            "-" if at_own is None else f"{at_own:.4f}",
-            "never" if to_target is None else f"{to_target:.0f}",
-            f"{one['regret']:.4f}",
-        )
+        table.add_row(*map(escape, cells(replay, outcome)))
     return table
 
 
@@ -101,6 +104,11 @@ EXPLANATION = (
     "epochs of all trials until the median search has it. regret: by how much a stopped trial would have been better "
     "than the best one, on average."
 )
+
+
+def _own_epochs(replay: Replay) -> float:
+    """The length of the file's own search: the median."""
+    return float(np.median([one.total_epochs for one in replay.outcomes[0].searches]))
 
 
 def _median(values: np.ndarray) -> float | None:

@@ -22,8 +22,8 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.sampling.pruners import stopping_epochs
-from kmcl_platform.search.study.compared_trials import compare_with_baselines
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
+from kmcl_platform.search.study.compared_trials import compare_with_baselines
 from kmcl_platform.search.study.ended_trials import TrialEnd, judge_epoch
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.study import DurableStudy

@@ -21,9 +21,9 @@ from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray, trial_
 from kmcl_platform.search.cluster.resources import count_concurrent_trials
 from kmcl_platform.search.forecast.score import is_score_due, score_forecast
 from kmcl_platform.search.run.progress_table import SearchView
-from kmcl_platform.search.study.compared_trials import compare_with_baselines
 from kmcl_platform.search.study.checkpoint_check import check_checkpoints
 from kmcl_platform.search.study.checkpoint_retention import checkpoint_metrics, drop_checkpoints, measure_checkpoints
+from kmcl_platform.search.study.compared_trials import compare_with_baselines
 from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.reconcile import close_record, finish_record, reconcile

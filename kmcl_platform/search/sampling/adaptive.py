@@ -1,53 +1,18 @@
 """Successive halving whose first rung is found while the search runs."""
 
 import json
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import kendalltau
 
 from kmcl_platform.config.schedulers import Adaptive
+from kmcl_platform.rank_agreement import RankAgreement, rank_agreement
 from kmcl_platform.search.sampling.rungs import VerdictPruner, judge_at, keep_verdict, ladder, read_verdict
 from kmcl_platform.seeds import derive_seed
 
 RUNG_HISTORY = "rung_history"
 """Attribute of the study: each first rung that was chosen, with the number of trials of full length at that time."""
-
-_QUANTILE = 1.645
-"""Of the normal distribution: 95 % lie below it."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How the order of trials of full length after an epoch agrees with that at their end.
-
-    Attributes:
-        epoch: the epoch.
-        tau: Kendall's τ.
-        low: its lower 95 % bound.
-    """
-
-    epoch: int
-    tau: float
-    low: float
-
-
-def agreement_at(trials: Sequence[FrozenTrial], epoch: int, num_epochs: int) -> Agreement:
-    """The agreement of an epoch with the end; every trial has both values, and there are at least 5.
-
-    The bound is that of Fieller, Hartley and Pearson (1957): atanh τ has about the variance 0.437 / (n - 4).
-    """
-    pairs = [(one.intermediate_values[epoch], one.intermediate_values[num_epochs]) for one in trials]
-    tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
-    if math.isnan(tau):  # All values are equal: there is no order.
-        tau = 0.0
-    if abs(tau) >= 1:
-        return Agreement(epoch, tau, tau)
-    low = math.tanh(math.atanh(tau) - _QUANTILE * math.sqrt(0.437 / (len(trials) - 4)))
-    return Agreement(epoch, tau, low)
 
 
 class AdaptivePruner(VerdictPruner):
@@ -78,20 +43,24 @@ class AdaptivePruner(VerdictPruner):
             keep_verdict(study, trial, epoch, verdict)
         return line
 
-    def first_rung(self, study: optuna.Study) -> Agreement | None:
-        """The earliest epoch whose agreement is high enough; None: there is none, or there are too few trials."""
+    def first_rung(self, study: optuna.Study) -> tuple[int, RankAgreement] | None:
+        """The earliest epoch whose agreement is high enough, with it; None: none has, or there are too few trials."""
         full = _full_length(study, self._num_epochs)
         if len(full) < self._config.min_trials:
             return None
-        found = (agreement_at(full, epoch, self._num_epochs) for epoch in range(1, self._num_epochs))
-        return next((one for one in found if one.low >= self._config.agreement), None)
+        ends = [trial.intermediate_values[self._num_epochs] for trial in full]
+        for epoch in range(1, self._num_epochs):
+            found = rank_agreement([trial.intermediate_values[epoch] for trial in full], ends)
+            if found.low >= self._config.agreement:
+                return epoch, found
+        return None
 
     def _look_again(self, study: optuna.Study) -> str | None:
         count = len(_full_length(study, self._num_epochs))
         if count == self._known[0]:
             return None
         chosen = self.first_rung(study)
-        epoch = chosen.epoch if chosen else None
+        epoch = chosen[0] if chosen else None
         self._known = (count, epoch)
         history = study.user_attrs.get(RUNG_HISTORY, [])
         before = history[-1]["epoch"] if history else None
@@ -101,12 +70,13 @@ class AdaptivePruner(VerdictPruner):
         if chosen is None:
             return (
                 f"early stopping: the first rung, epoch {before}, is given up: among {count} trials of full length no "
-                f"epoch before the end has an order that agrees with it (lower bound of tau {self._config.agreement:g})"
+                f"epoch before the end has an order that agrees with it (tau at least {self._config.agreement:g})"
             )
+        agreement = chosen[1]
         return (
-            f"early stopping: the first rung is epoch {chosen.epoch}{f', not {before}' if before else ''}: the order "
-            f"of {count} trials of full length agrees with their order at the end (tau {chosen.tau:.2f}, at least "
-            f"{chosen.low:.2f})"
+            f"early stopping: the first rung is epoch {epoch}{f', not {before}' if before else ''}: the order "
+            f"of {count} trials of full length agrees with their order at the end (tau {agreement.tau:.2f}, at least "
+            f"{agreement.low:.2f})"
         )
 
     def _is_spared(self, study: optuna.Study, trial: FrozenTrial) -> bool:

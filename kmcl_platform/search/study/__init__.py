@@ -5,9 +5,6 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from kmcl_platform.search.study.compared_trials import (
-        plan_retraining as plan_retraining,
-    )
     from kmcl_platform.search.study.checkpoint_check import (
         check_checkpoints as check_checkpoints,
         trial_folders as trial_folders,
@@ -16,6 +13,9 @@ if TYPE_CHECKING:
         checkpoint_metrics as checkpoint_metrics,
         drop_checkpoints as drop_checkpoints,
         measure_checkpoints as measure_checkpoints,
+    )
+    from kmcl_platform.search.study.compared_trials import (
+        plan_retraining as plan_retraining,
     )
     from kmcl_platform.search.study.definition import (
         check_default_baselines as check_default_baselines,

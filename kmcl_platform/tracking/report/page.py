@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
-from kmcl_platform.data.report.style import STYLE
+from kmcl_platform.data.report.style import html_page
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
@@ -57,12 +57,8 @@ def to_page(data: "Collected") -> str:
             # without a network.
             body += figure.figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
         sections.append(f"<section>{body}</section>")
-    title = escape(f"Search {data.board.search}")
-    return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{title}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style>"
-        f"<script>{get_plotlyjs()}</script></head><body><main><h1>{title}</h1>{''.join(sections)}</main></body></html>"
-    )
+    title = f"Search {data.board.search}"
+    return html_page(title, f"<h1>{escape(title)}</h1>{''.join(sections)}", get_plotlyjs())
 
 
 def _summary(data: "Collected") -> str:

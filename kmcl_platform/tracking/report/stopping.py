@@ -1,36 +1,12 @@
 """Did early stopping pay? What it saved, and whether the order at its rungs was that of the end."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import kendalltau
 
 from kmcl_platform.messages import count_of
+from kmcl_platform.rank_agreement import FEWEST, rank_agreement
 from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE, VERDICTS
-
-FEWEST_TRIALS = 5
-"""Trials of full length without which nothing is said about their order."""
-
-_DRAWS = 1000
-
-
-@dataclass(frozen=True)
-class RungOrder:
-    """How the order of the trials of full length after an epoch agrees with their order at the end.
-
-    Attributes:
-        epoch: of the rung.
-        tau: Kendall's τ: 1 for the same order, 0 for unrelated orders.
-        low: lower end of its 95 % interval (bootstrap over trials).
-        high: its upper end.
-    """
-
-    epoch: int
-    tau: float
-    low: float
-    high: float
 
 
 def describe_stopping(trials: Sequence[FrozenTrial], num_epochs: int) -> list[str]:
@@ -52,19 +28,22 @@ def describe_stopping(trials: Sequence[FrozenTrial], num_epochs: int) -> list[st
         f"{whole:,} ({saved / whole:.0%})."
     ]
     full = [trial for trial in searched if trial.state == TrialState.COMPLETE and trial.last_step == num_epochs]
-    if len(full) < FEWEST_TRIALS:
+    if len(full) < FEWEST:
         lines.append(
             f"{count_of(len(full), 'trial')} of full length cannot show whether the right trials were stopped: that "
-            f"needs at least {FEWEST_TRIALS}."
+            f"needs at least {FEWEST}."
         )
         return lines
-    orders = [order_at(full, epoch, num_epochs) for epoch in rungs]
-    for one in orders:
+    doubtful = []
+    ends = [trial.intermediate_values[num_epochs] for trial in full]
+    for epoch in rungs:
+        found = rank_agreement([trial.intermediate_values[epoch] for trial in full], ends)
         lines.append(
-            f"After epoch {one.epoch}, the order of the {len(full)} trials of full length agreed with their order at "
-            f"the end with Kendall's τ = {one.tau:.2f} (95 % interval {one.low:.2f} to {one.high:.2f})."
+            f"After epoch {epoch}, the order of the {len(full)} trials of full length agreed with their order at the "
+            f"end with Kendall's τ = {found.tau:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})."
         )
-    doubtful = [str(one.epoch) for one in orders if one.low <= 0]
+        if found.low <= 0:
+            doubtful.append(str(epoch))
     if doubtful:
         lines.append(
             f"The order after epoch {', '.join(doubtful)} is not shown to say anything about the end: a trial that was "
@@ -81,18 +60,3 @@ def find_rungs(trials: Sequence[FrozenTrial], num_epochs: int) -> list[int]:
     rungs = {int(epoch) for trial in trials for epoch in trial.user_attrs.get(VERDICTS, {})}
     rungs |= {trial.last_step for trial in trials if trial.state == TrialState.PRUNED and trial.last_step}
     return sorted(epoch for epoch in rungs if epoch < num_epochs)
-
-
-def order_at(trials: Sequence[FrozenTrial], epoch: int, num_epochs: int) -> RungOrder:
-    """Compare the order of trials after an epoch with that at the end; all of them have both values."""
-    pairs_N2 = np.array([[trial.intermediate_values[one] for one in (epoch, num_epochs)] for trial in trials])
-    rng = np.random.default_rng(0)
-    draws = [_tau(pairs_N2[rng.integers(len(pairs_N2), size=len(pairs_N2))]) for _ in range(_DRAWS)]
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return RungOrder(epoch, _tau(pairs_N2), float(low), float(high))
-
-
-def _tau(pairs_N2: np.ndarray) -> float:
-    tau = float(kendalltau(pairs_N2[:, 0], pairs_N2[:, 1]).statistic)
-    # If all values are equal, there is no order.
-    return 0.0 if np.isnan(tau) else tau

@@ -4,13 +4,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import pytest
 
 from kmcl_platform.config.schedulers import Adaptive
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.search.sampling.adaptive import RUNG_HISTORY, agreement_at
+from kmcl_platform.search.sampling.adaptive import RUNG_HISTORY
 from kmcl_platform.search.sampling.rungs import read_verdict
 from kmcl_platform.search.study.study import DurableStudy
 
@@ -120,19 +119,6 @@ def test_a_continued_search_gives_the_same_verdicts(tmp_path: Path) -> None:
     parts = [length for _ in range(24) for length in run(open_study(url, said, share=0.2), 1, curve)]
     assert parts == whole
     assert len(said) == 1
-
-
-def test_the_agreement_of_few_trials_is_uncertain() -> None:
-    study = optuna.create_study()
-    for first, last in ((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (6, 5)):
-        trial = study.ask()
-        trial.report(first, 1)
-        trial.report(last, 2)
-        study.tell(trial, last)
-    found = agreement_at(study.trials, 1, 2)
-    assert found.tau == pytest.approx(13 / 15)
-    assert 0.1 < found.low < 0.6
-    assert agreement_at(study.trials[:5], 1, 2).low == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

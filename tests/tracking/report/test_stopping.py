@@ -1,9 +1,8 @@
 """Did stopping pay? The sentences of the report, from the trials of a study."""
 
 import optuna
-import pytest
 
-from kmcl_platform.tracking.report.stopping import describe_stopping, find_rungs, order_at
+from kmcl_platform.tracking.report.stopping import describe_stopping, find_rungs
 from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE, VERDICTS
 
 NUM_EPOCHS = 4
@@ -24,13 +23,6 @@ def trials(curves: list[list[float]], *, rungs: tuple[int, ...] = (1, 2)) -> lis
 
 WHOLE = [[0.9 - place / 10, place / 10, place / 10, place / 10] for place in range(8)]
 """After epoch 1 in the opposite order, from epoch 2 on in that of the end."""
-
-
-def test_the_order_at_a_rung_is_compared_with_the_end() -> None:
-    found = trials(WHOLE)
-    first, second = (order_at(found, epoch, NUM_EPOCHS) for epoch in (1, 2))
-    assert (first.tau, second.tau) == (pytest.approx(-1), pytest.approx(1))
-    assert first.high < 0 < second.low
 
 
 def test_sentences_say_what_was_saved_and_which_rung_is_doubtful() -> None:
