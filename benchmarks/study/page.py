@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.study.plot import draw_differences
 from benchmarks.study.settings import ARMS, CONDITIONS, REFERENCE, SEEDS
 from kmcl_platform.files.atomic_write import atomic_file
-from kmcl_platform.tracking.runs.arm_comparison import Comparison, compare_arms
+from kmcl_platform.tracking.comparison.arms import Comparison, compare_arms
 
 Results = dict[tuple[str, str, str], list[dict[str, Any]]]
 """Dataset, condition and arm of each cell, with the lines of its file."""

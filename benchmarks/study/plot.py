@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.study.settings import ARMS, CONDITIONS, REFERENCE
-from kmcl_platform.tracking.runs.arm_comparison import Comparison
+from kmcl_platform.tracking.comparison.arms import Comparison
 
 
 def draw_differences(comparisons: dict[str, dict[tuple[str, str], list[Comparison]]], path: Path) -> None:

@@ -120,8 +120,8 @@ def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None
     """Show the trials of search NAME, best first."""
     store = open_store(folder, tracking_uri)
     if as_json:
+        from kmcl_platform.tracking.comparison.leaderboard_text import to_json
         from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
-        from kmcl_platform.tracking.runs.leaderboard_text import to_json
 
         click.echo(to_json(read_leaderboard(store, name)))
     else:
@@ -130,9 +130,9 @@ def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None
 
 def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
     from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
-    from kmcl_platform.tracking.runs.baseline_comparison import compare_leaderboard
+    from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
+    from kmcl_platform.tracking.comparison.leaderboard_text import to_table
     from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
-    from kmcl_platform.tracking.runs.leaderboard_text import to_table
 
     board = read_leaderboard(store, search_name)
     console.print(to_table(board))
@@ -159,7 +159,7 @@ def _print_comparison(console: Console, store: Any, searches: list[str]) -> None
 def _print_verdict(store: Any, retrained: dict[str, str]) -> None:
     """Print how the best trials of the arms compare on new seeds; nothing if they were not trained again."""
     if retrained:
-        from kmcl_platform.tracking.runs.arm_comparison import compare_retrained
+        from kmcl_platform.tracking.comparison.arms import compare_retrained
 
         for comparison in compare_retrained(store, retrained):
             click.echo(f"verdict: {comparison}")

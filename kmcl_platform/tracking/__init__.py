@@ -1,7 +1,8 @@
 """MLflow's record of searches.
 
 database    open MLflow's store; requests, retries and errors
-runs        what a search and its trials have there; the leaderboard; the comparison of arms
+runs        what a search and its trials have there; the leaderboard
+comparison  which trial is best, in words: against baselines, between arms
 figures     a trial's table and pictures, drawn by a process of their own
 writing     from the driver to MLflow, without waiting
 report      the report page of a search
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from kmcl_platform.tracking.archive.collect import (
         archive_searches as archive_searches,
     )
+    from kmcl_platform.tracking.comparison.arms import (
+        compare_retrained as compare_retrained,
+        record_verdict as record_verdict,
+    )
+    from kmcl_platform.tracking.comparison.leaderboard_text import (
+        to_json as to_json,
+        to_table as to_table,
+    )
     from kmcl_platform.tracking.database.store_errors import (
         find_trouble as find_trouble,
     )
@@ -29,21 +38,11 @@ if TYPE_CHECKING:
         REPORT_FILE as REPORT_FILE,
         write_report as write_report,
     )
-    from kmcl_platform.tracking.runs.arm_comparison import (
-        compare_retrained as compare_retrained,
-        record_verdict as record_verdict,
-    )
     from kmcl_platform.tracking.runs.leaderboard import (
         Leaderboard as Leaderboard,
         LeaderboardRow as LeaderboardRow,
         count_outcomes as count_outcomes,
-        list_own_searches as list_own_searches,
-        read_latest_file as read_latest_file,
         read_leaderboard as read_leaderboard,
-    )
-    from kmcl_platform.tracking.runs.leaderboard_text import (
-        to_json as to_json,
-        to_table as to_table,
     )
     from kmcl_platform.tracking.runs.names import (
         BEST_OBJECTIVE as BEST_OBJECTIVE,
@@ -58,6 +57,10 @@ if TYPE_CHECKING:
     from kmcl_platform.tracking.runs.search_run import (
         SearchOutcome as SearchOutcome,
         SearchRuns as SearchRuns,
+    )
+    from kmcl_platform.tracking.runs.searches import (
+        list_own_searches as list_own_searches,
+        read_latest_file as read_latest_file,
     )
     from kmcl_platform.tracking.ui_server import (
         serve_ui as serve_ui,

@@ -13,7 +13,8 @@ from kmcl_platform.errors import KmclError, SearchError
 from kmcl_platform.messages import mask_passwords
 from kmcl_platform.tracking.database import connect_to_read, is_server
 from kmcl_platform.tracking.database.ui_urls import model_url, run_table_url
-from kmcl_platform.tracking.runs.leaderboard import list_searches, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+from kmcl_platform.tracking.runs.searches import list_searches
 
 HOST = "127.0.0.1"
 _LAST_LINES_SECONDS = 5

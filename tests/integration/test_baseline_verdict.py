@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kmcl_platform.config.store import open_store
-from kmcl_platform.tracking.runs.baseline_comparison import compare_leaderboard
+from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from tests.support.command_line import kmcl, kmcl_process
 

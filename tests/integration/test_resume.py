@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kmcl_platform.config.store import open_store
-from kmcl_platform.tracking.runs.leaderboard import read_latest_file, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+from kmcl_platform.tracking.runs.searches import read_latest_file
 from tests.support.command_line import kmcl
 from tests.support.finished_search import NUM_TRIALS, FinishedSearch
 

@@ -29,9 +29,10 @@ from kmcl_platform.registry.promotion.split_scores import (
     read_or_score_validation,
 )
 from kmcl_platform.tracking.database import as_default, connect, locked
-from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_latest_file, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
 from kmcl_platform.tracking.runs.ownership import check_own
+from kmcl_platform.tracking.runs.searches import read_latest_file
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE
 from kmcl_platform.training.features.backbone_weights import join_backbone
 

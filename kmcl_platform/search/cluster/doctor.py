@@ -20,8 +20,8 @@ from kmcl_platform.search.cluster.finding import Finding
 from kmcl_platform.search.study.checkpoint_check import trial_folders
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.storage import load_study
-from kmcl_platform.tracking.runs.leaderboard import list_own_searches
 from kmcl_platform.tracking.runs.search_run import SearchRuns
+from kmcl_platform.tracking.runs.searches import list_own_searches
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes
 
 

@@ -20,9 +20,9 @@ from kmcl_platform.search.run.single_search import SearchSummary, keep_report, r
 from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.definition import check_default_baselines
 from kmcl_platform.search.study.inputs import Inputs
+from kmcl_platform.tracking.comparison.arms import compare_retrained, record_verdict
 from kmcl_platform.tracking.database.store_errors import find_trouble
-from kmcl_platform.tracking.runs.arm_comparison import compare_retrained, record_verdict
-from kmcl_platform.tracking.runs.leaderboard import read_latest_file
+from kmcl_platform.tracking.runs.searches import read_latest_file
 
 __all__ = ["SearchSummary", "check_data", "resume_search", "run_search"]
 

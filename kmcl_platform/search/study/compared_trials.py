@@ -5,7 +5,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.search.study.ended_trials import best_trials
 from kmcl_platform.search.study.study import DurableStudy
-from kmcl_platform.tracking.runs.baseline_comparison import (
+from kmcl_platform.tracking.comparison.baselines import (
     BaselineComparison,
     Contender,
     compare_baselines,

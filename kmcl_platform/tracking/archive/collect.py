@@ -16,7 +16,6 @@ from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.archive.schema import to_table
 from kmcl_platform.tracking.database import connect_to_read, find_runs
 from kmcl_platform.tracking.runs.artifacts import read_artifact
-from kmcl_platform.tracking.runs.leaderboard import find_parent, read_search_file_of
 from kmcl_platform.tracking.runs.names import (
     BASELINE_NAME_TAG,
     EPOCH_SECONDS,
@@ -30,6 +29,7 @@ from kmcl_platform.tracking.runs.names import (
     TrialOutcome,
     trial_number,
 )
+from kmcl_platform.tracking.runs.searches import find_parent, read_search_file_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

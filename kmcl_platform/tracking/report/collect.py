@@ -12,8 +12,9 @@ from kmcl_platform.config.store import Store, sqlite_file
 from kmcl_platform.errors import NoAnswerError, SearchError
 from kmcl_platform.files.file_status import is_there
 from kmcl_platform.tracking.database import connect_to_read, find_runs
-from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_latest_file, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_leaderboard
 from kmcl_platform.tracking.runs.names import VERDICT_TAG, trial_number
+from kmcl_platform.tracking.runs.searches import read_latest_file
 
 
 @dataclass(frozen=True)

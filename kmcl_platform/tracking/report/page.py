@@ -8,9 +8,9 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.data.report.style import html_page
 from kmcl_platform.errors import ConfigError
+from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
-from kmcl_platform.tracking.runs.baseline_comparison import compare_leaderboard
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
 from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 from kmcl_platform.tracking.runs.ownership import check_own

@@ -1,27 +1,15 @@
-"""What a search and its trials have in MLflow: runs, leaderboard, comparison of arms, ownership."""
+"""What a search and its trials have in MLflow: runs, leaderboard, ownership."""
 
 from typing import TYPE_CHECKING
 
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from kmcl_platform.tracking.runs.arm_comparison import (
-        Comparison as Comparison,
-        compare_retrained as compare_retrained,
-        record_verdict as record_verdict,
-    )
     from kmcl_platform.tracking.runs.leaderboard import (
         Leaderboard as Leaderboard,
         LeaderboardRow as LeaderboardRow,
         count_outcomes as count_outcomes,
-        list_own_searches as list_own_searches,
-        list_searches as list_searches,
-        read_latest_file as read_latest_file,
         read_leaderboard as read_leaderboard,
-    )
-    from kmcl_platform.tracking.runs.leaderboard_text import (
-        to_json as to_json,
-        to_table as to_table,
     )
     from kmcl_platform.tracking.runs.names import (
         BEST_OBJECTIVE as BEST_OBJECTIVE,
@@ -38,6 +26,11 @@ if TYPE_CHECKING:
     from kmcl_platform.tracking.runs.search_run import (
         SearchOutcome as SearchOutcome,
         SearchRuns as SearchRuns,
+    )
+    from kmcl_platform.tracking.runs.searches import (
+        list_own_searches as list_own_searches,
+        list_searches as list_searches,
+        read_latest_file as read_latest_file,
     )
     from kmcl_platform.tracking.runs.ui_tables import (
         to_mlflow_table as to_mlflow_table,

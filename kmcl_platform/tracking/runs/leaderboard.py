@@ -1,37 +1,32 @@
 """The trials of a search, the best first, read from MLflow alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.tracking.database import connect_to_read, find_runs, store_name
-from kmcl_platform.tracking.runs.artifacts import read_artifact
+from kmcl_platform.tracking.database import connect_to_read, find_runs
 from kmcl_platform.tracking.runs.names import (
     BASELINE_NAME_TAG,
     BASELINE_TAG,
     BASELINE_VERDICT_TAG,
     EPOCHS,
-    LATEST_FILE_TAG,
     OBJECTIVE,
     OUTCOME_TAG,
     RUNNING,
-    SEARCH_FILE,
-    SEARCH_TAG,
     WALL_SECONDS,
     TrialOutcome,
     trial_number,
 )
-from kmcl_platform.tracking.runs.ownership import is_own
+from kmcl_platform.tracking.runs.searches import find_parent, read_search_file_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Run
 
 
 @dataclass(frozen=True)
@@ -112,46 +107,6 @@ def read_leaderboard(store: Store, search: str) -> Leaderboard:
     return board
 
 
-def read_latest_file(store: Store, search: str) -> bytes:
-    """The bytes of the search file with which a search last ran.
-
-    Raises:
-        SearchError: there is no such store or search, or its record is incomplete.
-    """
-    client = connect_to_read(store)
-    parent = find_parent(client, store, search)
-    return read_artifact(client, parent.info.run_id, parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE))
-
-
-def read_search_file_of(client: "MlflowClient", parent_id: str, search: str) -> SearchFile:
-    """The search file with which a search began, from its run.
-
-    Raises:
-        SearchError: the file is missing.
-        ConfigError: the file is not valid for this version of the platform.
-    """
-    return parse_search_file(read_artifact(client, parent_id, SEARCH_FILE), f"{SEARCH_FILE} of search {search!r}")
-
-
-def list_searches(store: Store) -> list[str]:
-    """Sorted names of the searches in MLflow, on a server those of other stores too; creates nothing.
-
-    Raises:
-        SearchError: there is no such store.
-    """
-    return _names(_search_experiments(connect_to_read(store)))
-
-
-def list_own_searches(store: Store) -> list[str]:
-    """Sorted names of the searches that belong to this store; creates nothing.
-
-    Raises:
-        SearchError: there is no such store.
-    """
-    client = connect_to_read(store)
-    return _names(one for one in _search_experiments(client) if is_own(client, store, one))
-
-
 def build_leaderboard(client: "MlflowClient", file: SearchFile, experiment_id: str, parent_id: str) -> Leaderboard:
     """Order the trials of a search as MLflow has them."""
     trials = [_to_row(run, file) for run in find_runs(client, experiment_id, role="trial", search=file.name)]
@@ -174,21 +129,6 @@ def build_leaderboard(client: "MlflowClient", file: SearchFile, experiment_id: s
 def count_outcomes(rows: Iterable[LeaderboardRow]) -> dict[str, int]:
     """How many trials ended in each way."""
     return dict(Counter(row.outcome for row in rows))
-
-
-def find_parent(client: "MlflowClient", store: Store, search: str) -> "Run":
-    """The run of a search, whose children are its trials.
-
-    Raises:
-        SearchError: there is no such search.
-    """
-    experiment = client.get_experiment_by_name(search)
-    # A search's experiment has its name (`runs/ownership.py`).
-    parents = find_runs(client, experiment.experiment_id, role="search", search=search) if experiment else []
-    if not parents:
-        there = ", ".join(_names(_search_experiments(client))) or "none"
-        raise SearchError(f"{store_name(store)}: no search {search!r}; valid: {there}")
-    return parents[0]
 
 
 def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
@@ -235,18 +175,3 @@ def _merit(row: LeaderboardRow, file: SearchFile) -> tuple[float, ...]:
     # A longer trial is before a shorter one: values after different numbers of epochs cannot be compared. Numbers come
     # last in both keys, so that trials of equal value always have the same order.
     return 2 if row.outcome in (TrialOutcome.FAILED, TrialOutcome.DIVERGED) else 1, -row.epochs, loss, row.number
-
-
-def _search_experiments(client: "MlflowClient") -> "Iterator[Experiment]":
-    token: str | None = None
-    while True:
-        page = client.search_experiments(page_token=token)
-        # A server may also have experiments of other programs.
-        yield from (experiment for experiment in page if SEARCH_TAG in experiment.tags)
-        token = page.token
-        if not token:
-            return
-
-
-def _names(experiments: "Iterable[Experiment]") -> list[str]:
-    return sorted(experiment.name for experiment in experiments)

@@ -18,12 +18,7 @@ from kmcl_platform.tracking.database import (
 from kmcl_platform.tracking.database.http_retries import again_if_cut_off
 from kmcl_platform.tracking.database.ui_urls import run_table_url
 from kmcl_platform.tracking.runs.dataset_input import record_manifest, to_dataset_input
-from kmcl_platform.tracking.runs.leaderboard import (
-    build_leaderboard,
-    count_outcomes,
-    read_leaderboard,
-    read_search_file_of,
-)
+from kmcl_platform.tracking.runs.leaderboard import build_leaderboard, count_outcomes, read_leaderboard
 from kmcl_platform.tracking.runs.names import (
     BEST_OBJECTIVE,
     FORECAST_FILE,
@@ -36,6 +31,7 @@ from kmcl_platform.tracking.runs.names import (
 )
 from kmcl_platform.tracking.runs.ownership import check_own, claim_experiment, is_own_run
 from kmcl_platform.tracking.runs.provenance import record_continuation, record_search
+from kmcl_platform.tracking.runs.searches import read_search_file_of
 from kmcl_platform.tracking.runs.trial_runs import TrialRuns
 from kmcl_platform.tracking.runs.ui_tables import leaderboard_table, mark_table
 

@@ -10,10 +10,11 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
+from kmcl_platform.tracking.comparison.leaderboard_text import to_json, to_table
 from kmcl_platform.tracking.database import connect
-from kmcl_platform.tracking.runs.leaderboard import list_searches, read_leaderboard
-from kmcl_platform.tracking.runs.leaderboard_text import to_json, to_table
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+from kmcl_platform.tracking.runs.searches import list_searches
 
 OpenRuns = Callable[[], SearchRuns]
 RunTrial = Callable[..., None]

@@ -17,10 +17,11 @@ from kmcl_platform.errors import SearchError
 from kmcl_platform.search.run.single_search import run_or_find
 from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.tracking.database import connect
-from kmcl_platform.tracking.runs.leaderboard import list_own_searches, list_searches, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.tracking.runs.names import PLACE_TAG, STORE_TAG
 from kmcl_platform.tracking.runs.ownership import check_own
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+from kmcl_platform.tracking.runs.searches import list_own_searches, list_searches
 from kmcl_platform.tracking.writing.outbox import Outbox
 from tests.support.mlflow_server import MlflowServer
 

@@ -15,10 +15,10 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import connect, find_runs
 from kmcl_platform.tracking.runs.artifacts import read_artifact
-from kmcl_platform.tracking.runs.leaderboard import read_latest_file
 from kmcl_platform.tracking.runs.names import FORECAST_FILE
 from kmcl_platform.tracking.runs.provenance import git_tags
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
+from kmcl_platform.tracking.runs.searches import read_latest_file
 
 OpenRuns = Callable[[], SearchRuns]
 RunTrial = Callable[..., None]

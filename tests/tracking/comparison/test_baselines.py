@@ -4,14 +4,14 @@ import pytest
 
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
-from kmcl_platform.tracking.database import connect
-from kmcl_platform.tracking.runs.baseline_comparison import (
+from kmcl_platform.tracking.comparison.baselines import (
     Contender,
     compare_baselines,
     compare_leaderboard,
 )
+from kmcl_platform.tracking.comparison.leaderboard_text import to_table
+from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
-from kmcl_platform.tracking.runs.leaderboard_text import to_table
 from kmcl_platform.tracking.runs.names import BASELINE_VERDICT_TAG
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 from tests.support.command_line import kmcl

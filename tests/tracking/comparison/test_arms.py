@@ -13,7 +13,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile, Verdict
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
-from kmcl_platform.tracking.runs.arm_comparison import Comparison, compare_arms, compare_retrained, record_verdict
+from kmcl_platform.tracking.comparison.arms import Comparison, compare_arms, compare_retrained, record_verdict
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.tracking.runs.names import BASELINE_VERDICT_TAG, VERDICT_TAG
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from rich import box
 from rich.table import Table
 
-from kmcl_platform.tracking.runs.baseline_comparison import compare_leaderboard
+from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard
 
 

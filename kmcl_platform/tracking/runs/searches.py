@@ -1,0 +1,87 @@
+"""The searches of a store in MLflow, and the search files in their record."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.store import Store
+from kmcl_platform.errors import SearchError
+from kmcl_platform.tracking.database import connect_to_read, find_runs, store_name
+from kmcl_platform.tracking.runs.artifacts import read_artifact
+from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, SEARCH_FILE, SEARCH_TAG
+from kmcl_platform.tracking.runs.ownership import is_own
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+
+def list_searches(store: Store) -> list[str]:
+    """Sorted names of the searches in MLflow, on a server those of other stores too; creates nothing.
+
+    Raises:
+        SearchError: there is no such store.
+    """
+    return _names(_search_experiments(connect_to_read(store)))
+
+
+def list_own_searches(store: Store) -> list[str]:
+    """Sorted names of the searches that belong to this store; creates nothing.
+
+    Raises:
+        SearchError: there is no such store.
+    """
+    client = connect_to_read(store)
+    return _names(one for one in _search_experiments(client) if is_own(client, store, one))
+
+
+def find_parent(client: "MlflowClient", store: Store, search: str) -> "Run":
+    """The run of a search, whose children are its trials.
+
+    Raises:
+        SearchError: there is no such search.
+    """
+    experiment = client.get_experiment_by_name(search)
+    # A search's experiment has its name (`runs/ownership.py`).
+    parents = find_runs(client, experiment.experiment_id, role="search", search=search) if experiment else []
+    if not parents:
+        there = ", ".join(_names(_search_experiments(client))) or "none"
+        raise SearchError(f"{store_name(store)}: no search {search!r}; valid: {there}")
+    return parents[0]
+
+
+def read_latest_file(store: Store, search: str) -> bytes:
+    """The bytes of the search file with which a search last ran.
+
+    Raises:
+        SearchError: there is no such store or search, or its record is incomplete.
+    """
+    client = connect_to_read(store)
+    parent = find_parent(client, store, search)
+    return read_artifact(client, parent.info.run_id, parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE))
+
+
+def read_search_file_of(client: "MlflowClient", parent_id: str, search: str) -> SearchFile:
+    """The search file with which a search began, from its run.
+
+    Raises:
+        SearchError: the file is missing.
+        ConfigError: the file is not valid for this version of the platform.
+    """
+    return parse_search_file(read_artifact(client, parent_id, SEARCH_FILE), f"{SEARCH_FILE} of search {search!r}")
+
+
+def _search_experiments(client: "MlflowClient") -> "Iterator[Experiment]":
+    token: str | None = None
+    while True:
+        page = client.search_experiments(page_token=token)
+        # A server may also have experiments of other programs.
+        yield from (experiment for experiment in page if SEARCH_TAG in experiment.tags)
+        token = page.token
+        if not token:
+            return
+
+
+def _names(experiments: "Iterable[Experiment]") -> list[str]:
+    return sorted(experiment.name for experiment in experiments)
