@@ -63,6 +63,7 @@ def _show_search(
         # A Ctrl-C before Tune has begun, or a second one. One during Tune gives a summary that is `interrupted`.
         click.echo(f"stopped; to go on: {again}", err=True)
         sys.exit(EXIT_INTERRUPTED)
+    finalists = False
     for summary in summaries:
         # It is the last one, because no further arm is started.
         if summary.interrupted:
@@ -72,14 +73,16 @@ def _show_search(
             click.echo(f"search {summary.search}: already finished, nothing left to run ({summary.reason})")
         else:
             click.echo(f"search {summary.search}: finished ({summary.reason})")
-        _print_leaderboard(console, store, summary.search)
+        # A trial that was trained again is shown in the verdict, or among the finalists.
+        if not summary.retrains:
+            finalists |= _print_leaderboard(console, store, summary.search)
         if summary.seconds:
             phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
             console.print(f"took {sum(summary.seconds.values()):.0f} s: {phases}", highlight=False)
     searches = [summary.search for summary in summaries if not summary.retrains]
     if len(searches) > 1:
         _print_comparison(console, store, searches)
-    if len(searches) > 1 or len(summaries) > 1:
+    if not finalists:
         _print_verdict(store, {summary.retrains: summary.search for summary in summaries if summary.retrains})
     for name in searches:
         click.echo(f"next: {shell_command(['kmcl', 'promote', name])}{store_words(folder)}")
@@ -128,18 +131,26 @@ def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None
         _print_leaderboard(Console(), store, name)
 
 
-def _print_leaderboard(console: Console, store: Any, search_name: str) -> None:
+def _print_leaderboard(console: Console, store: Any, search_name: str) -> bool:
+    """Print the trials of a search, and its finalists; returns whether it has finalists."""
     from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
     from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
-    from kmcl_platform.tracking.comparison.leaderboard_text import to_table
+    from kmcl_platform.tracking.comparison.finalists import read_finalists
+    from kmcl_platform.tracking.comparison.leaderboard_text import finalists_table, to_table
     from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 
     board = read_leaderboard(store, search_name)
     console.print(to_table(board))
+    finalists = read_finalists(board)
+    if finalists:
+        console.print(finalists_table(finalists))
+        for line in finalists.sentences():
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     if comparison := compare_leaderboard(board):
         console.print(str(comparison), highlight=False, markup=False, soft_wrap=True)
     held = measure_checkpoints(store, search_name)
     console.print(f"checkpoints: {held.trials} kept, {held.bytes / 1e6:.1f} MB", highlight=False)
+    return finalists is not None
 
 
 def _print_comparison(console: Console, store: Any, searches: list[str]) -> None:

@@ -4,7 +4,7 @@ import re
 
 from kmcl_platform.config.distributions import Choice, Distribution
 from kmcl_platform.config.schedulers import NoStopping
-from kmcl_platform.config.search_file import NAME_PATTERN, Budget, SearchFile, Verdict
+from kmcl_platform.config.search_file import NAME_PATTERN, Budget, SearchFile
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import write_yaml
@@ -29,7 +29,7 @@ def expand_arms(file: SearchFile) -> list[SearchFile]:
         ConfigError: the arms cannot be compared, or an arm is not a valid search.
     """
     if not file.arms:
-        if file.verdict is not None:
+        if file.verdict or file.finalists:
             _check_retrained_name(file, "name")
         return [file]
     _check_arms(file)
@@ -38,12 +38,12 @@ def expand_arms(file: SearchFile) -> list[SearchFile]:
 
 
 def retrained_name(search: str, number: int) -> str:
-    """The name of the search in which trial `number` of an arm's search is trained again."""
+    """The name of the search in which trial `number` of a search is trained again."""
     return f"{search}-best{number}"
 
 
-def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Verdict) -> SearchFile:
-    """The search that trains a trial again, once on each of a verdict's seeds.
+def retrain_best(search: SearchFile, number: int, best: TrialConfig, num_seeds: int) -> SearchFile:
+    """The search that trains a trial again, once on each of some new seeds.
 
     All trials of a comparison get the same seeds, so that differences can be paired by seed. The sampler's seed decides
     them.
@@ -52,8 +52,9 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Ve
         search: the search of the trial.
         number: the trial's number.
         best: that trial's configuration.
+        num_seeds: at least 1.
     """
-    seeds = [derive_seed(search.sampler.seed, "verdict", place) for place in range(verdict.seeds)]
+    seeds = [derive_seed(search.sampler.seed, "verdict", place) for place in range(num_seeds)]
     return search.model_copy(
         update={
             "name": retrained_name(search.name, number),
@@ -62,8 +63,9 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, verdict: Ve
             "baseline": False,
             "baselines": (),
             "verdict": None,
+            "finalists": None,
             "space": {"seed": Choice(kind="choice", choices=tuple(seeds))},
-            "budget": Budget(trials=verdict.seeds, checkpoints=1),
+            "budget": Budget(trials=num_seeds, checkpoints=1),
             "scheduler": NoStopping(kind="none"),
             "sampler": search.sampler.model_copy(update={"kind": "grid"}),
         }

@@ -96,6 +96,18 @@ class Verdict(Frozen):
         return seeds
 
 
+class Finalists(Frozen):
+    """After the search its best trials are trained again on new seeds, and the best mean decides between them.
+
+    The best baseline, and the best trial with kernel terms, are always among them.
+    """
+
+    trials: int = Field(default=3, ge=1, le=20)
+    """Number of the best trials of full length."""
+    seeds: int = Field(default=3, ge=2, le=100)
+    """Number of trainings of each of them, all with the same seeds."""
+
+
 class Baseline(Frozen):
     """A trial that the search has to beat: the base with other values, inside or outside the space."""
 
@@ -127,6 +139,8 @@ class SearchFile(Frozen):
     """Alternatives by name. Each has values at dotted paths, which replace the base's, and the whole budget."""
     verdict: Verdict | None = None
     """With arms: `Verdict()` if the file has none. Without arms, None: the best trial is not trained again."""
+    finalists: Finalists | None = None
+    """None: the trial with the best value is the search's best trial, and no trial is trained again."""
     promotion: Promotion = Promotion()
     decision: Decision = Decision()
 
@@ -157,6 +171,17 @@ class SearchFile(Frozen):
         if self.verdict is not None and not self.arms and not self.baseline and not self.baselines:
             seeds = self.verdict.seeds
             raise ValueError(f"verdict: got {seeds} seeds; valid: no value, because the file has no arms or baselines")
+        return self
+
+    @model_validator(mode="after")
+    def _check_finalists(self) -> "SearchFile":
+        if (finalists := self.finalists) is None:
+            return self
+        if self.verdict is not None:
+            why = "the verdict between arms trains their best trials again" if self.arms else "they include a verdict"
+            raise ValueError(f"finalists: got a verdict too; valid: one of the two, because {why}")
+        if finalists.trials > (most := self.budget.trials):
+            raise ValueError(f"finalists.trials: got {finalists.trials}; valid: at most budget.trials, {most}")
         return self
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ from kmcl_platform.registry.promotion.split_scores import (
     measure_error_detection,
     read_or_score_validation,
 )
+from kmcl_platform.tracking.comparison.finalists import promoted_row
 from kmcl_platform.tracking.database import as_default, connect, locked
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
@@ -78,7 +79,9 @@ class PromotionResult:
 
 
 def promote(store: Store, search: str, *, file: Path | None = None, force: str = "") -> PromotionResult:
-    """Make a search's best full-length trial the champion, if it passes the gates.
+    """Make a search's best trial the champion, if it passes the gates.
+
+    The best trial is the best finalist. In a search without finalists it is the full-length trial with the best value.
 
     Args:
         store: of the search.
@@ -95,7 +98,7 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
     """
     board = read_leaderboard(store, search)
     check_own(store, board.experiment_id)
-    row = board.best()
+    row = promoted_row(board)
     chosen = read_search_file(file) if file else _latest_file(store, search)
     client = connect(store)
     with registry_errors(store, search):

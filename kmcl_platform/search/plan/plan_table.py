@@ -50,6 +50,7 @@ def to_table(plan: SearchPlan) -> Group:
     if isinstance(plan.file.scheduler, Adaptive):
         lines.append("  rungs        found while the search runs")
     lines += [f"  rung         {rung}" for rung in list_rungs(plan.file)]
+    lines += _retraining(plan)
     if forecast := plan.forecast:
         lines += [
             f"  time         {_hours(forecast.hours)}; {forecast.ends_by} ends it",
@@ -59,6 +60,25 @@ def to_table(plan: SearchPlan) -> Group:
         ]
     lines += [f"  note         {note}" for note in plan.notes]
     return Group(table, Text("\n".join(lines)))
+
+
+def _retraining(plan: SearchPlan) -> list[str]:
+    """What is trained again when the search has ended; its time is not in the forecast of the search."""
+    if (finalists := plan.file.finalists) is None:
+        return []
+    # The best baseline and the best trial with kernel terms can be two more than the best trials.
+    fewest, most = (count * finalists.seeds for count in (finalists.trials, finalists.trials + 2))
+    epochs = plan.file.base.num_epochs
+    hours = ""
+    if forecast := plan.forecast:
+        low, high = (
+            count * epochs * forecast.hours.expected / max(forecast.epochs.expected, 1) for count in (fewest, most)
+        )
+        hours = f", {low:.2g} to {high:.2g} hours in addition to the search"
+    return [
+        f"  finalists    {finalists.trials} trials and the two compared ones, on {finalists.seeds} new seeds: "
+        f"{fewest} to {most} trainings, {fewest * epochs} to {most * epochs} epochs{hours}"
+    ]
 
 
 def _cells(one: TriedCorner) -> list[str]:

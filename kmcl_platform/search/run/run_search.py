@@ -21,6 +21,7 @@ from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.definition import check_default_baselines
 from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.tracking.comparison.arms import compare_retrained, record_verdict
+from kmcl_platform.tracking.comparison.finalists import record_finalists
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.runs.searches import read_latest_file
 
@@ -32,7 +33,8 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
 
     A file with arms describes one search for each arm. They run one after another, so that none takes another's share
     of the cluster. When all have ended, the best trial of each arm is trained again on new seeds, and the arms are
-    compared. Without arms, a file with a `verdict` has the best trial compared with the best baseline in this way.
+    compared. Without arms, a file with a `verdict` has the best trial compared with the best baseline in this way, and
+    a file with `finalists` its best trials with one another.
 
     Args:
         path: the search file.
@@ -119,7 +121,8 @@ def _run_searches(
         retraining = plan_retraining(file, store)
         for arm, search in retraining.items():
             console.print(
-                f"verdict: {'the best trial of ' if file.arms else ''}{arm} again, on {search.budget.trials} new seeds",
+                f"{'finalists' if file.finalists else 'verdict'}: {'the best trial of ' if file.arms else ''}{arm} "
+                f"again, on {search.budget.trials} new seeds",
                 highlight=False,
             )
             summary = run_or_find(search, to_yaml(search), origin, store, console, address, inputs)
@@ -127,9 +130,13 @@ def _run_searches(
             if summary.interrupted:
                 return summaries
         if retraining:
-            comparisons = compare_retrained(store, {arm: search.name for arm, search in retraining.items()})
-            record_verdict(store, [search.name for search, _ in searches], comparisons, of_baselines=not file.arms)
-            # The pages were written before there was a verdict: they are written again with it.
+            retrained = {arm: search.name for arm, search in retraining.items()}
+            if file.finalists:
+                record_finalists(store, file.name, retrained)
+            else:
+                comparisons = compare_retrained(store, retrained)
+                record_verdict(store, [search.name for search, _ in searches], comparisons, of_baselines=not file.arms)
+            # The pages were written before these results: they are written again with them.
             for search, _ in searches:
                 keep_report(store, search.name, console)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The best trial against the best baseline, and the searches that train such trials again."""
+"""The trials of a search that are compared on new seeds, and the searches that train them again."""
 
 from kmcl_platform.config.arms import expand_arms, retrain_best
 from kmcl_platform.config.search_file import SearchFile
@@ -14,11 +14,20 @@ from kmcl_platform.tracking.comparison.baselines import (
 
 
 def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
-    """The searches that train the compared trials again on the seeds of the file's `verdict`, by the name of each.
+    """The searches that train the compared trials of a file again on new seeds, by the name of each trial.
 
-    With arms: the best trial of each arm, by the arm's name, in the file's order. Without arms: the best baseline, by
-    its name, and the best trial. Empty: the file has no `verdict`, or such a trial has not reached its last epoch.
+    With arms: the best trial of each arm, by the arm's name, in the file's order. Without arms and with a `verdict`:
+    the best baseline, and the best trial. With `finalists`: all of `list_finalists`, the best first. Empty: the file
+    asks for none of these, or such a trial has not reached its last epoch.
     """
+    if file.finalists:
+        study = DurableStudy(store.study_url, file)
+        return {
+            study.baseline(number) or f"trial {number}": retrain_best(
+                file, number, study.config(number), file.finalists.seeds
+            )
+            for number in list_finalists(study)
+        }
     if file.verdict is None or not file.verdict.seeds:
         return {}
     if not file.arms:
@@ -27,7 +36,7 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
         if compared is None or compared.best is None:
             return {}
         return {
-            retrained_label(one): retrain_best(file, one.number, study.config(one.number), file.verdict)
+            retrained_label(one): retrain_best(file, one.number, study.config(one.number), file.verdict.seeds)
             for one in (compared.baseline, compared.best)
         }
     searches: dict[str, SearchFile] = {}
@@ -36,8 +45,22 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
         best = study.best_numbers(1)
         if not best:
             return {}
-        searches[arm] = retrain_best(search, best[0], study.config(best[0]), file.verdict)
+        searches[arm] = retrain_best(search, best[0], study.config(best[0]), file.verdict.seeds)
     return searches
+
+
+def list_finalists(study: DurableStudy) -> list[int]:
+    """The numbers of the trials that `finalists` trains again, the best first; none without `finalists`.
+
+    These are the best trials of full length, and the two that the search's result compares: the best trial with kernel
+    terms and the best baseline.
+    """
+    if study.file.finalists is None:
+        return []
+    chosen = set(study.best_numbers(study.file.finalists.trials))
+    if compared := compare_with_baselines(study):
+        chosen |= {one.number for one in (compared.best, compared.baseline) if one}
+    return [number for number in study.best_numbers(len(study.counted())) if number in chosen]
 
 
 def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:

@@ -14,7 +14,7 @@ DEFINITION = "definition"
 
 _BASELINES = "baselines"
 
-_MAY_CHANGE = ("budget", "verdict", "promotion", "decision")
+_MAY_CHANGE = ("budget", "verdict", "finalists", "promotion", "decision")
 """Parts of a search file that no trial's result depends on."""
 
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
         BaselineComparison as BaselineComparison,
         compare_leaderboard as compare_leaderboard,
     )
+    from kmcl_platform.tracking.comparison.finalists import (
+        promoted_row as promoted_row,
+        read_finalists as read_finalists,
+        record_finalists as record_finalists,
+    )
     from kmcl_platform.tracking.comparison.leaderboard_text import (
         to_json as to_json,
         to_table as to_table,

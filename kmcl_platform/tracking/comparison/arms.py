@@ -125,8 +125,17 @@ def compare_retrained(store: Store, retrained: Mapping[str, str]) -> list[Compar
     boards = {arm: read_leaderboard(store, search) for arm, search in retrained.items()}
     # All arms of a file have its objective, so that of the first search is that of all.
     first = next(iter(boards.values()))
-    scores = {arm: _scores(board) for arm, board in boards.items()}
+    scores = {arm: seed_values(board) for arm, board in boards.items()}
     return compare_arms(scores, metric=first.metric, sign=1 if first.mode == "maximize" else -1)
+
+
+def seed_values(board: Leaderboard) -> dict[int, float]:
+    """The values of the completed trainings, by seed, in a search that trained one trial again on new seeds."""
+    return {
+        int(row.values[_SEED]): row.objective
+        for row in board.rows
+        if row.outcome == TrialOutcome.COMPLETED and row.objective is not None
+    }
 
 
 def record_verdict(
@@ -198,11 +207,3 @@ def _with_interval(comparison: Comparison, differences: Sequence[float]) -> Comp
 def _standard_error(differences: Sequence[float]) -> float:
     # s/√n, where s² divides by n - 1.
     return statistics.stdev(differences) / len(differences) ** 0.5
-
-
-def _scores(board: Leaderboard) -> dict[int, float]:
-    return {
-        int(row.values[_SEED]): row.objective
-        for row in board.rows
-        if row.outcome == TrialOutcome.COMPLETED and row.objective is not None
-    }

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
+from kmcl_platform.tracking.comparison.finalists import Finalists, read_finalists
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard
 
 
@@ -19,6 +20,8 @@ def to_json(leaderboard: Leaderboard) -> str:
     # The comparison has it, with the trials that it is about.
     del tree["baseline_verdict"]
     tree["comparison"] = comparison and asdict(comparison) | {"difference": comparison.difference}
+    finalists = read_finalists(leaderboard)
+    tree["finalists"] = finalists and asdict(finalists)
     return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
 
 
@@ -41,6 +44,17 @@ def to_table(leaderboard: Leaderboard) -> Table:
             *(_rounded(row.values[path]) for path in leaderboard.paths),
             style="bold" if row.rank == 1 else "dim" if row.rank is None else None,
         )
+    return table
+
+
+def finalists_table(finalists: Finalists) -> Table:
+    """The finalists for a terminal, the best first."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for header in ("finalist", f"own {finalists.metric}", "mean", "deviation", "seeds"):
+        table.add_column(header, no_wrap=True, justify="left" if header == "finalist" else "right")
+    for one in finalists.trials:
+        numbers = ("" if value is None else f"{value:.4f}" for value in (one.own, one.mean, one.deviation))
+        table.add_row(str(one), *numbers, f"{one.finished}/{finalists.num_seeds}")
     return table
 
 

@@ -9,6 +9,7 @@ from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.data.report.style import html_page
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
+from kmcl_platform.tracking.comparison.finalists import read_finalists
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
@@ -48,7 +49,7 @@ def to_page(data: "Collected") -> str:
 
     from kmcl_platform.tracking.report.figures import HEIGHT, build_figures
 
-    sections = [_summary(data), _next(data), _stopping(data), _leaderboard(data)]
+    sections = [_summary(data), _next(data), _finalists(data), _stopping(data), _leaderboard(data)]
     for figure in build_figures(data):
         body = f"<h2>{escape(figure.title)}</h2><p class='soft'>{escape(figure.text)}</p>"
         if figure.figure is not None:
@@ -118,6 +119,27 @@ def _stopping(data: "Collected") -> str:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<section><h2>Did stopping pay?</h2><ul>{items}</ul></section>"
+
+
+def _finalists(data: "Collected") -> str:
+    finalists = read_finalists(data.board)
+    if finalists is None:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in finalists.sentences())
+    head = ("finalist", f"own {finalists.metric}", "mean over new seeds", "standard deviation", "seeds finished")
+    cells = [
+        (
+            str(one),
+            _number(one.own),
+            _number(one.mean),
+            _number(one.deviation),
+            f"{one.finished} of {finalists.num_seeds}",
+        )
+        for one in finalists.trials
+    ]
+    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells)
+    table = f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in head)}</tr>{rows}</table>"
+    return f"<section><h2>Finalists</h2><ul>{items}</ul><div class='wide'>{table}</div></section>"
 
 
 def _best_values(data: "Collected") -> list[dict[str, Scalar]]:

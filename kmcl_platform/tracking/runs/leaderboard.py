@@ -15,6 +15,7 @@ from kmcl_platform.tracking.runs.names import (
     BASELINE_TAG,
     BASELINE_VERDICT_TAG,
     EPOCHS,
+    FINALISTS_TAG,
     OBJECTIVE,
     OUTCOME_TAG,
     RUNNING,
@@ -74,6 +75,8 @@ class Leaderboard:
     parent_id: str
     baseline_verdict: str = ""
     """How the best trial and the best baseline compare on several seeds; empty: they were not trained again."""
+    finalists: str = ""
+    """The finalists as JSON (`comparison/finalists.py`); empty: the search has none."""
 
     def best(self) -> LeaderboardRow:
         """The best trial that completed at full length.
@@ -104,6 +107,7 @@ def read_leaderboard(store: Store, search: str) -> Leaderboard:
     file = read_search_file_of(client, parent.info.run_id, search)
     board = build_leaderboard(client, file, parent.info.experiment_id, parent.info.run_id)
     board.baseline_verdict = parent.data.tags.get(BASELINE_VERDICT_TAG, "")
+    board.finalists = parent.data.tags.get(FINALISTS_TAG, "")
     return board
 
 

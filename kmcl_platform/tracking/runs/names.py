@@ -82,6 +82,9 @@ VERDICT_TAG = "kmcl.verdict"
 BASELINE_VERDICT_TAG = "kmcl.baseline_verdict"
 """On a search's run: the best trial compared with the best baseline, both trained again on several new seeds."""
 
+FINALISTS_TAG = "kmcl.finalists"
+"""On a search's run: its finalists with their means over new seeds, as JSON, the best first."""
+
 
 def baseline_tags(baseline: bool, name: str) -> dict[str, str]:
     """The tags that say whether a trial is a baseline, and which; without a name, the second one is left out."""

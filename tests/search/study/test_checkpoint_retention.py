@@ -79,6 +79,20 @@ def test_checkpoints_of_the_best_and_of_open_trials_stay(mode: str, best: list[i
     assert held(store) == {best[0]: AVERAGE, 6: WHOLE}
 
 
+def test_finalists_keep_their_checkpoints(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    # The base is the only baseline, and the worst trial.
+    text = FILE.replace("MODE", "val/mAP") + "finalists: {trials: 2, seeds: 2}\n"
+    study = DurableStudy(store.study_url, parse_search_file(text.encode(), "s.yaml"))
+    for value in (0.1, 0.7, 0.9, 0.8):
+        point = study.next_point()
+        assert point is not None
+        write_checkpoint(store, point.number, point.config)
+        study.tell(point.number, "completed", value)
+    drop_checkpoints(store, "s", study, keep=1)
+    assert held(store) == dict.fromkeys((0, 2, 3), AVERAGE)
+
+
 def test_a_search_without_checkpoints_is_accepted(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     study = DurableStudy(store.study_url, search("maximize"))

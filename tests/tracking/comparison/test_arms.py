@@ -10,7 +10,7 @@ from scipy.stats import ttest_rel
 
 from kmcl_platform.config.arms import expand_arms, retrain_best, to_yaml
 from kmcl_platform.config.reports.epoch_report import EpochReport
-from kmcl_platform.config.search_file import SearchFile, Verdict
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.comparison.arms import Comparison, compare_arms, compare_retrained, record_verdict
@@ -172,7 +172,7 @@ def test_the_arms_are_compared_and_recorded_from_mlflows_runs(store: Store) -> N
     for arm, search in zip(file.arms, expand_arms(file), strict=True):
         SearchRuns.open(store, search, to_yaml(search), "race.yaml").end("finished")
         names.append(search.name)
-        again = retrain_best(search, 1, search.base, Verdict(seeds=4))
+        again = retrain_best(search, 1, search.base, 4)
         retrained[arm] = write_retraining(store, again, scores[arm])
     kmcl, asl = compare_retrained(store, retrained)
     assert (kmcl.arm, kmcl.reference, kmcl.num_seeds, kmcl.better) == ("kmcl", "bce", 4, "kmcl")
