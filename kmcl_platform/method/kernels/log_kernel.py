@@ -91,12 +91,15 @@ class _IsotropicLogKernel(Function):
         grad_BM = grad_BK if share_BKC is None else (grad_BK.unsqueeze(2) * share_BKC).flatten(1)
         # Every formula of the docstring but the first has the factor s share / v; s follows below.
         pull_BM = grad_BM / variances_BM
-        # The sum over kernels of (f_d - μ)·pull, without a B x D x M tensor: f_d - μ = (f_d - f̄) + (f̄ - μ), of which
-        # the first part is the same for all kernels and the second for all dimensions.
-        grad_features_BD = (features_BD - mean_B1).mul_(pull_BM.sum(1, keepdim=True).mul_(-ctx.scale))
         # share · (f̄ - μ) / v: summed over kernels it is the second part of ∂/∂f_d, times D it is ∂/∂μ.
         shift_BM = pull_BM * offset_BM
-        grad_features_BD.sub_(shift_BM.sum(1, keepdim=True), alpha=ctx.scale)
+        grad_features_BD = None
+        # Features of a frozen backbone have no gradient.
+        if ctx.needs_input_grad[0]:
+            # The sum over kernels of (f_d - μ)·pull, without a B x D x M tensor: f_d - μ = (f_d - f̄) + (f̄ - μ), of
+            # which the first part is the same for all kernels and the second for all dimensions.
+            grad_features_BD = (features_BD - mean_B1).mul_(pull_BM.sum(1, keepdim=True).mul_(-ctx.scale))
+            grad_features_BD.sub_(shift_BM.sum(1, keepdim=True), alpha=ctx.scale)
         return (
             grad_features_BD,
             shift_BM.mul_(features_BD.shape[1] * ctx.scale).view(ctx.shape),
