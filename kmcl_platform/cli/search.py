@@ -93,16 +93,38 @@ def _show_search(
 @click.option(
     "--steps", type=click.IntRange(1), default=8, show_default=True, help="Timed optimizer steps of each corner."
 )
+@click.option(
+    "--archive",
+    "archives",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Show how far the order after each epoch agrees with the end, in an archive of this space.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @store_options
-def plan(file: Path, steps: int, as_json: bool, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+def plan(
+    file: Path,
+    steps: int,
+    archives: tuple[Path, ...],
+    as_json: bool,
+    address: str | None,
+    folder: Path,
+    tracking_uri: str | None,
+) -> None:
     """Measure the corners of the space in FILE, and forecast the time, memory and disk of its search."""
     from kmcl_platform.search.plan.plan import run_plan
     from kmcl_platform.search.plan.plan_table import to_json, to_table
 
     # Progress goes to stderr, so that stdout has nothing but the JSON.
-    plans = run_plan(file, open_store(folder, tracking_uri), Console(stderr=True), num_steps=steps, address=address)
+    plans = run_plan(
+        file,
+        open_store(folder, tracking_uri),
+        Console(stderr=True),
+        num_steps=steps,
+        address=address,
+        archives=archives,
+    )
     if as_json:
         click.echo(to_json(plans))
     else:

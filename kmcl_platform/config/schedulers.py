@@ -13,6 +13,8 @@ class SuccessiveHalving(Frozen):
     kind: Literal["successive_halving"] = "successive_halving"
     min_epochs: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=2, ge=2)
+    allow_early_rungs: bool = False
+    """Accept rungs before the peak of the learning rate, which judge trials on their warm-up."""
 
 
 class Hyperband(Frozen):
@@ -21,6 +23,8 @@ class Hyperband(Frozen):
     kind: Literal["hyperband"]
     min_epochs: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
+    allow_early_rungs: bool = False
+    """As for successive halving."""
 
 
 class NoStopping(Frozen):

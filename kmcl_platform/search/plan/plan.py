@@ -1,8 +1,9 @@
 """Plan a search: run the first steps of the corners of its space on real workers, and forecast the search."""
 
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study
 from kmcl_platform.files.atomic_write import make_folder, write_atomically
+from kmcl_platform.rank_agreement import RankAgreement
 from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory, note_unused_gpus
 from kmcl_platform.search.forecast.costs import checkpoint_share, to_costs
@@ -28,10 +30,11 @@ from kmcl_platform.search.plan.probe_points import (
     step_back,
     to_config,
 )
+from kmcl_platform.search.replay.archive_curves import agreement_by_epoch, read_curves
 from kmcl_platform.search.run.pretrained_check import check_weights
 from kmcl_platform.search.run.run_search import check_data
 from kmcl_platform.search.sampling.asking import VALUES
-from kmcl_platform.search.study.definition import check_default_baselines
+from kmcl_platform.search.study.definition import check_new_search
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.storage import load_study
 
@@ -52,6 +55,8 @@ class SearchPlan:
         free_bytes: the free bytes of the store's disk.
         refusal: why the search cannot be run, and which bound to change; empty: it can be run.
         notes: further lines for the user.
+        agreement: how far the order of trials after an epoch agrees with that at the end, by epoch; empty: no archive
+            was given.
     """
 
     file: SearchFile
@@ -62,10 +67,17 @@ class SearchPlan:
     free_bytes: int
     refusal: str
     notes: list[str]
+    agreement: dict[int, RankAgreement] = field(default_factory=dict)
 
 
 def run_plan(
-    path: Path, store: Store, console: Console, *, num_steps: int, address: str | None = None
+    path: Path,
+    store: Store,
+    console: Console,
+    *,
+    num_steps: int,
+    address: str | None = None,
+    archives: Sequence[Path] = (),
 ) -> list[SearchPlan]:
     """Plan the search that a file describes, or each of its arms; the forecasts are stored.
 
@@ -78,13 +90,14 @@ def run_plan(
         console: where progress is shown.
         num_steps: timed optimizer steps of each corner.
         address: as for `run_search`.
+        archives: files that `kmcl archive` wrote, with trials of this space.
 
     Returns:
         The plan of each search, in the file's order. A search that cannot be run has a `refusal`.
 
     Raises:
         ConfigError: the file is invalid.
-        DataError: the data cannot be used.
+        DataError: the data or an archive cannot be used.
         WeightsError: pretrained weights cannot be had.
         ResourceError: a trial does not fit on the cluster, or the cluster is in use.
         SearchError: the search is running.
@@ -99,7 +112,8 @@ def run_plan(
     check_room(store.root)
     searches = expand_arms(file)
     for search in searches:
-        check_default_baselines(search, store.study_url)
+        check_new_search(search, store.study_url)
+    agreements = [agreement_by_epoch(read_curves(archives, search)) if archives else {} for search in searches]
     with ExitStack() as stack:
         # The scratch folder has the name of the file. For a file with arms, no search has that name.
         for name in dict.fromkeys([file.name, *(search.name for search in searches)]):
@@ -124,7 +138,7 @@ def run_plan(
         prober = Prober(file.resources, store, scratch, num_steps)
         plans = [_plan(search, store, prober, nodes, concurrency, console) for search in searches]
         prober.close()
-    return plans
+    return [replace(plan, agreement=found) for plan, found in zip(plans, agreements, strict=True)]
 
 
 def _plan(

@@ -16,7 +16,7 @@ from kmcl_platform.messages import count_of
 from kmcl_platform.search.forecast.costs import Range
 from kmcl_platform.search.plan.plan import SearchPlan
 from kmcl_platform.search.plan.probe_points import TriedCorner
-from kmcl_platform.search.plan.rungs import list_rungs
+from kmcl_platform.search.sampling.rung_schedule import list_rungs
 
 
 def to_json(plans: list[SearchPlan]) -> str:
@@ -50,6 +50,7 @@ def to_table(plan: SearchPlan) -> Group:
     if isinstance(plan.file.scheduler, Adaptive):
         lines.append("  rungs        found while the search runs")
     lines += [f"  rung         {rung}" for rung in list_rungs(plan.file)]
+    lines += _agreement(plan)
     lines += _retraining(plan)
     if forecast := plan.forecast:
         lines += [
@@ -60,6 +61,17 @@ def to_table(plan: SearchPlan) -> Group:
         ]
     lines += [f"  note         {note}" for note in plan.notes]
     return Group(table, Text("\n".join(lines)))
+
+
+def _agreement(plan: SearchPlan) -> list[str]:
+    """The agreement of orders at the rungs; without fixed rungs after 1, 2, 4, 8 … epochs. The JSON has all epochs."""
+    epochs = [rung.epoch for rung in list_rungs(plan.file)] or [2**power for power in range(12)]
+    found = [(epoch, plan.agreement[epoch]) for epoch in epochs if epoch in plan.agreement]
+    return [
+        f"  agreement    after epoch {epoch}: the order of the archive's trials agrees with that at the end, "
+        f"τ = {one.tau:.2f} ({one.low:.2f} to {one.high:.2f})"
+        for epoch, one in found
+    ]
 
 
 def _retraining(plan: SearchPlan) -> list[str]:
@@ -112,6 +124,7 @@ def _document(plan: SearchPlan) -> dict[str, Any]:
             for one in plan.tried
         ],
         "rungs": [asdict(rung) for rung in list_rungs(plan.file)],
+        "agreement": {epoch: one._asdict() for epoch, one in plan.agreement.items()},
         "concurrency": plan.concurrency,
         "concurrency_in_memory": plan.concurrency_in_memory,
         "forecast": plan.forecast and plan.forecast.model_dump(),

@@ -6,8 +6,9 @@ Legend of shapes: N trials, E epochs, D numbers that describe a point.
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,9 @@ from kmcl_platform.config.distributions import Choice, Int, LogUniform, Uniform
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import DataError
-from kmcl_platform.messages import count_of, show_value
+from kmcl_platform.messages import count_of, show_path, show_value
+from kmcl_platform.rank_agreement import RankAgreement, rank_agreement
+from kmcl_platform.tracking.archive.archive_file import join_archives, read_archive
 from kmcl_platform.tracking.runs.names import TrialOutcome
 
 FEWEST_TRIALS = 10
@@ -65,6 +68,27 @@ def config_key(config: TrialConfig) -> str:
     """A text that is equal for trials that differ by chance and place alone."""
     flat = config.flat()
     return json.dumps([flat[path] for path in sorted(flat) if path not in _WITHOUT_EFFECT])
+
+
+def read_curves(archives: Sequence[Path], file: SearchFile) -> ArchiveCurves:
+    """The trials of a search file in some archives together.
+
+    Args:
+        archives: files that `kmcl archive` wrote, at least one.
+        file: the search, without arms.
+
+    Raises:
+        DataError: an archive is not valid, or they have too few trials of the search (`select_curves`).
+    """
+    where = ", ".join(map(show_path, archives))
+    return select_curves(join_archives([read_archive(one) for one in archives], where), file, where)
+
+
+def agreement_by_epoch(archive: ArchiveCurves) -> dict[int, RankAgreement]:
+    """How far the order of the whole trials after each epoch but the last agrees with their order at the end."""
+    whole = [curve.values_E for curve in archive.curves if not curve.diverged]
+    ends = [values[-1] for values in whole]
+    return {epoch: rank_agreement([values[epoch - 1] for values in whole], ends) for epoch in range(1, len(whole[0]))}
 
 
 def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurves:

@@ -17,11 +17,10 @@ from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import read_yaml, write_yaml
 from kmcl_platform.messages import show_path, show_value
 from kmcl_platform.search.cluster.resources import count_concurrent_trials
-from kmcl_platform.search.replay.archive_curves import ArchiveCurves, select_curves
+from kmcl_platform.search.replay.archive_curves import ArchiveCurves, read_curves
 from kmcl_platform.search.replay.surrogate import Quality, Surrogate
 from kmcl_platform.search.replay.virtual_search import VirtualSearch, simulate
 from kmcl_platform.seeds import derive_seed
-from kmcl_platform.tracking import join_archives, read_archive
 
 OWN, WHOLE, RANDOM = "this file", "without early stopping", "random, without early stopping"
 """The settings that every replay has."""
@@ -128,8 +127,7 @@ def run_replay(
     file = parse_search_file(content, origin)
     if file.arms:
         raise ConfigError(f"{origin}: arms: got {', '.join(file.arms)}; valid: a file without arms, one search")
-    where = ", ".join(map(show_path, archives))
-    archive = select_curves(join_archives([read_archive(one) for one in archives], where), file, where)
+    archive = read_curves(archives, file)
     settings = {name: _with_parts(content, origin, change) for name, change in _STANDARD.items()}
     settings |= {text: _with_parts(content, origin, _read_setting(text)) for text in compare}
     at_once = at_once or _default_at_once(file)

@@ -18,7 +18,7 @@ from kmcl_platform.search.run.features_check import check_features, digest_featu
 from kmcl_platform.search.run.pretrained_check import check_weights, digest_weights
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
 from kmcl_platform.search.study.compared_trials import plan_retraining
-from kmcl_platform.search.study.definition import check_default_baselines
+from kmcl_platform.search.study.definition import check_new_search
 from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.tracking.comparison.arms import compare_retrained, record_verdict
 from kmcl_platform.tracking.comparison.finalists import record_finalists
@@ -110,7 +110,7 @@ def _run_searches(
         inputs = Inputs(data, digest_weights(file), digest_features(file))
         check_study(store)
         for search, _ in searches:
-            check_default_baselines(search, store.study_url)
+            check_new_search(search, store.study_url)
         check_room(store.root)
         claim_study(store)
         for search, own_content in searches:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         plan_retraining as plan_retraining,
     )
     from kmcl_platform.search.study.definition import (
-        check_default_baselines as check_default_baselines,
+        check_new_search as check_new_search,
     )
     from kmcl_platform.search.study.ended_trials import (
         TrialEnd as TrialEnd,

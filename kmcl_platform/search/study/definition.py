@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+from kmcl_platform.config.schedulers import NoStopping
 from kmcl_platform.config.search_file import Baseline, SearchFile, find_missing_room, list_baselines
 from kmcl_platform.config.trial_config import FORMER_DEFAULTS, FORMER_FIELDS, TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
+from kmcl_platform.search.sampling.rung_schedule import find_early_rung
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study.storage import load_study
 
@@ -71,37 +73,56 @@ def _is_same(before: str | None, now: str | None) -> bool:
     return numbers and values[0] == values[1]
 
 
-def check_default_baselines(file: SearchFile, url: str) -> None:
-    """Refuse a new search whose file names no baselines, if it cannot have the default ones.
+def check_new_search(file: SearchFile, url: str) -> None:
+    """Refuse a new search that older versions accepted.
 
-    The reader of search files does not check this, because searches of older versions must stay readable.
+    The reader of search files does not check these points: searches of older versions stay readable, and go on.
 
     Args:
         file: the search, without arms.
         url: the address of the study's database.
 
     Raises:
-        ConfigError: the budget does not hold the baselines and one more trial, or a baseline is an invalid trial.
+        ConfigError: the file names no baselines and cannot have the default ones; a rung lies in the warm-up; or
+            trials are stopped, and the sampler does not learn from stopped trials.
     """
+    problem = _find_problem_of_baselines(file) or find_early_rung(file) or _find_problem_of_sampler(file)
+    if problem and load_study(url, file.name) is None:
+        raise ConfigError(problem)
+
+
+def _find_problem_of_baselines(file: SearchFile) -> str | None:
+    """Why a file cannot have the default baselines, in words; None: it can, or it names its own."""
     if file.baselines is not None:
-        return
+        return None
     defaults = list_baselines(file)
-    problem = find_missing_room(file) if defaults else None
     for one in defaults:
         try:
             file.base.with_values(one.values)
         except ConfigError as error:
-            problem = f"baselines.{one.name}: got {one.values}, which makes an invalid trial: {error}; or baselines: []"
-    # A search that has begun keeps the baselines of its study.
-    if problem and load_study(url, file.name) is None:
-        raise ConfigError(problem)
+            return f"baselines.{one.name}: got {one.values}, which makes an invalid trial: {error}; or baselines: []"
+    return find_missing_room(file) if defaults else None
+
+
+def _find_problem_of_sampler(file: SearchFile) -> str | None:
+    """Why the sampler does not fit the scheduler, in words; None: it does."""
+    if file.sampler.kind != "gp" or isinstance(file.scheduler, NoStopping):
+        return None
+    return (
+        f"sampler.kind: got gp with scheduler.kind {file.scheduler.kind}; valid: tpe, or scheduler: {{kind: none}}, "
+        "because gp learns nothing from trials that were stopped early"
+    )
 
 
 def _definition(file: SearchFile) -> dict[str, str]:
     """The definition under dotted paths, each value as JSON."""
     # Of `resources`, only the number of trials at the same time may change: the number of workers and their threads
     # change a trial's numbers.
-    dump = file.model_dump(exclude={"resources": {"max_concurrent_trials"}} | dict.fromkeys(_MAY_CHANGE, True))
+    # `allow_early_rungs` only permits what the other fields say.
+    dump = file.model_dump(
+        exclude={"resources": {"max_concurrent_trials"}, "scheduler": {"allow_early_rungs"}}
+        | dict.fromkeys(_MAY_CHANGE, True)
+    )
     definition: dict[str, str] = {}
 
     def walk(prefix: str, node: Any) -> None:

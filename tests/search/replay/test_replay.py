@@ -9,8 +9,9 @@ import pytest
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.rank_agreement import rank_agreement
 from kmcl_platform.search.replay import virtual_search
-from kmcl_platform.search.replay.archive_curves import ArchiveCurves, encode, select_curves
+from kmcl_platform.search.replay.archive_curves import ArchiveCurves, agreement_by_epoch, encode, select_curves
 from kmcl_platform.search.replay.surrogate import Surrogate
 from kmcl_platform.search.replay.virtual_search import simulate
 from kmcl_platform.search.study.study import DurableStudy
@@ -106,6 +107,16 @@ def test_a_rung_before_the_order_is_known_costs_the_best_trials(archive: Archive
     final = {name: np.median([one.final for one in found]) for name, found in results.items()}
     assert regret["early"] > regret["later"]
     assert final["early"] < final["later"]
+
+
+def test_the_agreement_of_the_order_grows_with_the_epochs(archive: ArchiveCurves) -> None:
+    found = agreement_by_epoch(archive)
+    assert list(found) == list(range(1, FILE.base.num_epochs))
+    whole = [curve.values_E for curve in archive.curves if not curve.diverged]
+    for epoch in (1, FILE.base.num_epochs - 1):
+        first = [values[epoch - 1] for values in whole]
+        assert found[epoch] == rank_agreement(first, [values[-1] for values in whole])
+    assert found[1].tau < found[FILE.base.num_epochs - 1].tau
 
 
 def test_the_time_of_a_search_ends_it(archive: ArchiveCurves, surrogate: Surrogate) -> None:

@@ -1,5 +1,6 @@
 """Baselines: trained first, never stopped, and without effect on the points that the search draws."""
 
+import re
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from kmcl_platform.config.search_file import SearchFile, list_baselines
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.sampling.asking import BASELINE
-from kmcl_platform.search.study.definition import DEFINITION, check_default_baselines
+from kmcl_platform.search.study.definition import DEFINITION, check_new_search
 from kmcl_platform.search.study.study import DurableStudy
 from tests.search.sampling.test_asking import GRID, KilledError, kill_after
 from tests.search.study.small_study import search_file
@@ -116,6 +117,26 @@ def test_a_driver_may_die_at_any_write(num_written: int, url: str, monkeypatch: 
     ]  # fmt: skip
 
 
+def test_a_new_search_whose_sampler_ignores_stopped_trials_is_refused(url: str) -> None:
+    text = ALONE.replace("kind: tpe", "kind: gp")
+    message = "sampler.kind: got gp with scheduler.kind successive_halving; valid: tpe, or scheduler: {kind: none}, "
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_new_search(search_file(text), url)
+    check_new_search(
+        search_file(text.replace("kind: successive_halving, min_epochs: 1, reduction_factor: 2", "kind: none")), url
+    )
+    early = ALONE.replace("base: {", "base: {optim: {warmup_fraction: 0.5}, ")
+    with pytest.raises(
+        ConfigError, match="scheduler.min_epochs: got 1, but the learning rate rises until epoch 2 of 4"
+    ):
+        check_new_search(search_file(early), url)
+    # A search that has begun goes on.
+    for file in (text, early):
+        DurableStudy(url, search_file(file.replace("name: s", "name: t"))).next_point()
+        check_new_search(search_file(file.replace("name: s", "name: t")), url)
+        optuna.delete_study(study_name="t", storage=url)
+
+
 def test_a_study_begun_before_the_field_has_the_base_alone(url: str) -> None:
     DurableStudy(url, search_file(ALONE)).next_point()
     stored = optuna.load_study(study_name="s", storage=url)
@@ -127,7 +148,7 @@ def test_a_study_begun_before_the_field_has_the_base_alone(url: str) -> None:
         (0, "base", True), (1, "", False), (2, "", False)
     ]  # fmt: skip
     assert all(point and point.config.loss.objective == "kmcl" for point in points)
-    check_default_baselines(search_file(FILE.replace("trials: 10", "trials: 3")), url)
+    check_new_search(search_file(FILE.replace("trials: 10", "trials: 3")), url)
     named = FILE + "baselines: [{name: plain, values: {loss.objective: bce}}]\n"
     with pytest.raises(
         SearchError, match=r"was begun with baselines = \[\], the file now says \[\{\"name\": \"plain\""

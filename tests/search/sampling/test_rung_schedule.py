@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kmcl_platform.config.search_file_reader import parse_search_file
-from kmcl_platform.search.plan.rungs import list_rungs, peak_share
+from kmcl_platform.search.sampling.rung_schedule import find_early_rung, list_rungs, peak_share
 from kmcl_platform.training.optim import one_cycle
 
 FILE = """
@@ -41,6 +41,28 @@ def test_each_rung_says_whether_the_rate_still_rises() -> None:
 def test_the_longest_warm_up_of_a_space_counts() -> None:
     file = FILE.replace("space: {", "space: {optim.warmup_fraction: {kind: uniform, low: 0.1, high: 0.5}, ")
     assert [rung.rising for rung in list_rungs(parse_search_file(file.encode(), "s.yaml"))] == [True, True, False]
+    file = FILE.replace("space: {", "space: {optim.warmup_fraction: {kind: choice, choices: [0.5, 0.3, 0.1]}, ")
+    assert [rung.rising for rung in list_rungs(parse_search_file(file.encode(), "s.yaml"))] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            (),
+            "scheduler.min_epochs: got 2, but the learning rate rises until epoch 3 of 10, and a trial that is judged "
+            "before then is judged on its warm-up; valid: at least 3, a smaller optim.warmup_fraction, or "
+            "allow_early_rungs: true",
+        ),
+        (("min_epochs: 2", "min_epochs: 3"), None),
+        (("warmup_fraction: 0.3", "warmup_fraction: 0.2"), None),
+        (("min_epochs: 2", "min_epochs: 2, allow_early_rungs: true"), None),
+        (("{kind: successive_halving, min_epochs: 2, reduction_factor: 2}", "{kind: adaptive}"), None),
+    ],
+)
+def test_a_rung_in_the_warm_up_is_found(change: tuple[str, str] | tuple[()], problem: str | None) -> None:
+    text = FILE.replace(*change) if change else FILE
+    assert find_early_rung(parse_search_file(text.encode(), "s.yaml")) == problem
 
 
 @pytest.mark.parametrize("kind", ["none", "adaptive"])

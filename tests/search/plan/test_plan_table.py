@@ -1,0 +1,59 @@
+"""A plan as a terminal and a program see it: rungs, what an archive says of them, and what is trained again."""
+
+import json
+
+from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.rank_agreement import RankAgreement
+from kmcl_platform.search.forecast.costs import Range
+from kmcl_platform.search.forecast.forecast import Forecast
+from kmcl_platform.search.plan.plan import SearchPlan
+from kmcl_platform.search.plan.plan_table import to_json, to_table
+
+FILE = """
+name: s
+base: {num_epochs: 10}
+space: {loss.temperature: {kind: uniform, low: 0.1, high: 1}}
+budget: {trials: 9}
+scheduler: {kind: successive_halving, min_epochs: 2, reduction_factor: 3}
+finalists: {trials: 2, seeds: 3}
+"""
+AGREEMENT = {epoch: RankAgreement(epoch / 10, epoch / 10 - 0.1, epoch / 10 + 0.05) for epoch in range(1, 10)}
+
+
+def plan_of(text: str = FILE) -> SearchPlan:
+    one = Range(low=1.0, expected=1.0, high=1.0)
+    forecast = Forecast(
+        search="s", fingerprint="", concurrency=2, ends_by="budget.trials", epoch_seconds=one, trials=one,
+        epochs=Range(low=30, expected=60, high=90), hours=Range(low=1, expected=3, high=5), gpu_hours=one,
+        disk_bytes=one, peak_disk_bytes=1.0,
+    )  # fmt: skip
+    return SearchPlan(parse_search_file(text.encode(), "s.yaml"), [], 2, 2, forecast, 10**9, "", [], AGREEMENT)
+
+
+def lines_of(plan: SearchPlan, word: str) -> list[str]:
+    text = to_table(plan).renderables[1]
+    return [line.strip() for line in str(text).splitlines() if line.startswith(f"  {word} ")]
+
+
+def test_the_agreement_is_shown_at_each_rung() -> None:
+    assert lines_of(plan_of(), "agreement") == [
+        "agreement    after epoch 2: the order of the archive's trials agrees with that at the end, τ = 0.20 (0.10 to 0.25)",
+        "agreement    after epoch 6: the order of the archive's trials agrees with that at the end, τ = 0.60 (0.50 to 0.65)",
+    ]
+    without_rungs = plan_of(
+        FILE.replace("{kind: successive_halving, min_epochs: 2, reduction_factor: 3}", "{kind: adaptive}")
+    )
+    assert [line.split(":")[0] for line in lines_of(without_rungs, "agreement")] == [
+        f"agreement    after epoch {epoch}" for epoch in (1, 2, 4, 8)
+    ]
+    (document,) = json.loads(to_json([plan_of()]))
+    assert document["agreement"]["9"] == AGREEMENT[9]._asdict()
+
+
+def test_the_new_trainings_of_finalists_are_counted() -> None:
+    # The search has 60 epochs in 3 hours. The finalists have 2 to 4 trials, 3 seeds and 10 epochs.
+    assert lines_of(plan_of(), "finalists") == [
+        "finalists    2 trials and the two compared ones, on 3 new seeds: 6 to 12 trainings, 60 to 120 epochs, 3 to 6 "
+        "hours in addition to the search"
+    ]
+    assert lines_of(plan_of(FILE.replace("finalists: {trials: 2, seeds: 3}", "")), "finalists") == []
