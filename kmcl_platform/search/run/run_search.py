@@ -14,8 +14,7 @@ from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path
 from kmcl_platform.search.cluster.ray_session import cluster_address
-from kmcl_platform.search.run.features_check import check_features, digest_features
-from kmcl_platform.search.run.pretrained_check import check_weights, digest_weights
+from kmcl_platform.search.run.files_check import check_features, check_weights, digest_features, digest_weights
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
 from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.definition import check_new_search

@@ -1,15 +1,19 @@
-"""Pretrained weights are loaded before anything starts, so that missing ones do not fail every trial."""
+"""The files that trials read are read before anything starts: weights and features. A wrong one then fails no trial."""
 
 from hashlib import file_digest
 from itertools import product
 from pathlib import Path
 
 from kmcl_platform.config.arms import expand_arms
-from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file import SearchFile, list_baselines
 from kmcl_platform.config.trial_config import ModelConfig, Scalar
+from kmcl_platform.data.loading.own_features import digest_own_features, read_own_features
+from kmcl_platform.data.manifest.manifest import Manifest
 
 WEIGHTS_PATHS = ("model.backbone", "model.pretrained", "model.pretrained_file")
 """The paths that decide which pretrained weights a trial starts from."""
+
+_FEATURES, _TYPE = "data.features", "model.feature_dtype"
 
 
 def check_weights(file: SearchFile) -> None:
@@ -42,6 +46,25 @@ def digest_weights(file: SearchFile) -> dict[str, str]:
     return digests
 
 
+def check_features(file: SearchFile, manifest: Manifest) -> None:
+    """Read and check all own features that trials of a file may use.
+
+    Raises:
+        DataError: as `read_own_features`.
+    """
+    for features, dtype in product(_possible(file, _FEATURES), _possible(file, _TYPE)):
+        read_own_features(features, manifest, dtype)
+
+
+def digest_features(file: SearchFile) -> dict[str, str]:
+    """The digest of each file of own features that trials of a file may use, by its path in the file.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    return {features: digest_own_features(features) for features in _possible(file, _FEATURES)}
+
+
 def _networks(file: SearchFile) -> list[ModelConfig]:
     """Every combination of backbone and weights that trials may have, once each."""
     # A dictionary as an ordered set: weights are loaded in the file's order.
@@ -49,14 +72,14 @@ def _networks(file: SearchFile) -> list[ModelConfig]:
     for search in expand_arms(file):
         searched = [path for path in WEIGHTS_PATHS if path in search.space]
         for edges in product(*(search.space[path].edges() for path in searched)):
-            config = search.base.with_values(_possible(search, dict(zip(searched, edges, strict=True))))
+            config = search.base.with_values(_active(search, dict(zip(searched, edges, strict=True))))
             # All other values of the model are left at their defaults, so that trials with equal weights are one entry.
             network = config.model.model_dump(include={path.removeprefix("model.") for path in WEIGHTS_PATHS})
             found[ModelConfig.model_validate(network)] = None
     return list(found)
 
 
-def _possible(search: SearchFile, values: dict[str, Scalar]) -> dict[str, Scalar]:
+def _active(search: SearchFile, values: dict[str, Scalar]) -> dict[str, Scalar]:
     """The values whose conditions hold. Conditions on other paths count as true: some trial may meet them."""
     known = {path: search.base.value(path) for path in WEIGHTS_PATHS} | values
     return {
@@ -64,3 +87,14 @@ def _possible(search: SearchFile, values: dict[str, Scalar]) -> dict[str, Scalar
         for path, value in values.items()
         if all(known[name] == wanted for name, wanted in search.space[path].when.items() if name in known)
     }
+
+
+def _possible(file: SearchFile, path: str) -> list[str]:
+    """Every value of a path that trials may have, in the order of the file; without null."""
+    found: dict[Scalar, None] = {}
+    for search in expand_arms(file):
+        found[search.base.value(path)] = None
+        if path in search.space:
+            found |= dict.fromkeys(search.space[path].edges())
+        found |= dict.fromkeys(one.values[path] for one in list_baselines(search) if path in one.values)
+    return [str(value) for value in found if value is not None]
