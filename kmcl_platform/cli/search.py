@@ -1,6 +1,7 @@
 """The commands that plan and run searches and show their trials. Heavy imports are inside them, as in `main`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +19,37 @@ EXIT_INTERRUPTED = 130
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@click.option("--inline", is_flag=True, help="Train in this process, one trial after the other, without Ray.")
 @store_options
-def search(file: Path, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+def search(file: Path, address: str | None, inline: bool, folder: Path, tracking_uri: str | None) -> None:
     """Run the search that FILE describes, or continue it. A file with arms: one search after another."""
     from kmcl_platform.search.run.run_search import run_search
 
-    _show_search(
-        run_search,
-        file,
-        address,
-        folder,
-        tracking_uri,
-        f"{shell_command(['kmcl', 'search', file])}{store_words(folder)}",
-    )
+    words = ["kmcl", "search", file, *(["--inline"] if inline else [])]
+    run = partial(run_search, address=address, inline=inline)
+    _show_search(run, file, folder, tracking_uri, f"{shell_command(words)}{store_words(folder)}")
 
 
 @click.command()
 @click.argument("name")
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@click.option("--inline", is_flag=True, help="Train in this process, one trial after the other, without Ray.")
 @store_options
-def resume(name: str, address: str | None, folder: Path, tracking_uri: str | None) -> None:
+def resume(name: str, address: str | None, inline: bool, folder: Path, tracking_uri: str | None) -> None:
     """Continue search NAME from the file in its record. For a file with arms, NAME is the search of one arm."""
     from kmcl_platform.search.run.run_search import resume_search
 
-    _show_search(
-        resume_search,
-        name,
-        address,
-        folder,
-        tracking_uri,
-        f"{shell_command(['kmcl', 'resume', name])}{store_words(folder)}",
-    )
+    words = ["kmcl", "resume", name, *(["--inline"] if inline else [])]
+    run = partial(resume_search, address=address, inline=inline)
+    _show_search(run, name, folder, tracking_uri, f"{shell_command(words)}{store_words(folder)}")
 
 
-def _show_search(
-    run: Any, what: Path | str, address: str | None, folder: Path, tracking_uri: str | None, again: str
-) -> None:
+def _show_search(run: Any, what: Path | str, folder: Path, tracking_uri: str | None, again: str) -> None:
     """Run a search, and print how it ended; if it was stopped, print how to continue."""
     console = Console()
     store = open_store(folder, tracking_uri)
     try:
-        summaries = run(what, store, console, address=address)
+        summaries = run(what, store, console)
     except KeyboardInterrupt:
         # A Ctrl-C before Tune has begun, or a second one. One during Tune gives a summary that is `interrupted`.
         click.echo(f"stopped; to go on: {again}", err=True)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray
-from kmcl_platform.search.run.mailbox import Message
+from kmcl_platform.search.run.assignment import Message
 from kmcl_platform.search.run.worker_group import WorkerGroup
 from tests.support.session import restore_environment
 

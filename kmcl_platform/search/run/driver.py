@@ -1,4 +1,4 @@
-"""The driver: Tune's Searcher and Stopper in one object, over the durable study and the MLflow record.
+"""The driver of a search: it hands out trials, and takes their results, over the durable study and the MLflow record.
 
 Order matters, because the driver may be killed between any two lines. The recorder has an epoch or an end on the disk
 before the study has it, so that everything in the study is in MLflow too, or will be. What is not in the study yet is
@@ -11,15 +11,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
-
-from ray.tune.search import Searcher
-from ray.tune.stopper import Stopper
+from typing import get_args
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
+from kmcl_platform.search.run.assignment import Assignment, Message
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.sampling.pruners import stopping_epochs
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
@@ -35,14 +33,12 @@ from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
 _logger = logging.getLogger(__name__)
 
 
-class SearchDriver(Searcher, Stopper):
+class SearchDriver:
     """Hands out points, takes the report of every epoch, and decides when a trial ends and why."""
 
     def __init__(
         self, file: SearchFile, store: Store, study: DurableStudy, recorder: Recorder, view: SearchView
     ) -> None:
-        # Tune gets no metric: the study compares the results, and a failure has no value.
-        super().__init__(metric=None, mode=None)
         self._file = file
         self._store = store
         self._study = study
@@ -52,90 +48,78 @@ class SearchDriver(Searcher, Stopper):
         self.trouble: StoreError | None = None
         """Why the search cannot continue, for example a full disk. Trials that run at that time stay open."""
 
-    # Searcher -----------------------------------------------------------------------------------------------------
+    def next_trial(self, key: str) -> Assignment | None:
+        """The next trial. None: no point is left, or the search cannot continue.
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # Tune's own says FINISHED
-        """The next trial, as the configuration of a `WarmTrial`; None: the search cannot continue."""
+        Args:
+            key: the caller's name of the trial, for the other methods.
+        """
         with self._watching():
-            return self._suggest(trial_id)
-        # Reached only after trouble. For Tune, None means: no point for now. `stop_all` then ends the search.
+            return self._next_trial(key)
         return None
 
-    def _suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def _next_trial(self, key: str) -> Assignment | None:
         point = self._study.next_point()
         if point is None:
-            return Searcher.FINISHED
+            return None
         # A kill before the next line leaves a trial that only the study knows; the next start hands it out again.
-        self._open[trial_id] = point
+        self._open[key] = point
         self._recorder.begin_trial(
             point.number, point.config, baseline=bool(point.baseline), baseline_name=point.baseline
         )
         self._view.trial_started(point.number, point.reached)
         return {
-            "assignment": {
-                "number": point.number,
-                "config": point.config.model_dump(),
-                "checkpoints": str(self._store.trial_checkpoints(self._file.name, point.number)),
-                "data_dir": str(self._store.data),
-                "features_dir": str(self._store.features),
-                "working_dir": str(Path.cwd()),
-                "content_hash": self._study.inputs.data,
-                "stopping_epochs": stopping_epochs(self._file.scheduler, self._file.base.num_epochs),
-                "features_hash": self._study.inputs.features.get(point.config.data.features or "", ""),
-            },
-            "resources": self._file.resources.model_dump(),
+            "number": point.number,
+            "config": point.config.model_dump(),
+            "checkpoints": str(self._store.trial_checkpoints(self._file.name, point.number)),
+            "data_dir": str(self._store.data),
+            "features_dir": str(self._store.features),
+            "working_dir": str(Path.cwd()),
+            "content_hash": self._study.inputs.data,
+            "stopping_epochs": stopping_epochs(self._file.scheduler, self._file.base.num_epochs),
+            "features_hash": self._study.inputs.features.get(point.config.data.features or "", ""),
         }
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """End a trial whose process was lost; every other end was settled when the trial's last result came.
+    def lose(self, key: str, reason: str) -> None:
+        """End a trial that will send no result; every other end is settled when the trial's last result comes.
 
-        A trial that Tune ends for a reason of its own (Ctrl-C) stays open in the study, to be continued.
+        A trial that the caller ends for a reason of its own, such as Ctrl-C, stays open in the study, to be continued.
         """
-        point = self._open.get(trial_id)
-        if point is not None and error:
+        if (point := self._open.get(key)) is not None:
             with self._watching():
-                self._settle(trial_id, point, "failed", "the process of the trial was lost repeatedly")
+                self._settle(key, point, "failed", reason)
 
-    def save(self, checkpoint_path: str) -> None:
-        """Write an empty file: the study is durable by itself."""
-        Path(checkpoint_path).write_text("")
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: a search is continued from its study."""
-
-    # Stopper ------------------------------------------------------------------------------------------------------
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Take one result.
+    def take(self, key: str, message: Message) -> bool:
+        """Take one result of a trial.
 
         Returns:
-            True: Tune ends the trial. If the search cannot continue, the trial stays open in the study.
+            Whether the trial must end. If the search cannot continue, it stays open in the study.
         """
-        point = self._open.get(trial_id)
+        point = self._open.get(key)
         # Without a point, an earlier result has already ended the trial. In trouble, nothing more can be recorded.
         if point is None or self.trouble is not None:
             return True
         with self._watching():
-            return self._take(trial_id, point, result)
+            return self._take(key, point, message)
         return True
 
-    def _take(self, trial_id: str, point: Point, result: dict[str, Any]) -> bool:
+    def _take(self, key: str, point: Point, message: Message) -> bool:
         # An exception and not an end: the trial is not at fault, and must stay open in the study.
-        if "trouble" in result:
-            raise StoreError(result["trouble"])
-        if "diverged" in result:
-            self._settle(trial_id, point, "diverged", result["diverged"])
+        if "trouble" in message:
+            raise StoreError(message["trouble"])
+        if "diverged" in message:
+            self._settle(key, point, "diverged", message["diverged"])
             return True
-        if "failure" in result:
-            self._settle(trial_id, point, "failed", result["failure"])
+        if "failure" in message:
+            self._settle(key, point, "failed", message["failure"])
             return True
-        report = EpochReport.model_validate(result["report"])
+        report = EpochReport.model_validate(message["report"])
         # The record first, then the study: see the top of this module.
         self._recorder.log_epoch(point.number, report)
         value = report.metrics.get(self._file.objective.metric)
         if value is None:
             reason = f"{self._file.objective.metric} is undefined: no class has a positive label in its split"
-            self._settle(trial_id, point, "failed", reason)
+            self._settle(key, point, "failed", reason)
             return True
         end = judge_epoch(
             self._study,
@@ -149,14 +133,14 @@ class SearchDriver(Searcher, Stopper):
         self._view.epoch_finished(point.number, report, value)
         if end is not None:
             reason = self._study.stop_reason(point.number) if end == "pruned" else ""
-            self._settle(trial_id, point, end, reason, value)
+            self._settle(key, point, end, reason, value)
         return end is not None
 
-    def stop_all(self) -> bool:
+    def must_end(self) -> bool:
         """Whether the search's time is spent, or it cannot continue; trials that run at that time stay open.
 
-        Tune calls this in every turn of its loop, at least once a second. So time is charged and its end is noticed
-        also when no trial reports. A search whose time is not spent ends when no point is left.
+        Call it often: it charges the time, and notices its end also when no trial reports. A search whose time is not
+        spent ends when no point is left.
         """
         # In trouble, another write would fail again, or wait minutes for a database that is away.
         if self.trouble is None:
@@ -164,13 +148,9 @@ class SearchDriver(Searcher, Stopper):
                 self._study.charge_time()
         return self.trouble is not None or self._study.ledger.time_spent() is not None
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its parts into snapshots that are never restored; database connections cannot go there.
-        return {}
-
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        """Keep trouble with the store until the end: raised inside Tune, it would look like an error of Tune's."""
+        """Keep trouble with the store until the end: inside Tune, an error would look like one of Tune's own."""
         try:
             yield
         except Exception as error:
@@ -178,8 +158,8 @@ class SearchDriver(Searcher, Stopper):
             if self.trouble is None:
                 raise
 
-    def _settle(self, trial_id: str, point: Point, end: TrialEnd, reason: str, value: float | None = None) -> None:
-        self._open.pop(trial_id)
+    def _settle(self, key: str, point: Point, end: TrialEnd, reason: str, value: float | None = None) -> None:
+        self._open.pop(key)
         outcome = TrialOutcome(end)
         if end in ("failed", "diverged"):
             _logger.warning("search %s: trial %d %s: %s", self._file.name, point.number, end, reason)

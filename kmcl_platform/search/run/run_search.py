@@ -11,10 +11,11 @@ from kmcl_platform.config.search_file_reader import parse_search_file, read_byte
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
-from kmcl_platform.errors import DataError
-from kmcl_platform.messages import show_path
-from kmcl_platform.search.cluster.ray_session import cluster_address
+from kmcl_platform.errors import ConfigError, DataError
+from kmcl_platform.messages import show_path, show_value
 from kmcl_platform.search.run.files_check import check_features, check_weights, digest_features, digest_weights
+from kmcl_platform.search.run.inline import InlineRunner
+from kmcl_platform.search.run.runner import RayRunner, Runner
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
 from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.definition import check_new_search
@@ -27,7 +28,9 @@ from kmcl_platform.tracking.runs.searches import read_latest_file
 __all__ = ["SearchSummary", "check_data", "resume_search", "run_search"]
 
 
-def run_search(path: Path, store: Store, console: Console, *, address: str | None = None) -> list[SearchSummary]:
+def run_search(
+    path: Path, store: Store, console: Console, *, address: str | None = None, inline: bool = False
+) -> list[SearchSummary]:
     """Run the search that a file describes, or continue it if the store already knows it.
 
     A file with arms describes one search for each arm. They run one after another, so that none takes another's share
@@ -40,6 +43,7 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
         store: where everything is kept.
         console: where progress is shown.
         address: a running Ray cluster (`auto`, `HOST:PORT`); None: start Ray on this machine, on loopback.
+        inline: train in this process, one trial after the other, without Ray.
 
     Returns:
         How each search ended, in the file's order; an interrupted one is the last.
@@ -54,10 +58,12 @@ def run_search(path: Path, store: Store, console: Console, *, address: str | Non
         StoreError: the store cannot be written to. Finished work is not lost: the same call continues from there.
         ClusterError: the cluster cannot be reached, or Ray cannot be started.
     """
-    return _run_searches(read_bytes(path), show_path(path), store, console, address)
+    return _run_searches(read_bytes(path), show_path(path), store, console, _choose_runner(address, inline))
 
 
-def resume_search(search: str, store: Store, console: Console, *, address: str | None = None) -> list[SearchSummary]:
+def resume_search(
+    search: str, store: Store, console: Console, *, address: str | None = None, inline: bool = False
+) -> list[SearchSummary]:
     """Continue a search of the store with the search file in its record, the latest that it ran with.
 
     Args:
@@ -65,6 +71,7 @@ def resume_search(search: str, store: Store, console: Console, *, address: str |
         store: where it is kept.
         console: where progress is shown.
         address: as for `run_search`.
+        inline: as for `run_search`. A search may go on inline that was begun on Ray, and the other way round.
 
     Returns:
         How the search ended, alone in the list.
@@ -73,7 +80,7 @@ def resume_search(search: str, store: Store, console: Console, *, address: str |
         SearchError: there is no such store or search, and as for `run_search`, like the other errors.
     """
     content = read_latest_file(store, search)
-    return _run_searches(content, f"the file of search {search!r}", store, console, address)
+    return _run_searches(content, f"the file of search {search!r}", store, console, _choose_runner(address, inline))
 
 
 def check_data(file: SearchFile, store: Store) -> str:
@@ -93,15 +100,22 @@ def check_data(file: SearchFile, store: Store) -> str:
     return manifest.content_hash
 
 
-def _run_searches(
-    content: bytes, origin: str, store: Store, console: Console, address: str | None
-) -> list[SearchSummary]:
+def _choose_runner(address: str | None, inline: bool) -> Runner:
+    if not inline:
+        return RayRunner(address)
+    if address:
+        raise ConfigError(
+            f"--address: got {show_value(address)}; valid with --inline: no address, because Ray is not used"
+        )
+    return InlineRunner()
+
+
+def _run_searches(content: bytes, origin: str, store: Store, console: Console, runner: Runner) -> list[SearchSummary]:
     file = parse_search_file(content, origin)
     # A file without arms is recorded byte for byte, with its comments.
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
-    # A wrong address is refused now. Otherwise it would only be seen after data and weights were read.
-    cluster_address(address)
+    runner.check(file)
     try:
         # What writes into the store comes last: a file that is refused leaves no store behind.
         data = check_data(file, store)
@@ -113,7 +127,7 @@ def _run_searches(
         check_room(store.root)
         claim_study(store)
         for search, own_content in searches:
-            summaries.append(run_or_find(search, own_content, origin, store, console, address, inputs))
+            summaries.append(run_or_find(search, own_content, origin, store, console, runner, inputs))
             # The user has stopped the command, not only this arm.
             if summaries[-1].interrupted:
                 return summaries
@@ -124,7 +138,7 @@ def _run_searches(
                 f"again, on {search.budget.trials} new seeds",
                 highlight=False,
             )
-            summary = run_or_find(search, to_yaml(search), origin, store, console, address, inputs)
+            summary = run_or_find(search, to_yaml(search), origin, store, console, runner, inputs)
             summaries.append(replace(summary, retrains=arm))
             if summary.interrupted:
                 return summaries

@@ -1,14 +1,10 @@
 """Run one search: its lock, its study, Ray, Tune and the record, put together."""
 
-import signal
-import tempfile
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from rich.console import Console
 
@@ -17,10 +13,10 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import StoreError
 from kmcl_platform.messages import count_of, mask_passwords, shell_command
-from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray, trial_nodes
-from kmcl_platform.search.cluster.resources import count_concurrent_trials
 from kmcl_platform.search.forecast.score import is_score_due, score_forecast
+from kmcl_platform.search.run.driver import SearchDriver
 from kmcl_platform.search.run.progress_table import SearchView
+from kmcl_platform.search.run.runner import Runner
 from kmcl_platform.search.study.checkpoint_check import check_checkpoints
 from kmcl_platform.search.study.checkpoint_retention import checkpoint_metrics, drop_checkpoints, measure_checkpoints
 from kmcl_platform.search.study.compared_trials import compare_with_baselines
@@ -58,7 +54,7 @@ class SearchSummary:
 
 
 def run_or_find(
-    file: SearchFile, content: bytes, origin: str, store: Store, console: Console, address: str | None, inputs: Inputs
+    file: SearchFile, content: bytes, origin: str, store: Store, console: Console, runner: Runner, inputs: Inputs
 ) -> SearchSummary:
     """Run or continue one search under its lock. If it has ended, only its record is completed.
 
@@ -68,7 +64,7 @@ def run_or_find(
         origin: the name of its file, for the record.
         store: where everything is kept.
         console: where progress is shown.
-        address: as for `run_search`.
+        runner: trains the trials.
         inputs: the content of the files that it reads.
 
     Raises:
@@ -81,12 +77,12 @@ def run_or_find(
             study = DurableStudy(store.study_url, file, _say(console), inputs)
         check_checkpoints(store, file.name, {trial.number: study.config(trial.number) for trial in study.counted()})
         if reason := study.end_of_budget():
-            finish_record(store, study, file, _say(console))
+            finish_record(store, study, file, _say(console), draws_here=runner.draws_here)
             if is_score_due(store, file.name):
                 # The driver was killed after the search's last trial.
                 _score(file, store, study, SearchRuns.reopen(store, file.name), console)
             return SearchSummary(file.name, interrupted=False, already_finished=True, reason=reason, seconds={})
-        return _run(file, content, origin, store, study, console, address)
+        return _run(file, content, origin, store, study, console, runner)
 
 
 def keep_report(store: Store, search: str, console: Console) -> None:
@@ -105,12 +101,13 @@ def _run(
     store: Store,
     study: DurableStudy,
     console: Console,
-    address: str | None,
+    runner: Runner,
 ) -> SearchSummary:
     clock = _Clock()
-    _say(console)(f"search {file.name}: starting Ray and opening the record in {store.root}")
-    runs, concurrency = _start(file, content, origin, store, address)
-    recorder = Recorder(store, file, runs, _say(console))
+    starting = "" if runner.draws_here else "starting Ray and "
+    _say(console)(f"search {file.name}: {starting}opening the record in {store.root}")
+    runs, concurrency = _start(file, content, origin, store, runner)
+    recorder = Recorder(store, file, runs, _say(console), draws_here=runner.draws_here)
     clock.lap("start")
     outcome: SearchOutcome = "failed"
     trouble: StoreError | None = None
@@ -118,9 +115,6 @@ def _run(
         with SearchView(
             file, console, study.ends(), study.best_value(), str(compare_with_baselines(study) or "")
         ) as view:
-            # Imports Ray, which reads its settings from the environment at that moment: `_start` has set them.
-            from kmcl_platform.search.run.driver import SearchDriver
-
             driver = SearchDriver(file, store, study, recorder, view)
             # First what an earlier driver left in its outbox, else `reconcile` would take it for lost.
             recorder.flush()
@@ -133,9 +127,9 @@ def _run(
                 f"{count_of(file.base.num_epochs, 'epoch')}, "
                 f"{study.num_finished()} already finished; {concurrency} at once, "
                 f"{count_of(file.resources.workers_per_trial, 'worker')} each "
-                "(the first takes about half a minute to start)"
+                f"{'in this process' if runner.draws_here else '(the first takes about half a minute to start)'}"
             )
-            _tune(file, driver, concurrency)
+            runner.run(file, driver, concurrency)
             study.ledger.stop()
         # Raised only now: Tune would turn it into text.
         if driver.trouble:
@@ -152,7 +146,7 @@ def _run(
         try:
             close_record(store, recorder, outcome, trouble)
         finally:
-            stop_ray()
+            runner.stop()
     runs.log_totals(checkpoint_metrics(measure_checkpoints(store, file.name)))
     if outcome == "finished":
         _score(file, store, study, runs, console)
@@ -164,10 +158,10 @@ def _run(
     )
 
 
-def _start(file: SearchFile, content: bytes, origin: str, store: Store, address: str | None) -> tuple[SearchRuns, int]:
-    """Start Ray and open the record; returns the record, and how many trials fit on the cluster.
+def _start(file: SearchFile, content: bytes, origin: str, store: Store, runner: Runner) -> tuple[SearchRuns, int]:
+    """Start the runner and open the record; returns the record, and how many trials run at the same time.
 
-    If Ray cannot be started, or no trial fits, the search's run does not stay RUNNING.
+    If the runner cannot be started, or no trial fits, the search's run does not stay RUNNING.
     """
     # The manifest is read again here, so that its images are not in memory while the search runs. It is read before Ray
     # starts: Ray sets environment variables, and a client of an object store that reads them in C at the same time
@@ -178,19 +172,18 @@ def _start(file: SearchFile, content: bytes, origin: str, store: Store, address:
         opening = background.submit(SearchRuns.open, store, file, content, origin, manifest)
         del manifest
         try:
-            start_ray(address)
-            concurrency = count_concurrent_trials(trial_nodes(), file.resources)
+            concurrency = runner.start(file)
         except BaseException:
             # The record may have failed too. Its error is then the one that the user sees, and Ray is still stopped.
             try:
                 opening.result().end("interrupted")
             finally:
-                stop_ray()
+                runner.stop()
             raise
         try:
             return opening.result(), concurrency
         except BaseException:
-            stop_ray()
+            runner.stop()
             raise
 
 
@@ -201,41 +194,6 @@ def _say(console: Console) -> Callable[[str], None]:
 def _score(file: SearchFile, store: Store, study: DurableStudy, runs: SearchRuns, console: Console) -> None:
     if line := score_forecast(file, store, study, runs):
         _say(console)(line)
-
-
-def _tune(file: SearchFile, driver: Any, concurrency: int) -> None:
-    from ray import tune
-
-    from kmcl_platform.search.cluster.resources import TRIAL_ACTOR
-    from kmcl_platform.search.run.trainable import WarmTrial
-
-    # A job that is stopped, or a machine that shuts down, sends SIGTERM: the same orderly end as Ctrl-C. Python allows
-    # handlers in the main thread only.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    # Tune's own snapshots are never read again, so they are not written into the store, whose disk may fill up.
-    with tempfile.TemporaryDirectory(prefix="kmcl-tune-", ignore_cleanup_errors=True) as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(WarmTrial, TRIAL_ACTOR),
-            tune_config=tune.TuneConfig(
-                search_alg=driver,
-                # Without a limit: the driver says when no point is left.
-                num_samples=-1,
-                # Tune cannot compute it: a trial's actor reserves nothing, and its workers are unknown to Tune.
-                max_concurrent_trials=concurrency,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name=file.name,
-                storage_path=scratch,
-                stop=driver,
-                # How often Tune starts a lost trial actor again. Lost workers do not count here: the mailbox counts
-                # them.
-                failure_config=tune.FailureConfig(max_failures=3),
-                verbose=0,
-            ),
-        )
-        tuner.fit()
 
 
 class _Clock:

@@ -5,7 +5,7 @@ from typing import Any
 from ray import tune
 
 from kmcl_platform.config.search_file import Resources
-from kmcl_platform.search.run.mailbox import Assignment
+from kmcl_platform.search.run.assignment import Assignment
 from kmcl_platform.search.run.worker_group import WorkerGroup
 
 

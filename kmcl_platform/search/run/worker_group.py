@@ -12,22 +12,18 @@ than a trial. Three parts exchange messages:
 
 import gc
 import logging
-import os
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import ray
 
-from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import Resources
-from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.errors import ConfigError, Diverged, KmclError, StoreError
-from kmcl_platform.messages import mask_passwords, show_value
 from kmcl_platform.search.cluster.placement_groups import SECONDS_BETWEEN_LOOKS, ReservationWatch
-from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assignment, Mailbox, Message
+from kmcl_platform.search.run.assignment import Assignment, Message
+from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Mailbox
 
 JOIN_SECONDS = 10.0
 """How long a group may take to end its workers in an orderly way when it is closed.
@@ -134,6 +130,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     import torch
     from ray.train.torch import get_device
 
+    from kmcl_platform.search.run.trial_training import train_assignment
     from kmcl_platform.training.workers.distributed import Workers, join_workers
     from kmcl_platform.training.workers.worker_log import start_worker_log
 
@@ -147,7 +144,9 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     place = workers.broadcast(ray.get(mailbox.first_place.remote()) if workers.is_first else 0)
     _logger.info("worker %d of %d is ready on %s", workers.rank, workers.world_size, workers.device)
     while (assignment := ray.get(mailbox.take.remote(place))) is not None:
-        _train(mailbox, place, assignment, workers)
+        channel = _MailboxChannel(mailbox, place)
+        is_probe = "probe_steps" in assignment
+        train_assignment(assignment, workers, channel, measured=channel.measured if is_probe else None)
         place += 1
         # Reference cycles may hold the ended trial's tensors; the next trial needs their memory.
         gc.collect()
@@ -155,82 +154,29 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
             torch.cuda.empty_cache()
 
 
-def _train(mailbox: Any, place: int, assignment: Assignment, workers: Any) -> None:
-    from kmcl_platform.data.builtin.datasets import open_manifest
-    from kmcl_platform.data.loading.own_features import digest_own_features
-    from kmcl_platform.training.fit import fit
-    from kmcl_platform.training.probe import probe
-    from kmcl_platform.training.workers.memory import is_out_of_memory
+class _MailboxChannel:
+    """The mailbox as the workers of one trial use it."""
 
-    def report(result: EpochReport) -> bool:
-        return bool(ray.get(mailbox.report.remote(place, result.model_dump())))
+    connection_errors: tuple[type[Exception], ...] = (ray.exceptions.RayError,)
 
-    def fail_and_leave(error: Exception) -> NoReturn:
-        # Perhaps only this worker has failed, and the others wait for it in a collective operation. The exception makes
-        # Ray Train replace the whole group.
-        reason = str(error) if isinstance(error, KmclError) else _one_line(error)
-        _logger.exception("trial %d failed", assignment["number"])
-        ray.get(mailbox.fail.remote(place, f"out of memory: {reason}" if is_out_of_memory(error) else reason))
-        raise error
+    def __init__(self, mailbox: Any, place: int) -> None:
+        self._mailbox = mailbox
+        self._place = place
 
-    config = TrialConfig.model_validate(assignment["config"])
-    # Relative paths in the search file begin at the folder in which the search was started; Ray Train moves its workers
-    # to a folder of its own. On another node there may be no such folder, and absolute paths do not need it.
-    if Path(assignment["working_dir"]).is_dir():
-        os.chdir(assignment["working_dir"])
-    try:
-        manifest = open_manifest(config.data.source, Path(assignment["data_dir"]))
-        if assignment.get("content_hash") not in (None, "", manifest.content_hash):
-            # An import may replace the file while the search runs. The trial stays open for the right data.
-            raise StoreError(
-                f"data.source: {show_value(config.data.source)} was replaced while the search ran; valid: restore that "
-                "manifest, then the same command continues"
-            )
-        checkpoints, features = Path(assignment["checkpoints"]), Path(assignment["features_dir"])
-        wanted, own = assignment.get("features_hash"), str(config.data.features)
-        # Only the first worker looks: the nodes of the others may not have the file.
-        if wanted and workers.on_first(lambda: digest_own_features(own, features / "pictures")) != wanted:
-            raise StoreError(
-                f"data.features: {show_value(own)} was replaced while the search ran; valid: restore that file, "
-                "then the same command continues"
-            )
-        if "probe_steps" not in assignment:
-            fit(
-                config,
-                manifest,
-                checkpoints=checkpoints,
-                report=report,
-                workers=workers,
-                features=features,
-                stops=assignment.get("stopping_epochs"),
-            )
-            return
-        steps = assignment["probe_steps"]
-        found = probe(config, manifest, num_steps=steps, scratch=checkpoints, workers=workers, features=features)
-        if workers.is_first:
-            ray.get(mailbox.measured.remote(place, found.model_dump()))
-    except (Diverged, ConfigError) as error:
-        # These are raised on every worker: the group is complete and takes the next trial.
-        if workers.is_first:
-            end = mailbox.diverge if isinstance(error, Diverged) else mailbox.fail
-            ray.get(end.remote(place, str(error)))
-    except StoreError as error:
-        _logger.error("trial %d cannot continue: %s", assignment["number"], error)
-        # Any worker may meet this, not only the first one. The trial is not at fault, and stays open.
-        ray.get(mailbox.halt.remote(place, str(error)))
-        raise
-    except (RuntimeError, OSError, ray.exceptions.RayError) as error:
-        if is_out_of_memory(error):
-            fail_and_leave(error)
-        # Perhaps another worker has died, or a disk was away: the group that Ray Train starts next tries the trial
-        # again from its last checkpoint.
-        _logger.warning("trial %d is interrupted: %s", assignment["number"], _one_line(error))
-        ray.get(mailbox.note_error.remote(_one_line(error)))
-        raise
-    except Exception as error:
-        fail_and_leave(error)
+    def report(self, report: dict[str, Any]) -> bool:
+        return bool(ray.get(self._mailbox.report.remote(self._place, report)))
 
+    def diverge(self, reason: str) -> None:
+        ray.get(self._mailbox.diverge.remote(self._place, reason))
 
-def _one_line(error: Exception) -> str:
-    # An error of a library may repeat an address with its password. The search shows and records the line.
-    return mask_passwords(f"{type(error).__name__}: {' '.join(str(error).split())}")[:500]
+    def fail(self, reason: str) -> None:
+        ray.get(self._mailbox.fail.remote(self._place, reason))
+
+    def halt(self, reason: str) -> None:
+        ray.get(self._mailbox.halt.remote(self._place, reason))
+
+    def measured(self, measurement: dict[str, Any]) -> None:
+        ray.get(self._mailbox.measured.remote(self._place, measurement))
+
+    def note_error(self, reason: str) -> None:
+        ray.get(self._mailbox.note_error.remote(reason))

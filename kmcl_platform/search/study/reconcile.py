@@ -55,14 +55,18 @@ def close_record(store: Store, recorder: Recorder, outcome: SearchOutcome, troub
         recorder.close()
 
 
-def finish_record(store: Store, study: DurableStudy, file: SearchFile, say: Callable[[str], None]) -> None:
+def finish_record(
+    store: Store, study: DurableStudy, file: SearchFile, say: Callable[[str], None], *, draws_here: bool = False
+) -> None:
     """Close the record of a search that has nothing left to run, if its driver died before it could do so.
+
+    `draws_here`: figures that are missing are drawn in this process.
 
     Raises:
         StoreError: MLflow does not answer, or the disk is full.
     """
     runs = SearchRuns.reopen(store, file.name)
-    recorder = Recorder(store, file, runs, say)
+    recorder = Recorder(store, file, runs, say, draws_here=draws_here)
     try:
         recorder.finish_drawings()
         recorder.flush()

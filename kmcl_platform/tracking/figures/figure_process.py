@@ -23,6 +23,22 @@ DRAWING_SECONDS = 600.0
 store, and training workers may leave this process little time of the CPU."""
 
 
+def drawing_request(queued: QueuedScores, baseline: Path | None) -> dict[str, Any]:
+    """What is drawn of a trial, as `figure_main.draw` takes it."""
+    return {
+        "scores": str(queued.scores),
+        "baseline": str(baseline) if baseline else None,
+        "complete": queued.complete,
+        "title": f"trial {queued.number}",
+        "folder": str(queued.folder),
+    }
+
+
+def drawing_problem(queued: QueuedScores, reason: str) -> str:
+    """One line for the user: why a trial has no figures."""
+    return bound_line(mask_passwords(f"no figures of trial {queued.number}: {reason}"))
+
+
 class FigureProcess:
     """A process that draws, with the queue of its drawings.
 
@@ -107,12 +123,12 @@ class FigureProcess:
                 self._ended = 0
                 if "error" in answer:
                     # No second try: the same drawing would fail again. The scores stay on disk for the next start.
-                    self._failed(self._problem(queued, answer["error"]))
+                    self._failed(drawing_problem(queued, answer["error"]))
                 else:
                     self._done(queued)
                 return
             self._ended += 1
-        self._failed(self._problem(queued, f"{why}; its log is {self._log}"))
+        self._failed(drawing_problem(queued, f"{why}; its log is {self._log}"))
         if self._ended >= MAX_ENDED:
             self._failed(
                 f"no more figures are drawn: {MAX_ENDED} processes ended in this way; the next start tries again"
@@ -120,13 +136,7 @@ class FigureProcess:
 
     def _ask(self, queued: QueuedScores, baseline: Path | None) -> tuple[dict[str, Any] | None, str]:
         """The process's answer. None: it has ended, for the reason in the second value."""
-        request = self._common | {
-            "scores": str(queued.scores),
-            "baseline": str(baseline) if baseline else None,
-            "complete": queued.complete,
-            "title": f"trial {queued.number}",
-            "folder": str(queued.folder),
-        }
+        request = self._common | drawing_request(queued, baseline)
         try:
             process = self._start()
         except OSError as error:
@@ -182,7 +192,3 @@ class FigureProcess:
                         start_new_session=True,
                     )
             return self._process
-
-    @staticmethod
-    def _problem(queued: QueuedScores, reason: str) -> str:
-        return bound_line(mask_passwords(f"no figures of trial {queued.number}: {reason}"))

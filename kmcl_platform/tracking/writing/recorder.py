@@ -13,6 +13,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.tracking.figures.direct_figures import DirectFigures
 from kmcl_platform.tracking.figures.figure_process import FigureProcess
 from kmcl_platform.tracking.figures.score_queue import QueuedScores, ScoreQueue
 from kmcl_platform.tracking.runs.names import TrialOutcome
@@ -31,7 +32,15 @@ class Recorder:
         runs: MLflow's record itself. Use it only after `flush` has returned.
     """
 
-    def __init__(self, store: Store, file: SearchFile, runs: SearchRuns, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        file: SearchFile,
+        runs: SearchRuns,
+        say: Callable[[str], None],
+        *,
+        draws_here: bool = False,
+    ) -> None:
         """Begin with what an earlier driver did not write or draw.
 
         Args:
@@ -39,6 +48,7 @@ class Recorder:
             file: the search.
             runs: MLflow's record of the search.
             say: shows one line to the user.
+            draws_here: draw figures in this process, which then waits for them.
 
         Raises:
             OSError, sqlite3.Error: the outbox cannot be opened, or the disk is full.
@@ -51,7 +61,8 @@ class Recorder:
         self._outbox = Outbox(store, file.name)
         self._remove_drawn_scores()  # Before the writer takes the entries that show what is drawn.
         self._writer = Writer(store, self._outbox, self._scores, runs, say)
-        self._figures = FigureProcess(store, file.name, file.base.data.source, done=self._log_figures, failed=say)
+        artist = DirectFigures if draws_here else FigureProcess
+        self._figures = artist(store, file.name, file.base.data.source, done=self._log_figures, failed=say)
         self._waiting: list[QueuedScores] = []
         """Scores of trials that wait for the baseline trial, whose scores their figures show too."""
         self._last_progress = 0.0

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import open_store
+from kmcl_platform.search.run.assignment import Message
 from kmcl_platform.search.run.driver import SearchDriver
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.study.study import DurableStudy
@@ -39,9 +40,10 @@ def test_a_diverged_trial_and_a_failed_one_end_differently_everywhere(
     driver = SearchDriver(file, store, study, recorder, view)
     try:
         with caplog.at_level(logging.WARNING):
-            for trial, result in (("a", {"diverged": "diverged at step 3"}), ("b", {"failure": "no such image"})):
-                assert isinstance(driver.suggest(trial), dict)
-                assert driver(trial, result), "the trial has ended"
+            messages: dict[str, Message] = {"a": {"diverged": "diverged at step 3"}, "b": {"failure": "no such image"}}
+            for trial, message in messages.items():
+                assert driver.next_trial(trial) is not None
+                assert driver.take(trial, message), "the trial has ended"
         recorder.flush()
     finally:
         recorder.close()

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Assignment, MailboxState
+from kmcl_platform.search.run.assignment import Assignment
+from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, MailboxState
 
 
 def assignment(number: int) -> Assignment:

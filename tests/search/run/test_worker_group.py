@@ -12,7 +12,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.own_features import digest_own_features
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import StoreError
-from kmcl_platform.search.run import worker_group
+from kmcl_platform.search.run import trial_training, worker_group
 from kmcl_platform.training.workers.distributed import Workers
 
 
@@ -26,6 +26,10 @@ class Mailbox:
         return SimpleNamespace(remote=lambda *words: self.sent.append((kind, words[-1])))
 
 
+def train(mailbox: Mailbox, assignment: Any, workers: Workers) -> None:
+    trial_training.train_assignment(assignment, workers, worker_group._MailboxChannel(mailbox, 0))
+
+
 @pytest.mark.parametrize(("kind", "sent"), [(ValueError, "fail"), (OSError, "note_error")])
 def test_the_error_of_a_library_is_sent_without_the_password_in_it(
     kind: type[Exception], sent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -33,7 +37,7 @@ def test_the_error_of_a_library_is_sent_without_the_password_in_it(
     def refuse(*_: object) -> None:
         raise kind("cannot read\nhttp://me:s3cr3t@host/x.parquet")
 
-    monkeypatch.setattr("kmcl_platform.data.builtin.datasets.open_manifest", refuse)
+    monkeypatch.setattr(trial_training, "open_manifest", refuse)
     monkeypatch.setattr(worker_group.ray, "get", lambda answer: answer)
     monkeypatch.chdir(tmp_path)
     mailbox = Mailbox()
@@ -46,7 +50,7 @@ def test_the_error_of_a_library_is_sent_without_the_password_in_it(
         "working_dir": str(tmp_path),
     }
     with pytest.raises(kind):
-        worker_group._train(mailbox, 0, assignment, Workers(0, 1, torch.device("cpu")))
+        train(mailbox, assignment, Workers(0, 1, torch.device("cpu")))
     assert mailbox.sent == [(sent, f"{kind.__name__}: cannot read http://me:***@host/x.parquet")]
 
 
@@ -65,7 +69,7 @@ def test_a_manifest_that_is_replaced_during_a_search_stops_it_and_its_trial_stay
         "content_hash": "a" * 64,
     }
     with pytest.raises(StoreError, match="was replaced while the search ran"):
-        worker_group._train(mailbox, 0, assignment, Workers(0, 1, torch.device("cpu")))
+        train(mailbox, assignment, Workers(0, 1, torch.device("cpu")))
     assert [kind for kind, _ in mailbox.sent] == ["halt"]
 
 
@@ -87,9 +91,9 @@ def test_own_features_that_are_replaced_during_a_search_stop_it(
     }
     alone = Workers(0, 1, torch.device("cpu"))
     mailbox = Mailbox()
-    worker_group._train(mailbox, 0, assignment, alone)
+    train(mailbox, assignment, alone)
     assert [kind for kind, _ in mailbox.sent] == ["report"]
     np.save("own.npy", np.zeros_like(np.load("own.npy")))
     with pytest.raises(StoreError, match="^data.features: 'own.npy' was replaced while the search ran; valid: restore"):
-        worker_group._train(mailbox, 0, assignment, alone)
+        train(mailbox, assignment, alone)
     assert [kind for kind, _ in mailbox.sent] == ["report", "halt"]

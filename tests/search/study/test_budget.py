@@ -35,9 +35,9 @@ def test_a_trial_that_never_reports_is_stopped(tmp_path: Path, monkeypatch: pyte
     # The budget is 91.8 s, and its end is between two times at which the spent time is written.
     for _ in range(91):
         clock.now += 1
-        assert not driver.stop_all()
+        assert not driver.must_end()
     clock.now += 1
-    assert driver.stop_all(), "the search ends in the second in which its budget is spent"
+    assert driver.must_end(), "the search ends in the second in which its budget is spent"
     assert study.end_of_budget() == "budget.hours: 0.0256 of 0.0255 spent"
     assert study.next_point() is None
 
@@ -50,7 +50,7 @@ def test_a_killed_driver_loses_only_seconds(tmp_path: Path, monkeypatch: pytest.
     study.ledger.start()
     for _ in range(100):
         clock.now += 1
-        assert not driver.stop_all()
+        assert not driver.must_end()
     clock.now += CHARGE_SECONDS - 1  # Then it is killed.
     again = DurableStudy(store.study_url, file)
     assert again.ledger.hours == pytest.approx(100 / 3600)

@@ -1,0 +1,49 @@
+"""What goes to the workers of a trial, and what comes back from them."""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Assignment(TypedDict):
+    """A trial as it is sent to the workers.
+
+    Attributes:
+        number: the trial's number in the study.
+        config: the fields of its `TrialConfig`.
+        checkpoints: the folder of its checkpoints.
+        data_dir: the folder of the built-in datasets.
+        features_dir: the folder of the features of frozen backbones.
+        working_dir: the folder in which the search was started; relative paths of the search file begin there.
+        content_hash: of the manifest that the search began with; empty or missing: any manifest.
+        features_hash: digest of the user's own file of features that the search began with; in the same way.
+        stopping_epochs: those after which the search may stop the trial; missing: every one.
+        probe_steps: run only so many optimizer steps, to measure the costs of the trial.
+    """
+
+    number: int
+    config: dict[str, Any]
+    checkpoints: str
+    data_dir: str
+    features_dir: str
+    working_dir: str
+    content_hash: NotRequired[str]
+    features_hash: NotRequired[str]
+    stopping_epochs: NotRequired[list[int]]
+    probe_steps: NotRequired[int]
+
+
+class Message(TypedDict, total=False):
+    """A message of the workers; it has one of these.
+
+    Attributes:
+        report: the fields of an epoch's `EpochReport`.
+        diverged: why the trial diverged: a loss or a weight is no longer finite.
+        failure: why the trial failed.
+        trouble: why no trial can continue, for example a full disk.
+        measurement: the fields of a probe's `Measurement`.
+    """
+
+    report: dict[str, Any]
+    diverged: str
+    failure: str
+    trouble: str
+    measurement: dict[str, Any]

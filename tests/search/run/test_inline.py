@@ -1,0 +1,170 @@
+"""A search in one process: the study, the record and the figures of any other search, without Ray."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from kmcl_platform.config.reports.epoch_report import EpochReport
+from kmcl_platform.config.store import Store, open_store
+from kmcl_platform.search.run import run_search as module, trial_training
+from kmcl_platform.search.run.run_search import resume_search, run_search
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+from tests.support.command_line import kmcl
+
+SEARCH = """
+name: alone
+base:
+  data: {{source: {source}, image_size: 32, batch_size: 64}}
+  model: {{backbone: test_byobnet}}
+  optim: {{optimizer: adamw, lr: 5e-3, ema_decay: 0.9}}
+  num_epochs: 2
+baselines: []
+space:
+  optim.lr: {{kind: loguniform, low: 1e-3, high: 1e-2}}
+budget: {{trials: 2}}
+scheduler: {{kind: none}}
+sampler: {{kind: random, seed: 3}}
+"""
+
+ONE_PROCESS = """
+import sys
+from kmcl_platform.cli.main import main
+sys.argv = ["kmcl", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+import psutil
+print("loaded", [name for name in ("ray", "mlflow.server", "flask") if name in sys.modules])
+print("children", len(psutil.Process().children()))
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, small_manifest: Path) -> Path:
+    path = tmp_path / "alone.yaml"
+    path.write_text(SEARCH.format(source=small_manifest))
+    return path
+
+
+def search(file: Path, store: Store) -> str:
+    output = io.StringIO()
+    run_search(file, store, Console(file=output, width=200), inline=True)
+    return output.getvalue()
+
+
+def values_of(store: Store) -> dict[int, tuple[str, float | None]]:
+    return {row.number: (row.outcome, row.objective) for row in read_leaderboard(store, "alone").rows}
+
+
+def test_a_whole_search_in_one_process(file: Path, prepared_store: Path) -> None:
+    command = [sys.executable, "-c", ONE_PROCESS, "search", str(file), "--inline", "--store", str(prepared_store)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert "loaded []" in done.stdout and "children 0" in done.stdout
+    store = open_store(prepared_store)
+    assert [outcome for outcome, _ in values_of(store).values()] == ["completed", "completed"]
+    board = read_leaderboard(store, "alone")
+    client = MlflowClient(store.tracking_uri)
+    assert client.get_run(board.parent_id).info.status == "FINISHED"
+    figures = {one.path for one in client.list_artifacts(board.rows[0].run_id, "figures")}
+    assert {"figures/classes.json", "figures/precision_recall.png", "figures/mistakes.png"} <= figures
+    assert [one.path for one in client.list_artifacts(board.parent_id, "report")] == ["report/report.html"]
+
+
+def test_an_interrupted_search_goes_on_with_the_same_numbers(
+    file: Path, prepared_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(prepared_store)
+    fit = trial_training.fit
+
+    def interrupted(*words: Any, report: Any, **others: Any) -> None:
+        def press_keys(result: EpochReport) -> bool:
+            goes_on: bool = report(result)
+            raise KeyboardInterrupt
+            return goes_on
+
+        fit(*words, report=press_keys, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_training, "fit", interrupted)
+        assert "0 already finished" in search(file, store)
+    assert [outcome for outcome, _ in values_of(store).values()] == ["interrupted"]
+    output = io.StringIO()
+    resume_search("alone", store, Console(file=output, width=200), inline=True)
+    assert "trial 0: goes on after epoch 1" in output.getvalue()
+    undisturbed = open_store(tmp_path / "undisturbed")
+    search(file, undisturbed)
+    assert values_of(store) == values_of(undisturbed)
+
+
+def test_a_trial_that_fails_shows_its_whole_traceback_and_the_next_one_runs(
+    file: Path, prepared_store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit, calls = trial_training.fit, []
+
+    def fails_once(*words: Any, **others: Any) -> None:
+        calls.append(words)
+        if len(calls) == 1:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        fit(*words, **others)
+
+    monkeypatch.setattr(trial_training, "fit", fails_once)
+    store = open_store(prepared_store)
+    search(file, store)
+    assert [outcome for outcome, _ in values_of(store).values()] == ["completed", "failed"]
+    assert "RuntimeError: mat1 and mat2 shapes" in caplog.text and "in fails_once" in caplog.text
+
+
+def test_the_end_of_the_time_leaves_the_trial_open(
+    file: Path, prepared_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(prepared_store)
+    file.write_text(file.read_text().replace("trials: 2", "trials: 2, hours: 1"))
+    spent: list[bool] = []
+
+    class Hurried(module.InlineRunner):
+        def run(self, file: Any, driver: Any, concurrency: int) -> None:
+            # The time is spent after the first epoch.
+            driver._study.ledger.time_spent = lambda: "budget.hours: 1 of 1 spent" if spent else None
+            take = driver.take
+
+            def spending(key: str, message: Any) -> bool:
+                ended: bool = take(key, message)
+                spent.append(True)
+                return ended
+
+            driver.take = spending
+            super().run(file, driver, concurrency)
+
+    monkeypatch.setattr(module, "InlineRunner", Hurried)
+    search(file, store)
+    assert [outcome for outcome, _ in values_of(store).values()] == ["interrupted"]
+    assert len(spent) == 1
+
+
+def test_what_cannot_run_inline_is_refused(file: Path, prepared_store: Path) -> None:
+    text = file.read_text()
+    for resources, message in (
+        ("{workers_per_trial: 2}", "resources.workers_per_trial: got 2; valid with --inline: 1"),
+        (
+            "{gpus_per_worker: 1}",
+            "resources.gpus_per_worker: got 1; valid with --inline: 0, because torch finds no GPU here",
+        ),
+    ):
+        file.write_text(text + f"resources: {resources}\n")
+        refused = kmcl("search", file, "--inline", store=prepared_store)
+        assert (refused.exit_code, refused.stderr.strip()) == (2, f"kmcl: {message}")
+    file.write_text(text)
+    refused = kmcl("search", file, "--inline", "--address", "auto", store=prepared_store)
+    assert (refused.exit_code, refused.stderr.strip()) == (
+        2, "kmcl: --address: got 'auto'; valid with --inline: none, because Ray is not used"
+    )  # fmt: skip
