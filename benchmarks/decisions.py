@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import f1_score
 
-from kmcl_platform.config.registered_model import Decision
+from kmcl_platform.config.after_search import Decision
 from kmcl_platform.config.store import open_store
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.data.scores_file import SplitScores

@@ -1,6 +1,6 @@
 """Which sampler and which scheduler find most for the same epochs? Simulated searches over several archives.
 
-    python -m benchmarks.search_settings --searches 200 --report docs/experiments/search_settings.md \\
+    python -m benchmarks.search_settings --searches 200 --report PAGE \\
         benchmarks/curves/digits.yaml=benchmarks/curves/digits.parquet [FILE.yaml=ARCHIVE.parquet …]
 
 Each setting is simulated with every archive by `kmcl_platform.search.replay`, which uses the study, the samplers and

@@ -19,7 +19,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from kmcl_platform.config.registered_model import Decision
+from kmcl_platform.config.after_search import Decision
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.manifest.manifest import Manifest

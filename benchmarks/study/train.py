@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.study.data import open_condition
 from benchmarks.study.settings import ARMS, SEEDS, Range, Values
-from kmcl_platform.config.registered_model import Decision
+from kmcl_platform.config.after_search import Decision
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.feature_dataset import FeatureDataset, SplitDataset
 from kmcl_platform.data.loading.own_features import read_own_features, rows_of_split

@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from kmcl_platform.config.after_search import (
+        Decision as Decision,
+        Promotion as Promotion,
+    )
     from kmcl_platform.config.arms import (
         expand_arms as expand_arms,
         retrain_best as retrain_best,
@@ -23,10 +27,6 @@ if TYPE_CHECKING:
     )
     from kmcl_platform.config.loss_config import (
         LossConfig as LossConfig,
-    )
-    from kmcl_platform.config.registered_model import (
-        Decision as Decision,
-        Promotion as Promotion,
     )
     from kmcl_platform.config.reports.epoch_report import (
         GRADIENT_SHARES as GRADIENT_SHARES,

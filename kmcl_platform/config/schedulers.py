@@ -1,10 +1,17 @@
 """Schedulers: the rules of early stopping that a search file may choose."""
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from kmcl_platform.config.base import Frozen
+from kmcl_platform.config.distributions import Choice, Distribution, LogUniform, Uniform
+from kmcl_platform.config.trial_config import TrialConfig
+
+WARMUP = "optim.warmup_fraction"
+"""The path of the share of a trial in which the learning rate rises."""
 
 
 class SuccessiveHalving(Frozen):
@@ -12,6 +19,7 @@ class SuccessiveHalving(Frozen):
 
     kind: Literal["successive_halving"] = "successive_halving"
     min_epochs: int = Field(default=1, ge=1)
+    """A file without it gets the first epoch after which no learning rate rises (`with_first_rung`)."""
     reduction_factor: int = Field(default=2, ge=2)
     allow_early_rungs: bool = False
     """Accept rungs before the peak of the learning rate, which judge trials on their warm-up."""
@@ -22,6 +30,7 @@ class Hyperband(Frozen):
 
     kind: Literal["hyperband"]
     min_epochs: int = Field(default=1, ge=1)
+    """As for successive halving."""
     reduction_factor: int = Field(default=3, ge=2)
     allow_early_rungs: bool = False
     """As for successive halving."""
@@ -51,3 +60,27 @@ class Adaptive(Frozen):
 
 
 Scheduler = Annotated[SuccessiveHalving | Hyperband | Adaptive | NoStopping, Field(discriminator="kind")]
+
+
+def with_first_rung(scheduler: Scheduler, base: TrialConfig, space: Mapping[str, Distribution]) -> Scheduler:
+    """The scheduler with the default of `min_epochs`, if it has that field and the file did not give it."""
+    if not isinstance(scheduler, SuccessiveHalving | Hyperband) or "min_epochs" in scheduler.model_fields_set:
+        return scheduler
+    # Not later than the last epoch: a warm-up can be as long as the trial.
+    epochs = min(first_epoch_after_warmup(base, space), base.num_epochs)
+    # The field stays one that the file did not give.
+    return scheduler.model_construct(scheduler.model_fields_set, **(scheduler.model_dump() | {"min_epochs": epochs}))
+
+
+def first_epoch_after_warmup(base: TrialConfig, space: Mapping[str, Distribution]) -> int:
+    """The first epoch after which the learning rate of no trial rises; from 1."""
+    # Rounded first: 0.2 of 35 epochs is 7.000000000000001 in floating point.
+    return max(1, math.ceil(round(longest_warmup(base, space) * base.num_epochs, 9)))
+
+
+def longest_warmup(base: TrialConfig, space: Mapping[str, Distribution]) -> float:
+    """The longest warm-up of any trial, as a share of its steps."""
+    searched = space.get(WARMUP)
+    if isinstance(searched, Choice):
+        return max(float(value) for value in searched.choices if isinstance(value, int | float))
+    return searched.high if isinstance(searched, Uniform | LogUniform) else base.optim.warmup_fraction

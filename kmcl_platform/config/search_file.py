@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from kmcl_platform.config.after_search import Decision, Finalists, Promotion, Verdict
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.distributions import Choice, Distribution
-from kmcl_platform.config.registered_model import Decision, Promotion
 from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
-from kmcl_platform.config.schedulers import Scheduler, SuccessiveHalving
+from kmcl_platform.config.schedulers import Scheduler, SuccessiveHalving, with_first_rung
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -79,35 +79,6 @@ class Sampler(Frozen):
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
-class Verdict(Frozen):
-    """The final comparison: the best trial of each arm is trained again, on seeds that no search has used.
-
-    Without arms, the search's best trial is compared with its best baseline.
-    """
-
-    seeds: int = Field(default=5, ge=0, le=100)
-    """Number of trainings of each compared trial, all with the same seeds; 0: no verdict."""
-
-    @field_validator("seeds")
-    @classmethod
-    def _check_seeds(cls, seeds: int) -> int:
-        if seeds == 1:
-            raise ValueError("0, or at least 2: one training cannot show the effect of chance")
-        return seeds
-
-
-class Finalists(Frozen):
-    """After the search its best trials are trained again on new seeds, and the best mean decides between them.
-
-    The best baseline, and the best trial with kernel terms, are always among them.
-    """
-
-    trials: int = Field(default=3, ge=1, le=20)
-    """Number of the best trials of full length."""
-    seeds: int = Field(default=3, ge=2, le=100)
-    """Number of trainings of each of them, all with the same seeds."""
-
-
 class Baseline(Frozen):
     """A trial that the search has to beat: the base with other values, inside or outside the space."""
 
@@ -143,6 +114,13 @@ class SearchFile(Frozen):
     """None: the trial with the best value is the search's best trial, and no trial is trained again."""
     promotion: Promotion = Promotion()
     decision: Decision = Decision()
+
+    @model_validator(mode="after")
+    def _find_first_rung(self) -> "SearchFile":
+        # The default depends on other fields, which are all read now. The class is immutable for everybody else.
+        found = with_first_rung(self.scheduler, self.base, self.space)
+        object.__setattr__(self, "scheduler", found)
+        return self
 
     @model_validator(mode="after")
     def _check_baselines(self) -> "SearchFile":

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize
 from scipy.special import expit
 
-from kmcl_platform.config.registered_model import Decision
+from kmcl_platform.config.after_search import Decision
 from kmcl_platform.registry.calibration.error import expected_calibration_error
 from kmcl_platform.registry.model.decision_rule import DEFAULT_THRESHOLD, NEVER, DecisionRule, calibrate, to_logits
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 
-from kmcl_platform.config.registered_model import Promotion
+from kmcl_platform.config.after_search import Promotion
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores

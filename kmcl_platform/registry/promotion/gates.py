@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from kmcl_platform.config.registered_model import Promotion
+from kmcl_platform.config.after_search import Promotion
 from kmcl_platform.registry.promotion.bootstrap import Difference
 
 PARITY = 1e-5

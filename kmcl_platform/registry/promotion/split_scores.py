@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from kmcl_platform.config.registered_model import Promotion
+from kmcl_platform.config.after_search import Promotion
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.loading.feature_dataset import FeatureDataset, SplitDataset
 from kmcl_platform.data.loading.loader import build_loader

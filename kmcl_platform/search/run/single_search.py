@@ -82,7 +82,8 @@ def run_or_find(
                 # The driver was killed after the search's last trial.
                 _score(file, store, study, SearchRuns.reopen(store, file.name), console)
             return SearchSummary(file.name, interrupted=False, already_finished=True, reason=reason, seconds={})
-        return _run(file, content, origin, store, study, console, runner)
+        # The file with what a study keeps from its first start.
+        return _run(study.file, content, origin, store, study, console, runner)
 
 
 def keep_report(store: Store, search: str, console: Console) -> None:

@@ -3,12 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from kmcl_platform.config.distributions import Choice, LogUniform, Uniform
-from kmcl_platform.config.schedulers import Adaptive
+from kmcl_platform.config.schedulers import WARMUP, Adaptive, first_epoch_after_warmup, longest_warmup
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.search.sampling.pruners import stopping_epochs
-
-WARMUP = "optim.warmup_fraction"
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def list_rungs(file: SearchFile) -> list[Rung]:
     """
     if isinstance(file.scheduler, Adaptive):
         return []
-    warmup = _longest_warmup(file)
+    warmup = longest_warmup(file.base, file.space)
     epochs = file.base.num_epochs
     return [
         Rung(epoch, epoch / epochs, peak_share(epoch / epochs, warmup), epoch / epochs < warmup)
@@ -55,21 +52,13 @@ def find_early_rung(file: SearchFile) -> str | None:
     rungs = list_rungs(file)
     if not any(rung.rising for rung in rungs) or getattr(file.scheduler, "allow_early_rungs", False):
         return None
-    peak = _longest_warmup(file) * file.base.num_epochs
-    # Rounded first: 0.2 of 35 epochs is 7.000000000000001 in floating point.
-    least = math.ceil(round(peak, 9))
+    peak = longest_warmup(file.base, file.space) * file.base.num_epochs
+    least = first_epoch_after_warmup(file.base, file.space)
     return (
         f"scheduler.min_epochs: got {rungs[0].epoch}, but the learning rate rises until epoch {peak:.3g} of "
         f"{file.base.num_epochs}, and a trial that is judged before then is judged on its warm-up; valid: at least "
         f"{least}, a smaller {WARMUP}, or allow_early_rungs: true"
     )
-
-
-def _longest_warmup(file: SearchFile) -> float:
-    space = file.space.get(WARMUP)
-    if isinstance(space, Choice):
-        return max(float(value) for value in space.choices if isinstance(value, int | float))
-    return space.high if isinstance(space, Uniform | LogUniform) else file.base.optim.warmup_fraction
 
 
 def peak_share(share: float, warmup: float) -> float:

@@ -38,6 +38,7 @@ def settle_definition(study: SearchStudy, file: SearchFile) -> SearchFile:
         stored = json.loads((before or {}).get(_BASELINES, "[]"))
         chosen = list_baselines(file) if new else tuple(map(Baseline.model_validate, stored))
         file = file.model_copy(update={"baselines": chosen})
+    file = _with_stored_rung(file, before)
     now = _definition(file)
     if before is None:
         study.set_user_attr(DEFINITION, now)
@@ -61,6 +62,15 @@ def settle_definition(study: SearchStudy, file: SearchFile) -> SearchFile:
                 "valid: the same definition (the budget may grow), or another name in the file"
             )
     return file
+
+
+def _with_stored_rung(file: SearchFile, before: dict[str, str] | None) -> SearchFile:
+    """The file with the first rung of its study, if it names none: older versions had another default."""
+    stored = (before or {}).get("scheduler.min_epochs")
+    if stored is None or "min_epochs" in file.scheduler.model_fields_set or not hasattr(file.scheduler, "min_epochs"):
+        return file
+    changed = file.scheduler.model_copy(update={"min_epochs": json.loads(stored)})
+    return file.model_copy(update={"scheduler": changed})
 
 
 def _is_same(before: str | None, now: str | None) -> bool:

@@ -197,6 +197,8 @@ class DurableStudy:
         )
         self._study = SearchStudy.of(study)
         self.file = settle_definition(self._study, self.file)
+        # A study that was begun with another default of the first rung keeps it.
+        self._study.pruner = build_pruner(self.file.scheduler, self.file.base.num_epochs)
         check_same_inputs(self._study, self.file, self.inputs)
         finish_asking(self._study, self.file)
         enqueue_points(self._study, self.file)

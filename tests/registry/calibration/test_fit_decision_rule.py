@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize_scalar
 from sklearn.linear_model import LogisticRegression
 
-from kmcl_platform.config.registered_model import Decision
+from kmcl_platform.config.after_search import Decision
 from kmcl_platform.registry.calibration.error import expected_calibration_error
 from kmcl_platform.registry.calibration.fit_decision_rule import (
     TEMPERATURES,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmcl_platform.config.registered_model import Promotion
+from kmcl_platform.config.after_search import Promotion
 from kmcl_platform.registry.promotion.bootstrap import Difference
 from kmcl_platform.registry.promotion.gates import GateResult, Measured, check_gates
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kmcl_platform.config.registered_model import Decision, Promotion
+from kmcl_platform.config.after_search import Decision, Promotion
 from kmcl_platform.config.store import open_store
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_tensors
 from sklearn.metrics import roc_auc_score
 
-from kmcl_platform.config.registered_model import Promotion
+from kmcl_platform.config.after_search import Promotion
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest

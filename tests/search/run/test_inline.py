@@ -166,5 +166,5 @@ def test_what_cannot_run_inline_is_refused(file: Path, prepared_store: Path) -> 
     file.write_text(text)
     refused = kmcl("search", file, "--inline", "--address", "auto", store=prepared_store)
     assert (refused.exit_code, refused.stderr.strip()) == (
-        2, "kmcl: --address: got 'auto'; valid with --inline: none, because Ray is not used"
+        2, "kmcl: --address: got 'auto'; valid with --inline: no address, because Ray is not used"
     )  # fmt: skip

@@ -11,6 +11,7 @@ from kmcl_platform.config.search_file import SearchFile, list_baselines
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.sampling.asking import BASELINE
+from kmcl_platform.search.sampling.pruners import stopping_epochs
 from kmcl_platform.search.study.definition import DEFINITION, check_new_search
 from kmcl_platform.search.study.study import DurableStudy
 from tests.search.sampling.test_asking import GRID, KilledError, kill_after
@@ -154,6 +155,22 @@ def test_a_study_begun_before_the_field_has_the_base_alone(url: str) -> None:
         SearchError, match=r"was begun with baselines = \[\], the file now says \[\{\"name\": \"plain\""
     ):
         DurableStudy(url, search_file(named))
+
+
+def test_a_continued_search_keeps_its_first_rung(url: str) -> None:
+    text = ALONE.replace("base: {", "base: {optim: {warmup_fraction: 0.5}, ").replace(", min_epochs: 1", "")
+    study = DurableStudy(url, search_file(text))
+    assert stopping_epochs(study.file.scheduler, 4) == [2]
+    # A study of a version whose default was 1.
+    stored = optuna.load_study(study_name="s", storage=url)
+    stored.set_user_attr(DEFINITION, stored.user_attrs[DEFINITION] | {"scheduler.min_epochs": "1"})
+    study = DurableStudy(url, search_file(text))
+    assert stopping_epochs(study.file.scheduler, 4) == [1, 2]
+    assert study._study.pruner.rungs == [1, 2]
+    with pytest.raises(SearchError, match="was begun with scheduler.min_epochs = 1, the file now says 2"):
+        DurableStudy(
+            url, search_file(text.replace("kind: successive_halving", "kind: successive_halving, min_epochs: 2"))
+        )
 
 
 def test_a_continued_search_keeps_its_baselines(url: str) -> None:

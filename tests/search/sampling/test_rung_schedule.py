@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kmcl_platform.config.arms import to_yaml
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.search.sampling.rung_schedule import find_early_rung, list_rungs, peak_share
 from kmcl_platform.training.optim import one_cycle
@@ -63,6 +64,19 @@ def test_the_longest_warm_up_of_a_space_counts() -> None:
 def test_a_rung_in_the_warm_up_is_found(change: tuple[str, str] | tuple[()], problem: str | None) -> None:
     text = FILE.replace(*change) if change else FILE
     assert find_early_rung(parse_search_file(text.encode(), "s.yaml")) == problem
+
+
+@pytest.mark.parametrize("kind", ["successive_halving", "hyperband"])
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "first"), [(10, 0.3, 3), (10, 0.31, 4), (3, 0.2, 1), (35, 0.2, 7), (8, 0.2, 2), (2, 0.9, 2)]
+)
+def test_the_default_is_the_first_epoch_after_the_warm_up(kind: str, epochs: int, warmup: float, first: int) -> None:
+    file = FILE.replace("num_epochs: 10", f"num_epochs: {epochs}").replace("fraction: 0.3", f"fraction: {warmup}")
+    file = file.replace("kind: successive_halving, min_epochs: 2", f"kind: {kind}")
+    read = parse_search_file(file.encode(), "s.yaml")
+    assert read.scheduler.min_epochs == first  # type: ignore[union-attr]
+    assert find_early_rung(read) is None
+    assert parse_search_file(to_yaml(read), "s.yaml") == read
 
 
 @pytest.mark.parametrize("kind", ["none", "adaptive"])

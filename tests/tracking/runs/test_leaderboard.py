@@ -113,7 +113,18 @@ def test_json_has_stable_keys_and_exact_values(
 ) -> None:
     write_mixed_search(open_runs(), search_file, run_trial)
     tree = json.loads(to_json(read_leaderboard(store, "tiny")))
-    keys = ["search", "metric", "mode", "num_epochs", "paths", "rows", "experiment_id", "parent_id", "comparison"]
+    keys = [
+        "search",
+        "metric",
+        "mode",
+        "num_epochs",
+        "paths",
+        "rows",
+        "experiment_id",
+        "parent_id",
+        "finalists",
+        "comparison",
+    ]
     assert list(tree) == keys
     row_keys = "rank number outcome baseline baseline_name kernel_terms epochs objective values run_id wall_seconds"
     assert list(tree["rows"][0]) == row_keys.split()

@@ -54,6 +54,7 @@ def test_the_searchs_own_run_describes_the_search(
         "space.loss.temperature": "loguniform low=0.05 high=1.0",
         "space.model.kernels_per_class": "int low=1 high=4",
         "scheduler.kind": "successive_halving",
+        "scheduler.allow_early_rungs": "False",
         "scheduler.min_epochs": "1",
         "scheduler.reduction_factor": "2",
         "resources.workers_per_trial": "1",

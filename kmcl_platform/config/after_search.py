@@ -1,10 +1,42 @@
-"""What a search file says about registered models: when one is promoted, and how it turns scores into labels."""
+"""What a search file says about the time after its trials.
+
+Which of them are trained again to be compared, when a model is promoted, and how it turns scores into labels.
+"""
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from kmcl_platform.config.base import Frozen
+
+
+class Verdict(Frozen):
+    """The final comparison: the best trial of each arm is trained again, on seeds that no search has used.
+
+    Without arms, the search's best trial is compared with its best baseline.
+    """
+
+    seeds: int = Field(default=5, ge=0, le=100)
+    """Number of trainings of each compared trial, all with the same seeds; 0: no verdict."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: int) -> int:
+        if seeds == 1:
+            raise ValueError("0, or at least 2: one training cannot show the effect of chance")
+        return seeds
+
+
+class Finalists(Frozen):
+    """After the search its best trials are trained again on new seeds, and the best mean decides between them.
+
+    The best baseline, and the best trial with kernel terms, are always among them.
+    """
+
+    trials: int = Field(default=3, ge=1, le=20)
+    """Number of the best trials of full length."""
+    seeds: int = Field(default=3, ge=2, le=100)
+    """Number of trainings of each of them, all with the same seeds."""
 
 
 class Promotion(Frozen):
