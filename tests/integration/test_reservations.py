@@ -19,7 +19,7 @@ from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.search.cluster.placement_groups import ReservationWatch
 from kmcl_platform.search.cluster.ray_session import WORKER_ENVIRONMENT
-from kmcl_platform.search.run.worker_group import WorkerGroup
+from kmcl_platform.search.run.on_ray.worker_group import WorkerGroup
 
 pytestmark = [pytest.mark.long, pytest.mark.takes(40)]
 

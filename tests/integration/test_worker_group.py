@@ -15,7 +15,7 @@ from kmcl_platform.config.search_file import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray
 from kmcl_platform.search.run.assignment import Message
-from kmcl_platform.search.run.worker_group import WorkerGroup
+from kmcl_platform.search.run.on_ray.worker_group import WorkerGroup
 from tests.support.session import restore_environment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.takes(90)]

@@ -11,7 +11,7 @@ from kmcl_platform.config.search_file import Resources, SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ResourceError, StoreError
 from kmcl_platform.search.plan.probe_points import Corner, TriedCorner, to_config
-from kmcl_platform.search.run.worker_group import WorkerGroup
+from kmcl_platform.search.run.on_ray.worker_group import WorkerGroup
 
 
 class Prober:

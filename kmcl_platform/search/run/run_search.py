@@ -15,7 +15,8 @@ from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.messages import show_path, show_value
 from kmcl_platform.search.run.files_check import check_features, check_weights, digest_features, digest_weights
 from kmcl_platform.search.run.inline import InlineRunner
-from kmcl_platform.search.run.runner import RayRunner, Runner
+from kmcl_platform.search.run.on_ray.ray_runner import RayRunner
+from kmcl_platform.search.run.runner import Runner
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
 from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.definition import check_new_search

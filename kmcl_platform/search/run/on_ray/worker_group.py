@@ -23,7 +23,7 @@ import ray
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.search.cluster.placement_groups import SECONDS_BETWEEN_LOOKS, ReservationWatch
 from kmcl_platform.search.run.assignment import Assignment, Message
-from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Mailbox
+from kmcl_platform.search.run.on_ray.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Mailbox
 
 JOIN_SECONDS = 10.0
 """How long a group may take to end its workers in an orderly way when it is closed.

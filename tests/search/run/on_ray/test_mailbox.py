@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from kmcl_platform.search.run.assignment import Assignment
-from kmcl_platform.search.run.mailbox import MAX_STARTS_WITHOUT_PROGRESS, MailboxState
+from kmcl_platform.search.run.on_ray.mailbox import MAX_STARTS_WITHOUT_PROGRESS, MailboxState
 
 
 def assignment(number: int) -> Assignment:

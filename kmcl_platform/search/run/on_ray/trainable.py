@@ -6,7 +6,7 @@ from ray import tune
 
 from kmcl_platform.config.search_file import Resources
 from kmcl_platform.search.run.assignment import Assignment
-from kmcl_platform.search.run.worker_group import WorkerGroup
+from kmcl_platform.search.run.on_ray.worker_group import WorkerGroup
 
 
 class WarmTrial(tune.Trainable):

@@ -12,7 +12,8 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.own_features import digest_own_features
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import StoreError
-from kmcl_platform.search.run import trial_training, worker_group
+from kmcl_platform.search.run import trial_training
+from kmcl_platform.search.run.on_ray import worker_group
 from kmcl_platform.training.workers.distributed import Workers
 
 
