@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from kmcl_platform.cli.options import open_store, store_options, store_words
+from kmcl_platform.cli.options import check_new_file, open_store, store_options, store_words, write_page
 from kmcl_platform.errors import ResourceError
 from kmcl_platform.messages import shell_command, show_path
 
@@ -42,6 +42,23 @@ def resume(name: str, address: str | None, inline: bool, folder: Path, tracking_
     words = ["kmcl", "resume", name, *(["--inline"] if inline else [])]
     run = partial(resume_search, address=address, inline=inline)
     _show_search(run, name, folder, tracking_uri, f"{shell_command(words)}{store_words(folder)}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--values", type=click.Path(path_type=Path), help="Search file whose base is trained instead.")
+@click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
+@click.option("--inline", is_flag=True, help="Train in this process, without Ray.")
+@store_options
+def train(
+    file: Path, values: Path | None, address: str | None, inline: bool, folder: Path, tracking_uri: str | None
+) -> None:
+    """Train the base of FILE alone, as a search with one trial."""
+    from kmcl_platform.search.run.run_search import train_base
+
+    words = ["kmcl", "train", file, *(["--values", values] if values else []), *(["--inline"] if inline else [])]
+    run = partial(train_base, values=values, address=address, inline=inline)
+    _show_search(run, file, folder, tracking_uri, f"{shell_command(words)}{store_words(folder)}")
 
 
 def _show_search(run: Any, what: Path | str, folder: Path, tracking_uri: str | None, again: str) -> None:
@@ -144,6 +161,28 @@ def leaderboard(name: str, as_json: bool, folder: Path, tracking_uri: str | None
         _print_leaderboard(Console(), store, name)
 
 
+@click.command("export-config")
+@click.argument("name")
+@click.option("--trial", type=click.IntRange(0), help="Number of the trial [default: the best one].")
+@click.option("--out", type=click.Path(path_type=Path), help="Write a file (*.yaml) instead of printing.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+@store_options
+def export_config(
+    name: str, trial: int | None, out: Path | None, overwrite: bool, folder: Path, tracking_uri: str | None
+) -> None:
+    """Print a trial of search NAME as a complete search file, which `kmcl train` and `kmcl search` take."""
+    from kmcl_platform.tracking.comparison.trial_file import trial_file
+
+    if out is not None:
+        check_new_file("--out", out, ".yaml", "a search file", overwrite=overwrite)
+    content = trial_file(open_store(folder, tracking_uri), name, trial).decode()
+    if out is None:
+        click.echo(content, nl=False)
+    else:
+        write_page(out, content)
+        click.echo(f"next: {shell_command(['kmcl', 'train', out])}{store_words(folder)}")
+
+
 def _print_leaderboard(console: Console, store: Any, search_name: str) -> bool:
     """Print the trials of a search, and its finalists; returns whether it has finalists."""
     from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
@@ -193,4 +232,4 @@ def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-COMMANDS = (search, resume, plan, leaderboard)
+COMMANDS = (search, resume, train, plan, leaderboard, export_config)

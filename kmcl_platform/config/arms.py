@@ -1,5 +1,7 @@
 """Arms: alternatives in one search file. Each is a search of its own, with the same budget."""
 
+import hashlib
+import json
 import re
 
 from kmcl_platform.config.distributions import Choice, Distribution
@@ -68,6 +70,33 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, num_seeds: 
             "budget": Budget(trials=num_seeds, checkpoints=1),
             "scheduler": NoStopping(kind="none"),
             "sampler": search.sampler.model_copy(update={"kind": "grid"}),
+        }
+    )
+
+
+def base_alone(file: SearchFile) -> SearchFile:
+    """The search that trains the base of a file, and nothing else.
+
+    Its name is NAME-base-HASH, with a hash of the base: other values are another search.
+
+    Raises:
+        ConfigError: the file has arms, or the name is too long.
+    """
+    if file.arms:
+        raise ConfigError(f"arms: got {', '.join(file.arms)}; valid: a file without arms, which has one base")
+    digest = hashlib.sha256(json.dumps(file.base.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    name = f"{file.name}-base-{digest[:6]}"
+    if not NAME_PATTERN.fullmatch(name):
+        raise ConfigError(f"name: got {name}; valid: a search's name of at most 63 characters")
+    return file.model_copy(
+        update={
+            "name": name,
+            "baseline": True,
+            "baselines": (),
+            "verdict": None,
+            "finalists": None,
+            "budget": Budget(trials=1, checkpoints=1),
+            "scheduler": NoStopping(kind="none"),
         }
     )
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kmcl_platform.config.arms import expand_arms, to_yaml
+from kmcl_platform.config.arms import base_alone, expand_arms, to_yaml
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
+from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes, read_search_file
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
@@ -26,7 +26,7 @@ from kmcl_platform.tracking.comparison.finalists import record_finalists
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.runs.searches import read_latest_file
 
-__all__ = ["SearchSummary", "check_data", "resume_search", "run_search"]
+__all__ = ["SearchSummary", "check_data", "resume_search", "run_search", "train_base"]
 
 
 def run_search(
@@ -60,6 +60,42 @@ def run_search(
         ClusterError: the cluster cannot be reached, or Ray cannot be started.
     """
     return _run_searches(read_bytes(path), show_path(path), store, console, _choose_runner(address, inline))
+
+
+def train_base(
+    path: Path,
+    store: Store,
+    console: Console,
+    *,
+    values: Path | None = None,
+    address: str | None = None,
+    inline: bool = False,
+) -> list[SearchSummary]:
+    """Train the base of a search file, and nothing else; it is a search of its own, with one trial.
+
+    Args:
+        path: the search file, without arms.
+        store: where everything is kept.
+        console: where progress is shown.
+        values: another search file, whose base is trained instead. None: the file's own.
+        address: as for `run_search`.
+        inline: as for `run_search`.
+
+    Returns:
+        How the search ended, alone in the list.
+
+    Raises:
+        KmclError: as for `run_search`.
+    """
+    file = read_search_file(path)
+    if values is not None:
+        file = file.model_copy(update={"base": read_search_file(values).base})
+    origin = show_path(values or path)
+    try:
+        content = to_yaml(base_alone(file))
+    except ConfigError as error:
+        raise ConfigError(f"{origin}: {error}") from None
+    return _run_searches(content, origin, store, console, _choose_runner(address, inline))
 
 
 def resume_search(

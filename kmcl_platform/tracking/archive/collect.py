@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pydantic import ValidationError
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
-from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.archive.schema import to_table
 from kmcl_platform.tracking.database import connect_to_read, find_runs
@@ -30,6 +28,7 @@ from kmcl_platform.tracking.runs.names import (
     trial_number,
 )
 from kmcl_platform.tracking.runs.searches import find_parent, read_search_file_of
+from kmcl_platform.tracking.runs.trial_params import read_config
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -99,7 +98,7 @@ def _of_trial(client: "MlflowClient", run: "Run", common: dict[str, object]) -> 
     tags = run.data.tags
     own = common | {
         "trial": trial_number(run),
-        "config": _config(run),
+        "config": json.dumps(read_config(run).model_dump(mode="json"), sort_keys=True),
         "baseline": tags.get(BASELINE_NAME_TAG, ""),
         "outcome": tags[OUTCOME_TAG],
         "reason": tags.get(REASON_TAG, ""),
@@ -127,25 +126,6 @@ def _of_dataset(dataset: Any) -> dict[str, object]:
     if dataset is None:
         return {"dataset": "", "dataset_hash": ""}
     return {"dataset": dataset.name, "dataset_hash": json.loads(dataset.profile or "{}").get("content_hash", "")}
-
-
-def _config(run: "Run") -> str:
-    """The configuration of a trial as JSON, from its run's params, which are text."""
-    tree: dict[str, Any] = {}
-    for path, text in run.data.params.items():
-        *parents, leaf = path.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = None if text == "None" else text
-    try:
-        config = TrialConfig.from_record(tree)
-    except ValidationError as error:
-        name = ".".join(map(str, error.errors()[0]["loc"]))
-        raise SearchError(
-            f"run {run.info.run_id}: param {name}: cannot be read; valid: the params that `kmcl search` wrote"
-        ) from None
-    return json.dumps(config.model_dump(mode="json"), sort_keys=True)
 
 
 def _packages(environment: str) -> str:

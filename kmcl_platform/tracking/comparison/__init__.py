@@ -23,5 +23,8 @@ if TYPE_CHECKING:
         to_json as to_json,
         to_table as to_table,
     )
+    from kmcl_platform.tracking.comparison.trial_file import (
+        trial_file as trial_file,
+    )
 
 __getattr__, __all__ = lazy_exports(__name__, __file__)

@@ -10,6 +10,7 @@ from kmcl_platform.data.report.style import html_page
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.comparison.finalists import read_finalists
+from kmcl_platform.tracking.comparison.trial_file import trial_file
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
     from kmcl_platform.tracking.report.collect import Collected
 
 REPORT_FILE = "report/report.html"
+BEST_FILE = "report/best.yaml"
+"""The best trial as a search file."""
 _BEST = 5
 """Number of the best trials that are compared with the bounds of the space, at most."""
 _ROWS = 50
 
 
 def write_report(store: Store, search: str) -> str:
-    """Make the report of a search and log it to its run; it replaces an earlier one.
+    """Make the report of a search and log it to its run, with the file of the best trial; both replace earlier ones.
 
     Returns:
         The page.
@@ -39,7 +42,9 @@ def write_report(store: Store, search: str) -> str:
     data = collect(store, search)
     check_own(store, data.board.experiment_id)
     page = to_page(data)
-    connect(store).log_text(data.board.parent_id, page, REPORT_FILE)
+    client = connect(store)
+    client.log_text(data.board.parent_id, page, REPORT_FILE)
+    client.log_text(data.board.parent_id, trial_file(store, search).decode(), BEST_FILE)
     return page
 
 

@@ -1,6 +1,7 @@
 """A search in one process: the study, the record and the figures of any other search, without Ray."""
 
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
+from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.search.run import run_search as module, trial_training
 from kmcl_platform.search.run.run_search import resume_search, run_search
@@ -64,20 +66,73 @@ def values_of(store: Store) -> dict[int, tuple[str, float | None]]:
     return {row.number: (row.outcome, row.objective) for row in read_leaderboard(store, "alone").rows}
 
 
-def test_a_whole_search_in_one_process(file: Path, prepared_store: Path) -> None:
-    command = [sys.executable, "-c", ONE_PROCESS, "search", str(file), "--inline", "--store", str(prepared_store)]
+@pytest.fixture(scope="module")
+def searched(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The file and the store of a search that one process has run."""
+    folder = tmp_path_factory.mktemp("searched")
+    path = folder / "alone.yaml"
+    path.write_text(SEARCH.format(source=small_manifest))
+    command = [sys.executable, "-c", ONE_PROCESS, "search", str(path), "--inline", "--store", str(folder / "store")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     assert "loaded []" in done.stdout and "children 0" in done.stdout
-    store = open_store(prepared_store)
+    return path, folder / "store"
+
+
+def test_a_whole_search_in_one_process(searched: tuple[Path, Path]) -> None:
+    store = open_store(searched[1])
     assert [outcome for outcome, _ in values_of(store).values()] == ["completed", "completed"]
     board = read_leaderboard(store, "alone")
     client = MlflowClient(store.tracking_uri)
     assert client.get_run(board.parent_id).info.status == "FINISHED"
     figures = {one.path for one in client.list_artifacts(board.rows[0].run_id, "figures")}
     assert {"figures/classes.json", "figures/precision_recall.png", "figures/mistakes.png"} <= figures
-    assert [one.path for one in client.list_artifacts(board.parent_id, "report")] == ["report/report.html"]
+    reports = {one.path for one in client.list_artifacts(board.parent_id, "report")}
+    assert reports == {"report/report.html", "report/best.yaml"}
+
+
+def test_any_trial_is_a_file_that_trains_to_the_same_value(
+    searched: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, root = searched
+    store = open_store(root)
+    rows = {row.number: row for row in read_leaderboard(store, "alone").rows}
+    client = MlflowClient(store.tracking_uri)
+    best = kmcl("export-config", "alone", store=root).stdout
+    kept = client.download_artifacts(read_leaderboard(store, "alone").parent_id, "report/best.yaml", str(tmp_path))
+    assert Path(kept).read_text() == best
+    written = kmcl("export-config", "alone", "--trial", "1", "--out", "one.yaml", store=root)
+    assert written.exit_code == 0, written.output
+    one = read_search_file(Path("one.yaml"))
+    assert (one.name, str(one.base.optim.lr)) == ("alone-trial1", rows[1].values["optim.lr"])
+    # The base of the written file, alone, and in place of the base of the first file.
+    for words in (("one.yaml",), (file, "--values", "one.yaml")):
+        trained = kmcl("train", *words, "--inline", store=root)
+        assert trained.exit_code == 0, trained.output
+        (name,) = re.findall(r"^search (\S+): finished", trained.stdout, flags=re.MULTILINE)
+        (row,) = read_leaderboard(store, name).rows
+        assert row.objective == rows[1].objective
+    again = kmcl("train", "one.yaml", "--inline", store=root)
+    assert "already finished" in again.stdout
+
+
+def test_a_trial_or_a_file_that_is_not_there(searched: tuple[Path, Path], tmp_path: Path) -> None:
+    file, root = searched
+    arms = tmp_path / "arms.yaml"
+    arms.write_text(file.read_text() + "arms: {a: {loss.clip: 0}, b: {loss.clip: 0.1}}\n")
+    for words, message in (
+        (("export-config", "alone", "--trial", "7"), "search 'alone': got trial 7; valid: 0 to 1"),
+        (
+            ("export-config", "alone", "--out", "one.txt"),
+            "--out: got one.txt; valid: the path of a search file (*.yaml)",
+        ),
+        (("train", arms, "--inline"), f"{arms}: arms: got a, b; valid: a file without arms, which has one base"),
+        (("train", file, "--values", "gone.yaml"), "gone.yaml: no such file; valid: the path of a YAML search file"),
+    ):
+        refused = kmcl(*words, store=root)
+        assert (refused.exit_code, refused.stderr.strip()) == (2, f"kmcl: {message}")
 
 
 def test_an_interrupted_search_goes_on_with_the_same_numbers(
