@@ -1,5 +1,6 @@
 """The commands that plan and run searches and show their trials. Heavy imports are inside them, as in `main`."""
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -183,6 +184,14 @@ def export_config(
         click.echo(f"next: {shell_command(['kmcl', 'train', out])}{store_words(folder)}")
 
 
+@click.command()
+def schema() -> None:
+    """Print the JSON schema of search files, with which an editor completes and checks them."""
+    from kmcl_platform.config.search_file_reader import search_file_schema
+
+    click.echo(json.dumps(search_file_schema(), indent=1))
+
+
 def _print_leaderboard(console: Console, store: Any, search_name: str) -> bool:
     """Print the trials of a search, and its finalists; returns whether it has finalists."""
     from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
@@ -232,4 +241,4 @@ def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.4f}"
 
 
-COMMANDS = (search, resume, train, plan, leaderboard, export_config)
+COMMANDS = (search, resume, train, plan, leaderboard, export_config, schema)

@@ -12,13 +12,16 @@ from kmcl_platform.messages import show_value
 class Frozen(BaseModel):
     """An immutable record that refuses unknown fields, infinities and NaN."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    # The docstring of a field is its description in the JSON schema, which editors show.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
 
 # Fields whose record is one of several kinds: how deep the record is in the file (`space.PATH`), and the kinds.
 _UNIONS: dict[str, tuple[int, str]] = {
     "space": (2, "uniform, loguniform, int, choice"),
-    "scheduler": (1, "successive_halving, hyperband, none"),
+    "scheduler": (1, "successive_halving, hyperband, adaptive, none"),
 }
 
 _PHRASES = {

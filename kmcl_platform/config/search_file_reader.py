@@ -1,13 +1,15 @@
 """Read a YAML file as a checked SearchFile, or raise an error of one line."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.base import describe_error
 from kmcl_platform.config.edge_check import check_every_edge
-from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
+from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.messages import show_path, show_value
@@ -71,3 +73,46 @@ def _check_every_search(file: SearchFile) -> None:
         except ConfigError as error:
             where = f" (search {search.name})" if file.arms else ""
             raise ConfigError(f"{error}{where}") from None
+
+
+def search_file_schema() -> dict[str, Any]:
+    """The JSON schema of a search file, with which editors complete and check one while it is written.
+
+    What depends on several fields, such as a base outside of its space, is only found by `read_search_file`.
+    """
+    schema = SearchFile.model_json_schema()
+    definitions = schema["$defs"]
+    fields = _fields_by_path("", definitions["TrialConfig"], definitions)
+    # Wherever a file has values at dotted paths, their names and types are those of the trial's fields.
+    values = {"type": "object", "properties": fields, "additionalProperties": False}
+    conditions = [one["properties"] for one in definitions.values() if "when" in one.get("properties", {})]
+    for node in (schema["properties"]["arms"]["additionalProperties"], *(one["when"] for one in conditions)):
+        node |= values
+    definitions["Baseline"]["properties"]["values"] |= values
+    definitions["Distribution"] = schema["properties"]["space"].pop("additionalProperties")
+    schema["properties"]["space"] |= {
+        "properties": {
+            path: {"$ref": "#/$defs/Distribution", "properties": {"choices": {"items": field}}}
+            for path, field in fields.items()
+        },
+        "additionalProperties": False,
+    }
+    # The other schedulers have no default kind, and the reader wants the kind of this one too.
+    definitions["SuccessiveHalving"]["required"] = ["kind"]
+    name = {"pattern": f"^{NAME_PATTERN.pattern}$"}
+    schema["properties"]["name"] |= name
+    definitions["Baseline"]["properties"]["name"] |= name
+    definitions["Objective"]["properties"]["metric"] |= {"enum": list(METRIC_NAMES)}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "A search file"}
+
+
+def _fields_by_path(prefix: str, model: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of each field of a trial, by its dotted path."""
+    found: dict[str, Any] = {}
+    for name, field in model["properties"].items():
+        reference = field.get("$ref") or next((one["$ref"] for one in field.get("allOf", []) if "$ref" in one), None)
+        if reference:
+            found |= _fields_by_path(f"{prefix}{name}.", definitions[reference.rpartition("/")[2]], definitions)
+        else:
+            found[prefix + name] = field
+    return found

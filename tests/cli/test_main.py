@@ -20,9 +20,25 @@ def test_help_names_every_command() -> None:
     shown = run("--help")
     assert shown.exit_code == 0
     for command in (
-        "plan", "search", "resume", "leaderboard", "promote", "predict", "export", "ui", "submit", "jobs", "logs", "stop", "data"
+        "plan", "search", "resume", "train", "leaderboard", "export-config", "schema", "archive", "replay", "promote",
+        "predict", "export", "ui", "submit", "jobs", "logs", "stop", "data",
     ):  # fmt: skip
         assert f"  {command} " in shown.output
+
+
+@pytest.mark.parametrize(
+    ("shell", "word"), [("bash", "plain,leaderboard"), ("zsh", "leaderboard"), ("fish", "plain,leaderboard")]
+)
+def test_a_shell_completes_commands(shell: str, word: str) -> None:
+    script = CliRunner().invoke(main, env={"_KMCL_COMPLETE": f"{shell}_source"}, prog_name="kmcl")
+    assert script.exit_code == 0 and "_KMCL_COMPLETE" in script.output
+    words = {
+        "COMP_WORDS": "kmcl le",
+        "COMP_CWORD": "le" if shell == "fish" else "1",
+        "_KMCL_COMPLETE": f"{shell}_complete",
+    }
+    completed = CliRunner().invoke(main, env=words, prog_name="kmcl")
+    assert word in completed.output
 
 
 def test_help_imports_nothing_heavy() -> None:
