@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kmcl_platform import __version__
-from kmcl_platform.cli import archive, cluster, data, predict, registry, search
+from kmcl_platform.cli import archive, cluster, data, init, predict, registry, search
 from kmcl_platform.cli.options import check_new_file, open_store, store_options, store_words, write_page
 from kmcl_platform.errors import KmclError
 from kmcl_platform.messages import mask_passwords, shell_command, show_path
@@ -124,7 +124,7 @@ def _treat(findings: list[Any], fix: bool, words: str) -> None:
         click.echo(f"next: kmcl doctor --fix{words}")
 
 
-for module in (search, cluster, data, registry, predict, archive):
+for module in (init, search, cluster, data, registry, predict, archive):
     for command in module.COMMANDS:
         main.add_command(command)
 

@@ -20,7 +20,7 @@ def test_help_names_every_command() -> None:
     shown = run("--help")
     assert shown.exit_code == 0
     for command in (
-        "plan", "search", "resume", "train", "leaderboard", "export-config", "schema", "archive", "replay", "promote",
+        "init", "plan", "search", "resume", "train", "leaderboard", "export-config", "schema", "archive", "replay", "promote",
         "predict", "export", "ui", "submit", "jobs", "logs", "stop", "data",
     ):  # fmt: skip
         assert f"  {command} " in shown.output

@@ -1,0 +1,97 @@
+"""`kmcl init`: from data to a search file that can be planned, without a question."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kmcl_platform.config.search_file_reader import read_search_file
+from kmcl_platform.data.manifest.parquet import read_manifest
+from kmcl_platform.search.plan import first_file as module
+from kmcl_platform.search.plan.first_file import DatasetFacts, Machine, first_file, search_name
+from tests.support.command_line import kmcl
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """80 pictures in a folder, and the table of their labels beside it."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    (tmp_path / "My Data" / "images").mkdir(parents=True)
+    rows = [("image", "tags")]
+    for place in range(80):
+        Image.fromarray(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(f"My Data/images/{place}.png")
+        rows.append((f"{place}.png", "|".join(name for name in ("cat", "dog", "owl") if rng.random() < 0.5)))
+    with open("My Data/labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return Path("My Data")
+
+
+def test_a_folder_with_a_table_becomes_a_search_file(table: Path) -> None:
+    done = kmcl("init", table)
+    assert done.exit_code == 0, done.output
+    file, manifest = read_search_file(Path("my_data.yaml")), read_manifest(Path("my_data.parquet"))
+    assert (file.name, file.base.data.source) == ("my_data", "my_data.parquet")
+    assert manifest.class_names == ("cat", "dog", "owl")
+    assert (file.base.data.batch_size, file.base.num_epochs) == (8, 20)
+    assert "labels.csv is the only table in" in done.stdout and "next: kmcl plan my_data.yaml" in done.stdout
+    assert "# Data: 58 training pictures, 3 classes, " in Path("my_data.yaml").read_text()
+    # Nothing is replaced without being asked for.
+    again = kmcl("init", table)
+    assert (again.exit_code, again.stderr) == (
+        2, "kmcl: --out: got my_data.yaml, which exists; valid: a new file, or --overwrite\n"
+    )  # fmt: skip
+    assert kmcl("init", table, "--overwrite").exit_code == 0
+    # The manifest keeps how it was made, for the check's remedies.
+    assert kmcl("data", "check", "my_data.parquet").exit_code == 0
+
+
+def test_class_folders_get_a_table(table: Path) -> None:
+    for name in ("cat", "dog"):
+        Path("sorted", name).mkdir(parents=True)
+    for place, picture in enumerate(sorted((table / "images").iterdir())):
+        picture.rename(Path("sorted", ("cat", "dog")[place % 2], picture.name))
+    done = kmcl("init", "sorted", "--name", "pets")
+    assert done.exit_code == 0, done.output
+    assert read_manifest(Path("pets.parquet")).class_names == ("cat", "dog")
+    assert Path("pets_labels.csv").read_text().startswith("image,label\ncat/0.png,cat\n")
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+@pytest.mark.parametrize("train", [60, 900, 40_000])
+@pytest.mark.parametrize("side", [32, 100, 1200])
+def test_every_file_it_can_write_is_valid(gpus: int, train: int, side: int, tmp_path: Path) -> None:
+    facts = DatasetFacts(train=train, classes=4, labels=1.5, imbalance=20, empty=1, side=side, unknown=True)
+    path = tmp_path / "s.yaml"
+    path.write_text(first_file("s", "s.parquet", facts, Machine(cpus=8, gpus=gpus)))
+    file = read_search_file(path)
+    assert file.resources.gpus_per_worker == bool(gpus)
+    assert file.base.data.image_size == (64 if not gpus else {32: 64, 100: 96, 1200: 224}[side])
+    assert file.base.data.batch_size * 8 <= max(train, 64)
+    assert (file.finalists is not None) == bool(gpus)
+    assert max(len(line) for line in path.read_text().splitlines()) <= 125
+
+
+def test_free_text_is_no_set_of_classes(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_CLASSES", 50)
+    rows = (table / "labels.csv").read_text().splitlines()
+    words = [f"{line.split(',')[0]},a walk number {place}" for place, line in enumerate(rows[1:])]
+    (table / "labels.csv").write_text("\n".join(["image,tags", *words]) + "\n")
+    refused = kmcl("init", table)
+    assert refused.exit_code == 2
+    assert "got 80 classes" in refused.stderr and "valid: at most 50" in refused.stderr
+    assert not list(Path().glob("my_data*"))
+
+
+def test_a_name_is_made_of_any_words() -> None:
+    assert [search_name(words) for words in ("My Data", "Ärzte-2024", "***", "x" * 80)] == [
+        "my_data", "rzte_2024", "my_search", "x" * 40
+    ]  # fmt: skip
+
+
+def test_a_name_that_is_not_valid_leaves_nothing(table: Path) -> None:
+    refused = kmcl("init", table, "--name", "Not Good")
+    assert refused.exit_code == 2 and refused.stderr.startswith("kmcl: ") and "--name: got 'Not Good'" in refused.stderr
+    assert not list(Path().glob("Not Good*"))
