@@ -34,7 +34,7 @@ space:
   loss.temperature: {{kind: loguniform, low: 0.05, high: 1}}
 baselines: []
 budget: {{trials: {trials}}}
-scheduler: {{kind: successive_halving, min_epochs: 1, reduction_factor: 2}}
+scheduler: {{kind: successive_halving, min_epochs: 1, reduction_factor: 2, allow_early_rungs: true}}
 resources: {{workers_per_trial: {workers}, cpus_per_worker: 1}}
 sampler: {{kind: tpe, seed: 3}}
 """
