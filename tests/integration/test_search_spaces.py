@@ -27,6 +27,7 @@ def test_a_search_of_voc_from_a_local_file_of_weights(
     changes = {
         "base": small.model_dump(),
         "baselines": [],
+        "finalists": None,
         "budget": {"trials": 1},
         "scheduler": {"kind": "none"},
         "resources": {"workers_per_trial": 1, "cpus_per_worker": 1},
