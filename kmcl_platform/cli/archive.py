@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kmcl_platform.cli.options import check_new_file, open_store, store_options, write_page
+from kmcl_platform.cli.options import check_new_file, open_store, store_options, write_text_file
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import count_of, show_path
@@ -106,7 +106,7 @@ def replay(
         result = run_replay(
             file, archives, searches=searches, compare=compare, at_once=at_once, seed=seed, progress=progress
         )
-    write_page(out, to_page(result))
+    write_text_file(out, to_page(result))
     if as_json:
         click.echo(to_json(result))
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from kmcl_platform.cli.data_import import import_group
-from kmcl_platform.cli.options import check_new_file, write_page
+from kmcl_platform.cli.options import check_new_file, write_text_file
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import shell_command, show_path, show_value
@@ -59,7 +59,7 @@ def init(data: Path, name: str | None, out: Path | None, overwrite: bool) -> Non
         for path in new:
             path.unlink(missing_ok=True)
         raise
-    write_page(out, text)
+    write_text_file(out, text)
     click.echo(f"written: {show_path(out)}, with the reason of each choice")
     click.echo(f"next: {shell_command(['kmcl', 'plan', out])}")
 

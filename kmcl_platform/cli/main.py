@@ -7,7 +7,7 @@ import click
 
 from kmcl_platform import __version__
 from kmcl_platform.cli import archive, cluster, data, init, predict, registry, search
-from kmcl_platform.cli.options import check_new_file, open_store, store_options, store_words, write_page
+from kmcl_platform.cli.options import check_new_file, open_store, store_options, store_words, write_text_file
 from kmcl_platform.errors import KmclError
 from kmcl_platform.messages import mask_passwords, shell_command, show_path
 
@@ -69,7 +69,7 @@ def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_
 
     out = out or Path(f"{name}-report.html")
     check_new_file("--out", out, ".html", "a page", overwrite=overwrite)
-    write_page(out, write_report(open_store(folder, tracking_uri), name))
+    write_text_file(out, write_report(open_store(folder, tracking_uri), name))
     click.echo(f"written: {show_path(out)}, and {REPORT_FILE} of the search's run (kmcl ui{store_words(folder)})")
 
 

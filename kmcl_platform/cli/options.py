@@ -81,8 +81,8 @@ def check_new_file(option: str, path: Path, suffix: str, what: str, *, overwrite
         raise ConfigError(f"{option}: got {show_path(path)}, which exists; valid: a new file, or --overwrite")
 
 
-def write_page(path: Path, page: str) -> None:
-    """Write a page; a kill leaves the old file or the new one.
+def write_text_file(path: Path, text: str) -> None:
+    """Write a file that the user named; a kill leaves the old file or the new one.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -91,7 +91,7 @@ def write_page(path: Path, page: str) -> None:
     from kmcl_platform.files.atomic_write import write_atomically
 
     try:
-        write_atomically(path, page)
+        write_atomically(path, text)
     except OSError as error:
         raise ConfigError(
             f"{show_path(path)}: cannot be written: {error.strerror}; valid: a file in a folder that can be written to"

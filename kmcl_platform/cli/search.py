@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from kmcl_platform.cli.options import check_new_file, open_store, store_options, store_words, write_page
+from kmcl_platform.cli.options import check_new_file, open_store, store_options, store_words, write_text_file
 from kmcl_platform.errors import ResourceError
 from kmcl_platform.messages import shell_command, show_path
 
@@ -180,7 +180,7 @@ def export_config(
     if out is None:
         click.echo(content, nl=False)
     else:
-        write_page(out, content)
+        write_text_file(out, content)
         click.echo(f"next: {shell_command(['kmcl', 'train', out])}{store_words(folder)}")
 
 

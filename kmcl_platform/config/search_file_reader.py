@@ -1,5 +1,7 @@
 """Read a YAML file as a checked SearchFile, or raise an error of one line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from kmcl_platform.config.base import describe_error
 from kmcl_platform.config.edge_check import check_every_edge
 from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
 from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
-from kmcl_platform.errors import ConfigError
+from kmcl_platform.errors import ConfigError, ResourceError
 from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.messages import show_path, show_value
 
@@ -57,10 +59,8 @@ def parse_search_file(content: bytes, origin: str) -> SearchFile:
         file = SearchFile.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(f"{origin}: {describe_error(error, SearchFile)}") from None
-    try:
+    with errors_name(origin):
         _check_every_search(file)
-    except ConfigError as error:
-        raise ConfigError(f"{origin}: {error}") from None
     return file
 
 
@@ -73,6 +73,15 @@ def _check_every_search(file: SearchFile) -> None:
         except ConfigError as error:
             where = f" (search {search.name})" if file.arms else ""
             raise ConfigError(f"{error}{where}") from None
+
+
+@contextmanager
+def errors_name(origin: str) -> Iterator[None]:
+    """Put the name of a search file before the message of each error about what is in it."""
+    try:
+        yield
+    except (ConfigError, ResourceError) as error:
+        raise type(error)(f"{origin}: {error}") from None
 
 
 def search_file_schema() -> dict[str, Any]:

@@ -74,6 +74,16 @@ def test_every_file_it_can_write_is_valid(gpus: int, train: int, side: int, tmp_
     assert max(len(line) for line in path.read_text().splitlines()) <= 125
 
 
+@pytest.mark.parametrize(
+    "source", ["my data: new.parquet", "a #1.parquet", 'it\'s "quoted".parquet', "Bäume\\x.parquet"]
+)
+def test_any_path_of_a_manifest_can_be_written(source: str, tmp_path: Path) -> None:
+    facts = DatasetFacts(train=60, classes=4, labels=1.5, imbalance=20, empty=0, side=64, unknown=False)
+    path = tmp_path / "s.yaml"
+    path.write_text(first_file("s", source, facts, Machine(cpus=2, gpus=0)))
+    assert read_search_file(path).base.data.source == source
+
+
 def test_free_text_is_no_set_of_classes(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_CLASSES", 50)
     rows = (table / "labels.csv").read_text().splitlines()

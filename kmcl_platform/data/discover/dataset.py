@@ -1,12 +1,16 @@
 """Find out which reader a user's data needs, and with which options."""
 
+import csv
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kmcl_platform.data.discover.table_columns import describe_table
+from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.atomic_write import write_atomically
 from kmcl_platform.messages import count_of, show_path, show_value
 
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -151,11 +155,6 @@ def _find_class_folders(folder: Path) -> FoundDataset:
 
 def write_labels(found: Sequence[tuple[str, str]], path: Path) -> None:
     """Write the table of class folders, with the columns `image` and `label`."""
-    import csv
-    import io
-
-    from kmcl_platform.files.atomic_write import write_atomically
-
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("image", "label"))
@@ -164,8 +163,6 @@ def write_labels(found: Sequence[tuple[str, str]], path: Path) -> None:
 
 
 def _is_manifest(path: Path) -> bool:
-    from kmcl_platform.data.manifest.parquet import read_manifest
-
     try:
         read_manifest(path)
     except DataError:

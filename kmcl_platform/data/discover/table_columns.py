@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from kmcl_platform.data.readers.table import SPLIT_COLUMN
 from kmcl_platform.data.tables.text_table import read_text_table
@@ -105,9 +107,6 @@ def _find_labels(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> tup
 
 def _columns_of_lists(path: Path) -> list[str]:
     """The columns of a Parquet file whose cells are lists."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with path.open("rb") as content:
             if content.read(4) != b"PAR1":

@@ -1,6 +1,7 @@
 """The first search file for a dataset on a machine: every choice with its reason, as comments."""
 
 import io
+import json
 import os
 import re
 import statistics
@@ -106,7 +107,7 @@ def first_file(name: str, source: str, facts: DatasetFacts, machine: Machine) ->
 
     Args:
         name: of the search.
-        source: path of the manifest, as it is written into the file.
+        source: path of the manifest.
         facts: of the data.
         machine: where the search will run.
     """
@@ -152,7 +153,7 @@ objective: {{metric: val/mAP, mode: maximize}}
 # The base is a complete trial, and the first one of the search.
 base:
   data:
-    source: {source}
+    source: {json.dumps(source, ensure_ascii=False)}
     # {why_size[0].upper()}{why_size[1:]}.
     image_size: {size}
     # A training needs many steps in an epoch: smaller with few pictures.

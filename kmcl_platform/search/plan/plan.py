@@ -11,10 +11,11 @@ from rich.console import Console
 
 from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import read_search_file
+from kmcl_platform.config.search_file_reader import errors_name, read_search_file
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study
 from kmcl_platform.files.atomic_write import make_folder, write_atomically
+from kmcl_platform.messages import show_path
 from kmcl_platform.rank_agreement import RankAgreement
 from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory, note_unused_gpus
@@ -111,8 +112,9 @@ def run_plan(
     check_study(store)
     check_room(store.root)
     searches = expand_arms(file)
-    for search in searches:
-        check_new_search(search, store.study_url)
+    with errors_name(show_path(path)):
+        for search in searches:
+            check_new_search(search, store.study_url)
     agreements = [agreement_by_epoch(read_curves(archives, search)) if archives else {} for search in searches]
     with ExitStack() as stack:
         # The scratch folder has the name of the file. For a file with arms, no search has that name.

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from kmcl_platform.config.arms import base_alone, expand_arms, to_yaml
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes, read_search_file
+from kmcl_platform.config.search_file_reader import errors_name, parse_search_file, read_bytes, read_search_file
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
@@ -91,10 +91,8 @@ def train_base(
     if values is not None:
         file = file.model_copy(update={"base": read_search_file(values).base})
     origin = show_path(values or path)
-    try:
+    with errors_name(origin):
         content = to_yaml(base_alone(file))
-    except ConfigError as error:
-        raise ConfigError(f"{origin}: {error}") from None
     return _run_searches(content, origin, store, console, _choose_runner(address, inline))
 
 
@@ -152,15 +150,17 @@ def _run_searches(content: bytes, origin: str, store: Store, console: Console, r
     # A file without arms is recorded byte for byte, with its comments.
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
-    runner.check(file)
+    with errors_name(origin):
+        runner.check(file)
     try:
         # What writes into the store comes last: a file that is refused leaves no store behind.
         data = check_data(file, store)
         check_weights(file)
         inputs = Inputs(data, digest_weights(file), digest_features(file))
         check_study(store)
-        for search, _ in searches:
-            check_new_search(search, store.study_url)
+        with errors_name(origin):
+            for search, _ in searches:
+                check_new_search(search, store.study_url)
         check_room(store.root)
         claim_study(store)
         for search, own_content in searches:

@@ -10,6 +10,7 @@ from kmcl_platform.tracking.comparison.baselines import (
     Contender,
     compare_baselines,
     retrained_label,
+    trial_label,
 )
 
 
@@ -23,7 +24,7 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
     if file.finalists:
         study = DurableStudy(store.study_url, file)
         return {
-            study.baseline(number) or f"trial {number}": retrain_best(
+            trial_label(number, study.baseline(number)): retrain_best(
                 file, number, study.config(number), file.finalists.seeds
             )
             for number in list_finalists(study)

@@ -110,5 +110,10 @@ def compare_leaderboard(board: "Leaderboard") -> BaselineComparison | None:
 
 
 def retrained_label(one: Contender) -> str:
-    """How the comparison on several seeds names a trial."""
-    return one.baseline or f"trial {one.number}"
+    """How the comparison on several seeds names a contender."""
+    return trial_label(one.number, one.baseline)
+
+
+def trial_label(number: int, baseline: str) -> str:
+    """The name of a trial that is trained again: that of the baseline that it is, or its number."""
+    return baseline or f"trial {number}"

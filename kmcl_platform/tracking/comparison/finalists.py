@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.comparison.arms import compare_retrained, record_verdict, seed_values
-from kmcl_platform.tracking.comparison.baselines import compare_leaderboard, retrained_label
+from kmcl_platform.tracking.comparison.baselines import compare_leaderboard, retrained_label, trial_label
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow, read_leaderboard
 from kmcl_platform.tracking.runs.names import FINALISTS_TAG
@@ -39,7 +39,7 @@ class Finalist:
 
 
 @dataclass(frozen=True)
-class Finalists:
+class FinalistResults:
     """All finalists of a search, the best first: those that finished most seeds, of these the best mean.
 
     Attributes:
@@ -85,19 +85,19 @@ class Finalists:
         return lines
 
 
-def score_finalists(store: Store, search: str, retrained: Mapping[str, str]) -> Finalists:
+def score_finalists(store: Store, search: str, retrained: Mapping[str, str]) -> FinalistResults:
     """The finalists of a search with their values on the new seeds.
 
     Args:
         store: where the searches are.
         search: the search.
-        retrained: for each finalist, named as in `retrained_label`, the search that trained it again.
+        retrained: for each finalist, named as in `trial_label`, the search that trained it again.
 
     Raises:
         SearchError: such a search is not in the store.
     """
     board = read_leaderboard(store, search)
-    rows = {row.baseline_name or f"trial {row.number}": row for row in board.rows if row.rank is not None}
+    rows = {trial_label(row.number, row.baseline_name): row for row in board.rows if row.rank is not None}
     again = {name: read_leaderboard(store, own) for name, own in retrained.items()}
     sign = 1 if board.mode == "maximize" else -1
     trials = [_finalist(rows[name], list(seed_values(own).values())) for name, own in again.items() if name in rows]
@@ -106,7 +106,7 @@ def score_finalists(store: Store, search: str, retrained: Mapping[str, str]) -> 
         return -one.finished, 0.0 if one.mean is None else -sign * one.mean, -sign * one.own, one.number
 
     trainings = [row for own in again.values() for row in own.rows]
-    return Finalists(
+    return FinalistResults(
         metric=board.metric,
         sign=sign,
         num_seeds=max(len(own.rows) for own in again.values()),
@@ -140,12 +140,12 @@ def record_finalists(store: Store, search: str, retrained: Mapping[str, str]) ->
             record_verdict(store, [search], comparisons, of_baselines=True)
 
 
-def read_finalists(board: Leaderboard) -> Finalists | None:
+def read_finalists(board: Leaderboard) -> FinalistResults | None:
     """The finalists in the record of a search. None: it has none, or has found a better trial since then."""
     if not board.finalists:
         return None
     tree = json.loads(board.finalists)
-    found = Finalists(**(tree | {"trials": tuple(Finalist(**one) for one in tree["trials"])}))
+    found = FinalistResults(**(tree | {"trials": tuple(Finalist(**one) for one in tree["trials"])}))
     own = {one.number: one.own for one in found.trials}
     best = board.rows[0] if board.rows else None
     return found if best and own.get(best.number) == best.objective else None

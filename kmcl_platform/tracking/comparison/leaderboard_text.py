@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
-from kmcl_platform.tracking.comparison.finalists import Finalists, read_finalists
+from kmcl_platform.tracking.comparison.finalists import FinalistResults, read_finalists
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard
 
 
@@ -47,7 +47,7 @@ def to_table(leaderboard: Leaderboard) -> Table:
     return table
 
 
-def finalists_table(finalists: Finalists) -> Table:
+def finalists_table(finalists: FinalistResults) -> Table:
     """The finalists for a terminal, the best first."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for header in ("finalist", f"own {finalists.metric}", "mean", "deviation", "seeds"):

@@ -36,6 +36,8 @@ sampler: {{kind: random, seed: 3}}
 
 ONE_PROCESS = """
 import sys
+# As on a machine where Ray is not installed: its import is an error.
+sys.modules["ray"] = None
 from kmcl_platform.cli.main import main
 sys.argv = ["kmcl", *sys.argv[1:]]
 try:
@@ -43,7 +45,7 @@ try:
 except SystemExit as end:
     code = end.code
 import psutil
-print("loaded", [name for name in ("ray", "mlflow.server", "flask") if name in sys.modules])
+print("loaded", [name for name in ("ray.tune", "mlflow.server", "flask") if name in sys.modules])
 print("children", len(psutil.Process().children()))
 sys.exit(code)
 """
@@ -217,7 +219,17 @@ def test_what_cannot_run_inline_is_refused(file: Path, prepared_store: Path) -> 
     ):
         file.write_text(text + f"resources: {resources}\n")
         refused = kmcl("search", file, "--inline", store=prepared_store)
-        assert (refused.exit_code, refused.stderr.strip()) == (2, f"kmcl: {message}")
+        assert (refused.exit_code, refused.stderr.strip()) == (2, f"kmcl: {file}: {message}")
+    file.write_text(
+        text.replace("{kind: none}", "{kind: hyperband, min_epochs: 1}").replace(
+            "lr: 5e-3", "lr: 5e-3, warmup_fraction: 0.9"
+        )
+    )
+    refused = kmcl("search", file, "--inline", store=prepared_store)
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(
+        f"kmcl: {file}: scheduler.min_epochs: got 1, but the learning rate rises until epoch 1.8"
+    )
     file.write_text(text)
     refused = kmcl("search", file, "--inline", "--address", "auto", store=prepared_store)
     assert (refused.exit_code, refused.stderr.strip()) == (

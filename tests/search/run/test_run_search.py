@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_a_new_search_whose_budget_does_not_hold_the_default_baselines_is_refuse
     file.write_text(file.read_text().replace("baselines: []\n", "").replace("trials: 2", "trials: 3"))
     with pytest.raises(
         ConfigError,
-        match=r"^budget\.trials: got 3; valid: at least 4, for 3 baselines \(kmcl, asymmetric, bce\) and one more trial; ",
+        match=rf"^{re.escape(str(file))}: budget\.trials: got 3; valid: at least 4, for 3 baselines \(kmcl, asymmetric, bce\) and one more trial; ",
     ):
         run_search(file, open_store(tmp_path / "store"), console)
     assert not (tmp_path / "store" / "optuna.db").exists()

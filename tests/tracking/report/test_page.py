@@ -20,7 +20,7 @@ from kmcl_platform.errors import SearchError
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.report.collect import collect
 from kmcl_platform.tracking.report.figures import best_so_far, build_figures
-from kmcl_platform.tracking.report.page import REPORT_FILE, to_page, write_report
+from kmcl_platform.tracking.report.page import BEST_FILE, REPORT_FILE, to_page, write_report
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 from tests.support.command_line import kmcl
 from tests.support.store_copy import copy_store
@@ -149,7 +149,7 @@ def test_the_command_writes_the_page_and_logs_it_once(store: Store, searched: Se
         assert answer.exit_code == 0, answer.output
     client = MlflowClient(store.tracking_uri)
     files = [file.path for file in client.list_artifacts(searched.parent_id, "report")]
-    assert files == [REPORT_FILE]
+    assert sorted(files) == [BEST_FILE, REPORT_FILE]
     assert Path(client.download_artifacts(searched.parent_id, REPORT_FILE)).read_text() == out.read_text()
     assert list(tmp_path.glob(".r.html*")) == []
     for words, message in (
