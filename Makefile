@@ -10,13 +10,13 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test check cluster long browser screenshots chaos gpu lock
+.PHONY: help demo test check stories long browser screenshots chaos gpu lock
 
 help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
 	@echo "make test    set up, then run all tests except those of the next targets"
 	@echo "make check   ruff, mypy, import contracts and the fast tests (before each commit)"
-	@echo "make cluster the tests of jobs on a Ray cluster and of groups of Ray workers (six minutes)"
+	@echo "make stories killed workers, interrupted searches, promoted and served models, jobs on a Ray cluster (twelve minutes)"
 	@echo "make long    the tests that take longest: installed environments, PostgreSQL, growing clusters, arms, packed data, two searches at the same time"
 	@echo "make browser the tests of MLflow's pages about a search, in headless Chromium (Debian's package chromium)"
 	@echo "make screenshots  write the README's pictures again, from the store of make demo"
@@ -45,18 +45,18 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "== the tests, with real Ray and MLflow processes, in $(WORKERS) processes"
-	@$(PYTEST) tests $(PARALLEL) -m "not cluster and not chaos and not long and not browser" --durations=10
+	@$(PYTEST) tests $(PARALLEL) -m "not story and not cluster and not chaos and not long and not browser" --durations=10
 
 check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(PYTEST) tests $(PARALLEL) -m "not slow and not cluster and not long and not chaos and not browser" --durations=10
+	@$(PYTEST) tests $(PARALLEL) -m "not job and not story and not cluster and not long and not chaos and not browser" --durations=10
 
-cluster: $(READY)
-	@echo "== jobs on a Ray cluster, groups of Ray workers, a search of VOC 2007's file"
-	@$(PYTEST) tests/integration -m cluster --durations=10
+stories: $(READY)
+	@echo "== killed workers, interrupted searches, promoted and served models, jobs on a Ray cluster"
+	@$(PYTEST) tests $(PARALLEL) -m "(story or cluster) and not long" --durations=10
 
 long: $(READY)
 	@$(PYTEST) tests $(PARALLEL) -m long --durations=10

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 # Before torch is imported: two spinning threads on a busy machine of two cores are many times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-SLOW_SECONDS = 20.0
+# The temporary folders of the tests are in memory where there is room: each write to a database waits for the disk, and
+# the tests make tens of thousands of them. A machine's failure, from which those waits protect, cannot be tested here.
+MEMORY = Path("/dev/shm")
+if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 8 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+STORY_SECONDS = 20.0
 
 SMALL_SEARCH = """
 name: small
@@ -47,16 +53,16 @@ INTEGRATION = "tests/integration/"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest files first: then no process of pytest-xdist works alone at the end.
 
-    A file's length is the number of seconds in its marker `takes`. Without one it is `SLOW_SECONDS` for a file with tests
-    marked `slow` or `long`, and 0 for all others. Files of the same length keep their order. All files of `INTEGRATION`
+    A file's length is the number of seconds in its marker `takes`. Without one it is `STORY_SECONDS` for a file with
+    tests marked `story` or `long`, and 0 for all others. Files of the same length keep their order. All files of `INTEGRATION`
     come before the others, because one process runs them.
     """
     seconds: dict[Path, float] = defaultdict(float)
     for item in items:
         if marker := item.get_closest_marker("takes"):
             seconds[item.path] = max(seconds[item.path], marker.args[0])
-        elif item.get_closest_marker("slow") or item.get_closest_marker("long"):
-            seconds[item.path] = max(seconds[item.path], SLOW_SECONDS)
+        elif item.get_closest_marker("story") or item.get_closest_marker("long"):
+            seconds[item.path] = max(seconds[item.path], STORY_SECONDS)
     items.sort(key=lambda item: (not item.nodeid.startswith(INTEGRATION), -seconds[item.path]))
 
 

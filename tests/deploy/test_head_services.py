@@ -25,7 +25,6 @@ SCRIPT = ROOT / "deploy" / "head_services.sh"
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.long,
     pytest.mark.takes(60),
     pytest.mark.skipif(not SERVERS, reason="needs PostgreSQL's server programs (Debian: postgresql)"),

@@ -10,7 +10,7 @@ from tests.support.finished_search import end_group
 from tests.support.ray_cluster import cluster_environment, ray_head, ray_node
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.takes(80)]
+pytestmark = [pytest.mark.long, pytest.mark.takes(80)]
 
 
 def test_a_search_waits_for_the_nodes_that_its_cluster_may_have(

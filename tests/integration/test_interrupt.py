@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.finished_search import NUM_EPOCHS, NUM_TRIALS, FinishedSearch, read_runs
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(5)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(5)]
 
 
 def test_it_ends_in_order_and_names_the_command_that_continues(finished: FinishedSearch) -> None:

@@ -17,7 +17,7 @@ from kmcl_platform.search.study.lock import SearchLock
 from tests.support.command_line import Answer, kmcl, kmcl_process
 from tests.support.finished_search import NUM_EPOCHS, NUM_TRIALS, FinishedSearch, read_runs
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(40)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(40)]
 
 FEWEST_EPOCHS = NUM_EPOCHS + NUM_TRIALS - 1
 """Of the search, if every trial but the first is stopped after one epoch."""

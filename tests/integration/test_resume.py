@@ -10,7 +10,7 @@ from kmcl_platform.tracking.runs.searches import read_latest_file
 from tests.support.command_line import kmcl
 from tests.support.finished_search import NUM_TRIALS, FinishedSearch
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(5)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(5)]
 
 
 def test_a_search_continues_without_its_file(finished: FinishedSearch, finished_copy: Path) -> None:

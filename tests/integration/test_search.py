@@ -13,7 +13,7 @@ from kmcl_platform.data.manifest.parquet import read_manifest
 from tests.support.command_line import kmcl
 from tests.support.finished_search import NUM_EPOCHS, NUM_TRIALS, FinishedSearch, read_reports, read_runs
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(150)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(150)]
 
 PICTURES = ("average_precision", "cooccurrence", "mistakes", "precision_recall")
 

@@ -22,7 +22,7 @@ def start_ui(store: Store, port: int) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_ui_serves_on_loopback_until_it_is_ended(
     store: Store, open_runs: Callable[[], SearchRuns], run_trial: Callable[..., None]
 ) -> None:

@@ -24,7 +24,7 @@ from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
 from tests.support.command_line import kmcl
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(25)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(25)]
 
 CONFIG = TrialConfig().with_values({"data.image_size": 32, "model.kernels_per_class": 2})
 CLASSES = [str(digit) for digit in range(10)]

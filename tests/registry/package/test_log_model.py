@@ -26,7 +26,7 @@ def model(package: Path) -> Any:
     return mlflow.pyfunc.load_model(str(package))
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_bytes_paths_and_arrays_give_the_same(model: Any, package: Path, tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
     path.write_bytes(jpeg())
@@ -43,7 +43,7 @@ def test_bytes_paths_and_arrays_give_the_same(model: Any, package: Path, tmp_pat
     assert table["labels"].tolist() == ["|".join(map(str, even))]
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_raw_scores_are_those_of_the_network(model: Any, package: Path) -> None:
     calibrated, raw = (model.predict({"image": [jpeg()]}, params={"raw_scores": raw}) for raw in (False, True))
     found = [raw[f"score: {name}"][0] for name in range(10)]
@@ -53,7 +53,7 @@ def test_raw_scores_are_those_of_the_network(model: Any, package: Path) -> None:
     pd.testing.assert_frame_equal(calibrated[others], raw[others])
 
 
-@pytest.mark.slow
+@pytest.mark.story
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -103,12 +103,12 @@ def fresh_process(package: Path, tmp_path_factory: pytest.TempPathFactory) -> st
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_a_model_predicts_without_ray_and_reads_no_pickle(package: Path, fresh_process: str) -> None:
     check(fresh_process, package)
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_all_packages_that_the_code_of_a_model_imports_are_required(package: Path, fresh_process: str) -> None:
     files = [Path(name) for name in json.loads(fresh_process)["modules"] if name.endswith(".py")]
     assert len(files) > 20

@@ -77,7 +77,7 @@ def post(address: str, body: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_a_server_answers_bytes_and_arrays_and_reads_no_file(package: Path, tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
     path.write_bytes(jpeg())

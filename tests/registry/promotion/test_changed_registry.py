@@ -17,7 +17,7 @@ from kmcl_platform.tracking.database import connect
 from tests.registry.promotion.story import promote
 from tests.support.command_line import Answer, kmcl
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(50)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(50)]
 
 COMMANDS = ("promote", "rollback", "history", "predict", "export", "ui")
 

@@ -39,7 +39,7 @@ def test_a_model_is_kept_as_long_as_a_version_refers_to_it(prepared_store: Path)
         client.get_logged_model(used)
 
 
-@pytest.mark.slow
+@pytest.mark.story
 @pytest.mark.parametrize("moved", [True, False])
 def test_an_interrupted_promotion_takes_no_files_from_a_version(
     moved: bool, story_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

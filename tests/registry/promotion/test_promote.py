@@ -10,7 +10,7 @@ from kmcl_platform.tracking.database import connect
 from tests.registry.promotion.story import SEARCH, Story, promote
 from tests.support.command_line import kmcl
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(60)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(60)]
 
 
 def test_a_first_champion_needs_no_rival(story: Story) -> None:

@@ -25,7 +25,7 @@ from tests.registry.package.test_serving import post, serving
 from tests.registry.promotion.story import promote, train
 from tests.support.command_line import kmcl
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(40)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(40)]
 
 SEARCH = """
 name: small

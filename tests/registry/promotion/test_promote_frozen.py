@@ -21,7 +21,7 @@ from tests.registry.promotion.story import promote, train
 from tests.support.command_line import kmcl
 from tests.training.features.frozen import write_weights
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(30)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(30)]
 
 SEARCH = """
 name: small

@@ -22,7 +22,7 @@ from kmcl_platform.tracking.database import connect
 from tests.registry.promotion.story import Story, promote
 from tests.support.command_line import kmcl
 
-pytestmark = [pytest.mark.slow, pytest.mark.takes(55)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(55)]
 
 
 @pytest.fixture(scope="module")

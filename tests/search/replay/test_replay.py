@@ -213,7 +213,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     assert "arms: got a, b; valid: a file without arms, one search" in refused(tmp_path, good, text=arms)
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_the_command_compares_settings_and_writes_a_page(tmp_path: Path) -> None:
     write_synthetic(tmp_path, FILE, seeds=3)
     (tmp_path / "f.yaml").write_text(SEARCH)

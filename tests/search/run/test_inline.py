@@ -82,6 +82,7 @@ def searched(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return path, folder / "store"
 
 
+@pytest.mark.story
 def test_a_whole_search_in_one_process(searched: tuple[Path, Path]) -> None:
     store = open_store(searched[1])
     assert [outcome for outcome, _ in values_of(store).values()] == ["completed", "completed"]
@@ -94,6 +95,7 @@ def test_a_whole_search_in_one_process(searched: tuple[Path, Path]) -> None:
     assert reports == {"report/report.html", "report/best.yaml"}
 
 
+@pytest.mark.story
 def test_any_trial_is_a_file_that_trains_to_the_same_value(
     searched: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +122,7 @@ def test_any_trial_is_a_file_that_trains_to_the_same_value(
     assert "already finished" in again.stdout
 
 
+@pytest.mark.story
 def test_a_trial_or_a_file_that_is_not_there(searched: tuple[Path, Path], tmp_path: Path) -> None:
     file, root = searched
     arms = tmp_path / "arms.yaml"
@@ -137,6 +140,7 @@ def test_a_trial_or_a_file_that_is_not_there(searched: tuple[Path, Path], tmp_pa
         assert (refused.exit_code, refused.stderr.strip()) == (2, f"kmcl: {message}")
 
 
+@pytest.mark.story
 def test_an_interrupted_search_goes_on_with_the_same_numbers(
     file: Path, prepared_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.sampling.asking import BASELINE
 from kmcl_platform.search.sampling.pruners import stopping_epochs
 from kmcl_platform.search.study.definition import DEFINITION, check_new_search
+from kmcl_platform.search.study.storage import MEMORY
 from kmcl_platform.search.study.study import DurableStudy
 from tests.search.sampling.test_asking import GRID, KilledError, kill_after
 from tests.search.study.small_study import search_file
@@ -77,14 +78,14 @@ def test_the_plain_losses_at_the_bases_recipe_follow_the_base(url: str) -> None:
         ("qmc", "none"),
     ],
 )
-def test_the_search_draws_and_stops_as_without_them(sampler: str, scheduler: str, tmp_path: Path) -> None:
+def test_the_search_draws_and_stops_as_without_them(sampler: str, scheduler: str) -> None:
     texts = [
         text.replace("kind: tpe", f"kind: {sampler}").replace("successive_halving, min_epochs: 1, ", f"{scheduler}, ")
         for text in (FILE, ALONE)
     ]
     if scheduler == "none":
         texts = [text.replace(", reduction_factor: 2", "") for text in texts]
-    found, alone = (run(f"sqlite:///{tmp_path}/{place}.db", search_file(text)) for place, text in enumerate(texts))
+    found, alone = (run(MEMORY, search_file(text)) for text in texts)
     assert [stopped for _, name, stopped in found if name] == [False] * 3
     searched = [(config, stopped) for config, name, stopped in found if not name]
     expected = [(config, stopped) for config, name, stopped in alone if not name]

@@ -13,6 +13,7 @@ from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.sampling.samplers import build_sampler
 from kmcl_platform.search.sampling.space import suggest_values
 from kmcl_platform.search.study.definition import DEFINITION
+from kmcl_platform.search.study.storage import MEMORY
 from kmcl_platform.search.study.study import DurableStudy
 from tests.search.sampling.test_asking import GRID
 from tests.search.study.small_study import search_file
@@ -51,7 +52,7 @@ def weights(url: str, text: str, *, restarts: bool = False) -> list[float]:
 @pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "qmc"])
 def test_each_sampler_draws_zeros_and_a_continued_search_draws_the_same(sampler: str, tmp_path: Path) -> None:
     text = FILE.replace("kind: random", f"kind: {sampler}")
-    undisturbed = weights(f"sqlite:///{tmp_path}/a.db", text)
+    undisturbed = weights(MEMORY, text)
     assert undisturbed[0] == 0, "the base"
     assert 0 in undisturbed[1:]
     assert any(0.01 <= weight <= 10 for weight in undisturbed)

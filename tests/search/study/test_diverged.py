@@ -7,6 +7,7 @@ import pytest
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.search.study.storage import MEMORY
 from kmcl_platform.search.study.study import DurableStudy
 
 FILE = """
@@ -19,7 +20,6 @@ budget: {trials: 18}
 scheduler: {kind: none}
 sampler: {kind: KIND, startup_trials: 5, seed: 3}
 """
-MEMORY = "sqlite:///:memory:"
 METRICS = {"maximize": "val/mAP", "minimize": "train/loss, mode: minimize"}
 
 

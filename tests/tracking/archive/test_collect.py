@@ -14,7 +14,7 @@ from kmcl_platform.training.checkpoints.checkpoint import read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_the_archive_has_every_epoch_as_it_was_reported(finished_copy: Path) -> None:
     store = open_store(finished_copy)
     # As a promotion writes the sealed score of its candidate.

@@ -13,7 +13,7 @@ from kmcl_platform.tracking.database import find_runs
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 from tests.support.mlflow_server import MlflowServer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.story
 
 
 class CuttingProxy:

@@ -19,7 +19,7 @@ from kmcl_platform.tracking.figures import figure_process
 from kmcl_platform.tracking.figures.figure_process import FigureProcess
 from kmcl_platform.tracking.figures.score_queue import QueuedScores, ScoreQueue
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.story
 
 NUM_DRAWINGS = 40
 """Their requests together, with the long paths of `watched`, are larger than a pipe, which holds 64 KiB."""

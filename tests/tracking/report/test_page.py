@@ -181,7 +181,7 @@ def test_two_objectives_give_a_pareto_front(store: Store, searched: SearchRuns) 
     assert all(one.figure is not None for one in figures)
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_optunas_dashboard_opens_the_study(store: Store, searched: SearchRuns) -> None:
     port = free_port()
     program = str(Path(sys.executable).with_name("optuna-dashboard"))

@@ -44,7 +44,7 @@ def stores(tmp_path: Path, initialised_database: Path) -> list[Store]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.story
 def test_of_two_stores_on_a_server_only_one_may_write(
     tmp_path: Path, initialised_database: Path, begin: Begin, search_file: SearchFile
 ) -> None:
