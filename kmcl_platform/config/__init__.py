@@ -18,13 +18,6 @@ if TYPE_CHECKING:
         Frozen as Frozen,
         describe_error as describe_error,
     )
-    from kmcl_platform.config.distributions import (
-        Choice as Choice,
-        Distribution as Distribution,
-        Int as Int,
-        LogUniform as LogUniform,
-        Uniform as Uniform,
-    )
     from kmcl_platform.config.loss_config import (
         LossConfig as LossConfig,
     )
@@ -59,6 +52,13 @@ if TYPE_CHECKING:
         parse_search_file as parse_search_file,
         read_bytes as read_bytes,
         read_search_file as read_search_file,
+    )
+    from kmcl_platform.config.space.distributions import (
+        Choice as Choice,
+        Distribution as Distribution,
+        Int as Int,
+        LogUniform as LogUniform,
+        Uniform as Uniform,
     )
     from kmcl_platform.config.store import (
         NO_ROOM as NO_ROOM,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.distributions import Choice, Distribution, LogUniform, Uniform
+from kmcl_platform.config.space.distributions import Choice, Distribution, LogUniform, Uniform
 from kmcl_platform.config.trial_config import TrialConfig
 
 WARMUP = "optim.warmup_fraction"

@@ -7,9 +7,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kmcl_platform.config.after_search import Decision, Finalists, Promotion, Verdict
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.distributions import Choice, Distribution
 from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
 from kmcl_platform.config.schedulers import Scheduler, SuccessiveHalving, with_first_rung
+from kmcl_platform.config.space.distributions import Choice, Distribution
+from kmcl_platform.config.space.prior import Prior
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -106,6 +107,8 @@ class SearchFile(Frozen):
     scheduler: Scheduler = SuccessiveHalving()
     resources: Resources = Resources()
     sampler: Sampler = Sampler()
+    prior: Prior | None = None
+    """None: the sampler alone chooses the points."""
     arms: dict[str, dict[str, FileScalar]] = Field(default_factory=dict)
     """Alternatives by name. Each has values at dotted paths, which replace the base's, and the whole budget."""
     verdict: Verdict | None = None

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.base import describe_error
-from kmcl_platform.config.edge_check import check_every_edge
 from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
 from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
+from kmcl_platform.config.space.edge_check import check_every_edge
 from kmcl_platform.errors import ConfigError, ResourceError
 from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.messages import show_path, show_value

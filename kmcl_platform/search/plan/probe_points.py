@@ -7,9 +7,9 @@ in one with middle numbers. Every path with a condition occurs at both of its bo
 
 from dataclasses import dataclass
 
-from kmcl_platform.config.distributions import Choice, Distribution, LogUniform
 from kmcl_platform.config.reports.measurement import Level, Measurement
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.distributions import Choice, Distribution, LogUniform
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 
 MAX_CORNERS = 16

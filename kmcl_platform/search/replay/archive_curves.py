@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from kmcl_platform.config.distributions import Choice, Int, LogUniform, Uniform
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.distributions import Choice, Int, LogUniform, Uniform
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import count_of, show_path, show_value

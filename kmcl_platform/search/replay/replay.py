@@ -31,7 +31,7 @@ _STANDARD: dict[str, dict[str, Any]] = {
     RANDOM: {"scheduler": {"kind": "none"}, "sampler": {"kind": "random"}},
 }
 
-_MAY_DIFFER = ("scheduler", "sampler", "budget", "baseline", "baselines")
+_MAY_DIFFER = ("scheduler", "sampler", "prior", "budget", "baseline", "baselines")
 """Parts of a search file that another setting may change. The others decide what is trained, which an archive has."""
 
 

@@ -7,6 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.search_file import SearchFile, active_paths, base_name, is_point
+from kmcl_platform.search.sampling.prior import FROM_PRIOR, PriorSampler, draws_from_prior
 from kmcl_platform.search.sampling.samplers import build_sampler
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.sampling.space import grid, suggest_values, to_params
@@ -61,9 +62,11 @@ def open_trial(study: SearchStudy, number: int) -> optuna.Trial:
         return optuna.trial.Trial(study, _trial_id(study, number))
 
 
-def draw_values(trial: optuna.Trial, file: SearchFile) -> None:
-    """Complete the point of a trial."""
+def draw_values(trial: optuna.Trial, file: SearchFile, sampler: optuna.samplers.BaseSampler) -> None:
+    """Complete the point of a trial, with the sampler that draws it unless it was queued."""
     name = trial.user_attrs.get(BASELINE)
+    if isinstance(sampler, PriorSampler) and name is None:
+        trial.set_user_attr(FROM_PRIOR, True)
     if OUTSIDE_SPACE in trial.user_attrs:
         values = next(one.values for one in file.baselines or () if one.name == name)
     else:
@@ -80,8 +83,11 @@ def next_sampler(study: SearchStudy, file: SearchFile) -> optuna.samplers.BaseSa
     """
     # Not the number of all trials: a half-drawn point does not count, and gets its seed again.
     # Nor the baselines outside the space: a search with them draws the same points as one without.
-    number = sum(map(is_searched, counted_trials(study)))
-    return build_sampler(file.sampler, derive_seed(file.sampler.seed, "trial", number))
+    searched = [trial for trial in counted_trials(study) if is_searched(trial)]
+    seed = derive_seed(file.sampler.seed, "trial", len(searched))
+    if draws_from_prior(file, [trial for trial in searched if not baseline_name(trial)], seed):
+        return PriorSampler(file, seed)
+    return build_sampler(file.sampler, seed)
 
 
 def finish_asking(study: SearchStudy, file: SearchFile) -> None:
@@ -107,11 +113,13 @@ def finish_asking(study: SearchStudy, file: SearchFile) -> None:
             suggest_values(asked, file)
             # Optuna's own parameters: where a range has `zero`, they are not the values.
             params = asked.params
+        # A new one: the first has drawn already.
+        sampler = next_sampler(study, file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.sampler = optuna.samplers.PartialFixedSampler(params, next_sampler(study, file))
+            study.sampler = optuna.samplers.PartialFixedSampler(params, sampler)
         # Values that the killed driver had already written are the same; the others are written now.
-        draw_values(open_trial(study, half.number), file)
+        draw_values(open_trial(study, half.number), file, sampler)
 
 
 def enqueue_points(study: SearchStudy, file: SearchFile) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 
 import optuna
 
-from kmcl_platform.config.distributions import Choice, Distribution, Int, LogUniform, Uniform
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.distributions import Choice, Distribution, Int, LogUniform, Uniform
 from kmcl_platform.config.trial_config import Scalar
 
 

@@ -132,6 +132,7 @@ def _definition(file: SearchFile) -> dict[str, str]:
     dump = file.model_dump(
         exclude={"resources": {"max_concurrent_trials"}, "scheduler": {"allow_early_rungs"}}
         | dict.fromkeys(_MAY_CHANGE, True)
+        | ({"prior": True} if file.prior is None else {})
     )
     definition: dict[str, str] = {}
 

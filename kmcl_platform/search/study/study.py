@@ -217,7 +217,7 @@ class DurableStudy:
             # For each diverged trial: the Gaussian process takes the worst finite value instead of its own.
             warnings.filterwarnings("ignore", message="Clip non-finite values")
             trial = self._study.ask()
-            draw_values(trial, self.file)
+            draw_values(trial, self.file, self._study.sampler)
         return self._point(trial.number)
 
     def _without_improvement(self) -> str | None:

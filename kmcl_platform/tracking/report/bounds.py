@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kmcl_platform.config.distributions import Choice, Distribution, Int, LogUniform
+from kmcl_platform.config.space.distributions import Choice, Distribution, Int, LogUniform
 from kmcl_platform.config.trial_config import Scalar
 
 EDGE = 0.1

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.config.distributions import Distribution, LogUniform
+from kmcl_platform.config.space.distributions import Distribution, LogUniform
 from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 
 

@@ -7,8 +7,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kmcl_platform.config.distributions import Distribution
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.distributions import Distribution
 from kmcl_platform.tracking.database import write
 from kmcl_platform.tracking.runs.artifacts import log_bytes, read_artifact
 from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, SEARCH_FILE

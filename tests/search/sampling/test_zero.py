@@ -6,7 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from kmcl_platform.config.distributions import LogUniform
+from kmcl_platform.config.space.distributions import LogUniform
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.plan.probe_points import choose_corners, list_uncovered
 from kmcl_platform.search.sampling.asking import VALUES

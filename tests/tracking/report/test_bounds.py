@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmcl_platform.config.distributions import Choice, Distribution, Int, LogUniform, Uniform
+from kmcl_platform.config.space.distributions import Choice, Distribution, Int, LogUniform, Uniform
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.tracking.report.bounds import find_limiting_bounds
 

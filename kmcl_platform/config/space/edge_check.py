@@ -54,6 +54,28 @@ def check_every_edge(file: SearchFile) -> None:
             f"scheduler.min_epochs: got {min_epochs}; valid: at most base.num_epochs, {file.base.num_epochs}"
         )
     _check_baselines(file)
+    _check_prior(file)
+
+
+def _check_prior(file: SearchFile) -> None:
+    """Check that the prior is about searched paths, and that each centre is a value of its range."""
+    if file.prior is None:
+        return
+    if file.sampler.kind == "grid":
+        raise ConfigError("prior: got one with sampler.kind grid; valid: no prior, because a grid draws no points")
+    base = file.base.flat()
+    for path in file.prior.paths:
+        if path not in file.space:
+            raise ConfigError(
+                f"prior.paths.{path}: a path that is not searched; valid: {nearest_first(path, file.space)}"
+            )
+    for path, distribution in file.space.items():
+        center = file.prior.center_of(path, base, {})
+        if not distribution.contains(center):
+            raise ConfigError(
+                f"prior.paths.{path}.center: got {show_value(center)}; valid: a value within space.{path}"
+                + ("" if path in file.prior.paths else " (without a prior of its own, the path has the base's value)")
+            )
 
 
 def _check_baselines(file: SearchFile) -> None:
