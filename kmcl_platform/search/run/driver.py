@@ -22,7 +22,7 @@ from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.sampling.pruners import stopping_epochs
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
 from kmcl_platform.search.study.compared_trials import compare_with_baselines
-from kmcl_platform.search.study.ended_trials import TrialEnd, judge_epoch
+from kmcl_platform.search.study.ended_trials import TrialEnd, is_among_best, judge_epoch
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database.store_errors import find_trouble
@@ -166,7 +166,8 @@ class SearchDriver:
         # The order is that of a kill: scores are copied before their checkpoint may go; MLflow's record has the end
         # before the study has it; the study decides which checkpoints go. The next start repeats what is missing.
         checkpoint = find_checkpoint(self._store.trial_checkpoints(self._file.name, point.number))
-        self._recorder.queue_scores(point.number, checkpoint, outcome, baseline=point.is_base)
+        pictures = bool(point.baseline) or self._is_among_best(value)
+        self._recorder.queue_scores(point.number, checkpoint, outcome, baseline=point.is_base, pictures=pictures)
         self._recorder.end_trial(point.number, outcome, reason, objective=value)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
         self._study.tell(point.number, end, value if end == "completed" else None)
@@ -174,6 +175,12 @@ class SearchDriver:
         self._log_progress(urgent=True)
         best, comparison = self._study.best_value(), str(compare_with_baselines(self._study) or "")
         self._view.trial_ended(point.number, end, reason, value, best, comparison)
+
+    def _is_among_best(self, value: float | None) -> bool:
+        """Whether a trial with this value has pictures: drawing those of every trial would take too long."""
+        return is_among_best(
+            value, self._study.counted(), self._file.objective.sign, count=self._file.budget.checkpoints
+        )
 
     def _log_progress(self, *, urgent: bool) -> None:
         # Every epoch of every trial comes here, and each write becomes a request to MLflow.

@@ -43,4 +43,11 @@ def end_on_sigterm() -> None:
     """Let SIGTERM end the search as Ctrl-C does: a job that is stopped, or a machine that shuts down, sends it."""
     # Python allows handlers in the main thread only.
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    # In a shell script, a command with `&` ignores SIGINT: without a handler of it, SIGTERM would be lost.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)

@@ -80,6 +80,21 @@ def best_trials(trials: Iterable[FrozenTrial], sign: int) -> list[FrozenTrial]:
     return sorted(completed, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))
 
 
+def is_among_best(value: float | None, trials: Iterable[FrozenTrial], sign: int, count: int) -> bool:
+    """Whether a final value is one of the best `count`, together with those of completed trials; None: it is not.
+
+    Args:
+        value: of a trial that ends.
+        trials: of its study.
+        sign: as for `best_trials`.
+        count: at least 1.
+    """
+    if value is None:
+        return False
+    better = sum(_is_completed(trial) and sign * (trial.value or 0.0) > sign * value for trial in trials)
+    return better < count
+
+
 def trials_without_improvement(trials: Iterable[FrozenTrial], sign: int) -> int:
     """How many trials have ended since the best one did; 0 while no trial has completed.
 

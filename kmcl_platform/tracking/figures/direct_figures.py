@@ -32,7 +32,7 @@ class DirectFigures:
         self._manifest: Manifest | None = None
 
     def draw(self, queued: QueuedScores, baseline: Path | None) -> None:
-        """Draw a trial's table and, if the trial is complete, its pictures."""
+        """Draw a trial's table and, if they are wanted, its pictures."""
         import matplotlib
 
         try:

@@ -58,7 +58,7 @@ def draw(request: dict[str, Any], manifest: Any) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_folder(folder) as draft:
         (draft / Path(CLASS_TABLE_FILE).name).write_text(class_table(manifest.class_names, results))
-        if request["complete"]:
+        if request["pictures"]:
             # It imports torch, to decode images as training does: a table alone does not need that.
             from kmcl_platform.tracking.figures.mistakes import draw_mistakes, find_mistakes
 

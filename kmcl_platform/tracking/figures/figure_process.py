@@ -28,7 +28,7 @@ def drawing_request(queued: QueuedScores, baseline: Path | None) -> dict[str, An
     return {
         "scores": str(queued.scores),
         "baseline": str(baseline) if baseline else None,
-        "complete": queued.complete,
+        "pictures": queued.pictures,
         "title": f"trial {queued.number}",
         "folder": str(queued.folder),
     }
@@ -77,7 +77,7 @@ class FigureProcess:
         """Processes that have ended since the last drawing."""
 
     def draw(self, queued: QueuedScores, baseline: Path | None) -> None:
-        """Queue a trial's table and, if the trial is complete, its pictures; never waits."""
+        """Queue a trial's table and, if they are wanted, its pictures; never waits."""
         self._drawings.put((queued, baseline))
         # A search that draws nothing starts neither the thread nor the process.
         if self._thread is None:

@@ -9,7 +9,8 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.data.scores_file import VALIDATION_SCORES
 from kmcl_platform.files.atomic_write import DRAFT_PREFIX, atomic_file
 
-_NAME = re.compile(r"trial-(\d+)\.(completed|pruned)\.safetensors")
+_NAME = re.compile(r"trial-(\d+)\.(pictures|table|completed|pruned)\.safetensors")
+"""Older versions wrote `completed` and `pruned` for files with and without pictures."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,13 @@ class QueuedScores:
 
     Attributes:
         number: the trial's number.
-        complete: whether it trained to its last epoch. Only its table is made if not, and no picture.
+        pictures: whether its pictures are made too, or its table alone.
         scores: the file of the scores.
         folder: where its table and pictures will be.
     """
 
     number: int
-    complete: bool
+    pictures: bool
     scores: Path
     folder: Path
 
@@ -54,7 +55,7 @@ class ScoreQueue:
         """Scores of the search's baseline trial, which the figures of all other trials show for comparison."""
         return self.folder / "baseline.safetensors"
 
-    def add(self, number: int, checkpoint: Path | None, *, complete: bool, baseline: bool) -> QueuedScores | None:
+    def add(self, number: int, checkpoint: Path | None, *, pictures: bool, baseline: bool) -> QueuedScores | None:
         """Copy the scores of a trial's last checkpoint.
 
         Returns:
@@ -66,7 +67,7 @@ class ScoreQueue:
         source = checkpoint / VALIDATION_SCORES if checkpoint else None
         if source is None or not source.exists():
             return None
-        queued = self._queued(number, complete)
+        queued = self._queued(number, pictures)
         self.folder.mkdir(parents=True, exist_ok=True)
         # If the driver is killed between the copies, its successor gets the last report again, and makes both again.
         for target in (queued.scores, self.baseline) if baseline else (queued.scores,):
@@ -76,11 +77,13 @@ class ScoreQueue:
 
     def waiting(self) -> list[QueuedScores]:
         """Scores whose figures are not drawn yet, oldest trial first."""
-        found = [_NAME.fullmatch(path.name) for path in self.folder.glob("trial-*.safetensors")]
-        return sorted(
-            (self._queued(int(match[1]), match[2] == "completed") for match in found if match),
-            key=lambda queued: queued.number,
+        found = [(path, _NAME.fullmatch(path.name)) for path in self.folder.glob("trial-*.safetensors")]
+        queued = (
+            QueuedScores(int(match[1]), match[2] in ("pictures", "completed"), path, self.figures(int(match[1])))
+            for path, match in found
+            if match
         )
+        return sorted(queued, key=lambda one: one.number)
 
     def figures(self, number: int) -> Path:
         """The folder of a trial's table and pictures."""
@@ -94,6 +97,6 @@ class ScoreQueue:
             else:
                 path.unlink(missing_ok=True)
 
-    def _queued(self, number: int, complete: bool) -> QueuedScores:
-        scores = self.folder / f"trial-{number:04d}.{'completed' if complete else 'pruned'}.safetensors"
-        return QueuedScores(number, complete, scores, self.figures(number))
+    def _queued(self, number: int, pictures: bool) -> QueuedScores:
+        scores = self.folder / f"trial-{number:04d}.{'pictures' if pictures else 'table'}.safetensors"
+        return QueuedScores(number, pictures, scores, self.figures(number))

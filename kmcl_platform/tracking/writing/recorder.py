@@ -79,10 +79,13 @@ class Recorder:
         """Record the report of an epoch."""
         self._add("epoch", {"number": number, "report": report.model_dump()})
 
-    def queue_scores(self, number: int, checkpoint: Path | None, outcome: TrialOutcome, *, baseline: bool) -> None:
+    def queue_scores(
+        self, number: int, checkpoint: Path | None, outcome: TrialOutcome, *, baseline: bool, pictures: bool = True
+    ) -> None:
         """Copy the scores of a trial that ends; its table and pictures are drawn later.
 
-        `baseline`: it is the base, with which the figures of all other trials compare.
+        `baseline`: it is the base, with which the figures of all other trials compare. `pictures`: make its pictures
+        too, if it trained to its last epoch.
 
         Call it before the trial's checkpoint is deleted.
 
@@ -91,8 +94,8 @@ class Recorder:
         """
         if outcome not in (TrialOutcome.COMPLETED, TrialOutcome.PRUNED):
             return
-        complete = outcome == TrialOutcome.COMPLETED
-        queued = self._scores.add(number, checkpoint, complete=complete, baseline=baseline)
+        wanted = pictures and outcome == TrialOutcome.COMPLETED
+        queued = self._scores.add(number, checkpoint, pictures=wanted, baseline=baseline)
         if queued is not None:
             self._draw(queued)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import open_store
 from kmcl_platform.search.run.assignment import Message
@@ -56,3 +57,25 @@ def test_a_diverged_trial_and_a_failed_one_end_differently_everywhere(
     assert re.search(r"trial   0 DIVERGED after 0 of 2 epochs, in \d+ s \(diverged at step 3\)", output.getvalue())
     assert re.search(r"trial   1 FAILED after 0 of 2 epochs, in \d+ s \(no such image\)", output.getvalue())
     assert "search s: trial 0 diverged: diverged at step 3" in caplog.messages
+
+
+def test_pictures_are_made_of_the_baselines_and_of_trials_that_are_among_the_best(
+    prepared_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = FILE.replace(b"trials: 3", b"trials: 6, checkpoints: 2").replace(b"num_epochs: 2", b"num_epochs: 1")
+    content += b"scheduler: {kind: none}\n"
+    store, file = open_store(prepared_store), parse_search_file(content, "s.yaml")
+    recorder = Recorder(store, file, SearchRuns.open(store, file, content, "s.yaml"), print)
+    asked: list[bool] = []
+    monkeypatch.setattr(recorder, "queue_scores", lambda *_, pictures, **__: asked.append(pictures))
+    study = DurableStudy(store.study_url, file)
+    driver = SearchDriver(file, store, study, recorder, SearchView(file, Console(file=io.StringIO()), {}, None))
+    try:
+        for value in (0.1, 0.5, 0.6, 0.4, 0.5, 0.7):
+            assert driver.next_trial("a") is not None
+            report = EpochReport(epoch=1, seconds=1.0, metrics={"val/mAP": value}, resumed_from=0, process_id=1)
+            assert driver.take("a", {"report": report.model_dump()})
+    finally:
+        recorder.close()
+    # The base always. The fourth trial is behind two others, the fifth is as good as the second best.
+    assert asked == [True, True, True, False, True, True]

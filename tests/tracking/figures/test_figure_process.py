@@ -41,7 +41,7 @@ class Watched:
         self.one_done.set()
 
     def draw(self, number: int) -> None:
-        queued = self.queue.add(number, self._checkpoint, complete=False, baseline=False)
+        queued = self.queue.add(number, self._checkpoint, pictures=False, baseline=False)
         assert queued is not None
         self.figures.draw(queued, None)
 

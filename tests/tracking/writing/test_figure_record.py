@@ -144,7 +144,7 @@ def test_figures_in_the_outbox_are_not_drawn_again(
     """A driver may die between the outbox's entry and the deletion of the scores."""
     open_recorder().close()
     scores = ScoreQueue(store, "tiny")
-    queued = scores.add(0, write_checkpoint(tmp_path / "0", 0), complete=True, baseline=False)
+    queued = scores.add(0, write_checkpoint(tmp_path / "0", 0), pictures=True, baseline=False)
     assert queued is not None
     scores.figures(0).mkdir()
     (scores.figures(0) / "classes.json").write_text("drawn")
