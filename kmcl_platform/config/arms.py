@@ -67,6 +67,7 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, num_seeds: 
             "verdict": None,
             "finalists": None,
             "space": {"seed": Choice(kind="choice", choices=tuple(seeds))},
+            "prior": None,
             "budget": Budget(trials=num_seeds, checkpoints=1),
             "scheduler": NoStopping(kind="none"),
             "sampler": search.sampler.model_copy(update={"kind": "grid"}),

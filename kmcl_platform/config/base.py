@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from types import NoneType
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from kmcl_platform.messages import show_value
+from kmcl_platform.plugins.component import FROZEN
 
 
 class Frozen(BaseModel):
     """An immutable record that refuses unknown fields, infinities and NaN."""
 
-    # The docstring of a field is its description in the JSON schema, which editors show.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), use_attribute_docstrings=True
-    )
+    model_config = FROZEN
 
 
 # Fields whose record is one of several kinds: how deep the record is in the file (`space.PATH`), and the kinds.

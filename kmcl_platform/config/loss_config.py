@@ -2,16 +2,28 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from kmcl_platform.config.base import Frozen
+from kmcl_platform.config.base import Frozen, describe_error
+from kmcl_platform.config.scalar import FileScalar
+from kmcl_platform.errors import ConfigError
+from kmcl_platform.plugins.component import Objective
+from kmcl_platform.plugins.registry import find_component, list_components
+
+_NAMES: dict[str, Any] = {"examples": list_components(Objective)}
+"""For the completion of editors. Plug-ins have other names."""
 
 
 class LossConfig(Frozen):
     """The objective. Defaults are plain KMCL, with kernel terms that are means over the features."""
 
-    objective: Literal["kmcl", "asymmetric", "bce"] = "kmcl"
-    """kmcl: all three terms; asymmetric: the asymmetric loss alone; bce: binary cross-entropy alone."""
+    objective: str = Field(default="kmcl", json_schema_extra=_NAMES)
+    """kmcl: all three terms. The others are one classification loss alone: asymmetric, bce (binary cross-entropy),
+    focal, hill, polynomial, two_way, zlpr, or one of a plug-in."""
+    classification: str = Field(default="asymmetric", json_schema_extra=_NAMES)
+    """The classification loss of `objective: kmcl`: any other of these names."""
+    options: dict[str, dict[str, FileScalar]] = Field(default_factory=dict, validate_default=True)
+    """Options of objectives, under their names, such as `focal: {gamma: 2}`. Those of the chosen ones are filled in."""
     formulation: Literal["corrected", "released"] = "corrected"
     """corrected: the method as it is meant; released: as the authors' code computes it."""
     temperature: float = Field(default=0.17, gt=0)
@@ -49,11 +61,46 @@ class LossConfig(Frozen):
     @property
     def kernel_weights(self) -> tuple[float, float]:
         """The weights of the reconstruction and the contrastive term; 0: the term is not part of the objective."""
-        if self.objective != "kmcl":
+        if not self.component(self.objective).kernel_terms:
             return 0.0, 0.0
         if self.balance == "gradient_shares":
             return float(self.reconstruction_share > 0), float(self.contrastive_share > 0)
         return self.reconstruction_weight, self.contrastive_weight
+
+    def component(self, name: str) -> Objective:
+        """The objective of a name, with the options that this trial has for it."""
+        return find_component(Objective, name).model_validate(self.options.get(name, {}))
+
+    @field_validator("objective", "classification")
+    @classmethod
+    def _check_registered(cls, name: str, info: ValidationInfo) -> str:
+        try:
+            component = find_component(Objective, name)
+        except ConfigError as error:
+            # As in all validators, the text of a ValueError is what follows `valid:` in the message.
+            raise ValueError(str(error)) from None
+        if info.field_name == "classification" and component.kernel_terms:
+            raise ValueError("a classification loss, such as asymmetric")
+        return name
+
+    @field_validator("options")
+    @classmethod
+    def _fill_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        chosen = [info.data[field] for field in ("objective", "classification") if field in info.data]
+        found: dict[str, Any] = {}
+        for name in sorted({*options, *chosen}):
+            try:
+                component = find_component(Objective, name)
+            except ConfigError as error:
+                raise ValueError(f"{name}: unknown name; valid: {error}") from None
+            try:
+                values = component.model_validate(options.get(name, {})).model_dump()
+            except ValidationError as error:
+                raise ValueError(describe_error(error, component, name)) from None
+            # An objective without options has no entry, so that a file without this field stays as it is.
+            if values:
+                found[name] = values
+        return found
 
     @field_validator("balance", "contrastive_share", "kernel_start")
     @classmethod
@@ -77,6 +124,16 @@ class LossConfig(Frozen):
     def has_kernel_terms(self) -> bool:
         """Whether the loss has a kernel term: the reconstruction or the contrastive one."""
         return sum(self.kernel_weights) > 0
+
+    @model_validator(mode="after")
+    def _check_smoothing(self) -> "LossConfig":
+        name = self.classification if self.component(self.objective).kernel_terms else self.objective
+        if self.label_smoothing and not self.component(name).linear_in_labels:
+            raise ValueError(
+                f"label_smoothing: got {self.label_smoothing:g}; valid: 0, because the loss {name} compares labels "
+                "with one another"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_some_weight(self) -> "LossConfig":

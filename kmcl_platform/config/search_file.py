@@ -97,6 +97,8 @@ class SearchFile(Frozen):
     """
 
     name: Name
+    plugins: tuple[str, ...] = ()
+    """Modules with own losses: NAME.py beside this file, or installed modules of one file (docs/plugins.md)."""
     objective: Objective = Objective()
     base: TrialConfig = TrialConfig()
     baseline: bool = True
@@ -191,6 +193,10 @@ def active_paths(file: SearchFile, values: dict[str, Scalar]) -> list[str]:
     return [path for path, d in file.space.items() if all(config.get(p) == v for p, v in d.when.items())]
 
 
+_PLAIN_LOSSES = ("asymmetric", "bce")
+"""Baselines of every search of KMCL, in addition to its own classification loss."""
+
+
 def list_baselines(file: SearchFile) -> tuple[Baseline, ...]:
     """The baselines of a new search in addition to its base, in the order in which they are trained.
 
@@ -200,11 +206,14 @@ def list_baselines(file: SearchFile) -> tuple[Baseline, ...]:
     if file.baselines is not None:
         return file.baselines
     compares_losses = bool(file.arms) or "loss.objective" in file.space
-    if not file.baseline or compares_losses or file.sampler.kind == "grid" or file.base.loss.objective != "kmcl":
+    loss = file.base.loss
+    has_kernel_terms = loss.component(loss.objective).kernel_terms
+    if not file.baseline or compares_losses or file.sampler.kind == "grid" or not has_kernel_terms:
         return ()
     # The plain losses need a weight above 0. Its size changes little: Adam's steps do not depend on it.
-    weight: dict[str, Scalar] = {} if file.base.loss.asymmetric_weight else {"loss.asymmetric_weight": 1.0}
-    return tuple(Baseline(name=loss, values=weight | {"loss.objective": loss}) for loss in ("asymmetric", "bce"))
+    weight: dict[str, Scalar] = {} if loss.asymmetric_weight else {"loss.asymmetric_weight": 1.0}
+    names = dict.fromkeys((loss.classification, *_PLAIN_LOSSES))
+    return tuple(Baseline(name=name, values=weight | {"loss.objective": name}) for name in names)
 
 
 def base_name(file: SearchFile) -> str:

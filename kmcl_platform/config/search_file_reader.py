@@ -1,6 +1,6 @@
 """Read a YAML file as a checked SearchFile, or raise an error of one line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from kmcl_platform.config.space.edge_check import check_every_edge
 from kmcl_platform.errors import ConfigError, ResourceError
 from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.plugins.source import PluginSource, find_plugin, load_plugin
+
+FindPlugin = Callable[[str], PluginSource]
+"""Gives the code of a plug-in by its name, or raises a ConfigError."""
 
 
 def read_search_file(path: Path) -> SearchFile:
@@ -23,7 +27,12 @@ def read_search_file(path: Path) -> SearchFile:
     Raises:
         ConfigError: the file is missing, is not YAML, or describes a search in which some trial would be invalid.
     """
-    return parse_search_file(read_bytes(path), show_path(path))
+    return parse_search_file(read_bytes(path), show_path(path), find_beside(path))
+
+
+def find_beside(path: Path) -> FindPlugin:
+    """Finds the plug-ins of a search file: in its folder, or installed."""
+    return lambda name: find_plugin(name, path.parent)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -42,12 +51,13 @@ def read_bytes(path: Path) -> bytes:
         ) from None
 
 
-def parse_search_file(content: bytes, origin: str) -> SearchFile:
+def parse_search_file(content: bytes, origin: str, find: FindPlugin | None = None) -> SearchFile:
     """Build a SearchFile from the bytes of a YAML file.
 
     Args:
         content: the file's bytes.
         origin: the file's name, for messages.
+        find: gives the code of a plug-in by its name. None: installed modules, and files in the current folder.
 
     Raises:
         ConfigError: as `read_search_file`.
@@ -55,6 +65,8 @@ def parse_search_file(content: bytes, origin: str) -> SearchFile:
     tree = read_yaml(content, origin)
     if not isinstance(tree, dict):
         raise ConfigError(f"{origin}: got {show_value(tree)}; valid: a YAML mapping with name, base, space and budget")
+    with errors_name(origin):
+        tree = _with_plugins(tree, find or find_beside(Path("search.yaml")))
     try:
         file = SearchFile.model_validate(tree)
     except ValidationError as error:
@@ -62,6 +74,20 @@ def parse_search_file(content: bytes, origin: str) -> SearchFile:
     with errors_name(origin):
         _check_every_search(file)
     return file
+
+
+def _with_plugins(tree: dict[str, Any], find: FindPlugin) -> dict[str, Any]:
+    """Load the plug-ins that a file lists, and write the digests of their code into its base."""
+    names, base = tree.get("plugins"), tree.get("base", {})
+    # What is no list of texts has its own message later, as has a base that is no mapping.
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not isinstance(base, dict):
+        return tree
+    digests = {}
+    for name in names:
+        source = find(name)
+        load_plugin(source)
+        digests[name] = source.digest
+    return tree | {"base": base | {"plugins": digests}} if digests else tree
 
 
 def _check_every_search(file: SearchFile) -> None:
@@ -92,8 +118,16 @@ def search_file_schema() -> dict[str, Any]:
     schema = SearchFile.model_json_schema()
     definitions = schema["$defs"]
     fields = _fields_by_path("", definitions["TrialConfig"], definitions)
+    # The options of losses, which plug-ins may add to. Their code is not a value.
+    options = r"^loss\.options\.[a-z]"
+    del fields["loss.options"], fields["plugins"]
     # Wherever a file has values at dotted paths, their names and types are those of the trial's fields.
-    values = {"type": "object", "properties": fields, "additionalProperties": False}
+    values = {
+        "type": "object",
+        "properties": fields,
+        "patternProperties": {options: {}},
+        "additionalProperties": False,
+    }
     conditions = [one["properties"] for one in definitions.values() if "when" in one.get("properties", {})]
     for node in (schema["properties"]["arms"]["additionalProperties"], *(one["when"] for one in conditions)):
         node |= values
@@ -104,6 +138,7 @@ def search_file_schema() -> dict[str, Any]:
             path: {"$ref": "#/$defs/Distribution", "properties": {"choices": {"items": field}}}
             for path, field in fields.items()
         },
+        "patternProperties": {options: {"$ref": "#/$defs/Distribution"}},
         "additionalProperties": False,
     }
     # The other schedulers have no default kind, and the reader wants the kind of this one too.

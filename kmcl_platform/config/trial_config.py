@@ -1,34 +1,21 @@
 """TrialConfig: everything that decides what one trial computes, validated once."""
 
-import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from kmcl_platform.config.base import Frozen, describe_error
 from kmcl_platform.config.loss_config import LossConfig
+from kmcl_platform.config.scalar import FileScalar as FileScalar, Scalar as Scalar
 from kmcl_platform.errors import ConfigError
-
-Scalar = bool | int | float | str | None
-
-
-def _check_one_value(value: object) -> object:
-    if isinstance(value, dict | list):
-        raise ValueError("one value: a number, text, true, false or null")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a finite number")
-    return value
-
+from kmcl_platform.plugins.source import require_plugin
 
 FORMER_FIELDS: dict[str, Scalar] = {"loss.similarity_per_dimension": False}
 """Fields of older versions, each with the value under which a trial computed what it computes without the field."""
 
 FORMER_DEFAULTS: dict[str, Scalar] = {"loss.kernel_scale": "total"}
 """Fields whose default has changed, each with the value of a record that was written before the field was added."""
-
-FileScalar = Annotated[Scalar, BeforeValidator(_check_one_value)]
-"""A scalar as a field of a search file. Checked first, so that an error does not name every type of the union."""
 
 
 class DataConfig(Frozen):
@@ -131,6 +118,9 @@ class OptimConfig(Frozen):
 class TrialConfig(Frozen):
     """One point of a search: with a manifest and a number of workers it decides every number of a trial."""
 
+    plugins: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each plug-in's code, by the plug-in's name. The platform writes it, from `plugins` of the search
+    file."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -151,6 +141,19 @@ class TrialConfig(Frozen):
             ValidationError: the document is not a valid configuration; also if a removed field has another value.
         """
         return cls.model_validate(_update_record(document))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _load_plugins(cls, tree: Any) -> Any:
+        # Before the fields are checked: a plug-in's names are valid only when it is loaded.
+        plugins = tree.get("plugins") if isinstance(tree, dict) else None
+        if isinstance(plugins, dict):
+            for name, digest in plugins.items():
+                try:
+                    require_plugin(str(name), str(digest))
+                except ConfigError as error:
+                    raise ValueError(str(error)) from None
+        return tree
 
     @model_validator(mode="after")
     def _check_frozen(self) -> "TrialConfig":

@@ -10,6 +10,7 @@ from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform,
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.errors import ConfigError, WeightsError
 from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
+from kmcl_platform.method.losses.classification import ClassificationLoss, SumOfSamples
 from kmcl_platform.method.losses.global_batch import BatchGather
 from kmcl_platform.method.losses.kmcl import KmclLoss
 from kmcl_platform.method.networks.backbone import Backbone
@@ -74,6 +75,13 @@ def build_model(
     return KmclModel(backbone, head, projection_width=config.projection_width)
 
 
+def build_classification(config: LossConfig) -> ClassificationLoss:
+    """Build the classification loss of a trial's objective."""
+    name = config.classification if config.component(config.objective).kernel_terms else config.objective
+    component = config.component(name)
+    return component.classification(config) or SumOfSamples(component.loss, f"the loss {name}", config.label_smoothing)
+
+
 def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_labels: int | None = None) -> KmclLoss:
     """Build the loss.
 
@@ -83,11 +91,13 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
         max_labels: upper bound of the positive labels per image. None: they are counted for each batch; the host then
             waits for a GPU.
     """
+    objective = config.component(config.objective)
     # A baseline keeps the configured weights, which it does not use.
     weights = (config.reconstruction_weight, config.contrastive_weight)
-    reconstruction_weight, contrastive_weight = config.kernel_weights if config.objective == "kmcl" else weights
+    reconstruction_weight, contrastive_weight = config.kernel_weights if objective.kernel_terms else weights
     return KmclLoss(
-        objective=config.objective,
+        objective="kmcl" if objective.kernel_terms else "asymmetric",
+        classification=build_classification(config),
         formulation=config.formulation,
         temperature=config.temperature,
         asymmetric_weight=config.asymmetric_weight,

@@ -14,11 +14,14 @@ from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import read_yaml
 from tests.config.test_search_file import GOOD, test_a_wrong_file_is_refused_in_one_line as refused
 from tests.support.command_line import kmcl
+from tests.support.example import SEARCH
 
 SHIPPED = Path("search_spaces/search_file.schema.json")
 FIRST_LINE = f"# yaml-language-server: $schema={SHIPPED.name}\n"
 
 ACROSS_FIELDS = (
+    # A plug-in may have a loss of any name.
+    "f.yaml: baselines.plain: got {'loss.objective': 'mse'}",
     "f.yaml: space.loss.temperature: valid: low below high",
     "f.yaml: space.loss.temperature: got 0.0, which makes an invalid trial",
     "f.yaml: space.loss.temperature: valid: a narrower range",
@@ -51,6 +54,11 @@ def test_every_shipped_file_is_valid_and_names_the_schema(path: Path) -> None:
     content = path.read_bytes()
     assert content.decode().startswith(FIRST_LINE)
     assert [error.message for error in validator().iter_errors(read_yaml(content, str(path)))] == []
+
+
+def test_the_example_of_a_plugin_is_valid() -> None:
+    tree = read_yaml(SEARCH.encode(), "heavy.yaml")
+    assert [error.message for error in validator().iter_errors(tree)] == []
 
 
 def test_it_refuses_what_one_field_makes_wrong() -> None:

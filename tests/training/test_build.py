@@ -24,11 +24,13 @@ LOSS: dict[str, Any] = {
 BALANCE = ("balance", "reconstruction_share", "contrastive_share", "kernel_start")
 """Fields that `TermBalance` uses: tests/training/test_term_balance.py."""
 
+COMPONENTS = ("classification", "options")
+"""Fields of classification losses, which tests/plugins looks at."""
 WEIGHTS = ("asymmetric_weight", "reconstruction_weight", "contrastive_weight")
 
 
 def test_no_field_of_the_loss_is_forgotten_here() -> None:
-    assert set(LossConfig.model_fields) == {*LOSS, *BALANCE, *WEIGHTS}
+    assert set(LossConfig.model_fields) == {*LOSS, *BALANCE, *WEIGHTS, *COMPONENTS}
 
 
 @pytest.mark.parametrize("name", LOSS)

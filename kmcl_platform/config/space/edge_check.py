@@ -8,6 +8,7 @@ from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import nearest_first, show_value
 
 _NOT_COMPARABLE = {
+    "plugins": "the search file's `plugins` decide it",
     "data.source": "trials on different data cannot be compared",
     "num_epochs": "trials of different length cannot be compared",
 }

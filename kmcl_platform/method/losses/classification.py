@@ -1,14 +1,26 @@
-"""The classification loss of an objective: the asymmetric loss or binary cross-entropy, with label smoothing.
+"""The classification loss of an objective: the asymmetric loss, binary cross-entropy or another, with label smoothing.
 
 Shape suffixes: B batch, K classes.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from kmcl_platform.method.losses.asymmetric import asymmetric_loss
 from kmcl_platform.method.losses.binary_cross_entropy import binary_cross_entropy
+
+
+class ClassificationLoss(Protocol):
+    """What computes the classification loss of a batch, summed over samples and classes; 0-dimensional."""
+
+    def __call__(self, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor, /) -> Tensor: ...
+
+
+class LossShapeError(ValueError):
+    """A loss of a user's own returned something that is not the loss of each sample."""
 
 
 class Classification(NamedTuple):
@@ -58,3 +70,48 @@ class Classification(NamedTuple):
             clip=self.clip,
             detach_focusing=self.detach_focusing,
         )
+
+
+class SumOfSamples:
+    """The classification loss that a function of each sample gives.
+
+    Args:
+        loss: from logits_BK, positive_BK and known_BK to losses_B, differentiable in the logits.
+        name: of the loss, for messages.
+        label_smoothing: s in [0, 1), for losses that are linear in the label. A label y becomes y·(1 - s) + s/2.
+    """
+
+    def __init__(self, loss: Callable[[Tensor, Tensor, Tensor], Tensor], name: str, label_smoothing: float) -> None:
+        self.loss, self.name, self.label_smoothing = loss, name, label_smoothing
+        self._checked = False
+
+    def __call__(self, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
+        """The loss, summed over samples and classes; 0-dimensional.
+
+        Raises:
+            LossShapeError: the function's result has another shape or type, or no gradient. Only the first call checks.
+        """
+        losses_B = self._losses(logits_BK, positive_BK, known_BK)
+        if not self._checked:
+            self._check(losses_B, logits_BK)
+            self._checked = True
+        if self.label_smoothing:
+            # As in `Classification`.
+            opposite_B = self._losses(logits_BK, positive_BK.logical_not(), known_BK)
+            losses_B = (1 - self.label_smoothing / 2) * losses_B + self.label_smoothing / 2 * opposite_B
+        return losses_B.sum()
+
+    def _losses(self, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
+        return self.loss(logits_BK, positive_BK & known_BK, known_BK)
+
+    def _check(self, losses_B: object, logits_BK: Tensor) -> None:
+        wanted = f"valid: a floating-point tensor of shape ({len(logits_BK)},), one loss for each image"
+        if not isinstance(losses_B, Tensor):
+            raise LossShapeError(f"{self.name}: got a result of type {type(losses_B).__name__}; {wanted}")
+        if losses_B.shape != logits_BK.shape[:1] or not losses_B.is_floating_point():
+            got = f"{str(losses_B.dtype).removeprefix('torch.')} of shape {tuple(losses_B.shape)}"
+            raise LossShapeError(f"{self.name}: got a result of {got}; {wanted}")
+        if torch.is_grad_enabled() and logits_BK.requires_grad and not losses_B.requires_grad:
+            raise LossShapeError(
+                f"{self.name}: got a result without gradient; valid: one that torch can differentiate by the logits"
+            )

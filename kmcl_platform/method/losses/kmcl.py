@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kmcl_platform.method.kernels.mixture_head import KernelMixture
 from kmcl_platform.method.losses.check_inputs import check_choice, check_inputs, check_settings
-from kmcl_platform.method.losses.classification import Classification
+from kmcl_platform.method.losses.classification import Classification, ClassificationLoss
 from kmcl_platform.method.losses.contrastive import contrastive_loss
 from kmcl_platform.method.losses.global_batch import BatchGather, GlobalBatch, local_batch
 from kmcl_platform.method.losses.loss_parts import NO_FACTORS, LossParts, TermFactors, add_terms, weighted_terms
@@ -61,6 +61,7 @@ class KmclLoss(nn.Module):
         label_smoothing: s in [0, 1): the classification uses y·(1 - s) + s/2 in place of a label y.
         kernel_scale: `total`: log g and log ρ are sums over the D features; `per_feature`: they are divided by D
             (docs/method.md, Scale of the kernel terms). `released` does not use it: its sums are always total.
+        classification: another classification loss, in place of the one that the settings above describe.
         gather: brings the samples of all workers together. None: one worker. `released` does not use it.
         max_labels: an upper bound on positive labels per sample. With it the host never waits for the device, which is
             faster on a GPU; the contrastive term is NaN if a batch exceeds the bound. None: the labels are counted,
@@ -94,6 +95,7 @@ class KmclLoss(nn.Module):
         formulation: str = "corrected",
         kernel_scale: str = "total",
         label_smoothing: float = 0.0,
+        classification: ClassificationLoss | None = None,
         gather: BatchGather | None = None,
         max_labels: int | None = None,
     ) -> None:
@@ -128,7 +130,7 @@ class KmclLoss(nn.Module):
         # A buffer moves to the device with the module, so that no step copies the weights there.
         self._weights: Tensor
         self.register_buffer("_weights", torch.tensor(self.weights, dtype=torch.float64), persistent=False)
-        self.classification = Classification(
+        self.classification = classification or Classification(
             objective == "bce", gamma_positive, gamma_negative, clip, detach_focusing, label_smoothing
         )
         self.kernel_scale = kernel_scale

@@ -23,6 +23,7 @@ from kmcl_platform.errors import DataError, RegistryError
 from kmcl_platform.files.atomic_write import write_atomically
 from kmcl_platform.method.kernels.uncertainty import label_uncertainty
 from kmcl_platform.method.networks.model import KmclModel
+from kmcl_platform.plugins.source import know_documents, to_documents
 from kmcl_platform.registry.model.decision_rule import DecisionRule, default_rule, read_rule
 from kmcl_platform.registry.model.error_detection import ErrorDetection, read_error_detection
 from kmcl_platform.registry.model.prediction_table import to_columns
@@ -158,6 +159,8 @@ def write_model(
     write_atomically(folder / WEIGHTS, weights.read_bytes())
     document = {
         "config": config.model_dump(),
+        # The model can be loaded where there is no such file.
+        "plugins": to_documents(config.plugins),
         "class_names": list(class_names),
         "decision": (rule or default_rule(len(class_names))).to_document(),
         "error_detection": None,
@@ -192,6 +195,7 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
     """
     try:
         document = json.loads((folder / DESCRIPTION).read_text())
+        know_documents(document.get("plugins", []))
         config = TrialConfig.from_record(document["config"])
         class_names = document["class_names"]
         tensors = load_file(folder / WEIGHTS)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import parse_search_file, read_search_file
+from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import RegistryError
@@ -33,7 +32,7 @@ from kmcl_platform.tracking.database import as_default, connect, locked
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
 from kmcl_platform.tracking.runs.ownership import check_own
-from kmcl_platform.tracking.runs.searches import read_latest_file
+from kmcl_platform.tracking.runs.searches import read_latest_search_file
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE
 from kmcl_platform.training.features.backbone_weights import join_backbone
 
@@ -99,7 +98,7 @@ def promote(store: Store, search: str, *, file: Path | None = None, force: str =
     board = read_leaderboard(store, search)
     check_own(store, board.experiment_id)
     row = promoted_row(board)
-    chosen = read_search_file(file) if file else _latest_file(store, search)
+    chosen = read_search_file(file) if file else read_latest_search_file(store, search)
     client = connect(store)
     with registry_errors(store, search):
         found = find_alias(client, search, CHAMPION)
@@ -163,10 +162,6 @@ def _check(client: "MlflowClient", version: "ModelVersion | None", force: str) -
         if not force:
             raise
         return None, str(error).partition("; valid: ")[0]
-
-
-def _latest_file(store: Store, search: str) -> SearchFile:
-    return parse_search_file(read_latest_file(store, search), f"the file of search {search!r}")
 
 
 def _register(

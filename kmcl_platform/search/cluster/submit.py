@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import kmcl_platform
-from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
+from kmcl_platform.config.search_file_reader import find_beside, parse_search_file, read_bytes
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ClusterError
 from kmcl_platform.messages import count_of
@@ -62,7 +62,8 @@ def submit_search(
     """
     # Everything that can be refused here is refused before the cluster is asked.
     content = read_bytes(path)
-    file = parse_search_file(content, str(path))
+    find = find_beside(path)
+    file = parse_search_file(content, str(path), find)
     values = read_secrets(secret_names)
     environment = job_environment(store, tracking_uri, study_url, secret_names)
     # Otherwise, under `uv run`, a hook of Ray would change the job's environment.
@@ -76,6 +77,8 @@ def submit_search(
         if not _has_locked_environment(cluster, folder, say):
             runtime_env["uv"] = LOCKED_ENVIRONMENT
         (folder / "search.yaml").write_bytes(content)
+        for name in file.plugins:
+            (folder / f"{name}.py").write_text(find(name).code, encoding="utf-8")
         if values:
             write_secrets(folder, values)
             # Ray unpacks equal packages once, and a job removes its secrets after reading them: the next job with the

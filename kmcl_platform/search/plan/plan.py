@@ -33,6 +33,7 @@ from kmcl_platform.search.plan.probe_points import (
 )
 from kmcl_platform.search.replay.archive_curves import agreement_by_epoch, read_curves
 from kmcl_platform.search.run.files_check import check_weights
+from kmcl_platform.search.run.loss_check import check_losses
 from kmcl_platform.search.run.run_search import check_data
 from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.study.definition import check_new_search
@@ -113,6 +114,7 @@ def run_plan(
     check_room(store.root)
     searches = expand_arms(file)
     with errors_name(show_path(path)):
+        check_losses(file)
         for search in searches:
             check_new_search(search, store.study_url)
     agreements = [agreement_by_epoch(read_curves(archives, search)) if archives else {} for search in searches]

@@ -10,6 +10,7 @@ from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file import Resources, SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ResourceError, StoreError
+from kmcl_platform.plugins.source import to_documents
 from kmcl_platform.search.plan.probe_points import Corner, TriedCorner, to_config
 from kmcl_platform.search.run.on_ray.worker_group import WorkerGroup
 
@@ -53,6 +54,7 @@ class Prober:
                 "data_dir": str(self._store.data),
                 "features_dir": str(self._store.features),
                 "working_dir": str(Path.cwd()),
+                "plugins": to_documents(file.base.plugins),
                 "probe_steps": self._num_steps,
             }
         )

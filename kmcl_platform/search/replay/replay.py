@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import parse_search_file, read_bytes
+from kmcl_platform.config.search_file_reader import FindPlugin, find_beside, parse_search_file, read_bytes
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import read_yaml, write_yaml
 from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.plugins.source import know_documents, to_documents
 from kmcl_platform.search.cluster.resources import count_concurrent_trials
 from kmcl_platform.search.replay.archive_curves import ArchiveCurves, read_curves
 from kmcl_platform.search.replay.surrogate import Quality, Surrogate
@@ -124,12 +125,13 @@ def run_replay(
         DataError: an archive is not valid, or is not of this search.
     """
     content, origin = read_bytes(path), show_path(path)
-    file = parse_search_file(content, origin)
+    find = find_beside(path)
+    file = parse_search_file(content, origin, find)
     if file.arms:
         raise ConfigError(f"{origin}: arms: got {', '.join(file.arms)}; valid: a file without arms, one search")
     archive = read_curves(archives, file)
-    settings = {name: _with_parts(content, origin, change) for name, change in _STANDARD.items()}
-    settings |= {text: _with_parts(content, origin, _read_setting(text)) for text in compare}
+    settings = {name: _with_parts(content, origin, change, find) for name, change in _STANDARD.items()}
+    settings |= {text: _with_parts(content, origin, _read_setting(text), find) for text in compare}
     at_once = at_once or _default_at_once(file)
     for name, setting in settings.items():
         if at_once > setting.budget.trials:
@@ -143,7 +145,10 @@ def run_replay(
     # "spawn": a forked process would inherit the locks of the parent's threads in an unknown state. An executor and not
     # a pool: a pool whose processes cannot start tries again for ever.
     with ProcessPoolExecutor(
-        processes or os.cpu_count(), multiprocessing.get_context("spawn"), _prepare, (shared,)
+        processes or os.cpu_count(),
+        multiprocessing.get_context("spawn"),
+        _prepare,
+        (to_documents(file.base.plugins), shared),
     ) as pool:
         for (name, _), result in zip(tasks, pool.map(_simulate, tasks, chunksize=8), strict=True):
             found[name].append(result)
@@ -166,11 +171,12 @@ _Shared = tuple[dict[str, SearchFile], Surrogate, ArchiveCurves, int]
 _shared: list[_Shared] = []
 
 
-def _prepare(shared: _Shared) -> None:
+def _prepare(plugins: list[dict[str, str]], shared: _Shared) -> None:
     """Called once in each process: the archive is large, and the same for all of its searches."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     threadpool_limits(1)
+    know_documents(plugins)
     _shared.append(shared)
 
 
@@ -190,13 +196,13 @@ def _read_setting(text: str) -> dict[str, Any]:
     return change
 
 
-def _with_parts(content: bytes, origin: str, change: dict[str, Any]) -> SearchFile:
+def _with_parts(content: bytes, origin: str, change: dict[str, Any], find: FindPlugin) -> SearchFile:
     """The file with other parts. A part with a `kind` replaces the file's; of any other, single fields are replaced."""
     tree = read_yaml(content, origin)
     for part, value in change.items():
         merges = isinstance(value, dict) and isinstance(tree.get(part), dict) and "kind" not in value
         tree[part] = tree[part] | value if merges else value
-    return parse_search_file(write_yaml(tree), f"--compare {show_value(change)}" if change else origin)
+    return parse_search_file(write_yaml(tree), f"--compare {show_value(change)}" if change else origin, find)
 
 
 def _default_at_once(file: SearchFile) -> int:

@@ -17,6 +17,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
+from kmcl_platform.plugins.source import to_documents
 from kmcl_platform.search.run.assignment import Assignment, Message
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.sampling.pruners import stopping_epochs
@@ -77,6 +78,7 @@ class SearchDriver:
             "working_dir": str(Path.cwd()),
             "content_hash": self._study.inputs.data,
             "stopping_epochs": stopping_epochs(self._file.scheduler, self._file.base.num_epochs),
+            "plugins": to_documents(point.config.plugins),
             "features_hash": self._study.inputs.features.get(point.config.data.features or "", ""),
         }
 

@@ -7,7 +7,14 @@ from rich.console import Console
 
 from kmcl_platform.config.arms import base_alone, expand_arms, to_yaml
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import errors_name, parse_search_file, read_bytes, read_search_file
+from kmcl_platform.config.search_file_reader import (
+    FindPlugin,
+    errors_name,
+    find_beside,
+    parse_search_file,
+    read_bytes,
+    read_search_file,
+)
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
@@ -15,6 +22,7 @@ from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.messages import show_path, show_value
 from kmcl_platform.search.run.files_check import check_features, check_weights, digest_features, digest_weights
 from kmcl_platform.search.run.inline import InlineRunner
+from kmcl_platform.search.run.loss_check import check_losses
 from kmcl_platform.search.run.on_ray.ray_runner import RayRunner
 from kmcl_platform.search.run.runner import Runner
 from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
@@ -59,7 +67,8 @@ def run_search(
         StoreError: the store cannot be written to. Finished work is not lost: the same call continues from there.
         ClusterError: the cluster cannot be reached, or Ray cannot be started.
     """
-    return _run_searches(read_bytes(path), show_path(path), store, console, _choose_runner(address, inline))
+    runner = _choose_runner(address, inline)
+    return _run_searches(read_bytes(path), show_path(path), store, console, runner, find_beside(path))
 
 
 def train_base(
@@ -93,7 +102,7 @@ def train_base(
     origin = show_path(values or path)
     with errors_name(origin):
         content = to_yaml(base_alone(file))
-    return _run_searches(content, origin, store, console, _choose_runner(address, inline))
+    return _run_searches(content, origin, store, console, _choose_runner(address, inline), find_beside(path))
 
 
 def resume_search(
@@ -114,8 +123,9 @@ def resume_search(
     Raises:
         SearchError: there is no such store or search, and as for `run_search`, like the other errors.
     """
-    content = read_latest_file(store, search)
-    return _run_searches(content, f"the file of search {search!r}", store, console, _choose_runner(address, inline))
+    content, find = read_latest_file(store, search)
+    origin = f"the file of search {search!r}"
+    return _run_searches(content, origin, store, console, _choose_runner(address, inline), find)
 
 
 def check_data(file: SearchFile, store: Store) -> str:
@@ -145,13 +155,16 @@ def _choose_runner(address: str | None, inline: bool) -> Runner:
     return InlineRunner()
 
 
-def _run_searches(content: bytes, origin: str, store: Store, console: Console, runner: Runner) -> list[SearchSummary]:
-    file = parse_search_file(content, origin)
+def _run_searches(
+    content: bytes, origin: str, store: Store, console: Console, runner: Runner, find: FindPlugin
+) -> list[SearchSummary]:
+    file = parse_search_file(content, origin, find)
     # A file without arms is recorded byte for byte, with its comments.
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
     with errors_name(origin):
         runner.check(file)
+        check_losses(file)
     try:
         # What writes into the store comes last: a file that is refused leaves no store behind.
         data = check_data(file, store)

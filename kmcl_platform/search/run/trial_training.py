@@ -12,6 +12,7 @@ from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.data.loading.own_features import digest_own_features
 from kmcl_platform.errors import ConfigError, Diverged, KmclError, StoreError
 from kmcl_platform.messages import mask_passwords, show_value
+from kmcl_platform.plugins.source import know_documents
 from kmcl_platform.search.run.assignment import Assignment
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.probe import probe
@@ -81,6 +82,7 @@ def train_assignment(
         raise error
 
     interruptions: tuple[type[Exception], ...] = (RuntimeError, OSError, *channel.connection_errors)
+    know_documents(assignment.get("plugins", []))
     config = TrialConfig.model_validate(assignment["config"])
     # Relative paths in the search file begin at the folder in which the search was started; Ray Train moves its workers
     # to a folder of its own. On another node there may be no such folder, and absolute paths do not need it.

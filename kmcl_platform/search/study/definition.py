@@ -16,8 +16,8 @@ DEFINITION = "definition"
 
 _BASELINES = "baselines"
 
-_MAY_CHANGE = ("budget", "verdict", "finalists", "promotion", "decision")
-"""Parts of a search file that no trial's result depends on."""
+_LEFT_OUT = ("plugins", "budget", "verdict", "finalists", "promotion", "decision")
+"""Parts of a search file that no trial's result depends on. The code of plug-ins is in `base.plugins`."""
 
 
 def settle_definition(study: SearchStudy, file: SearchFile) -> SearchFile:
@@ -131,7 +131,7 @@ def _definition(file: SearchFile) -> dict[str, str]:
     # `allow_early_rungs` only permits what the other fields say.
     dump = file.model_dump(
         exclude={"resources": {"max_concurrent_trials"}, "scheduler": {"allow_early_rungs"}}
-        | dict.fromkeys(_MAY_CHANGE, True)
+        | dict.fromkeys(_LEFT_OUT, True)
         | ({"prior": True} if file.prior is None else {})
     )
     definition: dict[str, str] = {}

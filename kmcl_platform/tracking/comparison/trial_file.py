@@ -1,14 +1,13 @@
 """A trial as a search file of its own: the file of its search, with the trial's values as the base."""
 
 from kmcl_platform.config.arms import to_yaml
-from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.messages import show_path
 from kmcl_platform.tracking.comparison.finalists import promoted_row
 from kmcl_platform.tracking.database import connect_to_read
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
-from kmcl_platform.tracking.runs.searches import read_latest_file
+from kmcl_platform.tracking.runs.searches import read_latest_search_file
 from kmcl_platform.tracking.runs.trial_params import read_config
 
 
@@ -34,7 +33,7 @@ def trial_file(store: Store, search: str, number: int | None = None) -> bytes:
             numbers = f"0 to {max(found)}" if found else "none"
             raise SearchError(f"search {search!r}: got trial {number}; valid: {numbers}")
         row = found[number]
-    file = parse_search_file(read_latest_file(store, search), f"the file of search {search!r}")
+    file = read_latest_search_file(store, search)
     base = read_config(connect_to_read(store).get_run(row.run_id))
     head = f"# Trial {row.number} of search {search} in the store {show_path(store.root)}.\n"
     return head.encode() + to_yaml(file.model_copy(update={"name": f"{search}-trial{row.number}", "base": base}))

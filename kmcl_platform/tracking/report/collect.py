@@ -7,14 +7,13 @@ import optuna
 from sqlalchemy.exc import DBAPIError
 
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, sqlite_file
 from kmcl_platform.errors import NoAnswerError, SearchError
 from kmcl_platform.files.file_status import is_there
 from kmcl_platform.tracking.database import connect_to_read, find_runs
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, read_leaderboard
 from kmcl_platform.tracking.runs.names import VERDICT_TAG, trial_number
-from kmcl_platform.tracking.runs.searches import read_latest_file
+from kmcl_platform.tracking.runs.searches import read_latest_search_file
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def collect(store: Store, search: str) -> Collected:
     board = read_leaderboard(store, search)
     # Raises if no trial is completed, because most of the report is about the best trials.
     board.best()
-    file = parse_search_file(read_latest_file(store, search), f"the file of search {search!r}")
+    file = read_latest_search_file(store, search)
     client = connect_to_read(store)
     runs = find_runs(client, board.experiment_id, role="trial", search=search)
     return Collected(

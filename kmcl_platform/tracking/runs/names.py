@@ -68,6 +68,15 @@ BEST_OBJECTIVE = "best_objective"
 is the number of ended trials."""
 
 SEARCH_FILE = "search_file.yaml"
+PLUGINS_TAG = "kmcl.plugins"
+"""Tag of a search's run: the digest of each plug-in's code, as JSON."""
+
+
+def plugin_file(name: str, digest: str) -> str:
+    """The artifact of a search's run with the code of a plug-in."""
+    return f"plugins/{name}-{digest[:12]}.py"
+
+
 LATEST_FILE_TAG = "kmcl.latest_file"
 """On the parent run of a search that was continued with another file: the artifact with that file."""
 LEADERBOARD_FILE = "leaderboard.json"

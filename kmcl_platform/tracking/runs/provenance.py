@@ -1,5 +1,6 @@
 """The definition of a search, and the code and packages that it ran with."""
 
+import json
 import platform
 import subprocess
 from hashlib import file_digest, sha256
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.space.distributions import Distribution
+from kmcl_platform.plugins.source import to_documents
 from kmcl_platform.tracking.database import write
 from kmcl_platform.tracking.runs.artifacts import log_bytes, read_artifact
-from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, SEARCH_FILE
+from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, PLUGINS_TAG, SEARCH_FILE, plugin_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 def record_search(client: "MlflowClient", run_id: str, file: SearchFile, content: bytes, origin: str) -> None:
     """Record the definition of a search: the bytes of its file, its settings as params, the environment, the commit."""
     log_bytes(client, run_id, content, SEARCH_FILE)
+    record_plugins(client, run_id, file)
     client.log_text(run_id, environment_text(), "environment.txt")
     parts = file.model_dump(include={"objective", "budget", "scheduler", "resources", "sampler"})
     params = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
@@ -33,8 +36,20 @@ def _to_text(distribution: Distribution) -> str:
     return " ".join([distribution.kind, *(f"{name}={value}" for name, value in words.items())])
 
 
-def record_continuation(client: "MlflowClient", parent: "Run", content: bytes) -> None:
+def record_plugins(client: "MlflowClient", run_id: str, file: SearchFile) -> None:
+    """Record the code of a search's plug-ins, and which code is the latest."""
+    digests = file.base.plugins
+    for one in to_documents(digests):
+        log_bytes(client, run_id, one["code"].encode(), plugin_file(one["name"], digests[one["name"]]))
+    # After the artifacts, as in `record_continuation`.
+    if digests:
+        client.set_tag(run_id, PLUGINS_TAG, json.dumps(digests))
+
+
+def record_continuation(client: "MlflowClient", parent: "Run", file: SearchFile, content: bytes) -> None:
     """Record the file with which a search continues, in addition to its first one, and which of them is the latest."""
+    if parent.data.tags.get(PLUGINS_TAG, "{}") != json.dumps(file.base.plugins):
+        record_plugins(client, parent.info.run_id, file)
     run_id, name = parent.info.run_id, SEARCH_FILE
     if read_artifact(client, run_id, SEARCH_FILE) != content:
         # Named by its content: a file with which the search continues twice is written once.

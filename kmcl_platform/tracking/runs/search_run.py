@@ -110,7 +110,7 @@ class SearchRuns:
                 # Last: if the process dies before this tag, the next start writes everything again.
                 client.set_tag(parent_id, RECORDED_TAG, "true")
             else:
-                record_continuation(client, parent, content)
+                record_continuation(client, parent, file, content)
         dataset = None
         if manifest is not None:
             dataset = to_dataset_input(manifest, manifest_location(file.base.data.source, store.data))

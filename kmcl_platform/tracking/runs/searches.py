@@ -1,15 +1,17 @@
 """The searches of a store in MLflow, and the search files in their record."""
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.config.search_file_reader import FindPlugin, parse_search_file
 from kmcl_platform.config.store import Store
-from kmcl_platform.errors import SearchError
+from kmcl_platform.errors import ConfigError, SearchError
+from kmcl_platform.plugins.source import PluginSource
 from kmcl_platform.tracking.database import connect_to_read, find_runs, store_name
 from kmcl_platform.tracking.runs.artifacts import read_artifact
-from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, SEARCH_FILE, SEARCH_TAG
+from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, PLUGINS_TAG, SEARCH_FILE, SEARCH_TAG, plugin_file
 from kmcl_platform.tracking.runs.ownership import is_own
 
 if TYPE_CHECKING:
@@ -51,15 +53,46 @@ def find_parent(client: "MlflowClient", store: Store, search: str) -> "Run":
     return parents[0]
 
 
-def read_latest_file(store: Store, search: str) -> bytes:
-    """The bytes of the search file with which a search last ran.
+def read_latest_file(store: Store, search: str) -> tuple[bytes, FindPlugin]:
+    """The bytes of the search file with which a search last ran, and what finds its plug-ins.
 
     Raises:
         SearchError: there is no such store or search, or its record is incomplete.
     """
     client = connect_to_read(store)
     parent = find_parent(client, store, search)
-    return read_artifact(client, parent.info.run_id, parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE))
+    content = read_artifact(client, parent.info.run_id, parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE))
+    return content, find_recorded(client, parent.info.run_id, search)
+
+
+def find_recorded(client: "MlflowClient", run_id: str, search: str) -> FindPlugin:
+    """Finds the plug-ins of a search in its record.
+
+    Args:
+        client: of MLflow.
+        run_id: of the search's run.
+        search: its name, for messages.
+    """
+
+    def find(name: str) -> PluginSource:
+        digests = json.loads(client.get_run(run_id).data.tags.get(PLUGINS_TAG, "{}"))
+        if name not in digests:
+            raise ConfigError(f"plugins: got {name!r}, which the record does not have; valid: {', '.join(digests)}")
+        file = plugin_file(name, digests[name])
+        return PluginSource(name, read_artifact(client, run_id, file).decode(), f"{file} of search {search!r}")
+
+    return find
+
+
+def read_latest_search_file(store: Store, search: str) -> SearchFile:
+    """The search file with which a search last ran, with its plug-ins from the record.
+
+    Raises:
+        SearchError: as `read_latest_file`.
+        ConfigError: the file is not valid for this version of the platform.
+    """
+    content, find = read_latest_file(store, search)
+    return parse_search_file(content, f"the file of search {search!r}", find)
 
 
 def read_search_file_of(client: "MlflowClient", parent_id: str, search: str) -> SearchFile:
@@ -69,7 +102,8 @@ def read_search_file_of(client: "MlflowClient", parent_id: str, search: str) -> 
         SearchError: the file is missing.
         ConfigError: the file is not valid for this version of the platform.
     """
-    return parse_search_file(read_artifact(client, parent_id, SEARCH_FILE), f"{SEARCH_FILE} of search {search!r}")
+    content = read_artifact(client, parent_id, SEARCH_FILE)
+    return parse_search_file(content, f"{SEARCH_FILE} of search {search!r}", find_recorded(client, parent_id, search))
 
 
 def _search_experiments(client: "MlflowClient") -> "Iterator[Experiment]":

@@ -23,13 +23,15 @@ def check_can_continue(
             weights are left, because the checkpoint's trial has ended.
     """
     folder = checkpoint.parent
-    # Both have the same paths: a field that is newer than the checkpoint got its default when the file was read.
+    # A field that is newer than the checkpoint got its default when the file was read. Options and plug-ins have paths
+    # only in trials that use them.
     before, now = progress.config.flat(), config.flat()
-    for path in now:
-        if before[path] != now[path]:
+    for path in now | before:
+        there, here = (show_value(found[path]) if path in found else "nothing" for found in (before, now))
+        if there != here:
             raise CheckpointError(
-                f"{folder}: holds a checkpoint of another trial: {path} is {show_value(before[path])} there and "
-                f"{show_value(now[path])} in this trial; {ADVICE}"
+                f"{folder}: holds a checkpoint of another trial: {path} is {there} there and {here} in this trial; "
+                f"{ADVICE}"
             )
     if progress.class_names != class_names:
         raise CheckpointError(

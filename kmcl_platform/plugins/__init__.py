@@ -1,0 +1,23 @@
+"""Components: parts of a trial that a search file chooses by name, the platform's own and those of users' plug-ins."""
+
+from typing import TYPE_CHECKING
+
+from kmcl_platform.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from kmcl_platform.plugins.component import (
+        Component as Component,
+        Objective as Objective,
+    )
+    from kmcl_platform.plugins.registry import (
+        find_component as find_component,
+        list_components as list_components,
+        register as register,
+    )
+    from kmcl_platform.plugins.source import (
+        PluginSource as PluginSource,
+        find_plugin as find_plugin,
+        load_plugin as load_plugin,
+    )
+
+__getattr__, __all__ = lazy_exports(__name__, __file__)

@@ -1,0 +1,98 @@
+"""The registry: components by kind and name."""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import TypeVar
+
+from kmcl_platform.errors import ConfigError
+from kmcl_platform.messages import nearest_first, show_value
+from kmcl_platform.plugins.component import Component
+
+C = TypeVar("C", bound=Component)
+
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+BUILT_IN = "kmcl_platform.components.objectives"
+"""The package whose modules register the platform's own components."""
+
+_components: dict[tuple[str, str], type[Component]] = {}
+
+
+def register(name: str) -> Callable[[type[C]], type[C]]:
+    """Make a class a component of its kind, under a name for search files.
+
+    Args:
+        name: lower-case letters, digits and _, at most 63, beginning with a letter.
+
+    Raises:
+        ConfigError: the name is not valid or taken, or the decorated object is no component, or an option of it has no
+            default.
+    """
+
+    def add(component: type[C]) -> type[C]:
+        if not (isinstance(component, type) and issubclass(component, Component)):
+            raise ConfigError(
+                f"register({name!r}): got {show_value(component)}; valid: a class that inherits from a class of "
+                "kmcl_platform.plugins, such as Objective, whose fields are its options"
+            )
+        if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
+            raise ConfigError(
+                f"register({show_value(name)}): got a name that is not valid; valid: lower-case letters, digits and _, "
+                "beginning with a letter"
+            )
+        for option, field in component.model_fields.items():
+            if field.is_required():
+                raise ConfigError(
+                    f"register({name!r}): option {option} has no default; valid: a default for each option"
+                )
+        known = _components.get((component.kind, name))
+        if known is not None and known.__module__ != component.__module__:
+            raise ConfigError(
+                f"register({name!r}): got a {component.kind} that {known.__module__} has registered; valid: another "
+                "name"
+            )
+        _components[component.kind, name] = component
+        return component
+
+    return add
+
+
+def find_component(base: type[C], name: str) -> type[C]:
+    """The component of a kind with a name.
+
+    Args:
+        base: the class of the kind, such as `Objective`.
+        name: as in a search file.
+
+    Raises:
+        ConfigError: there is none; the text is what follows the name of a field.
+    """
+    _load_built_in()
+    found = _components.get((base.kind, name))
+    if found is None or not issubclass(found, base):
+        raise ConfigError(
+            f"{nearest_first(name, list_components(base))}, or the name in a plug-in that `plugins` lists"
+        )
+    return found
+
+
+def list_components(base: type[Component]) -> list[str]:
+    """The sorted names of all components of a kind."""
+    _load_built_in()
+    return sorted(name for kind, name in _components if kind == base.kind)
+
+
+def forget_components(module: str) -> None:
+    """Remove the components that a module has registered."""
+    for key in [key for key, component in _components.items() if component.__module__ == module]:
+        del _components[key]
+
+
+@cache
+def _load_built_in() -> None:
+    """Import the modules of the platform's own components, which register themselves."""
+    package = import_module(BUILT_IN)
+    for name in package.MODULES:
+        import_module(f"{BUILT_IN}.{name}")

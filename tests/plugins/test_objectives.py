@@ -1,0 +1,105 @@
+"""The platform's own objectives: values against timm or a formula, unknown labels, smoothing, extreme logits."""
+
+import pytest
+import torch
+from timm.loss.poly_loss import PolyBinaryCrossEntropy
+from timm.loss.two_way_loss import TwoWayLoss
+from timm.loss.zlpr_loss import ZlprLoss
+from torch import Tensor
+
+from kmcl_platform.components.objectives import MODULES
+from kmcl_platform.config.loss_config import LossConfig
+from kmcl_platform.plugins import Objective, list_components
+from kmcl_platform.training.build import build_classification, build_loss
+from tests.method.cases import random_case
+
+PLAIN = [name for name in MODULES if name != "kmcl"]
+B, K = 7, 5
+
+
+@pytest.fixture
+def logits_BK() -> Tensor:
+    return torch.randn(B, K, generator=torch.Generator().manual_seed(0)).mul(2).requires_grad_()
+
+
+@pytest.fixture
+def positive_BK() -> Tensor:
+    return torch.rand(B, K, generator=torch.Generator().manual_seed(1)) < 0.4
+
+
+def value(
+    name: str, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor | None = None, **fields: object
+) -> Tensor:
+    config = LossConfig.model_validate({"objective": name, **fields})
+    known_BK = torch.ones_like(positive_BK) if known_BK is None else known_BK
+    return build_classification(config)(logits_BK, positive_BK, known_BK)
+
+
+def test_each_file_registers_the_objective_of_its_name() -> None:
+    assert list_components(Objective) == sorted(MODULES)
+
+
+def test_values_are_those_of_timm(logits_BK: Tensor, positive_BK: Tensor) -> None:
+    targets_BK = positive_BK.float()
+    expected = {
+        "polynomial": PolyBinaryCrossEntropy(2.0, reduction="none")(logits_BK, targets_BK).sum(),
+        "two_way": B * TwoWayLoss()(logits_BK, targets_BK),
+        "zlpr": B * ZlprLoss()(logits_BK, targets_BK),
+    }
+    for name, wanted in expected.items():
+        torch.testing.assert_close(value(name, logits_BK, positive_BK), wanted, msg=name)
+
+
+def test_focal_and_hill_follow_their_formulas(logits_BK: Tensor, positive_BK: Tensor) -> None:
+    z_BK = logits_BK.detach().double()
+    p_BK = 1 / (1 + (-z_BK).exp())
+    right_BK = torch.where(positive_BK, p_BK, 1 - p_BK)
+    focal = (-((1 - right_BK) ** 1.5) * right_BK.log()).sum()
+    options = {"focal": {"gamma": 1.5}, "hill": {"gamma": 3, "margin": 0.5, "peak": 1.7}}
+    torch.testing.assert_close(value("focal", logits_BK, positive_BK, options=options), focal.float())
+    shifted_BK = 1 / (1 + (-(z_BK - 0.5)).exp())
+    hill_BK = torch.where(positive_BK, -((1 - shifted_BK) ** 3) * shifted_BK.log(), (1.7 - p_BK) * p_BK**2)
+    torch.testing.assert_close(value("hill", logits_BK, positive_BK, options=options), hill_BK.sum().float())
+    plain = value("focal", logits_BK, positive_BK, options={"focal": {"gamma": 0}})
+    torch.testing.assert_close(plain, value("bce", logits_BK, positive_BK))
+
+
+@pytest.mark.parametrize("name", [name for name in PLAIN if name != "two_way"])
+def test_unknown_labels_do_not_count(name: str, logits_BK: Tensor, positive_BK: Tensor) -> None:
+    known_BK = torch.rand(B, K, generator=torch.Generator().manual_seed(2)) < 0.7
+    first = value(name, logits_BK, positive_BK & known_BK, known_BK)
+    assert torch.equal(first, value(name, logits_BK, positive_BK | ~known_BK, known_BK))
+    (gradient_BK,) = torch.autograd.grad(first, logits_BK)
+    assert not gradient_BK[~known_BK].any() and gradient_BK[known_BK].any()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_smoothing_moves_a_share_of_each_label_or_is_refused(name: str, logits_BK: Tensor, positive_BK: Tensor) -> None:
+    if name in ("two_way", "zlpr"):
+        with pytest.raises(ValueError, match=r"label_smoothing: got 0\.2; valid: 0, because the loss"):
+            LossConfig(objective=name, label_smoothing=0.2)
+        return
+    whole, opposite = value(name, logits_BK, positive_BK), value(name, logits_BK, ~positive_BK)
+    smooth = value(name, logits_BK, positive_BK, label_smoothing=0.2)
+    torch.testing.assert_close(smooth, 0.9 * whole + 0.1 * opposite)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_extreme_logits_have_finite_values_and_gradients(name: str, positive_BK: Tensor) -> None:
+    logits_BK = torch.tensor([-200.0, -50, 0, 50, 200]).repeat(B, 1).requires_grad_()
+    for positive in (positive_BK, torch.zeros_like(positive_BK), torch.ones_like(positive_BK)):
+        loss = value(name, logits_BK, positive)
+        (gradient_BK,) = torch.autograd.grad(loss, logits_BK)
+        assert loss.isfinite() and loss >= 0 and gradient_BK.isfinite().all()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_kmcl_adds_its_kernel_terms_to_any_of_them(name: str) -> None:
+    features_BD, mixture, targets_BK = random_case()
+    kmcl = build_loss(LossConfig(classification=name))
+    alone = build_loss(LossConfig(objective=name))
+    parts, plain = (loss(features_BD, mixture, targets_BK) for loss in (kmcl, alone))
+    torch.testing.assert_close(parts.asymmetric, plain.total, check_dtype=False)
+    wanted = parts.asymmetric + 0.1 * parts.reconstruction + 0.1 * parts.contrastive
+    torch.testing.assert_close(parts.total, wanted)
+    assert parts.reconstruction > 0 and parts.contrastive > 0

@@ -1,0 +1,69 @@
+"""The example of docs/plugins.md as a user runs it: searched on Ray and inline, promoted, and served without its file."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from kmcl_platform.config.store import open_store
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+from tests.support.command_line import kmcl_process
+from tests.support.example import PLUGIN, SEARCH
+
+pytestmark = [pytest.mark.story, pytest.mark.takes(150)]
+
+
+def test_a_loss_is_searched_promoted_and_served(tmp_path: Path, small_manifest: Path, prepared_store: Path) -> None:
+    own, elsewhere = tmp_path / "own", tmp_path / "elsewhere"
+    own.mkdir()
+    elsewhere.mkdir()
+    plugin, file = own / "my_losses.py", own / "heavy.yaml"
+    plugin.write_text(PLUGIN)
+    text = SEARCH.replace("source: digits", f"source: {small_manifest}").replace("num_epochs: 2", "num_epochs: 1")
+    file.write_text(text.replace("trials: 2", "trials: 1"))
+
+    def kmcl(*words: object, code: int = 0) -> str:
+        done = kmcl_process(*words, store=prepared_store, folder=elsewhere)  # type: ignore[arg-type]
+        assert done.exit_code == code, done.output
+        return done.stdout + done.stderr
+
+    kmcl("search", file)
+    # A changed file would make other trials.
+    plugin.write_text(PLUGIN.replace("weight - 1", "weight - 2"))
+    file.write_text(text)
+    refused = kmcl("search", file, "--inline", code=2)
+    assert "search 'heavy' was begun with base.plugins.my_losses = " in refused
+    assert len(refused.strip().splitlines()) == 1
+    # The code in the record is enough from here on.
+    plugin.write_text(PLUGIN)
+    kmcl("search", file, "--inline")
+    plugin.unlink()
+    assert "already finished" in kmcl("resume", "heavy", "--inline")
+    assert "heavy_positives" in kmcl("export-config", "heavy")
+    board = read_leaderboard(open_store(prepared_store), "heavy")
+    assert {row.outcome for row in board.rows} == {"completed"} and len(board.rows) == 2
+    client = MlflowClient(open_store(prepared_store).tracking_uri)
+    (kept,) = client.list_artifacts(board.parent_id, "plugins")
+    assert Path(client.download_artifacts(board.parent_id, kept.path)).read_text() == PLUGIN
+    params = client.get_run(board.rows[0].run_id).data.params
+    assert float(params["loss.options.heavy_positives.weight"]) > 0
+    assert len(params["plugins.my_losses"]) == 64
+
+    assert "models:/heavy@champion (version 1)" in kmcl("promote", "heavy")
+    image = tmp_path / "image.png"
+    from kmcl_platform.data.manifest.parquet import read_manifest
+
+    image.write_bytes(read_manifest(small_manifest).encoded_image("test", 0))
+    scores = json.loads(kmcl("predict", "models:/heavy@champion", image, "--json"))["scores"]
+    assert len(scores) == 10
+    # MLflow's own loader, in a process that knows neither the search nor the file.
+    code = (
+        "import mlflow, sys; mlflow.set_tracking_uri(sys.argv[1]); mlflow.set_registry_uri(sys.argv[1]);"
+        "model = mlflow.pyfunc.load_model('models:/heavy@champion'); print('loaded', 'my_losses' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, client.tracking_uri]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=elsewhere)
+    assert done.stdout.strip().splitlines()[-1:] == ["loaded True"], done.stderr
