@@ -11,8 +11,8 @@ PROGRAM = """
 import time
 from kmcl_platform.search.run.runner import end_on_sigterm
 end_on_sigterm()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("ended in order", flush=True)

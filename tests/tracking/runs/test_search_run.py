@@ -127,9 +127,9 @@ def test_a_search_continued_with_another_file_keeps_both(
     assert read_artifact(client, runs.parent_id, "search_file.yaml") == search_yaml
     (added,) = client.list_artifacts(runs.parent_id, "continued_with")
     assert read_artifact(client, runs.parent_id, added.path) == longer
-    assert read_latest_file(store, "tiny") == longer
+    assert read_latest_file(store, "tiny")[0] == longer
     open_runs()
-    assert read_latest_file(store, "tiny") == search_yaml
+    assert read_latest_file(store, "tiny")[0] == search_yaml
 
 
 @pytest.mark.parametrize(
