@@ -1,15 +1,27 @@
-"""The search files that make the shipped archives have the space of the shipped search files."""
+"""The shipped archives of learning curves fit their search files, and are large enough to decide something."""
 
 from pathlib import Path
 
+import pytest
+
 from kmcl_platform.config.search_file_reader import read_search_file
+from kmcl_platform.search.replay.archive_curves import read_curves
 
-ROOT = Path(__file__).parents[2]
+ARCHIVES = sorted(Path("benchmarks/curves").glob("*.parquet"))
 
 
-def test_the_digits_are_archived_with_their_own_space() -> None:
-    shipped = read_search_file(ROOT / "search_spaces" / "digits.yaml")
-    curves = read_search_file(ROOT / "benchmarks" / "curves" / "digits.yaml")
-    assert curves.space == shipped.space
-    assert curves.base == shipped.base
-    assert curves.scheduler.kind == "none"
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.stem)
+def test_an_archive_has_many_whole_trials_of_its_space(archive: Path) -> None:
+    file = read_search_file(archive.with_suffix(".yaml"))
+    curves = read_curves([archive], file)
+    # Only the plain loss, a baseline, is no point of the space.
+    assert curves.skipped == len(curves.others) == 1
+    assert len(curves.points) >= 80
+    whole = [curve for curve in curves.curves if not curve.diverged]
+    assert {len(curve.values_E) for curve in whole} == {file.base.num_epochs}
+    assert file.base.num_epochs >= 6
+    assert archive.stat().st_size < 1_000_000
+
+
+def test_there_are_archives() -> None:
+    assert {path.stem for path in ARCHIVES} >= {"openclipart", "kanji"}

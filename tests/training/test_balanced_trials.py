@@ -91,6 +91,7 @@ def train(rank: int, num_workers: int, port: int, folder: str, manifest: str) ->
     dist.destroy_process_group()
 
 
+@pytest.mark.story
 def test_two_workers_train_as_one(small_manifest: Path, tmp_path: Path) -> None:
     """Before their start the kernels' layers have no gradient, for which data parallelism must be prepared."""
     for num_workers in (1, 2):

@@ -87,6 +87,7 @@ def train(rank: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.story
 def test_two_workers_count_together(tmp_path: Path) -> None:
     run_workers(train, 2, free_port(), str(tmp_path))
     assert torch.load(tmp_path / "counts.pt", weights_only=True) == [3, 3]

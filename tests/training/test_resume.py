@@ -194,6 +194,7 @@ def refuse_on(rank: int, port: int, folder: str, manifest: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.story
 def test_every_worker_raises_the_same_error(manifest: Manifest, trained: Path, tmp_path: Path) -> None:
     path = tmp_path / "digits.parquet"
     write_manifest(manifest, path)

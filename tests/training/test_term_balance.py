@@ -157,6 +157,7 @@ def work(rank: int, num_workers: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.story
 def test_one_two_and_four_workers_have_the_same_factors(tmp_path: Path) -> None:
     results: list[tuple[dict[str, Any], torch.Tensor]] = []
     for num_workers in (1, 2, 4):

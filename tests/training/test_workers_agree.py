@@ -53,6 +53,7 @@ def run(num_workers: int, folder: Path, manifest: Path, *, sync: bool) -> list[d
     return metrics
 
 
+@pytest.mark.story
 def test_two_workers_train_as_one(small_manifest: Path, tmp_path: Path) -> None:
     alone = run(1, tmp_path, small_manifest, sync=True)
     together = run(2, tmp_path, small_manifest, sync=True)
@@ -91,6 +92,7 @@ def normalise(rank: int, num_workers: int, port: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.story
 def test_synchronised_batch_norm_is_batch_norm_over_all_workers(tmp_path: Path) -> None:
     run_workers(normalise, 2, 2, free_port(), str(tmp_path))
     first, second = (torch.load(tmp_path / f"norm-{rank}.pt", weights_only=True) for rank in (0, 1))

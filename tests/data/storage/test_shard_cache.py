@@ -165,6 +165,7 @@ def run_together(jobs: list[tuple[object, ...]]) -> None:
     assert [process.exitcode for process in processes] == [0] * len(processes)
 
 
+@pytest.mark.story
 def test_processes_fetch_a_shard_once(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache", 10_000)
     shards = [make_shard(tmp_path, name) for name in "abc"]
@@ -172,6 +173,7 @@ def test_processes_fetch_a_shard_once(tmp_path: Path) -> None:
     assert sorted((tmp_path / "log").read_text().split()) == ["a", "b", "c"]
 
 
+@pytest.mark.story
 def test_processes_stay_within_a_bound_of_one_shard(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache", 1000)
     shards = [make_shard(tmp_path, name) for name in "ab"]
@@ -188,6 +190,7 @@ def _die_in_the_middle(cache: ShardCache, shard: Shard, source: Location) -> Non
     cache.fetch(shard, source)
 
 
+@pytest.mark.story
 @pytest.mark.parametrize("same", [True, False])
 def test_the_file_of_a_killed_process_makes_room(same: bool, tmp_path: Path) -> None:
     cache = ShardCache(tmp_path / "cache", 1000)

@@ -124,6 +124,7 @@ def test_all_packages_that_the_code_of_a_model_imports_are_required(package: Pat
     assert {DISTRIBUTION_OF.get(name, name) for name in others} <= set(REQUIREMENTS)
 
 
+@pytest.mark.story
 def test_a_model_contains_no_pickle(package: Path) -> None:
     names = {path.suffix for path in package.rglob("*") if path.is_file()}
     assert ".safetensors" in names

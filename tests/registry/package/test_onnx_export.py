@@ -28,6 +28,8 @@ from kmcl_platform.registry.package.onnx_export import export_onnx
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
 
+pytestmark = [pytest.mark.story, pytest.mark.takes(25)]
+
 RULE = DecisionRule(0.5, (0.4,) * 10, "f1", shift=-0.75)
 DETECTION = ErrorDetection(9, 90, 9, 0.95, DetectionArea(0.7, 0.6, 0.8), None)
 

@@ -38,6 +38,7 @@ def promote_and_die(address: str, against: str, calls: int) -> None:
     promote(Deadly(MlflowClient(address, address), calls), against)  # type: ignore[arg-type]
 
 
+@pytest.mark.story
 @pytest.mark.long
 def test_a_promotion_that_is_killed_anywhere_leaves_a_champion_and_can_be_repeated(
     prepared_store: Path, monkeypatch: pytest.MonkeyPatch
@@ -83,6 +84,7 @@ def race(address: str, against: str, start: object, outcome: object) -> None:
         outcome.put(("refused", str(error)))  # type: ignore[attr-defined]
 
 
+@pytest.mark.story
 @pytest.mark.long
 def test_of_many_promotions_at_the_same_time_one_wins_and_all_others_are_refused(
     new_mlflow_server: Callable[..., MlflowServer],

@@ -167,6 +167,7 @@ def test_an_interrupted_search_goes_on_with_the_same_numbers(
     assert values_of(store) == values_of(undisturbed)
 
 
+@pytest.mark.story
 def test_a_trial_that_fails_shows_its_whole_traceback_and_the_next_one_runs(
     file: Path, prepared_store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -41,6 +41,7 @@ def write_checkpoint(folder: Path, seed: int) -> Path:
 PICTURES = {"precision_recall.png", "average_precision.png", "cooccurrence.png", "mistakes.png"}
 
 
+@pytest.mark.story
 def test_figures_wait_for_the_baseline_and_the_next_start_draws_what_is_left(
     store: Store, search_file: SearchFile, search_yaml: bytes, manifest: Path, tmp_path: Path
 ) -> None:

@@ -134,6 +134,7 @@ def train(rank: int, num_workers: int, port: int, folder: str, manifest: str, we
     dist.destroy_process_group()
 
 
+@pytest.mark.story
 def test_two_workers_train_as_one(weights: Path, small_manifest: Path, tmp_path: Path) -> None:
     for num_workers in (1, 2):
         run_workers(train, num_workers, num_workers, free_port(), str(tmp_path), str(small_manifest), str(weights))

@@ -84,6 +84,7 @@ def train(rank: int, num_workers: int, port: int, folder: str, manifest: str) ->
     dist.destroy_process_group()
 
 
+@pytest.mark.story
 def test_only_the_first_worker_needs_the_file(small_manifest: Path, manifest: Manifest, tmp_path: Path) -> None:
     write_features(tmp_path / "own.npy", manifest)
     run_workers(train, 2, 2, free_port(), str(tmp_path), str(small_manifest))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -31,6 +32,7 @@ def race(rank: int, folder: str, manifest: str, weights: str) -> None:
     torch.save(all_features(found), Path(folder) / f"found-{rank}.pt")
 
 
+@pytest.mark.story
 def test_of_two_groups_one_computes(weights: Path, small_manifest: Path, tmp_path: Path) -> None:
     run_workers(race, 2, str(tmp_path), str(small_manifest), str(weights))
     assert len(list(tmp_path.glob("computed-*"))) == 1
@@ -48,6 +50,7 @@ def share(rank: int, num_workers: int, port: int, folder: str, manifest: str, we
     dist.destroy_process_group()
 
 
+@pytest.mark.story
 def test_the_workers_of_a_group_share_the_computation(weights: Path, small_manifest: Path, tmp_path: Path) -> None:
     """97 images: the second of three workers gets one more than the third in the only batch."""
     for num_workers in (1, 3):
