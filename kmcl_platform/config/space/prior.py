@@ -27,7 +27,7 @@ class Prior(Frozen):
     with a probability of `confidence`, and otherwise any of its values.
     """
 
-    confidence: float = Field(default=0.5, gt=0, lt=1)
+    confidence: float = Field(default=0.8, gt=0, lt=1)
     """Of the paths that do not give their own."""
     paths: dict[str, Belief] = Field(default_factory=dict)
     """The paths with a centre or a confidence of their own."""
