@@ -9,9 +9,6 @@ the median number of epochs until a search reaches it. A search that does not re
 
 import argparse
 import math
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +20,9 @@ from kmcl_platform.config.space.distributions import Choice, LogUniform
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.files.yaml_document import write_yaml
 from kmcl_platform.search.replay.archive_curves import ArchiveCurves, read_curves
+from kmcl_platform.search.replay.many_searches import simulate_many
 from kmcl_platform.search.replay.surrogate import Surrogate
-from kmcl_platform.search.replay.virtual_search import VirtualSearch, simulate
+from kmcl_platform.search.replay.virtual_search import VirtualSearch
 from kmcl_platform.seeds import derive_seed
 
 TRIALS = 24
@@ -64,22 +62,6 @@ def make_priors(archive: ArchiveCurves, file: SearchFile) -> dict[str, dict[str,
     return priors
 
 
-_Shared = tuple[dict[str, SearchFile], Surrogate, ArchiveCurves]
-_shared: list[_Shared] = []
-
-
-def _prepare(shared: _Shared) -> None:
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    threadpool_limits(1)
-    _shared.append(shared)
-
-
-def _simulate(task: tuple[str, int]) -> VirtualSearch:
-    files, surrogate, archive = _shared[0]
-    return simulate(files[task[0]], surrogate, archive, seed=task[1], at_once=AT_ONCE)
-
-
 def epochs_to(target: float, search: VirtualSearch, sign: int, limit: int) -> float:
     """Epochs until a search has a value as good as the target."""
     reached = (epochs for epochs, best in zip(search.epochs, search.best, strict=True) if sign * (best - target) >= 0)
@@ -94,12 +76,8 @@ def table(file: SearchFile, archive: ArchiveCurves, searches: int) -> list[str]:
         name: parse_search_file(write_yaml(tree | {"prior": prior}), name)
         for name, prior in make_priors(archive, file).items()
     }
-    tasks = [(name, derive_seed(0, "prior", number)) for name in files for number in range(searches)]
-    found: dict[str, list[VirtualSearch]] = {name: [] for name in files}
-    shared = (files, Surrogate(archive, file), archive)
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), _prepare, (shared,)) as pool:
-        for (name, _), result in zip(tasks, pool.map(_simulate, tasks, chunksize=4), strict=True):
-            found[name].append(result)
+    seeds = [derive_seed(0, "prior", number) for number in range(searches)]
+    found = simulate_many(files, archive, Surrogate(archive, file), seeds=seeds, at_once=AT_ONCE)
     sign, limit = file.objective.sign, TRIALS * file.base.num_epochs
     finals = [search.final for search in found["no prior"] if not math.isnan(search.final)]
     target = float(np.median(finals))

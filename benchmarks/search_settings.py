@@ -14,10 +14,7 @@ the package cmaes. Tune's ASHA with random points is `random` with successive ha
 import argparse
 import importlib.util
 import math
-import multiprocessing
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +26,10 @@ import optuna
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.search.replay.archive_curves import ArchiveCurves, read_curves
+from kmcl_platform.search.replay.many_searches import simulate_many, simulate_setting
 from kmcl_platform.search.replay.replay import Outcome
 from kmcl_platform.search.replay.surrogate import Surrogate
-from kmcl_platform.search.replay.virtual_search import VirtualSearch, simulate
+from kmcl_platform.search.replay.virtual_search import VirtualSearch
 from kmcl_platform.seeds import derive_seed
 
 TRIALS = 24
@@ -101,27 +99,16 @@ def _foreign(name: str) -> Iterator[None]:
         yield
 
 
-_Shared = tuple[dict[str, SearchFile], Surrogate, ArchiveCurves]
-_shared: list[_Shared] = []
-
-
-def _prepare(shared: _Shared) -> None:
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    threadpool_limits(1)
-    _shared.append(shared)
-
-
-def _simulate(task: tuple[str, int]) -> VirtualSearch:
-    files, surrogate, archive = _shared[0]
-    name, seed = task
+def simulate_with_foreign(
+    name: str, file: SearchFile, surrogate: Surrogate, archive: ArchiveCurves, seed: int, at_once: int
+) -> VirtualSearch:
+    """One search of a setting, also of one that is no part of the platform."""
     with _foreign(name):
-        return simulate(files[name], surrogate, archive, seed=seed, at_once=AT_ONCE)
+        return simulate_setting(name, file, surrogate, archive, seed, at_once)
 
 
 def simulate_all(file: SearchFile, archive: ArchiveCurves, searches: int) -> dict[str, Outcome]:
     """The simulated searches of every setting."""
-    epochs = TRIALS * file.base.num_epochs
     settings = list_settings(file.base.num_epochs)
     if importlib.util.find_spec("cmaes") is None:
         del settings["cmaes, none"]
@@ -131,16 +118,20 @@ def simulate_all(file: SearchFile, archive: ArchiveCurves, searches: int) -> dic
         trials = TRIALS if parts["scheduler"] is NONE and "median" not in name else 3 * TRIALS
         tree = file.model_dump() | parts | {"budget": {"trials": trials}, "baselines": ()}
         files[name] = SearchFile.model_validate(tree)
-    tasks = [(name, derive_seed(0, "search settings", number)) for name in files for number in range(searches)]
-    found: dict[str, list[VirtualSearch]] = {name: [] for name in files}
-    shared = (files, Surrogate(archive, file), archive)
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), _prepare, (shared,)) as pool:
-        for (name, _), result in zip(tasks, pool.map(_simulate, tasks, chunksize=4), strict=True):
-            found[name].append(result)
-            if len(found[name]) == searches:
-                print(
-                    f"{file.name}: {name}: {np.nanmedian(Outcome(name, found[name]).best_at(epochs)):.4f}", flush=True
-                )
+
+    def show(name: str, done: int, _: int) -> None:
+        if done == searches:
+            print(f"{file.name}: {name}", flush=True)
+
+    found = simulate_many(
+        files,
+        archive,
+        Surrogate(archive, file),
+        seeds=[derive_seed(0, "search settings", number) for number in range(searches)],
+        at_once=AT_ONCE,
+        progress=show,
+        simulation=simulate_with_foreign,
+    )
     return {name: Outcome(name, results) for name, results in found.items()}
 
 

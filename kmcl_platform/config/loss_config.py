@@ -7,10 +7,10 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from kmcl_platform.config.base import Frozen, describe_error
 from kmcl_platform.config.scalar import FileScalar
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.plugins.component import Objective
+from kmcl_platform.plugins.component import Loss
 from kmcl_platform.plugins.registry import find_component, list_components
 
-_NAMES: dict[str, Any] = {"examples": list_components(Objective)}
+_NAMES: dict[str, Any] = {"examples": list_components(Loss)}
 """For the completion of editors. Plug-ins have other names."""
 
 
@@ -61,21 +61,31 @@ class LossConfig(Frozen):
     @property
     def kernel_weights(self) -> tuple[float, float]:
         """The weights of the reconstruction and the contrastive term; 0: the term is not part of the objective."""
-        if not self.component(self.objective).kernel_terms:
+        if not self.uses_kernels:
             return 0.0, 0.0
         if self.balance == "gradient_shares":
             return float(self.reconstruction_share > 0), float(self.contrastive_share > 0)
         return self.reconstruction_weight, self.contrastive_weight
 
-    def component(self, name: str) -> Objective:
+    @property
+    def uses_kernels(self) -> bool:
+        """Whether the objective has kernel terms, whatever their weights."""
+        return self.component(self.objective).kernel_terms
+
+    @property
+    def classification_name(self) -> str:
+        """The name of the classification loss: that of the objective, or the one beside its kernel terms."""
+        return self.classification if self.uses_kernels else self.objective
+
+    def component(self, name: str) -> Loss:
         """The objective of a name, with the options that this trial has for it."""
-        return find_component(Objective, name).model_validate(self.options.get(name, {}))
+        return find_component(Loss, name).model_validate(self.options.get(name, {}))
 
     @field_validator("objective", "classification")
     @classmethod
     def _check_registered(cls, name: str, info: ValidationInfo) -> str:
         try:
-            component = find_component(Objective, name)
+            component = find_component(Loss, name)
         except ConfigError as error:
             # As in all validators, the text of a ValueError is what follows `valid:` in the message.
             raise ValueError(str(error)) from None
@@ -90,7 +100,7 @@ class LossConfig(Frozen):
         found: dict[str, Any] = {}
         for name in sorted({*options, *chosen}):
             try:
-                component = find_component(Objective, name)
+                component = find_component(Loss, name)
             except ConfigError as error:
                 raise ValueError(f"{name}: unknown name; valid: {error}") from None
             try:
@@ -127,7 +137,7 @@ class LossConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_smoothing(self) -> "LossConfig":
-        name = self.classification if self.component(self.objective).kernel_terms else self.objective
+        name = self.classification_name
         if self.label_smoothing and not self.component(name).linear_in_labels:
             raise ValueError(
                 f"label_smoothing: got {self.label_smoothing:g}; valid: 0, because the loss {name} compares labels "

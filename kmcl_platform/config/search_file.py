@@ -207,8 +207,7 @@ def list_baselines(file: SearchFile) -> tuple[Baseline, ...]:
         return file.baselines
     compares_losses = bool(file.arms) or "loss.objective" in file.space
     loss = file.base.loss
-    has_kernel_terms = loss.component(loss.objective).kernel_terms
-    if not file.baseline or compares_losses or file.sampler.kind == "grid" or not has_kernel_terms:
+    if not file.baseline or compares_losses or file.sampler.kind == "grid" or not loss.uses_kernels:
         return ()
     # The plain losses need a weight above 0. Its size changes little: Adam's steps do not depend on it.
     weight: dict[str, Scalar] = {} if loss.asymmetric_weight else {"loss.asymmetric_weight": 1.0}

@@ -7,7 +7,7 @@ from kmcl_platform.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from kmcl_platform.plugins.component import (
         Component as Component,
-        Objective as Objective,
+        Loss as Loss,
     )
     from kmcl_platform.plugins.registry import (
         find_component as find_component,

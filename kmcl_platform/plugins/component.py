@@ -35,8 +35,13 @@ class Component(BaseModel):
     model_config = FROZEN
     kind: ClassVar[str]
 
+    @classmethod
+    def find_problem(cls) -> str | None:
+        """Why the class cannot be a component of its kind, in words, after `got`; None: it can."""
+        return None
 
-class Objective(Component):
+
+class Loss(Component):
     """What a trial minimises: a classification loss alone, or with KMCL's kernel terms.
 
     A loss of your own has options as fields and the method `loss`. `loss.objective: NAME` trains with it alone, and
@@ -48,9 +53,15 @@ class Objective(Component):
             Only then `loss.label_smoothing` may be above 0.
     """
 
-    kind: ClassVar[str] = "loss.objective"
+    kind: ClassVar[str] = "loss"
     kernel_terms: ClassVar[bool] = False
     linear_in_labels: ClassVar[bool] = False
+
+    @classmethod
+    def find_problem(cls) -> str | None:
+        if cls.kernel_terms or cls.loss is not Loss.loss or cls.classification is not Loss.classification:
+            return None
+        return "a class without the method `loss`; valid: a class that has it"
 
     def classification(self, settings: "Any") -> "Callable[[Tensor, Tensor, Tensor], Tensor] | None":
         """The loss summed over the images of a batch, as a function of the arguments of `loss`.

@@ -14,7 +14,7 @@ C = TypeVar("C", bound=Component)
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
-BUILT_IN = "kmcl_platform.components.objectives"
+BUILT_IN = "kmcl_platform.components.losses"
 """The package whose modules register the platform's own components."""
 
 _components: dict[tuple[str, str], type[Component]] = {}
@@ -35,7 +35,7 @@ def register(name: str) -> Callable[[type[C]], type[C]]:
         if not (isinstance(component, type) and issubclass(component, Component)):
             raise ConfigError(
                 f"register({name!r}): got {show_value(component)}; valid: a class that inherits from a class of "
-                "kmcl_platform.plugins, such as Objective, whose fields are its options"
+                "kmcl_platform.plugins, such as Loss, whose fields are its options"
             )
         if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
             raise ConfigError(
@@ -47,6 +47,8 @@ def register(name: str) -> Callable[[type[C]], type[C]]:
                 raise ConfigError(
                     f"register({name!r}): option {option} has no default; valid: a default for each option"
                 )
+        if problem := component.find_problem():
+            raise ConfigError(f"register({name!r}): got {problem}")
         known = _components.get((component.kind, name))
         if known is not None and known.__module__ != component.__module__:
             raise ConfigError(
@@ -63,7 +65,7 @@ def find_component(base: type[C], name: str) -> type[C]:
     """The component of a kind with a name.
 
     Args:
-        base: the class of the kind, such as `Objective`.
+        base: the class of the kind, such as `Loss`.
         name: as in a search file.
 
     Raises:

@@ -77,7 +77,7 @@ def build_model(
 
 def build_classification(config: LossConfig) -> ClassificationLoss:
     """Build the classification loss of a trial's objective."""
-    name = config.classification if config.component(config.objective).kernel_terms else config.objective
+    name = config.classification_name
     component = config.component(name)
     return component.classification(config) or SumOfSamples(component.loss, f"the loss {name}", config.label_smoothing)
 
@@ -91,24 +91,18 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
         max_labels: upper bound of the positive labels per image. None: they are counted for each batch; the host then
             waits for a GPU.
     """
-    objective = config.component(config.objective)
     # A baseline keeps the configured weights, which it does not use.
     weights = (config.reconstruction_weight, config.contrastive_weight)
-    reconstruction_weight, contrastive_weight = config.kernel_weights if objective.kernel_terms else weights
+    reconstruction_weight, contrastive_weight = config.kernel_weights if config.uses_kernels else weights
     return KmclLoss(
-        objective="kmcl" if objective.kernel_terms else "asymmetric",
+        objective="kmcl" if config.uses_kernels else "asymmetric",
         classification=build_classification(config),
         formulation=config.formulation,
         temperature=config.temperature,
         asymmetric_weight=config.asymmetric_weight,
         reconstruction_weight=reconstruction_weight,
         contrastive_weight=contrastive_weight,
-        gamma_positive=config.gamma_positive,
-        gamma_negative=config.gamma_negative,
-        clip=config.clip,
-        detach_focusing=config.detach_focusing,
         kernel_scale=config.kernel_scale,
-        label_smoothing=config.label_smoothing,
         gather=gather,
         max_labels=max_labels,
     )

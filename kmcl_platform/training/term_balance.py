@@ -49,8 +49,8 @@ class TermBalance:
         """
         self.gradients = TermGradients(head)
         self._workers = workers
-        self._start = round(config.kernel_start * total_steps) if config.objective == "kmcl" else 0
-        self._balanced = config.objective == "kmcl" and config.balance == "gradient_shares"
+        self._start = round(config.kernel_start * total_steps) if config.uses_kernels else 0
+        self._balanced = config.uses_kernels and config.balance == "gradient_shares"
         self._weights = config.kernel_weights
         shares = (config.reconstruction_share, config.contrastive_share)
         ratios = [1.0, *(share / (1.0 - sum(shares)) for share in shares)]

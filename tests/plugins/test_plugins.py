@@ -9,7 +9,7 @@ import pytest
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.plugins import Objective, find_component, list_components, source as module
+from kmcl_platform.plugins import Loss, find_component, list_components, source as module
 from kmcl_platform.plugins.registry import forget_components
 from kmcl_platform.plugins.source import know_documents, to_documents
 from kmcl_platform.search.run.loss_check import check_losses
@@ -48,7 +48,7 @@ def test_a_search_file_loads_its_plugin_and_fills_in_its_options(file: Path) -> 
     assert search.base.with_values({"loss.options.heavy_positives.weight": 5}).loss.options == {
         "heavy_positives": {"weight": 5.0}
     }
-    assert "heavy_positives" in list_components(Objective)
+    assert "heavy_positives" in list_components(Loss)
     # With KMCL's terms beside it, its own loss is one of the baselines.
     file.write_text(SEARCH.replace("{objective: heavy_positives}", "{classification: heavy_positives}"))
     from kmcl_platform.config.search_file import list_baselines
@@ -66,7 +66,7 @@ def test_a_configuration_loads_exactly_the_code_that_it_names(file: Path) -> Non
     assert second.flat()["loss.options.heavy_positives.weight"] == 3
     # The former code is loaded again for a record that names it.
     assert TrialConfig.from_record(first.model_dump()) == first
-    assert find_component(Objective, "heavy_positives")().model_dump() == {"weight": 2.0}
+    assert find_component(Loss, "heavy_positives")().model_dump() == {"weight": 2.0}
     plugin.unlink()
     module._known.clear()
     module._loaded.clear()
@@ -77,6 +77,8 @@ def test_a_configuration_loads_exactly_the_code_that_it_names(file: Path) -> Non
     know_documents(documents)
     assert TrialConfig.from_record(first.model_dump()) == first
 
+
+RESULT = "return (losses_BK * weights_BK * known_BK).sum(1)"
 
 BAD = {
     "does not import": (
@@ -92,10 +94,16 @@ BAD = {
     "a taken name": (
         '"heavy_positives"',
         '"focal"',
-        r"register\('focal'\): got a loss\.objective that kmcl_platform\.",
+        r"register\('focal'\): got a loss that kmcl_platform\.",
     ),
     "a bad name": ('"heavy_positives"', '"Heavy"', r"register\('Heavy'\): got a name that is not valid; valid: lower"),
-    "no component": ("(Objective)", "", r"got .*HeavyPositives.*; valid: a class that inherits"),
+    "no component": ("(Loss)", "", r"got .*HeavyPositives.*; valid: a class that inherits"),
+    "no loss": ("def loss(", "def los(", r"got a class without the method `loss`; valid: a class that has it"),
+    "fails at its end": (
+        RESULT,
+        RESULT + "\n\n\nraise RuntimeError('no data')",
+        r"cannot be loaded: RuntimeError: no data; valid",
+    ),
     "no default": (
         "Field(default=2.0, gt=0)",
         "Field(gt=0)",
@@ -113,7 +121,7 @@ def test_a_plugin_that_cannot_be_loaded_is_one_line(file: Path, before: str, aft
         read_search_file(file)
     assert str(caught.value).startswith(f"{file}: plugins.my_losses: ")
     assert "\n" not in str(caught.value)
-    assert "heavy_positives" not in list_components(Objective)
+    assert "heavy_positives" not in list_components(Loss)
     # After the mistake is repaired, the same process reads the file.
     (file.parent / "my_losses.py").write_text(PLUGIN)
     read_search_file(file)
@@ -146,7 +154,6 @@ def test_bad_search_files(file: Path, before: str, after: str, message: str | No
     assert "\n" not in str(caught.value)
 
 
-RESULT = "return (losses_BK * weights_BK * known_BK).sum(1)"
 WRONG = {
     "shape": (
         "return (losses_BK * weights_BK * known_BK)",

@@ -61,7 +61,8 @@ class KmclLoss(nn.Module):
         label_smoothing: s in [0, 1): the classification uses y·(1 - s) + s/2 in place of a label y.
         kernel_scale: `total`: log g and log ρ are sums over the D features; `per_feature`: they are divided by D
             (docs/method.md, Scale of the kernel terms). `released` does not use it: its sums are always total.
-        classification: another classification loss, in place of the one that the settings above describe.
+        classification: the classification loss. None: the one that the objective and the five settings above describe,
+            whose defaults are the released ones.
         gather: brings the samples of all workers together. None: one worker. `released` does not use it.
         max_labels: an upper bound on positive labels per sample. With it the host never waits for the device, which is
             faster on a GPU; the contrastive term is NaN if a batch exceeds the bound. None: the labels are counted,
@@ -88,10 +89,10 @@ class KmclLoss(nn.Module):
         asymmetric_weight: float,
         reconstruction_weight: float,
         contrastive_weight: float,
-        gamma_positive: float,
-        gamma_negative: float,
-        clip: float,
-        detach_focusing: bool,
+        gamma_positive: float = 0.0,
+        gamma_negative: float = 4.0,
+        clip: float = 0.05,
+        detach_focusing: bool = True,
         formulation: str = "corrected",
         kernel_scale: str = "total",
         label_smoothing: float = 0.0,

@@ -1,10 +1,8 @@
 """Many simulated searches of a file, and of the same file with other settings, side by side."""
 
 import math
-import multiprocessing
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,11 @@ from kmcl_platform.config.search_file_reader import FindPlugin, find_beside, par
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import read_yaml, write_yaml
 from kmcl_platform.messages import show_path, show_value
-from kmcl_platform.plugins.source import know_documents, to_documents
 from kmcl_platform.search.cluster.resources import count_concurrent_trials
-from kmcl_platform.search.replay.archive_curves import ArchiveCurves, read_curves
+from kmcl_platform.search.replay.archive_curves import read_curves
+from kmcl_platform.search.replay.many_searches import simulate_many
 from kmcl_platform.search.replay.surrogate import Quality, Surrogate
-from kmcl_platform.search.replay.virtual_search import VirtualSearch, simulate
+from kmcl_platform.search.replay.virtual_search import VirtualSearch
 from kmcl_platform.seeds import derive_seed
 
 OWN, WHOLE, RANDOM = "this file", "without early stopping", "random, without early stopping"
@@ -139,21 +137,10 @@ def run_replay(
                 f"trials at once: got {at_once}; valid: at most {setting.budget.trials}, the trials of {name!r}"
             )
     surrogate = Surrogate(archive, file)
-    tasks = [(name, derive_seed(seed, "replay", number)) for name in settings for number in range(searches)]
-    found: dict[str, list[VirtualSearch]] = {name: [] for name in settings}
-    shared = (settings, surrogate, archive, at_once)
-    # "spawn": a forked process would inherit the locks of the parent's threads in an unknown state. An executor and not
-    # a pool: a pool whose processes cannot start tries again for ever.
-    with ProcessPoolExecutor(
-        processes or os.cpu_count(),
-        multiprocessing.get_context("spawn"),
-        _prepare,
-        (to_documents(file.base.plugins), shared),
-    ) as pool:
-        for (name, _), result in zip(tasks, pool.map(_simulate, tasks, chunksize=8), strict=True):
-            found[name].append(result)
-            if progress is not None:
-                progress(name, len(found[name]), searches)
+    seeds = [derive_seed(seed, "replay", number) for number in range(searches)]
+    found = simulate_many(
+        settings, archive, surrogate, seeds=seeds, at_once=at_once, processes=processes, progress=progress
+    )
     return Replay(
         search=file.name,
         metric=file.objective.metric,
@@ -165,25 +152,6 @@ def run_replay(
         at_once=at_once,
         outcomes=[Outcome(name, results) for name, results in found.items()],
     )
-
-
-_Shared = tuple[dict[str, SearchFile], Surrogate, ArchiveCurves, int]
-_shared: list[_Shared] = []
-
-
-def _prepare(plugins: list[dict[str, str]], shared: _Shared) -> None:
-    """Called once in each process: the archive is large, and the same for all of its searches."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    threadpool_limits(1)
-    know_documents(plugins)
-    _shared.append(shared)
-
-
-def _simulate(task: tuple[str, int]) -> VirtualSearch:
-    settings, surrogate, archive, at_once = _shared[0]
-    name, seed = task
-    return simulate(settings[name], surrogate, archive, seed=seed, at_once=at_once)
 
 
 def _read_setting(text: str) -> dict[str, Any]:

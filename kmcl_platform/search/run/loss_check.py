@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.plugins.component import Objective
+from kmcl_platform.plugins.component import Loss
 from kmcl_platform.plugins.registry import find_component, list_components
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ def check_losses(file: SearchFile) -> None:
     Raises:
         ConfigError: a loss raises an error, or its result is not a finite loss of each image with a gradient.
     """
-    for name in list_components(Objective) if file.plugins else ():
-        module = find_component(Objective, name).__module__
+    for name in list_components(Loss) if file.plugins else ():
+        module = find_component(Loss, name).__module__
         if module in file.plugins:
             problem = _find_problem(file, name)
             if problem:

@@ -80,6 +80,5 @@ def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:
         contenders,
         metric=objective.metric,
         sign=objective.sign,
-        kmcl=study.file.base.loss.component(study.file.base.loss.objective).kernel_terms
-        or "loss.objective" in study.file.space,
+        kmcl=study.file.base.loss.uses_kernels or "loss.objective" in study.file.space,
     )

@@ -1,4 +1,4 @@
-"""The platform's own objectives: values against timm or a formula, unknown labels, smoothing, extreme logits."""
+"""The platform's own losses: values against timm or a formula, unknown labels, smoothing, extreme logits."""
 
 import pytest
 import torch
@@ -7,9 +7,9 @@ from timm.loss.two_way_loss import TwoWayLoss
 from timm.loss.zlpr_loss import ZlprLoss
 from torch import Tensor
 
-from kmcl_platform.components.objectives import MODULES
+from kmcl_platform.components.losses import MODULES
 from kmcl_platform.config.loss_config import LossConfig
-from kmcl_platform.plugins import Objective, list_components
+from kmcl_platform.plugins import Loss, list_components
 from kmcl_platform.training.build import build_classification, build_loss
 from tests.method.cases import random_case
 
@@ -36,7 +36,7 @@ def value(
 
 
 def test_each_file_registers_the_objective_of_its_name() -> None:
-    assert list_components(Objective) == sorted(MODULES)
+    assert list_components(Loss) == sorted(MODULES)
 
 
 def test_values_are_those_of_timm(logits_BK: Tensor, positive_BK: Tensor) -> None:

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from kmcl_platform.plugins import Objective, register
+from kmcl_platform.plugins import Loss, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("zlpr")
-class Zlpr(Objective):
+class Zlpr(Loss):
     """Every positive logit above 0 and above every negative one; the sum does not grow with the number of classes.
 
     The terms are those of timm's `ZlprLoss`, which has no place for unknown labels; here they are left out.

@@ -1,17 +1,17 @@
-"""`bce`: binary cross-entropy of each label."""
+"""`asymmetric`: the asymmetric loss (arXiv 2009.14119), the classification of KMCL."""
 
 from typing import TYPE_CHECKING, ClassVar
 
-from kmcl_platform.plugins import Objective, register
+from kmcl_platform.plugins import Loss, register
 
 if TYPE_CHECKING:
     from kmcl_platform.config.loss_config import LossConfig
     from kmcl_platform.method.losses.classification import ClassificationLoss
 
 
-@register("bce")
-class BinaryCrossEntropy(Objective):
-    """Binary cross-entropy, which has no settings but `loss.label_smoothing`."""
+@register("asymmetric")
+class Asymmetric(Loss):
+    """The asymmetric loss. Its settings are fields of `loss`: both exponents, the margin, `detach_focusing`."""
 
     linear_in_labels: ClassVar[bool] = True
 
@@ -20,10 +20,10 @@ class BinaryCrossEntropy(Objective):
         from kmcl_platform.method.losses.classification import Classification
 
         return Classification(
-            plain=True,
-            gamma_positive=0.0,
-            gamma_negative=0.0,
-            clip=0.0,
-            detach_focusing=True,
+            plain=False,
+            gamma_positive=settings.gamma_positive,
+            gamma_negative=settings.gamma_negative,
+            clip=settings.clip,
+            detach_focusing=settings.detach_focusing,
             label_smoothing=settings.label_smoothing,
         )

@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
-from kmcl_platform.plugins import Objective, register
+from kmcl_platform.plugins import Loss, register
 
 
 @register("kmcl")
-class Kmcl(Objective):
+class Kmcl(Loss):
     """All three terms. Their settings are fields of `loss`; `loss.classification` is the first of them."""
 
     kernel_terms: ClassVar[bool] = True

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from kmcl_platform.plugins import Objective, register
+from kmcl_platform.plugins import Loss, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("focal")
-class Focal(Objective):
+class Focal(Loss):
     """-(1 - p)^γ · log p, where p is the probability of the element's label."""
 
     linear_in_labels: ClassVar[bool] = True

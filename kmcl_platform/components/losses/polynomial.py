@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from kmcl_platform.plugins import Objective, register
+from kmcl_platform.plugins import Loss, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("polynomial")
-class Polynomial(Objective):
+class Polynomial(Loss):
     """timm's `PolyBinaryCrossEntropy`: focal or plain cross-entropy plus ε · (1 - p)^(γ + 1)."""
 
     linear_in_labels: ClassVar[bool] = True

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from kmcl_platform.plugins import Objective, register
+from kmcl_platform.plugins import Loss, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("two_way")
-class TwoWay(Objective):
+class TwoWay(Loss):
     """timm's `TwoWayLoss`. Its logits rank labels and are no probabilities; promotion calibrates all scores.
 
     An unknown label counts as negative: the loss compares sets, and has no place for it.

@@ -1,17 +1,17 @@
-"""`asymmetric`: the asymmetric loss (arXiv 2009.14119), the classification of KMCL."""
+"""`bce`: binary cross-entropy of each label."""
 
 from typing import TYPE_CHECKING, ClassVar
 
-from kmcl_platform.plugins import Objective, register
+from kmcl_platform.plugins import Loss, register
 
 if TYPE_CHECKING:
     from kmcl_platform.config.loss_config import LossConfig
     from kmcl_platform.method.losses.classification import ClassificationLoss
 
 
-@register("asymmetric")
-class Asymmetric(Objective):
-    """The asymmetric loss. Its settings are fields of `loss`: both exponents, the margin, `detach_focusing`."""
+@register("bce")
+class BinaryCrossEntropy(Loss):
+    """Binary cross-entropy, which has no settings but `loss.label_smoothing`."""
 
     linear_in_labels: ClassVar[bool] = True
 
@@ -20,10 +20,10 @@ class Asymmetric(Objective):
         from kmcl_platform.method.losses.classification import Classification
 
         return Classification(
-            plain=False,
-            gamma_positive=settings.gamma_positive,
-            gamma_negative=settings.gamma_negative,
-            clip=settings.clip,
-            detach_focusing=settings.detach_focusing,
+            plain=True,
+            gamma_positive=0.0,
+            gamma_negative=0.0,
+            clip=0.0,
+            detach_focusing=True,
             label_smoothing=settings.label_smoothing,
         )

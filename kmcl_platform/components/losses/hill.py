@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from kmcl_platform.plugins import Objective, register
+from kmcl_platform.plugins import Loss, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @register("hill")
-class Hill(Objective):
+class Hill(Loss):
     """Negative elements with a high probability count less, because many of them are labels that were forgotten."""
 
     linear_in_labels: ClassVar[bool] = True
