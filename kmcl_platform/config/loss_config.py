@@ -2,13 +2,13 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from kmcl_platform.config.base import Frozen, describe_error
+from kmcl_platform.config.base import Frozen
+from kmcl_platform.config.component_options import fill_options, make_component, require_component
 from kmcl_platform.config.scalar import FileScalar
-from kmcl_platform.errors import ConfigError
-from kmcl_platform.plugins.component import Loss
-from kmcl_platform.plugins.registry import find_component, list_components
+from kmcl_platform.plugins.loss import Loss
+from kmcl_platform.plugins.registry import list_components
 
 _NAMES: dict[str, Any] = {"examples": list_components(Loss)}
 """For the completion of editors. Plug-ins have other names."""
@@ -79,16 +79,12 @@ class LossConfig(Frozen):
 
     def component(self, name: str) -> Loss:
         """The objective of a name, with the options that this trial has for it."""
-        return find_component(Loss, name).model_validate(self.options.get(name, {}))
+        return make_component(Loss, name, self.options)
 
     @field_validator("objective", "classification")
     @classmethod
     def _check_registered(cls, name: str, info: ValidationInfo) -> str:
-        try:
-            component = find_component(Loss, name)
-        except ConfigError as error:
-            # As in all validators, the text of a ValueError is what follows `valid:` in the message.
-            raise ValueError(str(error)) from None
+        component = require_component(Loss, name)
         if info.field_name == "classification" and component.kernel_terms:
             raise ValueError("a classification loss, such as asymmetric")
         return name
@@ -97,20 +93,7 @@ class LossConfig(Frozen):
     @classmethod
     def _fill_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         chosen = [info.data[field] for field in ("objective", "classification") if field in info.data]
-        found: dict[str, Any] = {}
-        for name in sorted({*options, *chosen}):
-            try:
-                component = find_component(Loss, name)
-            except ConfigError as error:
-                raise ValueError(f"{name}: unknown name; valid: {error}") from None
-            try:
-                values = component.model_validate(options.get(name, {})).model_dump()
-            except ValidationError as error:
-                raise ValueError(describe_error(error, component, name)) from None
-            # An objective without options has no entry, so that a file without this field stays as it is.
-            if values:
-                found[name] = values
-        return found
+        return fill_options(Loss, options, chosen)
 
     @field_validator("balance", "contrastive_share", "kernel_start")
     @classmethod

@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from kmcl_platform.plugins.component import (
-        Component as Component,
-        Loss as Loss,
-    )
+    from kmcl_platform.plugins.component import Component as Component
+    from kmcl_platform.plugins.loss import Loss as Loss
     from kmcl_platform.plugins.registry import (
         find_component as find_component,
         list_components as list_components,

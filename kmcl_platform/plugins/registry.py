@@ -14,8 +14,8 @@ C = TypeVar("C", bound=Component)
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
-BUILT_IN = "kmcl_platform.components.losses"
-"""The package whose modules register the platform's own components."""
+BUILT_IN = "kmcl_platform.components"
+"""The package with a package for each kind, whose modules register the platform's own components."""
 
 _components: dict[tuple[str, str], type[Component]] = {}
 
@@ -71,7 +71,7 @@ def find_component(base: type[C], name: str) -> type[C]:
     Raises:
         ConfigError: there is none; the text is what follows the name of a field.
     """
-    _load_built_in()
+    _load_built_in(base.package)
     found = _components.get((base.kind, name))
     if found is None or not issubclass(found, base):
         raise ConfigError(
@@ -82,7 +82,7 @@ def find_component(base: type[C], name: str) -> type[C]:
 
 def list_components(base: type[Component]) -> list[str]:
     """The sorted names of all components of a kind."""
-    _load_built_in()
+    _load_built_in(base.package)
     return sorted(name for kind, name in _components if kind == base.kind)
 
 
@@ -93,8 +93,7 @@ def forget_components(module: str) -> None:
 
 
 @cache
-def _load_built_in() -> None:
-    """Import the modules of the platform's own components, which register themselves."""
-    package = import_module(BUILT_IN)
-    for name in package.MODULES:
-        import_module(f"{BUILT_IN}.{name}")
+def _load_built_in(package: str) -> None:
+    """Import the modules of the platform's own components of a kind, which register themselves."""
+    for name in import_module(f"{BUILT_IN}.{package}").MODULES:
+        import_module(f"{BUILT_IN}.{package}.{name}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.plugins.component import Loss
+from kmcl_platform.plugins.loss import Loss
 from kmcl_platform.plugins.registry import find_component, list_components
 
 if TYPE_CHECKING:
