@@ -1,6 +1,6 @@
 """The time of a trial with a frozen backbone: 3,554 training and 760 validation rows of 1,280 features, 68 classes.
 
-    python -m benchmarks.frozen [--epochs 20] [--repeats 3] [--trials 200]
+    python -m benchmarks.frozen [--epochs 20] [--repeats 3] [--batch-size 64] [--trials 200]
 
 The features are those of tf_efficientnet_lite0 with random weights on small pictures of noise, 2.3 labels each: their
 values do not matter for the time. The first lines are the computation of the features, which happens once for a store.
@@ -91,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--arm", choices=list(ARMS), action="append", help="only this one (default: all)")
     parser.add_argument("--trials", type=int, default=0, help="of a whole search (default: none)")
     arguments = parser.parse_args()
@@ -107,7 +108,7 @@ def main() -> None:
             {
                 "data.source": str(folder / "noise.parquet"),
                 "data.image_size": 32,
-                "data.batch_size": 64,
+                "data.batch_size": arguments.batch_size,
                 "model.backbone": BACKBONE,
                 "model.backbone_mode": "frozen",
                 "model.pretrained_file": str(folder / "weights.safetensors"),
