@@ -19,8 +19,9 @@ class SuccessiveHalving(Frozen):
 
     kind: Literal["successive_halving"] = "successive_halving"
     min_epochs: int = Field(default=1, ge=1)
-    """A file without it gets the first epoch after which no learning rate rises (`with_first_rung`)."""
+    """A file without it gets the first epoch after which no learning rate rises."""
     reduction_factor: int = Field(default=2, ge=2)
+    """At each rung, the best one of so many trials goes on, and the next rung is so many times as late."""
     allow_early_rungs: bool = False
     """Accept rungs before the peak of the learning rate, which judge trials on their warm-up."""
 
@@ -32,6 +33,7 @@ class Hyperband(Frozen):
     min_epochs: int = Field(default=1, ge=1)
     """As for successive halving."""
     reduction_factor: int = Field(default=3, ge=2)
+    """At each rung, the best one of so many trials goes on, and the next rung is so many times as late."""
     allow_early_rungs: bool = False
     """As for successive halving."""
 
@@ -51,6 +53,7 @@ class Adaptive(Frozen):
 
     kind: Literal["adaptive"]
     reduction_factor: int = Field(default=3, ge=2)
+    """At each rung, the best one of so many trials goes on, and the next rung is so many times as late."""
     min_trials: int = Field(default=5, ge=5)
     """Trials of full length before a trial may be stopped."""
     agreement: float = Field(default=0.6, ge=0, lt=1)

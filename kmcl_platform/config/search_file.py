@@ -23,14 +23,15 @@ def _check_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
-"""The name of a search or of a baseline."""
 
 
 class Objective(Frozen):
     """The metric of a trial's last epoch that the search optimises."""
 
     metric: str = "val/mAP"
+    """Name of a metric, as the epoch reports have it."""
     mode: Literal["maximize", "minimize"] = "maximize"
+    """Whether larger or smaller values are better."""
 
     @field_validator("metric")
     @classmethod
@@ -49,6 +50,7 @@ class Budget(Frozen):
     """The bounds of a search, over all its starts. The bound that is reached first ends it."""
 
     trials: int = Field(ge=1, le=100_000)
+    """Number of trials, baselines included."""
     hours: float | None = Field(default=None, gt=0)
     """Wall time. Trials that run at its end keep their checkpoints, and continue if the budget is raised."""
     gpu_hours: float | None = Field(default=None, gt=0)
@@ -64,8 +66,11 @@ class Resources(Frozen):
     """The part of the cluster that one trial uses."""
 
     workers_per_trial: int = Field(default=1, ge=1, le=4096)
+    """Processes that train one trial together; each has its part of every batch."""
     cpus_per_worker: float = Field(default=1, gt=0, le=1024)
+    """CPU cores that Ray reserves for each worker."""
     gpus_per_worker: float = Field(default=0, ge=0, le=64)
+    """GPUs of each worker. 0: it trains on the CPU."""
     max_concurrent_trials: int | None = Field(default=None, ge=1)
     """Largest number of trials that run at the same time; None: as many as fit on the cluster."""
 
@@ -74,16 +79,18 @@ class Sampler(Frozen):
     """How the next point is chosen."""
 
     kind: Literal["tpe", "random", "qmc", "gp", "grid"] = "tpe"
-    """`grid`: every combination of the space's choices, once."""
+    """`tpe` and `gp` learn from earlier trials. `grid`: every combination of the space's choices, once."""
     startup_trials: int = Field(default=10, ge=0)
     """Random trials before a model-based sampler (tpe, gp) begins to model."""
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the points. The same file and seed give the same points."""
 
 
 class Baseline(Frozen):
     """A trial that the search has to beat: the base with other values, inside or outside the space."""
 
     name: Name
+    """Lower-case letters, digits, - and _."""
     values: dict[str, FileScalar] = Field(min_length=1)
     """Values at dotted paths, which replace the base's."""
 
@@ -97,16 +104,21 @@ class SearchFile(Frozen):
     """
 
     name: Name
+    """Name of the search, its MLflow experiment and its registered model: lower-case letters, digits, - and _."""
     plugins: tuple[str, ...] = ()
     """Modules with own losses: NAME.py beside this file, or installed modules of one file (docs/plugins.md)."""
     objective: Objective = Objective()
     base: TrialConfig = TrialConfig()
+    """A complete trial: the starting point, and the values of every path that the space does not have."""
     baseline: bool = True
+    """Whether the base itself is the first trial."""
     baselines: tuple[Baseline, ...] | None = None
-    """Further first trials. None: those of `list_baselines`."""
+    """Further first trials. None: the plain losses, if the base has KMCL's kernel terms."""
     space: dict[str, Distribution] = Field(min_length=1)
+    """What is searched: dotted paths of the base, each with the values to try."""
     budget: Budget
     scheduler: Scheduler = SuccessiveHalving()
+    """Early stopping: which trials end before their last epoch, and after which epoch."""
     resources: Resources = Resources()
     sampler: Sampler = Sampler()
     prior: Prior | None = None
@@ -114,7 +126,7 @@ class SearchFile(Frozen):
     arms: dict[str, dict[str, FileScalar]] = Field(default_factory=dict)
     """Alternatives by name. Each has values at dotted paths, which replace the base's, and the whole budget."""
     verdict: Verdict | None = None
-    """With arms: `Verdict()` if the file has none. Without arms, None: the best trial is not trained again."""
+    """None: with arms, a verdict over five seeds; without arms, the best trial is not trained again."""
     finalists: Finalists | None = None
     """None: the trial with the best value is the search's best trial, and no trial is trained again."""
     promotion: Promotion = Promotion()
@@ -136,8 +148,7 @@ class SearchFile(Frozen):
 
     @model_validator(mode="after")
     def _check_gpu_hours(self) -> "SearchFile":
-        if self.budget.gpu_hours is not None and not self.resources.gpus_per_worker:
-            hours = self.budget.gpu_hours
+        if (hours := self.budget.gpu_hours) is not None and not self.resources.gpus_per_worker:
             raise ValueError(f"budget.gpu_hours: got {hours:g}; valid: no value, because trials have no GPU")
         return self
 

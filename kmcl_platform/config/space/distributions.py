@@ -21,7 +21,9 @@ class Uniform(_Conditional):
 
     kind: Literal["uniform"]
     low: float
+    """Smallest value."""
     high: float
+    """Largest value."""
 
     @model_validator(mode="after")
     def _check_order(self) -> "Uniform":
@@ -46,7 +48,9 @@ class LogUniform(_Conditional):
 
     kind: Literal["loguniform"]
     low: float = Field(gt=0)
+    """Smallest value, except 0."""
     high: float = Field(gt=0)
+    """Largest value."""
     zero: bool = False
     """The value can also be exactly 0, which leaves a term out of the loss. One random point in four is 0."""
 
@@ -88,8 +92,11 @@ class Int(_Conditional):
 
     kind: Literal["int"]
     low: int
+    """Smallest value."""
     high: int
+    """Largest value."""
     log: bool = False
+    """Whether the logarithm is searched, so that small values are tried more often."""
 
     @model_validator(mode="after")
     def _check_order(self) -> "Int":
@@ -112,6 +119,7 @@ class Choice(_Conditional):
 
     kind: Literal["choice"]
     choices: tuple[FileScalar, ...] = Field(min_length=1)
+    """The values, all different."""
 
     @field_validator("choices")
     @classmethod
