@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := build/docs
 STORE ?= kmcl_store
 # Tests run in this many processes; each process takes one test file after another, the longest files first.
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test check stories long browser screenshots chaos gpu lock
+.PHONY: help demo test check stories long browser screenshots chaos gpu docs lock
 
 help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
@@ -22,6 +23,7 @@ help:
 	@echo "make screenshots  write the README's pictures again, from the store of make demo"
 	@echo "make chaos   kill processes and servers of a search in many ways, and test that nothing is lost"
 	@echo "make gpu     the tests that need CUDA"
+	@echo "make docs    the documentation as a website, in $(DOCS)/site"
 	@echo "make lock    pin all dependencies again"
 
 # The set-up is done once, and again when the locked dependencies change.
@@ -75,7 +77,21 @@ chaos: $(READY)
 gpu: $(READY)
 	@$(PYTEST) tests/gpu
 
+# The documentation has an environment of its own. MkDocs prints advice about its next version unless it is told not to.
+$(DOCS)/.ready: requirements-docs.lock
+	@echo "== set-up of the documentation: a virtual environment in $(DOCS)/venv"
+	@test -x $(DOCS)/venv/bin/python || $(PYTHON) -m venv $(DOCS)/venv
+	@$(DOCS)/venv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+	@$(DOCS)/venv/bin/uv pip install --quiet --python $(DOCS)/venv/bin/python --require-hashes -r requirements-docs.lock
+	@touch $@
+
+docs: $(DOCS)/.ready
+	@NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/$(DOCS)/venv/bin:$$PATH" $(DOCS)/venv/bin/mkdocs build --strict --quiet
+	@echo "== written: $(DOCS)/site/index.html"
+
 # Written without the index's address, so that any index can serve it.
 lock:
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--python-version 3.11 --group dev --extra cluster pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--python-version 3.11 --group docs -o requirements-docs.lock

@@ -103,14 +103,53 @@ def test_every_path_that_the_code_names_exists() -> None:
 
 
 def test_the_map_of_the_code_names_every_sub_package() -> None:
-    text = (ROOT / "README.md").read_text()
-    shown = set(re.findall(r"\b([a-z_]+)/", text[text.index("## Map of the code") :]))
+    shown = set(re.findall(r"\b([a-z_]+)/", (ROOT / "docs" / "code_map.md").read_text()))
     folders = {path.parent for path in (ROOT / "kmcl_platform").glob("*/**/__init__.py")}
     assert len(folders) > 30
     assert {str(path.relative_to(ROOT)) for path in folders if path.name not in shown} == set()
 
 
-OF_THE_USER = {"report/best.yaml", "my_search.yaml", "my_losses.py", "heavy.yaml"}
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_page_of_commands_has_every_command() -> None:
+    named = {tuple(words[:2]) for words, _ in commands((ROOT / "docs" / "commands.md").read_text())}
+    groups = [name for name, command in main.commands.items() if isinstance(command, click.Group)]
+    wanted = {(name,) for name in main.commands if name not in groups}
+    wanted |= {(name, inner) for name in groups for inner in main.commands[name].commands}  # type: ignore[attr-defined]
+    assert len(wanted) > 20
+    assert {words for words in wanted if not any(one[: len(words)] == words for one in named)} == set()
+
+
+def test_every_page_is_in_the_menu_of_the_site_and_in_the_table_of_contents() -> None:
+    menu, contents = (ROOT / "mkdocs.yml").read_text(), (ROOT / "docs" / "index.md").read_text()
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in DOCUMENTS[1:]} - {"index.md"}
+    pages |= {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.ipynb")}
+    assert {page for page in pages if f": {page}\n" not in menu and f"- {page}\n" not in menu} == set()
+    # Experiments are reached by the page about them.
+    contents += (ROOT / "docs" / "measured.md").read_text()
+    assert {page for page in pages if f"]({page}" not in contents} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=DOCUMENT_IDS)
+def test_a_list_is_a_list_in_the_repository_and_on_the_site(document: Path) -> None:
+    """Python-Markdown needs an empty line before a list or a table, and four spaces for what is inside an item."""
+    before, inside = "", False
+    for number, line in enumerate(without_code(document.read_text()).splitlines(), 1):
+        item = re.match(r"( *)(?:- |\d+\. )", line)
+        place = f"{document.name}, line {number} without code: {line}"
+        assert not item or len(item[1]) % 4 == 0, place
+        assert not item or inside or not before.strip(), place
+        assert not line.startswith("|") or before.startswith("|") or not before.strip(), place
+        assert before.strip() or item or not re.match(" {1,3}[^ ]", line), place
+        before, inside = line, bool(item) or (inside and bool(line.strip()))
+
+
+OF_THE_USER = {
+    "report/best.yaml", "my_search.yaml", "my_losses.py", "heavy.yaml", "pets.yaml", "best.yaml", "ranking.yaml",
+    "my_ranking.py", "NAME.py",
+}  # fmt: skip
 """Files in examples, which the reader makes."""
 
 

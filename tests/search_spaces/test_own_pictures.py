@@ -1,4 +1,4 @@
-"""The search file for own pictures: what its comments and the README say, and trials of it on a small table."""
+"""The search file for own pictures: what its comments say, and trials of it on a small table."""
 
 import math
 import re
@@ -38,13 +38,9 @@ def write_pictures(folder: Path, count: int) -> None:
     (folder / "labels.csv").write_text("\n".join(lines))
 
 
-def test_the_readme_has_the_command_and_the_name_of_the_file() -> None:
-    readme = (FOLDER.parent / "README.md").read_text()
-    assert f"{import_command('own_pictures')}\n" in readme
-    file = read_shipped("own_pictures")
-    assert f"kmcl promote {file.name} " in readme
-    assert f"models:/{file.name}@champion" in readme
-    assert shlex.split(import_command("own_pictures"))[5] == file.base.data.source
+def test_the_command_in_its_comments_writes_the_manifest_that_it_names() -> None:
+    command = shlex.split(import_command("own_pictures"))
+    assert command[5] == read_shipped("own_pictures").base.data.source
 
 
 def test_weights_mean_the_same_for_each_backbone_and_each_kernel_term_can_be_left_out() -> None:

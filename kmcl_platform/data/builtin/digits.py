@@ -46,7 +46,9 @@ def build_digits(*, seed: int = 0, num_train: int = 4000, num_val: int = 1000, n
 
     Args:
         seed: 0 or more.
-        num_train, num_val, num_test: mosaics in each split; 0: no such split.
+        num_train: mosaics to train on; 0: no such split.
+        num_val: mosaics to validate on; 0: no such split.
+        num_test: mosaics to test on; 0: no such split.
 
     Raises:
         DataError: all three numbers are 0.
