@@ -160,7 +160,7 @@ def retrain(task: tuple[str, int, dict[str, Any], str, str]) -> tuple[str, int, 
     from safetensors.torch import load_file
 
     from kmcl_platform.training.build import build_dataset, build_model
-    from kmcl_platform.training.evaluate import score_split, split_metrics
+    from kmcl_platform.training.evaluate import SplitScorer, split_metrics
     from kmcl_platform.training.fit import fit
     from kmcl_platform.training.workers.distributed import Workers
 
@@ -175,7 +175,7 @@ def retrain(task: tuple[str, int, dict[str, Any], str, str]) -> tuple[str, int, 
     model = build_model(config.model, len(manifest.class_names))
     model.load_state_dict(load_file(checkpoint / AVERAGE))
     test_set = build_dataset(config, manifest, "test")
-    scores_NK, targets_NK = score_split(model, test_set, batch_size=config.data.batch_size, workers=alone)
+    scores_NK, targets_NK = SplitScorer(test_set, batch_size=config.data.batch_size, workers=alone).score(model)
     return arm, seed, 100 * split_metrics("test", scores_NK, targets_NK)["test/mAP"]
 
 

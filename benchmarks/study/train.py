@@ -26,7 +26,7 @@ from kmcl_platform.method.metrics import evaluate_scores
 from kmcl_platform.registry.calibration.fit_decision_rule import fit_rule
 from kmcl_platform.registry.model.error_detection import binary_entropy
 from kmcl_platform.training.build import build_dataset
-from kmcl_platform.training.evaluate import score_split
+from kmcl_platform.training.evaluate import SplitScorer
 from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.small_floats import small_floats_are_zero
 from kmcl_platform.training.workers.distributed import Workers
@@ -93,7 +93,7 @@ def score(config: TrialConfig, manifest: Manifest, work: Path) -> dict[str, Any]
     assert session.scores is not None
     rule = fit_rule(session.scores.scores_NK, session.scores.targets_NK, Decision()).rule
     test_set = _test_set(config, manifest)
-    scores_NK, targets_NK = score_split(session.average, test_set, batch_size=512, workers=workers)
+    scores_NK, targets_NK = SplitScorer(test_set, batch_size=512, workers=workers).score(session.average)
     metrics = evaluate_scores(scores_NK, targets_NK)
     calibrated_NK = rule.calibrate(scores_NK.numpy())
     decided_NK = rule.decide(calibrated_NK)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         keep_average as keep_average,
     )
     from kmcl_platform.training.evaluate import (
-        score_split as score_split,
+        SplitScorer as SplitScorer,
         split_metrics as split_metrics,
     )
     from kmcl_platform.training.step import (

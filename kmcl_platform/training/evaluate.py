@@ -7,57 +7,75 @@ from kmcl_platform.data.loading.feature_dataset import SplitDataset
 from kmcl_platform.data.loading.loader import build_loader
 from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.method.metrics import evaluate_scores
+from kmcl_platform.training.device import Precision, to_device
 from kmcl_platform.training.workers.distributed import Workers
 
 
-@torch.no_grad()
-def score_split(
-    model: nn.Module,
-    dataset: SplitDataset,
-    *,
-    batch_size: int,
-    workers: Workers,
-    processes: int = 0,
-    first: int | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score every image of a split once. The workers share the images.
+class SplitScorer:
+    """Scores of every image of a split, once each. The workers share the images. It can score many models."""
 
-    Args:
-        model: returns (features_BD, mixture). It is put into evaluation mode.
-        dataset: N images, or their features.
-        batch_size: images per forward pass on each worker.
-        workers: the group that shares the images; all of them call this.
-        processes: decoding processes for each worker.
-        first: number of images to score, from the beginning of the split; N is then this number. None: all.
+    def __init__(
+        self,
+        dataset: SplitDataset,
+        *,
+        batch_size: int,
+        workers: Workers,
+        processes: int = 0,
+        first: int | None = None,
+    ) -> None:
+        """
+        Args:
+            dataset: N images, or their features.
+            batch_size: images per forward pass on each worker.
+            workers: the group that shares the images.
+            processes: decoding processes for each worker. They stay alive as long as this object.
+            first: number of images to score, from the beginning of the split; N is then this number. None: all.
+        """
+        self._dataset = dataset
+        self._workers = workers
+        self._total = len(dataset) if first is None else min(first, len(dataset))
+        self._loader = build_loader(
+            dataset,
+            # Not DistributedSampler: it repeats images until all shares are equal, and a score must count each image
+            # once.
+            ShardedSequence(self._total, rank=workers.rank, world_size=workers.world_size),
+            batch_size=batch_size,
+            drop_last=False,
+            processes=processes,
+            pin_memory=workers.device.type == "cuda",
+        )
 
-    Returns:
-        scores_NK, probabilities in [0, 1], and targets_NK (1, 0, or -1 for unknown), both on the CPU, in the split's
-        order, on every worker.
-    """
-    # Batch normalisation uses its running statistics, so the scores do not depend on the composition of batches.
-    model.eval()
-    total = len(dataset) if first is None else min(first, len(dataset))
-    # Not DistributedSampler: it repeats images until all shares are equal, and a score must count each image once.
-    sampler = ShardedSequence(total, rank=workers.rank, world_size=workers.world_size)
-    loader = build_loader(
-        dataset,
-        sampler,
-        batch_size=batch_size,
-        drop_last=False,
-        processes=processes,
-        pin_memory=workers.device.type == "cuda",
-    )
-    # The list begins with an empty tensor, because a worker may get no image.
-    scores = [torch.empty((0, dataset.num_classes))]
-    targets = [torch.empty((0, dataset.num_classes), dtype=torch.int8)]
-    for images_B3HW, targets_BK in loader:
-        _, mixture = model(images_B3HW.to(workers.device, non_blocking=True))
-        scores.append(mixture.logits_BK.float().sigmoid().cpu())
-        targets.append(targets_BK)
-    # Gathered on the device of the process group: NCCL cannot gather from the CPU.
-    scores_NK = workers.gather_interleaved(torch.cat(scores).to(workers.device), total).cpu()
-    targets_NK = workers.gather_interleaved(torch.cat(targets).to(workers.device), total).cpu()
-    return scores_NK, targets_NK
+    @torch.no_grad()
+    def score(self, model: nn.Module, precision: Precision | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score the images; all workers call this.
+
+        Args:
+            model: returns (features_BD, mixture). It is put into evaluation mode.
+            precision: of the model's forward pass. None: float32.
+
+        Returns:
+            scores_NK, probabilities in [0, 1], and targets_NK (1, 0, or -1 for unknown), both on the CPU, in the
+            split's order, on every worker.
+        """
+        # Batch normalisation uses its running statistics, so the scores do not depend on the composition of batches.
+        model.eval()
+        device, num_classes = self._workers.device, self._dataset.num_classes
+        precision = precision or Precision(device.type)
+        # The lists begin with an empty tensor, because a worker may get no image. The scores stay on the device until
+        # the end: to copy each batch would wait for it.
+        scores = [torch.empty((0, num_classes), device=device)]
+        targets = [torch.empty((0, num_classes), dtype=torch.int8)]
+        for images_B3HW, targets_BK in self._loader:
+            with precision.autocast():
+                _, mixture = model(to_device(images_B3HW, device))
+            scores.append(mixture.logits_BK.float().sigmoid())
+            targets.append(targets_BK)
+        # Gathered on the device of the process group: NCCL cannot gather from the CPU.
+        scores_NK = self._workers.gather_interleaved(torch.cat(scores), self._total).cpu()
+        own_NK = torch.cat(targets)
+        if self._workers.world_size == 1:
+            return scores_NK, own_NK
+        return scores_NK, self._workers.gather_interleaved(own_NK.to(device), self._total).cpu()
 
 
 def split_metrics(split: str, scores_NK: torch.Tensor, targets_NK: torch.Tensor) -> dict[str, float]:

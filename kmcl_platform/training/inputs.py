@@ -14,7 +14,8 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.seeds import derive_seed
 from kmcl_platform.training.build import build_dataset
-from kmcl_platform.training.evaluate import score_split
+from kmcl_platform.training.device import Precision
+from kmcl_platform.training.evaluate import SplitScorer
 from kmcl_platform.training.features.backbone_weights import store_backbone
 from kmcl_platform.training.features.cache import open_features
 from kmcl_platform.training.features.sources import BackboneSource, FileSource
@@ -101,27 +102,37 @@ class TrialInputs:
             processes=self.processes,
             pin_memory=workers.device.type == "cuda",
         )
+        self._scorer: SplitScorer | None = None
         if not len(self.loader):
             raise DataError(
                 f"{manifest.name}: split train has {len(self.training_set)} images; valid: at least data.batch_size, "
                 f"{config.data.batch_size}"
             )
 
-    def score_validation(self, model: nn.Module, batches: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def score_validation(
+        self, model: nn.Module, precision: Precision, batches: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """scores_NK and targets_NK of a model on the validation split, on every worker.
 
         Args:
-            model: as for `score_split`.
+            model: as for `SplitScorer`.
+            precision: of the model.
             batches: score so many batches of each worker only, from the beginning of the split. None: the whole split.
         """
+        if batches is None:
+            # Kept for the next epoch, with its loader processes.
+            self._scorer = self._scorer or self._make_scorer(None)
+            return self._scorer.score(model, precision)
         rows = self._evaluation_batch()
-        return score_split(
-            model,
+        return self._make_scorer(batches * rows * self._workers.world_size).score(model, precision)
+
+    def _make_scorer(self, first: int | None) -> SplitScorer:
+        return SplitScorer(
             self.validation_set,
-            batch_size=rows,
+            batch_size=self._evaluation_batch(),
             workers=self._workers,
             processes=self.processes,
-            first=None if batches is None else batches * rows * self._workers.world_size,
+            first=first,
         )
 
     def _evaluation_batch(self) -> int:

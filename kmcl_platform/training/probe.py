@@ -18,11 +18,11 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.method.kernels.log_kernel import log_kernel
 from kmcl_platform.method.losses import LossParts
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
+from kmcl_platform.training.device import to_device
 from kmcl_platform.training.evaluate import split_metrics
 from kmcl_platform.training.inputs import TrialInputs
 from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.small_floats import small_floats_are_zero
-from kmcl_platform.training.step import to_device
 from kmcl_platform.training.workers.distributed import Workers
 from kmcl_platform.training.workers.memory import peak_memory, reset_peak_memory
 
@@ -150,9 +150,9 @@ def _time_evaluation(session: TrainingSession) -> float:
     """
     workers = session.workers
     # Not measured: like the first steps, it allocates memory and chooses kernels.
-    session.inputs.score_validation(session.average, 1)
+    session.inputs.score_validation(session.average, session.precision, 1)
     clock = _Clock(workers)
-    scores_NK, _ = session.inputs.score_validation(session.average, EVALUATION_BATCHES)
+    scores_NK, _ = session.inputs.score_validation(session.average, session.precision, EVALUATION_BATCHES)
     scoring = clock.stop() * len(session.inputs.validation_set) / len(scores_NK)
     # In a trial, too, only the first worker computes metrics.
     if workers.is_first:
@@ -188,7 +188,7 @@ def _underflow_share(session: TrainingSession, images_B3HW: torch.Tensor, target
         return None
     step, device = session.step, session.workers.device
     images_B3HW = to_device(images_B3HW, device)
-    with torch.autocast(device.type, dtype=step.dtype, enabled=step.mixed_precision):
+    with step.precision.autocast():
         features_BD, mixture = session.model(images_B3HW)
     scale = step.loss.exponent_scale(features_BD.shape[1])
     vanished_BK = log_kernel(features_BD, mixture, scale=scale).float().exp() == 0

@@ -22,6 +22,7 @@ from kmcl_platform.training.checkpoints.checkpoint import (
     write_checkpoint,
 )
 from kmcl_platform.training.checkpoints.continuation import check_same_features, check_same_steps
+from kmcl_platform.training.device import choose_precision
 from kmcl_platform.training.evaluate import split_metrics
 from kmcl_platform.training.gradient_shares import DominanceWatch, TermGradients
 from kmcl_platform.training.inputs import TrialInputs
@@ -89,6 +90,7 @@ class TrainingSession:
         ).to(workers.device)
         self.total_steps = config.num_epochs * len(self.loader)
         optim = config.optim
+        self.precision = choose_precision(workers.device, mixed=optim.mixed_precision)
         self.optimizer = build_optimizer(self.model, optim)
         self.schedule = one_cycle(self.optimizer, warmup_fraction=optim.warmup_fraction, total_steps=self.total_steps)
         self.balance = TermBalance(config.loss, self.model.head, workers, total_steps=self.total_steps)
@@ -100,7 +102,7 @@ class TrainingSession:
             loss,
             self.optimizer,
             device=workers.device,
-            mixed_precision=optim.mixed_precision,
+            precision=self.precision,
             gradient_clip_norm=optim.gradient_clip_norm,
             balance=self.balance,
         )
@@ -178,7 +180,7 @@ class TrainingSession:
             Diverged: a score is not finite.
         """
         started = time.monotonic()
-        scores_NK, targets_NK = self.inputs.score_validation(self.average)
+        scores_NK, targets_NK = self.inputs.score_validation(self.average, self.precision)
         # Every worker has all scores, so either all of them raise or none.
         if not scores_NK.isfinite().all():
             raise Diverged(f"diverged at step {epoch * len(self.loader)}: not finite: scores of the validation split")

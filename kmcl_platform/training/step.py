@@ -8,6 +8,7 @@ from torch import nn
 from kmcl_platform.config.reports.epoch_report import TRAIN_LOSSES
 from kmcl_platform.errors import Diverged
 from kmcl_platform.method.losses import KmclLoss, LossParts, TermFactors
+from kmcl_platform.training.device import Precision, to_device
 from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.term_balance import TermBalance
 from kmcl_platform.training.workers.distributed import Workers
@@ -31,7 +32,7 @@ class TrainStep:
         optimizer: torch.optim.Optimizer,
         *,
         device: torch.device,
-        mixed_precision: bool,
+        precision: Precision,
         gradient_clip_norm: float | None,
         balance: TermBalance | None = None,
     ) -> None:
@@ -42,10 +43,8 @@ class TrainStep:
         self.gradient_clip_norm = gradient_clip_norm
         self.balance = balance
         self.factors = TermFactors()
-        self.mixed_precision = mixed_precision and device.type == "cuda"
-        self.dtype = torch.bfloat16 if self.mixed_precision and torch.cuda.is_bf16_supported() else torch.float16
-        # bfloat16 has float32's range: only float16 needs its gradients scaled.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.mixed_precision and self.dtype is torch.float16)
+        self.precision = precision
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision.needs_scaling)
 
     def __call__(
         self, images_B3HW: torch.Tensor, targets_BK: torch.Tensor, gradients: TermGradients | None = None
@@ -64,7 +63,7 @@ class TrainStep:
         targets_BK = targets_BK.to(self.device, non_blocking=True)
         balance = self.balance if self.balance and self.balance.is_due else None
         with ExitStack() as stack:
-            stack.enter_context(torch.autocast(self.device.type, dtype=self.dtype, enabled=self.mixed_precision))
+            stack.enter_context(self.precision.autocast())
             for watching in (gradients, balance.gradients if balance else None):
                 if watching:
                     stack.enter_context(watching.watching())
@@ -89,12 +88,6 @@ class TrainStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return LossParts(*(part.detach() for part in parts))
-
-
-def to_device(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The inputs of a model on its device: images with channels last, or features."""
-    layout = torch.channels_last if inputs.ndim == 4 else torch.preserve_format
-    return inputs.to(device, non_blocking=True, memory_format=layout)
 
 
 @torch.no_grad()

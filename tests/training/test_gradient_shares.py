@@ -10,6 +10,7 @@ from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.training.build import build_loss, build_model
+from kmcl_platform.training.device import Precision
 from kmcl_platform.training.gradient_shares import DominanceWatch, TermGradients
 from kmcl_platform.training.step import TrainStep
 from tests.training.trials import ALONE
@@ -71,7 +72,7 @@ def test_a_measured_step_is_the_same_step() -> None:
             build_loss(CONFIG.loss),
             torch.optim.SGD(model.parameters(), lr=0.1),
             device=ALONE.device,
-            mixed_precision=False,
+            precision=Precision("cpu"),
             gradient_clip_norm=None,
         )
         torch.manual_seed(1)

@@ -13,7 +13,7 @@ from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.method.losses import TermFactors
 from kmcl_platform.training import probe as module
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
-from kmcl_platform.training.evaluate import score_split
+from kmcl_platform.training.evaluate import SplitScorer
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.probe import probe
 from kmcl_platform.training.session import TrainingSession
@@ -126,9 +126,9 @@ def test_kernels_that_vanish_are_a_share_of_known_labels(
 
 def test_a_part_of_a_split_has_the_scores_of_the_whole(manifest: Manifest) -> None:
     session = TrainingSession(CONFIG, manifest, ALONE)
-    whole, _ = score_split(session.average, session.inputs.validation_set, batch_size=16, workers=ALONE)
+    whole, _ = SplitScorer(session.inputs.validation_set, batch_size=16, workers=ALONE).score(session.average)
     dataset = session.inputs.validation_set
-    part, targets = score_split(session.average, dataset, batch_size=16, workers=ALONE, first=20)
+    part, targets = SplitScorer(dataset, batch_size=16, workers=ALONE, first=20).score(session.average)
     assert len(whole) == 97
     assert len(part) == len(targets) == 20
     torch.testing.assert_close(part, whole[:20])

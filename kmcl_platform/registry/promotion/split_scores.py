@@ -24,7 +24,7 @@ from kmcl_platform.registry.model.error_detection import ErrorDetection, binary_
 from kmcl_platform.registry.model.predictor import Predictor, trains_kernels
 from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.checkpoints.checkpoint import TrialProgress
-from kmcl_platform.training.evaluate import score_split
+from kmcl_platform.training.evaluate import SplitScorer
 from kmcl_platform.training.workers.distributed import join_workers
 
 _DETECTION_IMAGES = 2000
@@ -79,13 +79,13 @@ def score_images(predictor: Predictor, manifest: Manifest, split: str) -> SplitS
     """
     # Outside a training run this is a group of one: this process.
     workers = join_workers()
-    scores_NK, targets_NK = score_split(
-        predictor.model.to(workers.device),
+    scorer = SplitScorer(
         open_split(predictor, manifest, split),
         batch_size=predictor.config.data.batch_size,
         workers=workers,
         processes=predictor.config.data.loader_processes,
     )
+    scores_NK, targets_NK = scorer.score(predictor.model.to(workers.device))
     return SplitScores(scores_NK.numpy(), targets_NK.numpy())
 
 

@@ -1,0 +1,49 @@
+"""How a network computes on a device: the floating-point type, and the layout of its inputs."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The type of a network's matrix products and convolutions. The loss and the metrics always have float32.
+
+    Attributes:
+        device: the type of the device, such as `cuda`.
+        dtype: bfloat16 or float16. None: float32.
+    """
+
+    device: str
+    dtype: torch.dtype | None = None
+
+    @property
+    def needs_scaling(self) -> bool:
+        """Whether gradients must be scaled: float16 has a smaller range than float32, bfloat16 has the same."""
+        return self.dtype is torch.float16
+
+    def autocast(self) -> torch.autocast:
+        """A context in which networks compute with this type."""
+        return torch.autocast(self.device, dtype=self.dtype, enabled=self.dtype is not None)
+
+
+def choose_precision(device: torch.device, *, mixed: bool) -> Precision:
+    """The fastest type of a device that trains as well as float32.
+
+    It is bfloat16 on GPUs that compute with it, float16 on older ones, and float32 on CPUs.
+
+    Args:
+        device: where the network is.
+        mixed: False: float32 everywhere.
+    """
+    if device.type != "cuda" or not mixed:
+        return Precision(device.type)
+    # Without the argument, PyTorch also says yes for GPUs such as V100 and T4, where bfloat16 is slower than float32.
+    has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return Precision(device.type, torch.bfloat16 if has_bfloat16 else torch.float16)
+
+
+def to_device(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The inputs of a model on its device: images with channels last, or features."""
+    layout = torch.channels_last if inputs.ndim == 4 else torch.preserve_format
+    return inputs.to(device, non_blocking=True, memory_format=layout)
