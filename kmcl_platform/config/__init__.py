@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Level as Level,
         Measurement as Measurement,
     )
+    from kmcl_platform.config.resources import Resources as Resources
     from kmcl_platform.config.schedulers import (
         Adaptive as Adaptive,
         Hyperband as Hyperband,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     )
     from kmcl_platform.config.search_file import (
         Baseline as Baseline,
-        Resources as Resources,
         Sampler as Sampler,
         SearchFile as SearchFile,
         active_paths as active_paths,

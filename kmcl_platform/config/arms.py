@@ -4,8 +4,9 @@ import hashlib
 import json
 import re
 
+from kmcl_platform.config.resources import Budget
 from kmcl_platform.config.schedulers import NoStopping
-from kmcl_platform.config.search_file import NAME_PATTERN, Budget, SearchFile
+from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
 from kmcl_platform.config.space.distributions import Choice, Distribution
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError

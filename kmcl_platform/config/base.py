@@ -1,10 +1,11 @@
-"""The base class of all configuration types, and the text of their errors."""
+"""The base class of all configuration types, single values, and the text of errors."""
 
+import math
 from collections.abc import Sequence
 from types import NoneType
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.component import FROZEN
@@ -14,6 +15,21 @@ class Frozen(BaseModel):
     """An immutable record that refuses unknown fields, infinities and NaN."""
 
     model_config = FROZEN
+
+
+Scalar = bool | int | float | str | None
+
+
+def _check_one_value(value: object) -> object:
+    if isinstance(value, dict | list):
+        raise ValueError("one value: a number, text, true, false or null")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a finite number")
+    return value
+
+
+FileScalar = Annotated[Scalar, BeforeValidator(_check_one_value)]
+"""A scalar as a field of a search file. Checked first, so that an error does not name every type of the union."""
 
 
 # Fields whose record is one of several kinds: how deep the record is in the file (`space.PATH`), and the kinds.

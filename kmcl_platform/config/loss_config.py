@@ -4,9 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from kmcl_platform.config.base import Frozen
+from kmcl_platform.config.base import FileScalar, Frozen
 from kmcl_platform.config.component_options import fill_options, make_component, require_component
-from kmcl_platform.config.scalar import FileScalar
 from kmcl_platform.plugins.loss import Loss
 from kmcl_platform.plugins.registry import list_components
 

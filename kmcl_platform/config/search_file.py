@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from kmcl_platform.config.after_search import Decision, Finalists, Promotion, Verdict
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
+from kmcl_platform.config.resources import Budget, Resources
 from kmcl_platform.config.schedulers import Scheduler, SuccessiveHalving, with_first_rung
 from kmcl_platform.config.space.distributions import Choice, Distribution
 from kmcl_platform.config.space.prior import Prior
@@ -44,35 +45,6 @@ class Objective(Frozen):
     def sign(self) -> int:
         """1 where larger is better, -1 where smaller is."""
         return 1 if self.mode == "maximize" else -1
-
-
-class Budget(Frozen):
-    """The bounds of a search, over all its starts. The bound that is reached first ends it."""
-
-    trials: int = Field(ge=1, le=100_000)
-    """Number of trials, baselines included."""
-    hours: float | None = Field(default=None, gt=0)
-    """Wall time. Trials that run at its end keep their checkpoints, and continue if the budget is raised."""
-    gpu_hours: float | None = Field(default=None, gt=0)
-    """Training time of all trials, times the GPUs of a trial. It ends the search in the same way as `hours`."""
-    patience: int | None = Field(default=None, ge=1)
-    """The search ends when so many trials have ended since the best one. Trials that run at that time are finished."""
-    checkpoints: int = Field(default=3, ge=1)
-    """Number of ended trials whose weights stay on the disk: the best ones of full length, over the whole search.
-    Trials that run keep what they need to continue."""
-
-
-class Resources(Frozen):
-    """The part of the cluster that one trial uses."""
-
-    workers_per_trial: int = Field(default=1, ge=1, le=4096)
-    """Processes that train one trial together; each has its part of every batch."""
-    cpus_per_worker: float = Field(default=1, gt=0, le=1024)
-    """CPU cores that Ray reserves for each worker."""
-    gpus_per_worker: float = Field(default=0, ge=0, le=64)
-    """GPUs of each worker. 0: it trains on the CPU."""
-    max_concurrent_trials: int | None = Field(default=None, ge=1)
-    """Largest number of trials that run at the same time; None: as many as fit on the cluster."""
 
 
 class Sampler(Frozen):

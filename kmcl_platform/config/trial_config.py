@@ -5,9 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from kmcl_platform.config.base import Frozen, describe_error
+from kmcl_platform.config.base import FileScalar as FileScalar, Frozen, Scalar as Scalar, describe_error
 from kmcl_platform.config.loss_config import LossConfig
-from kmcl_platform.config.scalar import FileScalar as FileScalar, Scalar as Scalar
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.plugins.source import require_plugin
 
@@ -113,6 +112,8 @@ class OptimConfig(Frozen):
     """Largest global gradient norm; None: not clipped."""
     mixed_precision: bool = True
     """Run the network in bfloat16 or float16 on a GPU; the loss stays in float32. No effect on CPUs."""
+    deterministic: bool = False
+    """On a GPU, use only operations that give the same numbers each time, which can be slower. On CPUs all do."""
 
 
 class TrialConfig(Frozen):

@@ -1,5 +1,7 @@
-"""How a network computes on a device: the floating-point type, and the layout of its inputs."""
+"""How a network computes on a device: its floating-point type, the layout of its inputs, the choice of operations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -47,3 +49,26 @@ def to_device(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
     """The inputs of a model on its device: images with channels last, or features."""
     layout = torch.channels_last if inputs.ndim == 4 else torch.preserve_format
     return inputs.to(device, non_blocking=True, memory_format=layout)
+
+
+@contextmanager
+def deterministic_operations(wanted: bool) -> Iterator[None]:
+    """Inside, all operations of PyTorch give the same numbers each time, also on a GPU; after it, as before.
+
+    An operation that cannot do that raises a RuntimeError. On CPUs all of ours do anyway.
+
+    Args:
+        wanted: False: nothing changes.
+    """
+    if not wanted:
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    # It compares algorithms by their time, and so may choose another one each time.
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]

@@ -12,6 +12,7 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.training.checkpoints.checkpoint import read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import checkpoint_epoch, find_checkpoint
 from kmcl_platform.training.checkpoints.continuation import check_can_continue
+from kmcl_platform.training.device import deterministic_operations
 from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.small_floats import small_floats_are_zero
 from kmcl_platform.training.workers.distributed import Workers
@@ -26,7 +27,6 @@ Report = Callable[[EpochReport], bool]
 """Receives an epoch's result, on the first worker. Returns whether the trial continues."""
 
 
-@small_floats_are_zero()
 def fit(
     config: TrialConfig,
     manifest: Manifest,
@@ -42,8 +42,9 @@ def fit(
     Every worker of the group calls this with the same arguments. After each epoch the first worker writes a checkpoint
     and calls `report`. A trial on features writes one only after an epoch that can be its last one, and after
     `CHECKPOINT_SECONDS`: after a kill it repeats some epochs. If the folder has a checkpoint, the trial continues after
-    it, with the same numbers as a trial that was never interrupted. The reports of its finished epochs are repeated
-    first, because the process that receives them may have died before they arrived.
+    it. On CPUs, and on GPUs with `optim.deterministic`, it has the numbers of a trial that was never interrupted. The
+    reports of its finished epochs are repeated first, because the process that receives them may have died before they
+    arrived.
 
     Args:
         config: the trial.
@@ -62,6 +63,19 @@ def fit(
         CheckpointError: the checkpoint is of another trial or other data, or incomplete; raised on every worker.
         Diverged: a term of the loss, a weight or a score is not finite; raised on every worker.
     """
+    with small_floats_are_zero(), deterministic_operations(config.optim.deterministic):
+        _fit(config, manifest, checkpoints, report, workers, features, stops)
+
+
+def _fit(
+    config: TrialConfig,
+    manifest: Manifest,
+    checkpoints: Path,
+    report: Report,
+    workers: Workers,
+    features: Path | None,
+    stops: Collection[int] | None,
+) -> None:
     # One worker looks, so that all of them continue from the same checkpoint.
     found = workers.broadcast(find_checkpoint(checkpoints) if workers.is_first else None)
     progress = read_progress(found) if found else None

@@ -228,7 +228,9 @@ class TrainingSession:
         load_weights(checkpoint, model=self.model, average=self.average.module)
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.step.scaler.load_state_dict(state["scaler"])
+        # A device without float16 has written an empty state, and one with float16 then begins with its own scale.
+        if state["scaler"]:
+            self.step.scaler.load_state_dict(state["scaler"])
         # Not a part of `average.module`, and so of no file of weights. The decay of the average depends on it.
         self.average.n_averaged.fill_(state["num_averaged"])
         # A checkpoint of an older version has none; its trial has the configured weights at every step.

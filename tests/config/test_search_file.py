@@ -149,6 +149,11 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
             ("budget:", "resources: {workers_per_trial: 3}\nbudget:"),
             "f.yaml: space.loss.temperature: data.batch_size: got 64; valid: a multiple of resources.workers_per_trial, 3",
         ),
+        (("budget:", "resources: {gpus_per_worker: 2}\nbudget:"), "f.yaml: resources.gpus_per_worker: got 2; valid: at most 1, because"),
+        (
+            ("budget:", "resources: {workers_per_trial: 2, gpus_per_worker: 0.5}\nbudget:"),
+            "f.yaml: resources.gpus_per_worker: got 0.5; valid: 0 or 1 with more than one of workers_per_trial",
+        ),
         (("budget:", "scheduler: {kind: successive_halving, min_epochs: 9}\nbudget:"), "f.yaml: scheduler.min_epochs: got 9"),
         (
             ("high: 1}", "high: 1, when: {loss.objective: kmcl}}"),

@@ -61,6 +61,7 @@ class Predictor:
         class_names: K names, in the order of the scores.
         rule: from scores to decisions.
         error_detection: what promotion measured about finding wrong decisions. None: not measured.
+        device: where it computes.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Predictor:
         self.class_names = tuple(class_names)
         self.rule = rule or default_rule(len(self.class_names))
         self.error_detection = error_detection
-        self._device = device
+        self.device = device
         self._transform = EvalTransform(image_size=config.data.image_size)
         self._background = parse_colour(config.data.background)
 
@@ -116,7 +117,7 @@ class Predictor:
     @torch.no_grad()
     def predict_pixels(self, images_B3HW: torch.Tensor) -> Prediction:
         """Score one batch of prepared images, uint8 at the model's size, or of features."""
-        _, mixture = self.model(images_B3HW.to(self._device, non_blocking=True))
+        _, mixture = self.model(images_B3HW.to(self.device, non_blocking=True))
         scores_NK = mixture.logits_BK.float().sigmoid().cpu().numpy()
         if not trains_kernels(self.config.loss):
             return Prediction(scores_NK, None)

@@ -3,6 +3,7 @@
 import statistics
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from kmcl_platform.registry.package.log_model import log_model
 from kmcl_platform.registry.promotion.bootstrap import bootstrap_difference
 from kmcl_platform.registry.promotion.champion import Champion
 from kmcl_platform.registry.promotion.gates import Measured
-from kmcl_platform.registry.promotion.reload_parity import NUM_IMAGES, measure_parity
+from kmcl_platform.registry.promotion.reload_parity import NUM_IMAGES, measure_parity, reference_scores
 from kmcl_platform.registry.promotion.sealed_test_split import read_or_open
 from kmcl_platform.registry.promotion.split_scores import read_inputs
 from kmcl_platform.tracking.database import as_default, write
@@ -69,9 +70,9 @@ class Candidate:
     fitted: FittedRule
     error_detection: ErrorDetection
 
-    def predictor(self) -> Predictor:
-        """The model, loaded."""
-        return read_predictor(self.folder)
+    def predictor(self, device: torch.device | None = None) -> Predictor:
+        """The model, loaded on a device. None: the GPU if there is one."""
+        return read_predictor(self.folder, device)
 
     def score(self, champion: Champion | None) -> tuple[SplitScores, SplitScores | None]:
         """Its scores on the test split, and those of the champion if there is one."""
@@ -202,13 +203,15 @@ def measure(
             resamples=bounds.resamples,
             confidence=bounds.confidence,
         )
+    on_cpu = partial(candidate.predictor, torch.device("cpu"))
+    expected_NK = reference_scores(predictor.device, scores.scores_NK[:count], inputs, on_cpu)
     return Measured(
         difference=difference,
         class_drops={} if rival is None else _class_drops(scores, rival, candidate.manifest.class_names, bounds),
         calibration_error=expected_calibration_error(predictor.rule.calibrate(scores.scores_NK), scores.targets_NK),
         latency_ms=_measure_latency(predictor, inputs),
         size_mb=(candidate.folder / WEIGHTS).stat().st_size / 1e6,
-        parity=measure_parity(package, inputs, scores.scores_NK[:count], candidate.manifest.class_names),
+        parity=measure_parity(package, inputs, expected_NK, candidate.manifest.class_names),
         problem=problem,
     )
 

@@ -107,6 +107,8 @@ def join_workers() -> Workers:
     The device is the GPU that the launcher gave this process (`LOCAL_RANK`), or the CPU.
     """
     device = torch.device("cpu")
+    # Matrix products of `optim.deterministic` need this, and cuBLAS reads it when it starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if torch.cuda.is_available():
         # The remainder, because a launcher may show each process its own GPU only, which is then number 0.
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())

@@ -1,5 +1,6 @@
 """Memory of this process: its peak, and which errors mean that it ran out."""
 
+import re
 import resource
 import sys
 from pathlib import Path
@@ -10,6 +11,13 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 # Written to clear_refs, it resets the peak of resident memory (`man 5 proc`).
 _RESET_PEAK = "5"
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory"  # CUDA, and NCCL which repeats CUDA's words
+    r"|(ALLOC|ALLOCATION)_FAILED"  # cuBLAS and cuDNN
+    r"|can't allocate memory|bad_alloc",  # the allocator of CPUs, and C++
+    re.IGNORECASE,
+)
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -25,9 +33,15 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Peak memory in bytes: on a GPU the memory of torch's tensors, on a CPU the resident memory of the process."""
+    """Peak memory in bytes: of the GPU, or on a CPU the resident memory of the process.
+
+    On a GPU it is what PyTorch took for tensors, with blocks that it keeps, and what is outside of PyTorch: the CUDA
+    context and the buffers of libraries. If other processes use the GPU, their memory counts too.
+    """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        free, total = torch.cuda.mem_get_info(device)
+        outside = total - free - torch.cuda.memory_reserved(device)
+        return torch.cuda.max_memory_reserved(device) + max(0, outside)
     if _STATUS.exists():
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -38,5 +52,19 @@ def peak_memory(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out. On a CPU, torch raises a plain RuntimeError for it."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """Whether an error means that memory ran out, of a GPU or of the machine."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # Only PyTorch's allocator on GPUs has a type of its own. The libraries below it say it in words, in a RuntimeError.
+    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def limit_gpu_memory(device: torch.device, share: float) -> None:
+    """Give this process its share of a GPU's memory, so that it cannot take what another trial on the GPU needs.
+
+    Args:
+        device: of this process. On a CPU nothing changes.
+        share: of the GPU, in (0, 1]. Beyond it, PyTorch's allocator raises the error of a full GPU.
+    """
+    if device.type == "cuda" and share < 1:
+        torch.cuda.set_per_process_memory_fraction(share, device)

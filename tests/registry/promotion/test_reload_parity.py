@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kmcl_platform.errors import RegistryError
+from kmcl_platform.registry.model.predictor import Prediction
 from kmcl_platform.registry.promotion import reload_parity
-from kmcl_platform.registry.promotion.reload_parity import measure_parity
+from kmcl_platform.registry.promotion.reload_parity import measure_parity, reference_scores
 
 VALID = "valid: a model that loads with the packages that are installed here"
 
@@ -36,7 +38,8 @@ def test_the_last_line_of_an_error_is_shown(tmp_path: Path, monkeypatch: pytest.
 
 
 SCORES = """
-import pandas, sys
+import os, pandas, sys
+assert os.environ["CUDA_VISIBLE_DEVICES"] == "", "the model would be on a GPU"
 scores = {"score: a": [0.25], "score: b": [%s]}
 assert pandas.read_parquet(sys.argv[2])["image"].tolist() == [b"image"]
 pandas.DataFrame(scores).to_parquet(sys.argv[3])
@@ -49,3 +52,16 @@ def test_the_largest_difference_of_a_score_is_given(
 ) -> None:
     monkeypatch.setattr(reload_parity, "_SCRIPT", SCORES % f"float('{score}')")
     assert measure(tmp_path) == pytest.approx(abs(score - 0.75), nan_ok=True)
+
+
+def test_scores_of_a_gpu_are_compared_by_the_same_model_on_the_cpu() -> None:
+    class OnCpu:
+        def predict(self, images: list[bytes]) -> Prediction:
+            return Prediction(np.full((len(images), 2), 0.5, dtype=np.float32), None)
+
+    # Half precision and larger batches: far more than the tolerance of the gate.
+    of_gpu = np.full((1, 2), 0.502, dtype=np.float32)
+    found = reference_scores(torch.device("cuda", 0), of_gpu, [b"image"], OnCpu)  # type: ignore[arg-type]
+    assert found.tolist() == [[0.5, 0.5]]
+    of_cpu = reference_scores(torch.device("cpu"), of_gpu, [b"image"], OnCpu)  # type: ignore[arg-type]
+    assert of_cpu is of_gpu

@@ -20,7 +20,7 @@ from typing import Any
 
 import ray
 
-from kmcl_platform.config.search_file import Resources
+from kmcl_platform.config.resources import Resources
 from kmcl_platform.search.cluster.placement_groups import SECONDS_BETWEEN_LOOKS, ReservationWatch
 from kmcl_platform.search.run.assignment import Assignment, Message
 from kmcl_platform.search.run.on_ray.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Mailbox
@@ -101,7 +101,11 @@ class WorkerGroup:
             per_worker["GPU"] = resources.gpus_per_worker
         trainer = TorchTrainer(
             serve_trials,
-            train_loop_config={"mailbox": self._mailbox, "threads": max(1, int(resources.cpus_per_worker))},
+            train_loop_config={
+                "mailbox": self._mailbox,
+                "threads": max(1, int(resources.cpus_per_worker)),
+                "gpu_share": resources.gpus_per_worker,
+            },
             torch_config=torch_config(Path(scratch)),
             scaling_config=ScalingConfig(
                 num_workers=resources.workers_per_trial,
@@ -132,6 +136,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
 
     from kmcl_platform.search.run.trial_training import train_assignment
     from kmcl_platform.training.workers.distributed import Workers, join_workers
+    from kmcl_platform.training.workers.memory import limit_gpu_memory
     from kmcl_platform.training.workers.worker_log import start_worker_log
 
     start_worker_log()
@@ -140,6 +145,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     torch.set_num_threads(loop_config["threads"])
     joined = join_workers()
     workers = Workers(joined.rank, joined.world_size, get_device())
+    limit_gpu_memory(workers.device, loop_config["gpu_share"])
     # Only the first worker asks, because each call counts as a start; all must begin with the same trial.
     place = workers.broadcast(ray.get(mailbox.first_place.remote()) if workers.is_first else 0)
     _logger.info("worker %d of %d is ready on %s", workers.rank, workers.world_size, workers.device)
