@@ -14,6 +14,7 @@ from benchmarks.losses import Case, build
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.trial_config import ModelConfig
 from kmcl_platform.training.build import build_loss, build_model
+from kmcl_platform.training.device import choose_precision
 from kmcl_platform.training.step import TrainStep
 
 
@@ -51,7 +52,7 @@ def main() -> None:
         build_loss(LossConfig(), max_labels=max_labels).to(device),
         torch.optim.Adam(model.parameters(), fused=True),
         device=device,
-        mixed_precision=True,
+        precision=choose_precision(device, mixed=True),
         gradient_clip_norm=None,
     )
     whole = median_ms(lambda: step(images, targets), device, arguments.repeats)
