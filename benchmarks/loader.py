@@ -2,18 +2,20 @@
 
     python -m benchmarks.loader
 
-Five ways to read the same files, in one process with one thread. They alternate, so that a busy machine slows all of
+Six ways to read the same files, in one process with one thread. They alternate, so that a busy machine slows all of
 them equally:
 
     bare decoder   read and decode at full size, nothing else: the upper limit
     ours           ImageDataset and its loader, as a trial uses them
     torchvision    ImageFolder, Pillow, torchvision's transforms, default collation
     both           again with the released augmentation: Cutout and RandAugment
+    ours, cached   `data.cache: pixels`, without augmentation, after the first epoch
 
 The photographs are crops of scikit-learn's two sample images, with quality 90 (about 70 kB each).
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -32,6 +34,7 @@ from torchvision.datasets import ImageFolder
 from kmcl_platform.data.loading.augmentations import cutout
 from kmcl_platform.data.loading.dataset import ImageDataset
 from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.pixel_cache import open_pixel_cache
 from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform
 from kmcl_platform.data.manifest.manifest import build_manifest
@@ -73,7 +76,9 @@ def usual_loader(folder: Path, augmentation: list[Callable[..., object]]) -> Dat
     return DataLoader(ImageFolder(str(folder), transforms.Compose(steps)), batch_size=BATCH_SIZE)
 
 
-def our_loader(paths: list[Path], transform: EvalTransform | TrainTransform) -> DataLoader[object]:
+def our_loader(
+    paths: list[Path], transform: EvalTransform | TrainTransform, *, cached: bool = False
+) -> DataLoader[object]:
     """The pipeline of a trial."""
     manifest = build_manifest(
         name="photographs",
@@ -83,7 +88,10 @@ def our_loader(paths: list[Path], transform: EvalTransform | TrainTransform) -> 
         images=[str(path) for path in paths],
         targets=np.ones((len(paths), 1), dtype=np.int8),
     )
-    dataset = ImageDataset(manifest, "train", transform)
+    cache = None
+    if cached:
+        cache = open_pixel_cache(manifest, "train", size=SIZE, background="white", at_least=None)
+    dataset = ImageDataset(manifest, "train", transform, cache=cache)
     return build_loader(
         dataset,
         ShardedSequence(len(dataset), rank=0, world_size=1),
@@ -119,9 +127,12 @@ def main() -> None:
         usual, usual_augmented = usual_loader(folder, []), usual_loader(folder, released)
         ours = our_loader(paths, EvalTransform(image_size=SIZE))
         augmented = our_loader(paths, TrainTransform(image_size=SIZE, augmentation="released", seed=0))
+        os.environ["KMCL_CACHE"] = str(folder / "cache")
+        cached = our_loader(paths, EvalTransform(image_size=SIZE), cached=True)
         ways: dict[str, Callable[[], object]] = {
             "bare decoder": lambda: [decode_jpeg(path.read_bytes()) for path in paths],
             "ours": lambda: exhaust(ours),
+            "ours, cached": lambda: exhaust(cached),
             "torchvision": lambda: exhaust(usual),
             "ours, released augmentation": lambda: exhaust(augmented),
             "torchvision, the same augmentation": lambda: exhaust(usual_augmented),
@@ -144,6 +155,7 @@ def main() -> None:
         "with the released augmentation      "
         f"{ratio('ours, released augmentation', 'torchvision, the same augmentation'):7.2f}  (aim: 2)"
     )
+    print(f"cached / not cached                 {ratio('ours, cached', 'ours'):7.2f}  (aim: 4)")
     print(f"ours / bare decoder                 {ratio('ours', 'bare decoder'):7.2f}  (aim: 0.6)")
     print(
         f"released augmentation / bare decoder{ratio('ours, released augmentation', 'bare decoder'):7.2f}  (aim: 0.6)"

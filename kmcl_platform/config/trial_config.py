@@ -30,6 +30,9 @@ class DataConfig(Frozen):
     """Colour behind the transparent parts of images: white, black, or red, green and blue such as `#7f7f7f`."""
     loader_processes: int = Field(default=0, ge=0, le=64)
     """Processes that decode images for each training worker; 0 decodes in the worker itself."""
+    cache: Literal["none", "pixels"] = "none"
+    """pixels: each image is decoded and resized once, and kept on the node's disk for all trials that read the same
+    images at the same size (docs/data.md). It changes no result."""
     augmentation: Literal["none", "flip", "released", "timm", "torchvision"] = "none"
     """Random changes of training images. flip: horizontal flips; released: the authors' Cutout of half the size and
     RandAugment; timm: its RandAugment with flips; torchvision: its TrivialAugmentWide with flips. The draws of each

@@ -5,6 +5,7 @@ from pathlib import Path
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.trial_config import ModelConfig, TrialConfig
 from kmcl_platform.data.loading.dataset import ImageDataset
+from kmcl_platform.data.loading.pixel_cache import open_pixel_cache
 from kmcl_platform.data.loading.to_rgb import parse_colour
 from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform, Transform
 from kmcl_platform.data.manifest.manifest import Manifest
@@ -108,11 +109,17 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
     )
 
 
-def build_dataset(config: TrialConfig, manifest: Manifest, split: str) -> ImageDataset:
+def build_dataset(config: TrialConfig, manifest: Manifest, split: str, *, may_cache: bool = False) -> ImageDataset:
     """Build the dataset of one split: its images are resized, and augmented in the split `train` only.
 
     Corrupt images are skipped in `train` only, also if the configuration says `skip`: a score of only some images of a
     split cannot be compared with other scores.
+
+    Args:
+        config: the trial.
+        manifest: the data.
+        split: `train`, `val` or `test`.
+        may_cache: use the node's cache of pixels if the configuration says so. False for images that are read once.
     """
     data = config.data
     transform: Transform = EvalTransform(image_size=data.image_size)
@@ -120,6 +127,15 @@ def build_dataset(config: TrialConfig, manifest: Manifest, split: str) -> ImageD
         # A seed for this purpose alone: its draws are unrelated to those of the weights and of the order of images.
         seed = derive_seed(config.seed, "augmentation")
         transform = TrainTransform(image_size=data.image_size, augmentation=data.augmentation, seed=seed)
-    skip_corrupt = data.corrupt_images == "skip" and split == "train"
-    background = parse_colour(data.background)
-    return ImageDataset(manifest, split, transform, background=background, skip_corrupt=skip_corrupt)
+    cache = None
+    if may_cache and data.cache == "pixels":
+        at_least = transform.decode_at_least
+        cache = open_pixel_cache(manifest, split, size=data.image_size, background=data.background, at_least=at_least)
+    return ImageDataset(
+        manifest,
+        split,
+        transform,
+        background=parse_colour(data.background),
+        skip_corrupt=data.corrupt_images == "skip" and split == "train",
+        cache=cache,
+    )

@@ -85,8 +85,8 @@ class TrialInputs:
             # Rows of a memory map need no decoding, so other processes would only cost time.
             self.processes = 0
         else:
-            self.training_set = build_dataset(config, manifest, "train")
-            self.validation_set = build_dataset(config, manifest, "val")
+            self.training_set = build_dataset(config, manifest, "train", may_cache=True)
+            self.validation_set = build_dataset(config, manifest, "val", may_cache=True)
         self.sampler = build_training_order(
             self.training_set,
             rank=workers.rank,

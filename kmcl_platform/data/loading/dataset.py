@@ -12,8 +12,9 @@ import torch
 from torch.utils.data import Dataset
 
 from kmcl_platform.data.loading.decode import UndecodableError, decode_pixels
+from kmcl_platform.data.loading.pixel_cache import PixelCache
 from kmcl_platform.data.loading.to_rgb import WHITE, Colour
-from kmcl_platform.data.loading.transforms import Transform
+from kmcl_platform.data.loading.transforms import Transform, resize
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.storage.shard_index import locate
 from kmcl_platform.data.storage.shard_reader import ShardReader
@@ -56,6 +57,7 @@ class ImageDataset(Dataset[Batch]):
         *,
         background: Colour = WHITE,
         skip_corrupt: bool = False,
+        cache: PixelCache | None = None,
     ) -> None:
         """
         Args:
@@ -66,6 +68,7 @@ class ImageDataset(Dataset[Batch]):
             skip_corrupt: replace a corrupt image by the next readable image of the split and that image's targets. The
                 skipped images are counted, and each one is logged once. Only for `train`: in another split it would
                 change the meaning of a score.
+            cache: holds the split's images at the size of the transform. None: each image is decoded each time.
 
         Raises:
             DataError: the split is unknown or has no images.
@@ -85,6 +88,7 @@ class ImageDataset(Dataset[Batch]):
         self._where = f"manifest {manifest.name!r}, split {split!r}"
         self._transform = transform
         self._background = background
+        self._cache = cache
         # These tensors are in shared memory, because loader processes set them or read them, and outlive an epoch.
         # 1 where an image was requested in this epoch and skipped.
         self._skipped_N = torch.zeros(len(self), dtype=torch.uint8).share_memory_() if skip_corrupt else None
@@ -198,6 +202,15 @@ class ImageDataset(Dataset[Batch]):
             _logger.warning("corrupt image skipped: %s", error)
 
     def _decode(self, index: int) -> np.ndarray:
+        if self._cache is None:
+            return self._decode_stored(index)
+        pixels_SS3 = self._cache.read(index)
+        if pixels_SS3 is None:
+            pixels_SS3 = resize(self._decode_stored(index), self._cache.size)
+            self._cache.write(index, pixels_SS3)
+        return pixels_SS3
+
+    def _decode_stored(self, index: int) -> np.ndarray:
         stored = self._images[index].as_py()
         try:
             encoded, at_least = self._read(stored), self._transform.decode_at_least

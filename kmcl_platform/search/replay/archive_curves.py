@@ -25,7 +25,7 @@ from kmcl_platform.tracking.runs.names import TrialOutcome
 FEWEST_TRIALS = 10
 """Trials that an archive needs at least: fewer say nothing about a space."""
 
-_WITHOUT_EFFECT = ("seed", "data.source", "data.loader_processes", "model.pretrained_file")
+_WITHOUT_EFFECT = ("seed", "data.source", "data.loader_processes", "data.cache", "model.pretrained_file")
 """Paths that may differ between the archive and the file: the seed is chance, the others are places and speed."""
 
 
