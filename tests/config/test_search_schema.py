@@ -20,6 +20,7 @@ SHIPPED = Path("search_spaces/search_file.schema.json")
 FIRST_LINE = f"# yaml-language-server: $schema={SHIPPED.name}\n"
 
 ACROSS_FIELDS = (
+    "f.yaml: resources.gpus_per_worker: got 0.5; valid: 0 or 1 with more than one",
     # A plug-in may have a loss of any name.
     "f.yaml: baselines.plain: got {'loss.objective': 'mse'}",
     "f.yaml: space.loss.temperature: valid: low below high",

@@ -160,7 +160,7 @@ base:
     batch_size: {batch}
     # Processes that decode pictures{" for the GPU" if gpu else ": none, because the CPUs train"}.
     loader_processes: {loaders}
-    # pixels: each picture is decoded once, and kept on the disk at its new size{"" if gpu else ". It saves little here"}.
+    # pixels: each picture is decoded once, and kept on the disk at its new size{"" if gpu else ": saves little here"}.
     cache: {"pixels" if gpu else "none"}
     augmentation: none
   model:

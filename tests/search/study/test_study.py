@@ -149,21 +149,21 @@ def with_budget(budget: str, resources: str = "") -> SearchFile:
 
 
 def test_time_is_charged_once_and_survives_a_restart(url: str) -> None:
-    bounded = with_budget("gpu_hours: 0.01", "resources: {workers_per_trial: 2, gpus_per_worker: 0.5}")
+    bounded = with_budget("gpu_hours: 0.02", "resources: {workers_per_trial: 2, gpus_per_worker: 1}")
     study = DurableStudy(url, bounded)
     first = study.next_point()
     assert first is not None
     study.report(first.number, 1, 0.5, seconds=20.0)
     study.report(first.number, 1, 0.5, seconds=20.0)  # A worker that continues repeats its report.
-    assert study.ledger.gpu_hours == pytest.approx(20 / 3600)
+    assert study.ledger.gpu_hours == pytest.approx(2 * 20 / 3600)
     assert study.end_of_budget() is None
 
     again = DurableStudy(url, bounded)
-    assert again.ledger.gpu_hours == pytest.approx(20 / 3600)
+    assert again.ledger.gpu_hours == pytest.approx(2 * 20 / 3600)
     again.report(first.number, 2, 0.5, seconds=20.0)
-    assert again.end_of_budget() == "budget.gpu_hours: 0.0111 of 0.01 spent"
+    assert again.end_of_budget() == "budget.gpu_hours: 0.0222 of 0.02 spent"
     assert again.next_point() is None
-    raised = DurableStudy(url, with_budget("gpu_hours: 1", "resources: {workers_per_trial: 2, gpus_per_worker: 0.5}"))
+    raised = DurableStudy(url, with_budget("gpu_hours: 1", "resources: {workers_per_trial: 2, gpus_per_worker: 1}"))
     point = raised.next_point()
     assert point is not None and (point.number, point.reached) == (first.number, 2)
 
