@@ -18,7 +18,7 @@ class LossConfig(Frozen):
 
     objective: str = Field(default="kmcl", json_schema_extra=_NAMES)
     """kmcl: all three terms. The others are one classification loss alone: asymmetric, bce (binary cross-entropy),
-    focal, hill, polynomial, two_way, zlpr, or one of a plug-in."""
+    distribution_balanced, focal, hill, polynomial, two_way, zlpr, or one of a plug-in."""
     classification: str = Field(default="asymmetric", json_schema_extra=_NAMES)
     """The classification loss of `objective: kmcl`: any other of these names."""
     options: dict[str, dict[str, FileScalar]] = Field(default_factory=dict, validate_default=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 from kmcl_platform.plugins.component import Component
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from torch import Tensor
@@ -30,7 +30,8 @@ class Loss(Component):
 
     @classmethod
     def find_problem(cls) -> str | None:
-        if cls.kernel_terms or cls.loss is not Loss.loss or cls.classification is not Loss.classification:
+        own = (cls.loss, cls.classification, cls.for_labels)
+        if cls.kernel_terms or own != (Loss.loss, Loss.classification, Loss.for_labels):
             return None
         return "a class without the method `loss`; valid: a class that has it"
 
@@ -43,6 +44,15 @@ class Loss(Component):
             settings: the trial's `LossConfig`.
         """
         return None
+
+    def for_labels(self, positives_K: "Sequence[int]", num_images: int) -> "Callable[[Tensor, Tensor, Tensor], Tensor]":
+        """The function `loss` for one training split. Override it if the loss depends on how frequent labels are.
+
+        Args:
+            positives_K: number of images with each label.
+            num_images: of the split, at least 2.
+        """
+        return self.loss
 
     def loss(self, logits_BK: "Tensor", positive_BK: "Tensor", known_BK: "Tensor") -> "Tensor":
         """The loss of each image, shape (B,), differentiable in the logits.

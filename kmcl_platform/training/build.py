@@ -1,6 +1,8 @@
 """Builds the objects of a trial from its configuration. No other module builds them."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.trial_config import ModelConfig, TrialConfig
@@ -76,18 +78,45 @@ def build_model(
     return KmclModel(backbone, head, projection_width=config.projection_width)
 
 
-def build_classification(config: LossConfig) -> ClassificationLoss:
-    """Build the classification loss of a trial's objective."""
+class LabelCounts(NamedTuple):
+    """How frequent the labels of a training split are.
+
+    Attributes:
+        positives_K: number of images with each label.
+        num_images: of the split.
+    """
+
+    positives_K: Sequence[int]
+    num_images: int
+
+
+def build_classification(config: LossConfig, labels: LabelCounts | None = None) -> ClassificationLoss:
+    """Build the classification loss of a trial's objective.
+
+    Args:
+        config: the loss's part of a trial's configuration.
+        labels: of the training split. None: only for losses that do not depend on them.
+    """
     name = config.classification_name
     component = config.component(name)
-    return component.classification(config) or SumOfSamples(component.loss, f"the loss {name}", config.label_smoothing)
+    if built := component.classification(config):
+        return built
+    loss = component.loss if labels is None else component.for_labels(*labels)
+    return SumOfSamples(loss, f"the loss {name}", config.label_smoothing)
 
 
-def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_labels: int | None = None) -> KmclLoss:
+def build_loss(
+    config: LossConfig,
+    labels: LabelCounts | None = None,
+    *,
+    gather: BatchGather | None = None,
+    max_labels: int | None = None,
+) -> KmclLoss:
     """Build the loss.
 
     Args:
         config: the loss's part of a trial's configuration.
+        labels: as for `build_classification`.
         gather: joins the batches of all workers. None: one worker.
         max_labels: upper bound of the positive labels per image. None: they are counted for each batch; the host then
             waits for a GPU.
@@ -97,7 +126,7 @@ def build_loss(config: LossConfig, *, gather: BatchGather | None = None, max_lab
     reconstruction_weight, contrastive_weight = config.kernel_weights if config.uses_kernels else weights
     return KmclLoss(
         objective="kmcl" if config.uses_kernels else "asymmetric",
-        classification=build_classification(config),
+        classification=build_classification(config, labels),
         formulation=config.formulation,
         temperature=config.temperature,
         asymmetric_weight=config.asymmetric_weight,

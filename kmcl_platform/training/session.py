@@ -13,7 +13,7 @@ from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import Diverged
 from kmcl_platform.method.losses import BatchGather, LossParts
 from kmcl_platform.seeds import derive_seed
-from kmcl_platform.training.build import build_loss, build_model
+from kmcl_platform.training.build import LabelCounts, build_loss, build_model
 from kmcl_platform.training.checkpoints.checkpoint import (
     TrialProgress,
     load_weights,
@@ -82,8 +82,10 @@ class TrainingSession:
         # Convolutions are faster with channels last: on tensor cores, and on CPUs 1.2 to 1.8 times (measured).
         self.model = model.to(workers.device).to(memory_format=torch.channels_last)
         self.average = MovingAverage(self.model, config.optim.ema_decay)
+        targets_NK = manifest.targets("train")
         loss = build_loss(
             config.loss,
+            LabelCounts((targets_NK == 1).sum(0).tolist(), len(targets_NK)),
             gather=BatchGather(self.batch_size) if workers.world_size > 1 else None,
             # On a CPU, counting the labels of each batch is faster. On a GPU the host would wait for each count.
             max_labels=self.inputs.training_set.max_labels if workers.device.type == "cuda" else None,

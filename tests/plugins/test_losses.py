@@ -1,20 +1,30 @@
 """The platform's own losses: values against timm or a formula, unknown labels, smoothing, extreme logits."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
+from timm.loss.distribution_balanced_loss import DistributionBalancedLoss
 from timm.loss.poly_loss import PolyBinaryCrossEntropy
 from timm.loss.two_way_loss import TwoWayLoss
 from timm.loss.zlpr_loss import ZlprLoss
 from torch import Tensor
 
 from kmcl_platform.components.losses import MODULES
+from kmcl_platform.components.losses.distribution_balanced import DistributionBalanced
 from kmcl_platform.config.loss_config import LossConfig
+from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.plugins import Loss, find_component, list_components
-from kmcl_platform.training.build import build_classification, build_loss
+from kmcl_platform.training.build import LabelCounts, build_classification, build_loss
+from kmcl_platform.training.session import TrainingSession
 from tests.method.cases import random_case
+from tests.training.trials import ALONE
 
 PLAIN = [name for name in MODULES if name != "kmcl"]
 B, K = 7, 5
+LABELS = LabelCounts([9, 4, 1, 20, 0], 60)
+"""A rare, a frequent and a missing label."""
 
 
 @pytest.fixture
@@ -32,7 +42,7 @@ def value(
 ) -> Tensor:
     config = LossConfig.model_validate({"objective": name, **fields})
     known_BK = torch.ones_like(positive_BK) if known_BK is None else known_BK
-    return build_classification(config)(logits_BK, positive_BK, known_BK)
+    return build_classification(config, LABELS)(logits_BK, positive_BK, known_BK)
 
 
 def test_each_file_registers_the_loss_of_its_name() -> None:
@@ -48,6 +58,7 @@ def test_values_are_those_of_timm(logits_BK: Tensor, positive_BK: Tensor) -> Non
         "polynomial": PolyBinaryCrossEntropy(2.0, reduction="none")(logits_BK, targets_BK).sum(),
         "two_way": B * TwoWayLoss()(logits_BK, targets_BK),
         "zlpr": B * ZlprLoss()(logits_BK, targets_BK),
+        "distribution_balanced": DistributionBalancedLoss(*LABELS, reduction="sum")(logits_BK, targets_BK),
     }
     for name, wanted in expected.items():
         torch.testing.assert_close(value(name, logits_BK, positive_BK), wanted, msg=name)
@@ -78,7 +89,7 @@ def test_unknown_labels_do_not_count(name: str, logits_BK: Tensor, positive_BK: 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_smoothing_moves_a_share_of_each_label_or_is_refused(name: str, logits_BK: Tensor, positive_BK: Tensor) -> None:
-    if name in ("two_way", "zlpr"):
+    if name in ("distribution_balanced", "two_way", "zlpr"):
         with pytest.raises(ValueError, match=r"label_smoothing: got 0\.2; valid: 0, because the loss"):
             LossConfig(objective=name, label_smoothing=0.2)
         return
@@ -99,10 +110,26 @@ def test_extreme_logits_have_finite_values_and_gradients(name: str, positive_BK:
 @pytest.mark.parametrize("name", PLAIN)
 def test_kmcl_adds_its_kernel_terms_to_any_of_them(name: str) -> None:
     features_BD, mixture, targets_BK = random_case()
-    kmcl = build_loss(LossConfig(classification=name))
-    alone = build_loss(LossConfig(objective=name))
+    labels = LabelCounts([2] * targets_BK.shape[1], 10)
+    kmcl = build_loss(LossConfig(classification=name), labels)
+    alone = build_loss(LossConfig(objective=name), labels)
     parts, plain = (loss(features_BD, mixture, targets_BK) for loss in (kmcl, alone))
     torch.testing.assert_close(parts.asymmetric, plain.total, check_dtype=False)
     wanted = parts.asymmetric + 0.1 * parts.reconstruction + 0.1 * parts.contrastive
     torch.testing.assert_close(parts.total, wanted)
     assert parts.reconstruction > 0 and parts.contrastive > 0
+
+
+def test_a_loss_gets_the_labels_of_the_training_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for_labels = DistributionBalanced.for_labels
+
+    def look(self: DistributionBalanced, positives_K: Sequence[int], num_images: int) -> object:
+        found.append((positives_K, num_images))
+        return for_labels(self, positives_K, num_images)
+
+    monkeypatch.setattr(DistributionBalanced, "for_labels", look)
+    manifest = build_digits(num_train=32, num_val=8, num_test=8)
+    config = TrialConfig().with_values({"loss.objective": "distribution_balanced", "data.batch_size": 16})
+    TrainingSession(config, manifest, ALONE)
+    assert found == [((manifest.targets("train") == 1).sum(0).tolist(), 32)]

@@ -37,8 +37,11 @@ def _find_problem(file: SearchFile, name: str) -> str | None:
     targets_BK = torch.randint(-1, 2, (6, 5), generator=generator)
     # An image without labels, and one with all of them.
     targets_BK[0], targets_BK[1] = 0, 1
-    loss = SumOfSamples(file.base.loss.component(name).loss, f"the loss {name}", 0.0)
+    positives = (targets_BK == 1).sum(0).tolist()
     try:
+        loss = SumOfSamples(
+            file.base.loss.component(name).for_labels(positives, len(targets_BK)), f"the loss {name}", 0.0
+        )
         value = loss(logits_BK, targets_BK == 1, targets_BK >= 0)
         gradient = torch.autograd.grad(value, logits_BK, allow_unused=True)[0]
     except LossShapeError as error:
