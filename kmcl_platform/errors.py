@@ -28,6 +28,10 @@ class KmclError(Exception):
     def __str__(self) -> str:
         return "\n".join(map(bound_line, mask_passwords(super().__str__()).split("\n")))
 
+    def _render_traceback_(self) -> list[str]:
+        # IPython calls it: a notebook shows the line alone, as the command line does.
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(KmclError):
     """A search file or a field of it is invalid."""

@@ -6,7 +6,6 @@ import click
 
 from kmcl_platform.cli.options import check_new_file, open_store, store_options, write_text_file
 from kmcl_platform.cli.progress import progress_bar
-from kmcl_platform.errors import DataError
 from kmcl_platform.messages import count_of, show_path
 
 
@@ -35,23 +34,15 @@ def archive(
 
     Trials that have not ended are left out. The columns are described in docs/archive.md.
     """
-    from kmcl_platform.tracking.archive.archive_file import join_archives, read_archive, write_archive
-    from kmcl_platform.tracking.archive.collect import archive_searches
+    from kmcl_platform import archive as write_archive
 
     check_new_file("--to", out, ".parquet", "an archive", overwrite=overwrite)
-    if not names and not others:
-        raise DataError("names: got none; valid: the names of searches, or --join with the path of an archive")
-    # The files first: they are read in a moment, and a mistake in one of them is seen before the store is read.
-    tables = [read_archive(path) for path in others]
-    if names:
-        with progress_bar() as progress:
-            tables.insert(0, archive_searches(open_store(folder, tracking_uri), names, progress))
-    table = join_archives(tables, ", ".join([*names, *map(show_path, others)]))
-    write_archive(table, out)
-    trials = len({tuple(row.values()) for row in table.select(["store", "search", "trial"]).to_pylist()})
+    with progress_bar() as progress:
+        store = open_store(folder, tracking_uri)
+        made = write_archive(names, out, join=others, store=store, overwrite=overwrite, progress=progress)
     size = out.stat().st_size / 1e6
     click.echo(
-        f"written: {show_path(out)} ({count_of(trials, 'trial')}, {count_of(table.num_rows, 'row')}, {size:.2f} MB)"
+        f"written: {show_path(out)} ({count_of(made.trials, 'trial')}, {count_of(made.rows, 'row')}, {size:.2f} MB)"
     )
 
 
@@ -95,29 +86,23 @@ def replay(
     """
     from rich.console import Console
 
-    from kmcl_platform.config.search_file_reader import read_search_file
-    from kmcl_platform.search.replay.replay import run_replay
-    from kmcl_platform.search.replay.replay_page import to_page
-    from kmcl_platform.search.replay.replay_table import EXPLANATION, describe_archive, to_json, to_table
+    from kmcl_platform import SearchFile, replay as run_replay
 
-    out = out or Path(f"{read_search_file(file).name}-replay.html")
+    out = out or Path(f"{SearchFile.from_yaml(file).name}-replay.html")
     check_new_file("--out", out, ".html", "a page", overwrite=overwrite)
     with progress_bar() as progress:
         result = run_replay(
             file, archives, searches=searches, compare=compare, at_once=at_once, seed=seed, progress=progress
         )
-    write_text_file(out, to_page(result))
+    write_text_file(out, result.to_page())
     if as_json:
-        click.echo(to_json(result))
+        click.echo(result.to_json())
         return
     console = Console(highlight=False)
     if not console.is_terminal:
         # Rich takes 80 columns for a file or a pipe, and would fold the names of settings.
         console = Console(highlight=False, width=160)
-    for line in describe_archive(result):
-        console.print(line, soft_wrap=True, markup=False)
-    console.print(to_table(result))
-    console.print(EXPLANATION, soft_wrap=True, markup=False)
+    result.show(console)
     click.echo(f"written: {show_path(out)}")
 
 

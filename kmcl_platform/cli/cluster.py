@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from kmcl_platform.cli.options import open_store, store_options, study_url
+from kmcl_platform.cli.options import open_store, store_options
 from kmcl_platform.messages import mask_passwords, shell_command
 
 _address_option = click.option(
@@ -30,22 +30,17 @@ def submit(
     file: Path, address: str, follow: bool, secrets: tuple[str, ...], folder: Path, tracking_uri: str | None
 ) -> None:
     """Send the search in FILE to a Ray cluster as a job; every node must see --store under the same path."""
-    from kmcl_platform.search.cluster.jobs import Jobs
-    from kmcl_platform.search.cluster.submit import submit_search
+    from kmcl_platform import submit as submit_search
 
     store = open_store(folder, tracking_uri)
-    job_id = submit_search(
-        file, address, store, tracking_uri=tracking_uri, study_url=study_url(), secret_names=secrets, say=click.echo
-    )
-    cluster = Jobs(address)
-    click.echo(f"job {job_id} submitted to {mask_passwords(address)}")
-    click.echo(f"  dashboard   {mask_passwords(cluster.link(job_id))}")
-    click.echo(
-        f"  logs        {shell_command(['kmcl', 'logs', job_id, '--follow', '--address', mask_passwords(address)])}"
-    )
-    click.echo(f"  stop        {shell_command(['kmcl', 'stop', job_id, '--address', mask_passwords(address)])}")
+    job = submit_search(file, address=address, store=store, secrets=secrets, say=click.echo)
+    place = ["--address", mask_passwords(address)]
+    click.echo(f"job {job.job_id} submitted to {mask_passwords(address)}")
+    click.echo(f"  dashboard   {job.dashboard}")
+    click.echo(f"  logs        {shell_command(['kmcl', 'logs', job.job_id, '--follow', *place])}")
+    click.echo(f"  stop        {shell_command(['kmcl', 'stop', job.job_id, *place])}")
     # The exit code is the job's, so that a script can wait for a search.
-    if follow and not cluster.follow(job_id, click.echo):
+    if follow and not job.follow(click.echo):
         sys.exit(1)
 
 
@@ -55,13 +50,13 @@ def jobs(address: str) -> None:
     """List the searches that were submitted to a Ray cluster, the latest first."""
     from rich.table import Table
 
-    from kmcl_platform.search.cluster.jobs import Jobs
+    from kmcl_platform import open_jobs
 
     table = Table(box=None)
     for name in ("job", "search", "status", "started"):
         table.add_column(name, no_wrap=True)
     table.add_column("message")
-    for job in Jobs(address).list():
+    for job in open_jobs(address).list():
         started = job.started.astimezone().strftime("%Y-%m-%d %H:%M") if job.started else "-"
         table.add_row(job.job_id, job.search, job.status, started, job.message)
     Console().print(table if table.row_count else "no jobs; next: kmcl submit FILE")
@@ -73,9 +68,9 @@ def jobs(address: str) -> None:
 @click.option("--follow", is_flag=True, help="Print until the job ends.")
 def logs(job_id: str, address: str, follow: bool) -> None:
     """Print the output of job ID."""
-    from kmcl_platform.search.cluster.jobs import Jobs
+    from kmcl_platform import open_jobs
 
-    cluster = Jobs(address)
+    cluster = open_jobs(address)
     if not follow:
         click.echo(cluster.logs(job_id), nl=False)
     elif not cluster.follow(job_id, click.echo):
@@ -87,11 +82,9 @@ def logs(job_id: str, address: str, follow: bool) -> None:
 @_address_option
 def stop(job_id: str, address: str) -> None:
     """Stop job ID in an orderly way: its trials keep their checkpoints, and its search can be continued."""
-    from kmcl_platform.search.cluster.jobs import Jobs
-    from kmcl_platform.search.cluster.submit import STOP_SECONDS
+    from kmcl_platform import stop_job
 
-    # Longer than Ray itself waits for the job, so that Ray's answer comes first.
-    status = Jobs(address).stop(job_id, seconds=STOP_SECONDS + 30)
+    status = stop_job(job_id, address=address)
     going_on = "; nothing is lost. To continue: kmcl submit with the same file and store" if status == "STOPPED" else ""
     click.echo(f"job {job_id}: {status}{going_on}")
 

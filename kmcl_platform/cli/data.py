@@ -3,13 +3,10 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from kmcl_platform.cli.data_import import import_group
-from kmcl_platform.cli.fault_list import print_faults
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
-from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import count_of, shell_command, show_path
 
 
@@ -21,21 +18,11 @@ def data() -> None:
 data.add_command(import_group)
 
 
-def _read_size(context: click.Context, option: click.Parameter, value: str) -> int:
-    from kmcl_platform.data.storage.byte_sizes import parse_size
-
-    try:
-        return parse_size(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), context, option) from None
-
-
 @data.command()
 @click.argument("file")
 @click.argument("out")
 @click.option(
     "--shard-size",
-    callback=_read_size,
     metavar="SIZE",
     default="256MiB",
     show_default=True,
@@ -46,38 +33,26 @@ def _read_size(context: click.Context, option: click.Parameter, value: str) -> i
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the shuffle in each split.")
 @click.option("--overwrite", is_flag=True, help="Replace the packed files in OUT.")
-def pack(file: str, out: str, shard_size: int, row_group_images: int, seed: int, overwrite: bool) -> None:
+def pack(file: str, out: str, shard_size: str, row_group_images: int, seed: int, overwrite: bool) -> None:
     """Write the images of manifest FILE as Parquet shards into OUT, a folder or a URI such as s3://bucket/prefix.
 
     OUT/manifest.parquet is then a manifest like any other. Images are not encoded again.
     """
-    from kmcl_platform.data.manifest.parquet import read_manifest
-    from kmcl_platform.data.manifest.split_counts import to_table
-    from kmcl_platform.data.pack.write_shards import MANIFEST_NAME, pack
-    from kmcl_platform.data.storage.location import parse_location
+    from kmcl_platform import pack_data
 
-    location = parse_location(out)
     with progress_bar() as progress:
-        packed = pack(
-            read_manifest(file),
-            location,
-            shard_bytes=shard_size,
-            group_images=row_group_images,
+        packed = pack_data(
+            file,
+            out,
+            shard_size=shard_size,
+            row_group_images=row_group_images,
             seed=seed,
             overwrite=overwrite,
             progress=progress,
         )
-    Console().print(to_table(packed))
-    assert packed.packing is not None
-    shards = packed.packing.shards.values()
-    # A path is shown as the user wrote it, a URI with all its parameters, which are part of the address.
-    target = (
-        f"{out.rstrip('/')}/{MANIFEST_NAME}" if location.path and "://" not in out else location.join(MANIFEST_NAME)
-    )
-    size = sum(shard.num_bytes for shard in shards)
-    click.echo(f"packed: {count_of(len(shards), 'shard')}, {size / 1e6:,.1f} MB")
-    click.echo(f"written: {show_path(str(target))}")
-    click.echo(f"next: {shell_command(['kmcl', 'data', 'check', target])}")
+    packed.show()
+    click.echo(f"written: {show_path(packed.path)}")
+    click.echo(f"next: {shell_command(['kmcl', 'data', 'check', packed.path])}")
 
 
 @data.command()
@@ -88,36 +63,21 @@ def check(file: str, as_json: bool) -> None:
 
     Rows count from 0.
     """
-    from kmcl_platform.data.check.check import check_manifest
-    from kmcl_platform.data.check.json_report import to_json
-    from kmcl_platform.data.check.remedies import find_remedies
-    from kmcl_platform.data.manifest.split_counts import to_table
-    from kmcl_platform.data.storage.location import parse_location
+    from kmcl_platform import check_data
 
     with progress_bar() as progress:
-        report = check_manifest(file, progress)
-    remedies = find_remedies(report, file)
-    location = parse_location(file)
-    shown = show_path(file if location.path else str(location))
+        found = check_data(file, progress=progress)
     if as_json:
-        click.echo(to_json(report, remedies))
+        click.echo(found.to_json())
     else:
-        if report.manifest is not None:
-            Console().print(to_table(report.manifest))
-        if report.warnings:
-            click.echo("worth knowing:")
-            print_faults(report.warnings)
-        if report.faults:
-            click.echo("faults:")
-            print_faults(report.faults)
-        else:
-            click.echo(f"fit for a search: data.source: {shown}")
+        found.show()
+        if found.is_fit:
             click.echo(f"next: {shell_command(['kmcl', 'data', 'describe', file])}")
-        for remedy in remedies:
+        for remedy in found.remedies:
             click.echo(f"{remedy.purpose}: {remedy.command}")
     # An exception at the end, so that the exit code is 2 and all faults are printed before.
-    if report.faults:
-        raise DataError(f"{shown}: {count_of(len(report.faults), 'fault')}; a search on it would be wrong")
+    if not found.is_fit:
+        raise DataError(f"{found.path}: {count_of(len(found.report.faults), 'fault')}; a search on it would be wrong")
 
 
 @data.command()
@@ -129,23 +89,11 @@ def describe(file: str, out: Path | None, overwrite: bool) -> None:
 
     Without OUT, the page is next to FILE and has its name; if FILE is a URI, it is in the current folder.
     """
-    from kmcl_platform.data.storage.location import parse_location
+    from kmcl_platform import describe_data
 
-    # Checked before the manifest is read, which may take long or need the network.
-    location = parse_location(file)
-    out = out or (Path(file) if location.path else Path(location.name)).with_suffix(".html")
-    if out.suffix != ".html":
-        raise DataError(f"{show_path(out)}: got a name that ends in {out.suffix!r}; valid: the path of a page (*.html)")
-    if is_there(out) and not overwrite:
-        raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
-    from kmcl_platform.data.manifest.parquet import read_manifest
-    from kmcl_platform.data.manifest.split_counts import to_table
-    from kmcl_platform.data.report.page import write_page
-
-    manifest = read_manifest(file)
-    write_page(manifest, out)
-    Console().print(to_table(manifest))
-    click.echo(f"written: {show_path(out)}")
+    described = describe_data(file, out, overwrite=overwrite)
+    described.show()
+    click.echo(f"written: {described.path}")
 
 
 COMMANDS = (data,)

@@ -5,13 +5,10 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
 
-from kmcl_platform.cli.fault_list import print_faults
 from kmcl_platform.cli.progress import progress_bar
 from kmcl_platform.errors import DataError
-from kmcl_platform.files.file_status import is_same_file, is_there
-from kmcl_platform.messages import shell_command, show_path
+from kmcl_platform.messages import shell_command
 
 
 @click.group("import")
@@ -136,11 +133,9 @@ def chestxray14(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
     show_default=True,
     help="Share of the images that becomes test, if splits are drawn.",
 )
-def table(root: Path, out: Path, overwrite: bool, classes: str, delimiter: str | None, **options: Any) -> None:
+def table(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
     """Read a CSV or Parquet table in file ROOT; all its faults are shown together. Rows count from 0."""
-    names = tuple(name.strip() for name in classes.split(",") if name.strip())
-    delimiter = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}.get(delimiter or "", delimiter)
-    _run_import("table", root, out, overwrite, {**options, "classes": names, "delimiter": delimiter})
+    _run_import("table", root, out, overwrite, options)
 
 
 @import_group.command()
@@ -152,56 +147,23 @@ def manifest(root: Path, out: Path, overwrite: bool, **options: Any) -> None:
 
 def _run_import(kind: str, root: Path, out: Path, overwrite: bool, options: dict[str, Any]) -> None:
     """Read a dataset, write its manifest, and print a table of it."""
-    if out.suffix != ".parquet":
-        raise DataError(
-            f"{show_path(out)}: got a name that ends in {out.suffix!r}; valid: the path of a manifest (*.parquet)"
-        )
-    # Checked before the dataset is read, which may take minutes.
-    if is_there(out) and not overwrite:
-        raise DataError(f"{show_path(out)}: exists; valid: a new file, or --overwrite")
-    # The table may have columns that a manifest does not keep, and the copies that are left out.
-    if is_same_file(out, root):
-        raise DataError(f"OUT: got {show_path(out)}, the file that is read; valid: another file")
-    from kmcl_platform.data.manifest.import_command import ImportCommand
-    from kmcl_platform.data.manifest.parquet import write_manifest
-    from kmcl_platform.data.manifest.relative_paths import place_manifest
-    from kmcl_platform.data.manifest.split_counts import to_table
-    from kmcl_platform.data.manifest.table_errors import Fault, FaultyTable
-    from kmcl_platform.data.readers.registry import READERS
+    from kmcl_platform import import_data
 
-    notes: list[Fault] = []
+    # The others have the reader's defaults, which are those of the command line.
+    context = click.get_current_context()
+    given = {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
     try:
         with progress_bar() as progress:
-            manifest = READERS[kind](root, progress=progress, notes=notes, **options)
-    except FaultyTable as error:
-        # All of them: the error itself names only one.
-        print_faults(error.faults)
+            made = import_data(kind, root, out, overwrite=overwrite, progress=progress, **given)
+    except DataError as error:
+        # All faults of a table: the error itself names only one.
+        for line in getattr(error, "lines", ()):
+            click.echo(line)
         raise
-    # The folder's real path, without links: relative paths in the manifest begin there.
-    target = out.parent.resolve() / out.name
-    # The manifest keeps the command that made it, so that `kmcl data check` can name the one that repairs it.
-    command = ImportCommand(kind, str(root.absolute()), _given_options())
-    write_manifest(place_manifest(manifest, target.parent), target, command=command)
-    Console().print(to_table(manifest))
-    if notes:
-        click.echo("worth knowing:")
-        print_faults(notes)
-    click.echo(f"written: {show_path(out)}")
+    made.show()
+    click.echo(f"written: {made.path}")
     click.echo(f"next: {shell_command(['kmcl', 'data', 'check', out])}")
-
-
-_NOT_KEPT = ("duplicates", "near_duplicates", "overwrite")
-"""Options that a later call of the same import may set in another way."""
-
-
-def _given_options() -> tuple[str, ...]:
-    """The options of this call that it would need again, as words; paths are absolute."""
-    context = click.get_current_context()
-    words: list[str] = []
-    for option in context.command.params:
-        value = context.params.get(option.name or "")
-        # Defaults are left out, so that the command stays short.
-        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
-        if isinstance(option, click.Option) and given and option.name not in _NOT_KEPT:
-            words += [option.opts[-1], str(value.absolute() if isinstance(value, Path) else value)]
-    return tuple(words)

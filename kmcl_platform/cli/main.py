@@ -65,12 +65,10 @@ def main() -> None:
 @store_options
 def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_uri: str | None) -> None:
     """Write the report of search NAME as one HTML page; the search's run in MLflow gets it too."""
-    from kmcl_platform.tracking.report.page import REPORT_FILE, write_report
-
     out = out or Path(f"{name}-report.html")
     check_new_file("--out", out, ".html", "a page", overwrite=overwrite)
-    write_text_file(out, write_report(open_store(folder, tracking_uri), name))
-    click.echo(f"written: {show_path(out)}, and {REPORT_FILE} of the search's run (kmcl ui{store_words(folder)})")
+    write_text_file(out, open_store(folder, tracking_uri).report(name).html)
+    click.echo(f"written: {show_path(out)}, and report/report.html of the search's run (kmcl ui{store_words(folder)})")
 
 
 @main.command()
@@ -78,9 +76,9 @@ def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_
 @store_options
 def ui(port: int, folder: Path, tracking_uri: str | None) -> None:
     """Serve MLflow's own UI for the store, on this machine only, and print links into it."""
-    from kmcl_platform.tracking.ui_server import serve_ui
+    from kmcl_platform import serve_ui
 
-    serve_ui(open_store(folder, tracking_uri), port, lambda line: click.echo(line))
+    serve_ui(store=open_store(folder, tracking_uri), port=port, say=click.echo)
 
 
 @main.command()
@@ -92,36 +90,17 @@ def doctor(fix: bool, address: str | None, folder: Path, tracking_uri: str | Non
 
     With --address, find the problems of a cluster: another version of Ray, reservations of ended jobs.
     """
-    if address:
-        from kmcl_platform.search.cluster.health import examine_cluster
+    from kmcl_platform import doctor as examine
 
-        _treat(examine_cluster(address), fix, f" {shell_command(['--address', mask_passwords(address)])}")
-    else:
-        from kmcl_platform.search.cluster.doctor import examine
-
-        with examine(open_store(folder, tracking_uri), to_fix=fix) as findings:
-            # Inside the block: the locks are held until everything is fixed.
-            _treat(findings, fix, store_words(folder))
-
-
-def _treat(findings: list[Any], fix: bool, words: str) -> None:
-    """List all findings, with every path that would be deleted; with `fix`, repair those that can be repaired."""
-    # Everything is listed before the first fix, so that each path is named even if a later fix fails.
-    for finding in findings:
-        click.echo(finding.problem)
-        does = "remedy" if finding.fix is None else "will" if fix else "would"
-        click.echo(f"  {does}: {finding.remedy}")
-        for path in finding.deletes:
-            click.echo(f"    delete {show_path(path)}")
-    fixable = [finding for finding in findings if finding.fix is not None]
-    if not findings:
-        click.echo("all is well")
-    elif fix:
-        for finding in fixable:
-            finding.fix()
-            click.echo(f"done: {finding.remedy}: {finding.problem}")
-    elif fixable:
-        click.echo(f"next: kmcl doctor --fix{words}")
+    store = open_store(folder, tracking_uri)
+    with examine(store=store, address=address, repair=fix) as found:
+        found.show()
+        if fix:
+            for finding in found.repair():
+                click.echo(f"done: {finding.remedy}: {finding.problem}")
+        elif found.repairable:
+            place = f" {shell_command(['--address', mask_passwords(address)])}" if address else store_words(folder)
+            click.echo(f"next: kmcl doctor --fix{place}")
 
 
 for module in (init, search, cluster, data, registry, predict, archive):

@@ -1,12 +1,15 @@
 """The options that name a store, shared by the commands."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from kmcl_platform.messages import mask_passwords, shell_command, show_path
+
+if TYPE_CHECKING:
+    from kmcl_platform import Store
 
 DEFAULT_STORE = "kmcl_store"
 _STUDY_URL = "kmcl.study_url"
@@ -42,21 +45,15 @@ def store_options(command: Any) -> Any:
     )(command)
 
 
-def open_store(folder: Path, tracking_uri: str | None) -> Any:
+def open_store(folder: Path, tracking_uri: str | None) -> "Store":
     """The store that the options of the running command name.
 
     Raises:
         ConfigError: the folder's name is not UTF-8.
     """
-    from kmcl_platform.config.store import open_store as open_places
+    from kmcl_platform import Store
 
-    return open_places(folder, tracking_uri, study_url())
-
-
-def study_url() -> str | None:
-    """The address of the studies, from the options of the running command; None: SQLite in the store."""
-    value = click.get_current_context().meta.get(_STUDY_URL)
-    return str(value) if value else None
+    return Store(folder, tracking_uri, click.get_current_context().meta.get(_STUDY_URL))
 
 
 def check_new_file(option: str, path: Path, suffix: str, what: str, *, overwrite: bool) -> None:

@@ -61,26 +61,23 @@ def predict(
     if manifest and is_same_file(out, Path(manifest)):
         raise DataError(f"--out: got {show_path(out)}, the manifest that is read; valid: another file")
     # Only now: these imports take seconds, and wrong options should be refused without them.
-    from kmcl_platform.data.builtin.datasets import open_manifest
-    from kmcl_platform.registry import batch_prediction as batch
-    from kmcl_platform.registry.model.load import load_registered
+    from kmcl_platform import predict_to_file
 
-    store = open_store(folder, tracking_uri)
-    # Before the model is loaded, which takes longer: a wrong folder or manifest is refused first.
-    found = batch.find_images(images_in) if images_in else None
-    paths = found.paths if found else list(images)
-    opened = open_manifest(manifest, store.data) if manifest else None
-    loaded = load_registered(store, model)
-    names = loaded.predictor.class_names
-    if opened is None:
-        chosen = batch.images_of_paths(paths, names)
-    else:
-        chosen = batch.images_of_manifest(opened, split or "test", names)
     with progress_bar() as progress:
-        count = batch.predict_to_parquet(loaded, chosen, out, progress, overwrite=overwrite)
-    click.echo(f"predicted: {count_of(count, 'image')} with {loaded.uri}")
-    if found and found.others:
-        click.echo(f"left out: {found.describe_others()}, which are not images")
+        written = predict_to_file(
+            model,
+            out,
+            images=images,
+            folder=images_in,
+            manifest=manifest,
+            split=split or "test",
+            store=open_store(folder, tracking_uri),
+            overwrite=overwrite,
+            progress=progress,
+        )
+    click.echo(f"predicted: {count_of(written.images, 'image')} with {written.model}")
+    if written.left_out:
+        click.echo(f"left out: {written.left_out}, which are not images")
     click.echo(f"written: {shell_command([show_path(out)])}")
 
 
@@ -96,16 +93,12 @@ def export(model: str, out: Path, overwrite: bool, folder: Path, tracking_uri: s
     the extra `onnx`.
     """
     _check_out(out, overwrite, ".onnx", "a model")
-    from kmcl_platform.registry.model.load import load_registered
-    from kmcl_platform.registry.package.onnx_export import check_installed, export_onnx
+    from kmcl_platform import export_onnx
 
-    # Before the model is loaded, which takes seconds.
-    check_installed()
-    loaded = load_registered(open_store(folder, tracking_uri), model)
-    difference = export_onnx(loaded, out)
+    made = export_onnx(model, out, store=open_store(folder, tracking_uri), overwrite=overwrite)
     size = f"{out.stat().st_size / 1e6:.1f} MB"
-    click.echo(f"written: {shell_command([show_path(out)])}, {size}, of {loaded.uri}")
-    click.echo(f"scores differ from torch's by {difference:.1e} at most")
+    click.echo(f"written: {shell_command([show_path(out)])}, {size}, of {made.model}")
+    click.echo(f"scores differ from torch's by {made.difference:.1e} at most")
 
 
 def _check_out(out: Path, overwrite: bool, suffix: str = ".parquet", what: str = "a table") -> None:
@@ -119,22 +112,16 @@ def _check_out(out: Path, overwrite: bool, suffix: str = ".parquet", what: str =
 
 def _print_few(store: Any, model: str, images: tuple[Path, ...], as_json: bool) -> None:
     """Print one line for each image."""
-    from kmcl_platform.registry.model.load import predict_images
-    from kmcl_platform.registry.model.schema import (
-        DECISION_PREFIX,
-        ENTROPY_PREFIX,
-        SCORE_PREFIX,
-        UNCERTAINTY_PREFIX,
-    )
+    from kmcl_platform import predict as label_images
 
-    table = predict_images(store, model, images)
+    table = label_images(model, images, store=store)
     console = Console(highlight=False, soft_wrap=True)
     for path, (_, row) in zip(images, table.iterrows(), strict=True):
-        scores = _values(row, SCORE_PREFIX)
+        scores = _values(row, "score: ")
         ranked = dict(sorted(scores.items(), key=lambda pair: -pair[1]))
-        columns = {"entropy": _values(row, ENTROPY_PREFIX), "uncertainty": _values(row, UNCERTAINTY_PREFIX)}
+        columns = {"entropy": _values(row, "entropy: "), "uncertainty": _values(row, "uncertainty: ")}
         shown = {name: values for name, values in columns.items() if values}
-        decided = _values(row, DECISION_PREFIX)
+        decided = _values(row, "decision: ")
         labels = [name for name in ranked if decided[name]]
         if as_json:
             document: dict[str, Any] = {"image": show_path(path), "labels": labels, "scores": ranked}

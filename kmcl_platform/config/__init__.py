@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         Level as Level,
         Measurement as Measurement,
     )
-    from kmcl_platform.config.resources import Resources as Resources
     from kmcl_platform.config.schedulers import (
         Adaptive as Adaptive,
         Hyperband as Hyperband,
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
         read_bytes as read_bytes,
         read_search_file as read_search_file,
     )
+    from kmcl_platform.config.search_parts import Resources as Resources
     from kmcl_platform.config.space.distributions import (
         Choice as Choice,
         Distribution as Distribution,

@@ -4,13 +4,12 @@ import hashlib
 import json
 import re
 
-from kmcl_platform.config.resources import Budget
 from kmcl_platform.config.schedulers import NoStopping
 from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
+from kmcl_platform.config.search_parts import Budget
 from kmcl_platform.config.space.distributions import Choice, Distribution
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.files.yaml_document import write_yaml
 from kmcl_platform.messages import nearest_first, show_value
 from kmcl_platform.seeds import derive_seed
 
@@ -105,7 +104,7 @@ def base_alone(file: SearchFile) -> SearchFile:
 
 def to_yaml(file: SearchFile) -> bytes:
     """The YAML file of a search that was made from another file; reading it gives the same search."""
-    return write_yaml(file.model_dump(mode="json"))
+    return file.to_yaml().encode()
 
 
 def _check_arms(file: SearchFile) -> None:

@@ -3,15 +3,37 @@
 import math
 from collections.abc import Sequence
 from types import NoneType
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, dataclass_transform, get_args
 
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.component import FROZEN
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    # The same class, whose own module is no public one.
+    ModelMetaclass = type(BaseModel)
 
-class Frozen(BaseModel):
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(Field,))
+class _OneLineErrors(ModelMetaclass):
+    """Turns pydantic's error into one line where a record is made in code.
+
+    A record that is read as a part of another one, or by `model_validate`, is not made by a call of its class: its
+    reader knows the path in the whole file.
+    """
+
+    def __call__(cls: Any, *values: Any, **fields: Any) -> Any:
+        try:
+            return type.__call__(cls, *values, **fields)
+        except ValidationError as error:
+            raise ConfigError(describe_error(error, cls, cls.__name__)) from None
+
+
+class Frozen(BaseModel, metaclass=_OneLineErrors):
     """An immutable record that refuses unknown fields, infinities and NaN."""
 
     model_config = FROZEN

@@ -29,7 +29,7 @@ class SuccessiveHalving(Frozen):
 class Hyperband(Frozen):
     """Hyperband (Li et al., 2018): brackets of successive halving that begin to stop trials at different epochs."""
 
-    kind: Literal["hyperband"]
+    kind: Literal["hyperband"] = "hyperband"
     min_epochs: int = Field(default=1, ge=1)
     """As for successive halving."""
     reduction_factor: int = Field(default=3, ge=2)
@@ -41,7 +41,7 @@ class Hyperband(Frozen):
 class NoStopping(Frozen):
     """Every trial trains to its last epoch."""
 
-    kind: Literal["none"]
+    kind: Literal["none"] = "none"
 
 
 class Adaptive(Frozen):
@@ -51,7 +51,7 @@ class Adaptive(Frozen):
     their order agrees with that at their end; it is looked for again with each further trial of full length.
     """
 
-    kind: Literal["adaptive"]
+    kind: Literal["adaptive"] = "adaptive"
     reduction_factor: int = Field(default=3, ge=2)
     """At each rung, the best one of so many trials goes on, and the next rung is so many times as late."""
     min_trials: int = Field(default=5, ge=5)

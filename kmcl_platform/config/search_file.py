@@ -1,70 +1,36 @@
-"""SearchFile: one YAML file with a search's values, their bounds and its budget."""
+"""SearchFile: one YAML file with a search's values, their bounds and its budget.
 
-import re
-from typing import Annotated, Any, Literal
+It can be made in code too. A part is then an object of its class, or a mapping as in a file; a wrong value is an error
+of one line.
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+>>> SearchFile(name="mine", space={"optim.lr": {"kind": "uniform", "low": 1, "high": 0}}, budget=Budget(trials=9))
+Traceback (most recent call last):
+kmcl_platform.errors.ConfigError: SearchFile.space.optim.lr: valid: low below high (low is 1.0, high is 0.0)
+"""
+
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from kmcl_platform.config.after_search import Decision, Finalists, Promotion, Verdict
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
-from kmcl_platform.config.resources import Budget, Resources
 from kmcl_platform.config.schedulers import Scheduler, SuccessiveHalving, with_first_rung
+from kmcl_platform.config.search_parts import (
+    NAME_PATTERN as NAME_PATTERN,
+    Baseline as Baseline,
+    Budget as Budget,
+    Name as Name,
+    Objective as Objective,
+    Resources as Resources,
+    Sampler as Sampler,
+)
 from kmcl_platform.config.space.distributions import Choice, Distribution
 from kmcl_platform.config.space.prior import Prior
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
-
-NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
-
-def _check_name(name: str) -> str:
-    if not NAME_PATTERN.fullmatch(name):
-        raise ValueError("lower-case letters, digits, - and _, at most 63, beginning with a letter or digit")
-    return name
-
-
-Name = Annotated[str, AfterValidator(_check_name)]
-
-
-class Objective(Frozen):
-    """The metric of a trial's last epoch that the search optimises."""
-
-    metric: str = "val/mAP"
-    """Name of a metric, as the epoch reports have it."""
-    mode: Literal["maximize", "minimize"] = "maximize"
-    """Whether larger or smaller values are better."""
-
-    @field_validator("metric")
-    @classmethod
-    def _check_metric(cls, metric: str) -> str:
-        if metric not in METRIC_NAMES:
-            raise ValueError(f"one of {', '.join(METRIC_NAMES)}")
-        return metric
-
-    @property
-    def sign(self) -> int:
-        """1 where larger is better, -1 where smaller is."""
-        return 1 if self.mode == "maximize" else -1
-
-
-class Sampler(Frozen):
-    """How the next point is chosen."""
-
-    kind: Literal["tpe", "random", "qmc", "gp", "grid"] = "tpe"
-    """`tpe` and `gp` learn from earlier trials. `grid`: every combination of the space's choices, once."""
-    startup_trials: int = Field(default=10, ge=0)
-    """Random trials before a model-based sampler (tpe, gp) begins to model."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    """Seed of the points. The same file and seed give the same points."""
-
-
-class Baseline(Frozen):
-    """A trial that the search has to beat: the base with other values, inside or outside the space."""
-
-    name: Name
-    """Lower-case letters, digits, - and _."""
-    values: dict[str, FileScalar] = Field(min_length=1)
-    """Values at dotted paths, which replace the base's."""
+from kmcl_platform.files.yaml_document import write_yaml
 
 
 class SearchFile(Frozen):
@@ -72,8 +38,7 @@ class SearchFile(Frozen):
 
     The base is a complete trial. With `baseline`, the first trial has exactly these values. The trials of `baselines`
     follow it. All of them are never stopped early. So every search shows the gain over its starting point, and over the
-    plain losses.
-    """
+    plain losses."""
 
     name: Name
     """Name of the search, its MLflow experiment and its registered model: lower-case letters, digits, - and _."""
@@ -103,6 +68,41 @@ class SearchFile(Frozen):
     """None: the trial with the best value is the search's best trial, and no trial is trained again."""
     promotion: Promotion = Promotion()
     decision: Decision = Decision()
+
+    @classmethod
+    def from_yaml(cls, path: str | PathLike[str]) -> "SearchFile":
+        """Read a search file, with all checks.
+
+        Raises:
+            ConfigError: the file is missing, is not YAML, or describes a search in which some trial would be invalid.
+        """
+        from kmcl_platform.config.search_file_reader import read_search_file
+
+        return read_search_file(Path(path))
+
+    @classmethod
+    def from_text(cls, text: str) -> "SearchFile":
+        """Read the text of a search file, as `from_yaml`; its plug-ins are installed, or in the current folder."""
+        from kmcl_platform.config.search_file_reader import parse_search_file
+
+        return parse_search_file(text.encode(), "text")
+
+    def to_yaml(self) -> str:
+        """The text of a search file, with every value written out; reading it gives the same search."""
+        return write_yaml(self.model_dump(mode="json")).decode()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.to_yaml())}</pre>"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _load_plugins(cls, tree: Any) -> Any:
+        from kmcl_platform.config.search_file_reader import find_beside, with_plugins
+
+        # A reader of files has loaded them already, from the folder of the file.
+        base = tree.get("base", {}) if isinstance(tree, dict) else None
+        is_new = isinstance(base, dict) and not base.get("plugins")
+        return with_plugins(tree, find_beside(Path("search.yaml"))) if is_new else tree
 
     @model_validator(mode="after")
     def _find_first_rung(self) -> "SearchFile":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,54 @@ from kmcl_platform.config.space.edge_check import check_every_edge
 from kmcl_platform.errors import ConfigError, ResourceError
 from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.messages import show_path, show_value
-from kmcl_platform.plugins.source import PluginSource, find_plugin, load_plugin
+from kmcl_platform.plugins.source import PluginSource, find_known, find_plugin, load_plugin
 
 FindPlugin = Callable[[str], PluginSource]
 """Gives the code of a plug-in by its name, or raises a ConfigError."""
 
 
-def read_search_file(path: Path) -> SearchFile:
+SearchSource = Path | SearchFile
+"""A search as it is given: the path of a search file, or one that was made in code."""
+
+
+@dataclass(frozen=True)
+class SearchDocument:
+    """The text of a search file, before it is checked.
+
+    Attributes:
+        content: its bytes, which are recorded as they are.
+        origin: its name for messages.
+        find: gives the code of its plug-ins.
+    """
+
+    content: bytes
+    origin: str
+    find: FindPlugin
+
+    def parse(self) -> SearchFile:
+        """Read and check the file; raises as `read_search_file`."""
+        return parse_search_file(self.content, self.origin, self.find)
+
+
+def open_source(source: SearchSource) -> SearchDocument:
+    """The text of a search.
+
+    Raises:
+        ConfigError: there is no such file, or it cannot be read.
+    """
+    if isinstance(source, SearchFile):
+        # The code was loaded when the object was made, perhaps from another folder.
+        return SearchDocument(source.to_yaml().encode(), f"SearchFile {source.name!r}", find_known(source.base.plugins))
+    return SearchDocument(read_bytes(source), show_path(source), find_beside(source))
+
+
+def read_search_file(source: SearchSource) -> SearchFile:
     """Read and check a search file.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or describes a search in which some trial would be invalid.
     """
-    return parse_search_file(read_bytes(path), show_path(path), find_beside(path))
+    return open_source(source).parse()
 
 
 def find_beside(path: Path) -> FindPlugin:
@@ -66,7 +102,7 @@ def parse_search_file(content: bytes, origin: str, find: FindPlugin | None = Non
     if not isinstance(tree, dict):
         raise ConfigError(f"{origin}: got {show_value(tree)}; valid: a YAML mapping with name, base, space and budget")
     with errors_name(origin):
-        tree = _with_plugins(tree, find or find_beside(Path("search.yaml")))
+        tree = with_plugins(tree, find or find_beside(Path("search.yaml")))
     try:
         file = SearchFile.model_validate(tree)
     except ValidationError as error:
@@ -76,11 +112,13 @@ def parse_search_file(content: bytes, origin: str, find: FindPlugin | None = Non
     return file
 
 
-def _with_plugins(tree: dict[str, Any], find: FindPlugin) -> dict[str, Any]:
+def with_plugins(tree: dict[str, Any], find: FindPlugin) -> dict[str, Any]:
     """Load the plug-ins that a file lists, and write the digests of their code into its base."""
     names, base = tree.get("plugins"), tree.get("base", {})
     # What is no list of texts has its own message later, as has a base that is no mapping.
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not isinstance(base, dict):
+    if not isinstance(names, list | tuple) or not isinstance(base, dict):
+        return tree
+    if not all(isinstance(name, str) for name in names):
         return tree
     digests = {}
     for name in names:
@@ -141,8 +179,11 @@ def search_file_schema() -> dict[str, Any]:
         "patternProperties": {options: {"$ref": "#/$defs/Distribution"}},
         "additionalProperties": False,
     }
-    # The other schedulers have no default kind, and the reader wants the kind of this one too.
-    definitions["SuccessiveHalving"]["required"] = ["kind"]
+    # Only code may leave out the kind, because there the class says it.
+    for one in definitions.values():
+        if "const" in one.get("properties", {}).get("kind", {}):
+            del one["properties"]["kind"]["default"]
+            one["required"] = ["kind", *one.get("required", [])]
     name = {"pattern": f"^{NAME_PATTERN.pattern}$"}
     schema["properties"]["name"] |= name
     definitions["Baseline"]["properties"]["name"] |= name

@@ -5,7 +5,7 @@ the registered model. So a plug-in needs to be found once, when a search begins.
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.machinery import ModuleSpec
@@ -72,6 +72,15 @@ def find_plugin(name: str, folder: Path) -> PluginSource:
         raise ConfigError(
             f"plugins.{name}: {show_path(path)} cannot be read: {error}; valid: a text in UTF-8"
         ) from None
+
+
+def find_known(digests: Mapping[str, str]) -> Callable[[str], PluginSource]:
+    """Finds plug-ins that this process has loaded, by name.
+
+    Args:
+        digests: of the code of each.
+    """
+    return lambda name: _known[name, digests[name]]
 
 
 def know_plugin(source: PluginSource) -> None:

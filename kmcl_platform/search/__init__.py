@@ -1,6 +1,8 @@
-"""The search: Ray and Optuna."""
+"""The search: Ray and Optuna. `kmcl_platform.search(FILE)`, a call of this package, runs one: see `api/searches.py`."""
 
-from typing import TYPE_CHECKING
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from kmcl_platform.lazy_exports import lazy_exports
 
@@ -41,3 +43,15 @@ if TYPE_CHECKING:
     )
 
 __getattr__, __all__ = lazy_exports(__name__, __file__)
+
+
+class _CallablePackage(ModuleType):
+    """The function `search` of the Python API has the name of this package, so the package can be called."""
+
+    def __call__(self, *words: Any, **options: Any) -> Any:
+        from kmcl_platform.api.searches import search
+
+        return search(*words, **options)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.story, pytest.mark.takes(5)]
 
 def test_it_ends_in_order_and_names_the_command_that_continues(finished: FinishedSearch) -> None:
     assert finished.interrupted.exit_code == 130, finished.interrupted.output
-    assert "nothing is lost. To go on: kmcl search" in finished.interrupted.output
+    assert "nothing is lost\nTo go on: kmcl search" in finished.interrupted.output
     assert "Traceback" not in finished.interrupted.output
 
 

@@ -15,7 +15,7 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from kmcl_platform.config.resources import Resources
+from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.search.cluster.placement_groups import ReservationWatch
 from kmcl_platform.search.cluster.ray_session import WORKER_ENVIRONMENT

@@ -11,7 +11,7 @@ import pytest
 import timm
 from safetensors.torch import save_file
 
-from kmcl_platform.config.resources import Resources
+from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray
 from kmcl_platform.search.run.assignment import Message

@@ -19,7 +19,7 @@ class _Conditional(Frozen):
 class Uniform(_Conditional):
     """A real number, uniform in [low, high]."""
 
-    kind: Literal["uniform"]
+    kind: Literal["uniform"] = "uniform"
     low: float
     """Smallest value."""
     high: float
@@ -46,7 +46,7 @@ class LogUniform(_Conditional):
     stands for 0. So all samplers can use it as any other number, and a small weight is next to 0, as its effect is.
     """
 
-    kind: Literal["loguniform"]
+    kind: Literal["loguniform"] = "loguniform"
     low: float = Field(gt=0)
     """Smallest value, except 0."""
     high: float = Field(gt=0)
@@ -90,7 +90,7 @@ class LogUniform(_Conditional):
 class Int(_Conditional):
     """A whole number in [low, high], both ends included; `log` searches its logarithm."""
 
-    kind: Literal["int"]
+    kind: Literal["int"] = "int"
     low: int
     """Smallest value."""
     high: int
@@ -117,7 +117,7 @@ class Int(_Conditional):
 class Choice(_Conditional):
     """One of a list of values."""
 
-    kind: Literal["choice"]
+    kind: Literal["choice"] = "choice"
     choices: tuple[FileScalar, ...] = Field(min_length=1)
     """The values, all different."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kmcl_platform.errors import DataError
-from kmcl_platform.messages import count_of
+from kmcl_platform.messages import bound_line, count_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,11 @@ class FaultyTable(DataError):
         super().__init__(f"{where}: {faults[0]}{more}")
         self.faults = tuple(faults)
 
+    @property
+    def lines(self) -> list[str]:
+        """All faults by kind, as `describe_faults`."""
+        return describe_faults(self.faults)
+
 
 def check_faults(where: str, faults: Sequence[Fault]) -> None:
     """Raise the faults that were collected.
@@ -55,6 +60,21 @@ def check_faults(where: str, faults: Sequence[Fault]) -> None:
     """
     if faults:
         raise FaultyTable(where, faults)
+
+
+_EXAMPLES = 5
+"""Faults of each kind that are shown."""
+
+
+def describe_faults(faults: Iterable[Fault]) -> list[str]:
+    """Faults by kind, as lines: each kind with its count and its first examples."""
+    lines = []
+    for kind, group in group_faults(faults).items():
+        lines.append(f"{kind}: {len(group)}")
+        lines += [bound_line(f"  {fault}") for fault in group[:_EXAMPLES]]
+        if len(group) > _EXAMPLES:
+            lines.append(f"  … and {len(group) - _EXAMPLES} more")
+    return lines
 
 
 def group_faults(faults: Iterable[Fault]) -> dict[str, list[Fault]]:

@@ -66,6 +66,14 @@ class ErrorDetection:
         """Whether predictions show the uncertainty of the kernels: only if its whole interval is above chance."""
         return self.uncertainty is not None and self.uncertainty.separates
 
+    def sentence(self) -> str:
+        """How well entropy and uncertainty find wrong decisions, and whether predictions show the uncertainty."""
+        text = f"wrong decisions on validation, found by entropy: {self.entropy or 'undefined'}"
+        if self.uncertainty is None:
+            return text
+        shown = "shown" if self.shows_uncertainty else "not above 0.5, so predictions leave it out"
+        return f"{text}; by the kernels' uncertainty: {self.uncertainty} ({shown})"
+
     def to_document(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-import kmcl_platform
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.registry.model.model_input import input_columns
 from kmcl_platform.registry.model.prediction_table import column_names
@@ -87,7 +86,7 @@ def log_model(
             artifacts={"model": str(folder)},
             # The model has its own copy of this code, so it runs where the platform is not installed or has another
             # version.
-            code_paths=[str(Path(kmcl_platform.__file__).parent)],
+            code_paths=[str(Path(__file__).parents[2])],
             signature=_signature(manifest.class_names, shows_uncertainty, takes_images=isinstance(example, bytes)),
             input_example=pd.DataFrame(input_columns([example])),
             # The versions of this environment, in which reload parity is measured.

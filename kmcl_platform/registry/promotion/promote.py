@@ -2,16 +2,14 @@
 
 import json
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kmcl_platform.config.search_file_reader import read_search_file
+from kmcl_platform.config.search_file_reader import SearchSource, read_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.registry.calibration.fit_decision_rule import fit_rule
-from kmcl_platform.registry.model.error_detection import ErrorDetection
 from kmcl_platform.registry.model.predictor import read_predictor, write_model, write_rule
 from kmcl_platform.registry.model.registry_errors import registry_errors
 from kmcl_platform.registry.model.schema import WEIGHTS
@@ -21,6 +19,7 @@ from kmcl_platform.registry.promotion.candidate import Candidate, check_data, me
 from kmcl_platform.registry.promotion.champion import Champion, check_champion
 from kmcl_platform.registry.promotion.gates import GateResult, check_gates
 from kmcl_platform.registry.promotion.model_card import write_card
+from kmcl_platform.registry.promotion.promotion_result import PromotionResult
 from kmcl_platform.registry.promotion.sealed_test_split import count_openings
 from kmcl_platform.registry.promotion.split_scores import (
     check_features,
@@ -29,7 +28,7 @@ from kmcl_platform.registry.promotion.split_scores import (
 )
 from kmcl_platform.tracking.comparison.finalists import promoted_row
 from kmcl_platform.tracking.database import as_default, connect, locked
-from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.tracking.runs.names import NUMBER_TAG
 from kmcl_platform.tracking.runs.ownership import check_own
 from kmcl_platform.tracking.runs.searches import read_latest_search_file
@@ -44,40 +43,7 @@ GATES_TAG = "kmcl.gates"
 """Tag of a version: the results of the gates, as JSON."""
 
 
-@dataclass(frozen=True)
-class PromotionResult:
-    """The result of a promotion.
-
-    Attributes:
-        model: name of the registered model, which is the search's name.
-        version: the champion's version afterwards. Empty: there is no champion.
-        row: the candidate's row of the leaderboard.
-        metrics: the candidate's metrics on the validation and test splits, `val/NAME` and `test/NAME`.
-        gates: the results of the gates; empty if the candidate is the champion already.
-        promoted: whether the candidate is the champion now.
-        already: whether the candidate was the champion before.
-        openings: how often each search of the store has opened the test split of this data.
-        error_detection: what was measured on validation about finding wrong decisions. None: the candidate is the
-            champion already.
-    """
-
-    model: str
-    version: str
-    row: LeaderboardRow
-    metrics: dict[str, float]
-    gates: list[GateResult]
-    promoted: bool
-    already: bool
-    openings: dict[str, int]
-    error_detection: ErrorDetection | None
-
-    @property
-    def uri(self) -> str:
-        """The champion's URI, which stays valid when another version becomes the champion."""
-        return f"models:/{self.model}@{CHAMPION}"
-
-
-def promote(store: Store, search: str, *, file: Path | None = None, force: str = "") -> PromotionResult:
+def promote(store: Store, search: str, *, file: SearchSource | None = None, force: str = "") -> PromotionResult:
     """Make a search's best trial the champion, if it passes the gates.
 
     The best trial is the best finalist. In a search without finalists it is the full-length trial with the best value.

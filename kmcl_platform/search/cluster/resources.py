@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from kmcl_platform.config.reports.measurement import Measurement
-from kmcl_platform.config.resources import Resources
+from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.errors import ResourceError
 from kmcl_platform.messages import count_of, show_value
 

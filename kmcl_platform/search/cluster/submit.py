@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import kmcl_platform
-from kmcl_platform.config.search_file_reader import find_beside, parse_search_file, read_bytes
+from kmcl_platform.config.search_file_reader import SearchSource, open_source
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ClusterError
 from kmcl_platform.messages import count_of
@@ -32,7 +31,7 @@ LOCKED_ENVIRONMENT = {
 
 
 def submit_search(
-    path: Path,
+    source: SearchSource,
     address: str,
     store: Store,
     *,
@@ -44,7 +43,7 @@ def submit_search(
     """Check a search file and send it to a cluster, with the package's code, the locked environment and the secrets.
 
     Args:
-        path: the search file.
+        source: the search file.
         address: Ray's job server, `http://HOST:8265`.
         store: its folder must be on storage that the cluster's nodes see under the same path.
         tracking_uri: MLflow's address as the cluster sees it; None: SQLite in the store.
@@ -61,9 +60,8 @@ def submit_search(
         ClusterError: the cluster cannot be reached, or needs a token that was not given.
     """
     # Everything that can be refused here is refused before the cluster is asked.
-    content = read_bytes(path)
-    find = find_beside(path)
-    file = parse_search_file(content, str(path), find)
+    document = open_source(source)
+    file = document.parse()
     values = read_secrets(secret_names)
     environment = job_environment(store, tracking_uri, study_url, secret_names)
     # Otherwise, under `uv run`, a hook of Ray would change the job's environment.
@@ -76,9 +74,9 @@ def submit_search(
         # The check job gets the same package, before the search file and the secrets are in it.
         if not _has_locked_environment(cluster, folder, say):
             runtime_env["uv"] = LOCKED_ENVIRONMENT
-        (folder / "search.yaml").write_bytes(content)
+        (folder / "search.yaml").write_bytes(document.content)
         for name in file.plugins:
-            (folder / f"{name}.py").write_text(find(name).code, encoding="utf-8")
+            (folder / f"{name}.py").write_text(document.find(name).code, encoding="utf-8")
         if values:
             write_secrets(folder, values)
             # Ray unpacks equal packages once, and a job removes its secrets after reading them: the next job with the
@@ -129,7 +127,7 @@ def copy_job_files(folder: Path) -> None:
     Raises:
         ClusterError: this is not a checkout of the project.
     """
-    package = Path(kmcl_platform.__file__).parent
+    package = Path(__file__).parents[2]
     for name in ("jobs", LOCK, PROJECT):
         if not (package.parent / name).exists():
             raise ClusterError(f"{package.parent / name}: not found; valid: submit from a checkout of the project")

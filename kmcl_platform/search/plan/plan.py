@@ -11,11 +11,10 @@ from rich.console import Console
 
 from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import errors_name, read_search_file
+from kmcl_platform.config.search_file_reader import SearchSource, errors_name, open_source
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study
 from kmcl_platform.files.atomic_write import make_folder, write_atomically
-from kmcl_platform.messages import show_path
 from kmcl_platform.rank_agreement import RankAgreement
 from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory, note_unused_gpus
@@ -73,7 +72,7 @@ class SearchPlan:
 
 
 def run_plan(
-    path: Path,
+    source: SearchSource,
     store: Store,
     console: Console,
     *,
@@ -87,7 +86,7 @@ def run_plan(
     and the forecast that the search is compared with must not change.
 
     Args:
-        path: the search file.
+        source: the search file.
         store: where the search will be run.
         console: where progress is shown.
         num_steps: timed optimizer steps of each corner.
@@ -105,7 +104,8 @@ def run_plan(
         SearchError: the search is running.
         ClusterError: the cluster cannot be reached.
     """
-    file = read_search_file(path)
+    document = open_source(source)
+    file = document.parse()
     cluster = cluster_address(address)
     check_data(file, store)
     check_weights(file)
@@ -113,7 +113,7 @@ def run_plan(
     check_study(store)
     check_room(store.root)
     searches = expand_arms(file)
-    with errors_name(show_path(path)):
+    with errors_name(document.origin):
         check_losses(file)
         for search in searches:
             check_new_search(search, store.study_url)

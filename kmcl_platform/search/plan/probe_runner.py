@@ -7,8 +7,8 @@ from typing import Any
 import ray
 
 from kmcl_platform.config.reports.measurement import Measurement
-from kmcl_platform.config.resources import Resources
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ResourceError, StoreError
 from kmcl_platform.plugins.source import to_documents

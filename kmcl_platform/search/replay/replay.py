@@ -2,24 +2,26 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import RenderableType
 
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import FindPlugin, find_beside, parse_search_file, read_bytes
+from kmcl_platform.config.search_file_reader import SearchDocument, SearchSource, open_source
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import read_yaml, write_yaml
-from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.messages import show_value
 from kmcl_platform.search.cluster.resources import count_concurrent_trials
 from kmcl_platform.search.replay.archive_curves import read_curves
 from kmcl_platform.search.replay.many_searches import simulate_many
 from kmcl_platform.search.replay.surrogate import Quality, Surrogate
 from kmcl_platform.search.replay.virtual_search import VirtualSearch
 from kmcl_platform.seeds import derive_seed
+from kmcl_platform.shown import Shown
 
 OWN, WHOLE, RANDOM = "this file", "without early stopping", "random, without early stopping"
 """The settings that every replay has."""
@@ -51,7 +53,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Replay:
+class Replay(Shown):
     """The result of a replay.
 
     Attributes:
@@ -86,6 +88,24 @@ class Replay:
         moments = sorted({epochs for one in outcome.searches for epochs in one.epochs})
         return next((m for m in moments if self._reached(outcome.best_at(m))), math.inf)
 
+    def parts(self) -> Iterable[RenderableType]:
+        """What the simulation knows, a line for each setting, and how to read it."""
+        from kmcl_platform.search.replay.replay_table import EXPLANATION, describe_archive, to_table
+
+        return [*describe_archive(self), to_table(self), EXPLANATION]
+
+    def to_json(self) -> str:
+        """The numbers of all settings as JSON."""
+        from kmcl_platform.search.replay.replay_table import to_json
+
+        return to_json(self)
+
+    def to_page(self) -> str:
+        """A page of HTML with the curves."""
+        from kmcl_platform.search.replay.replay_page import to_page
+
+        return to_page(self)
+
     def _reached(self, values: np.ndarray) -> bool:
         # A search without a completed trial has not reached anything.
         known = np.where(np.isnan(values), -math.inf, self.sign * values)
@@ -96,7 +116,7 @@ class Replay:
 
 
 def run_replay(
-    path: Path,
+    source: SearchSource,
     archives: Sequence[Path],
     *,
     searches: int,
@@ -109,7 +129,7 @@ def run_replay(
     """Simulate searches of a file with the curves of archives.
 
     Args:
-        path: the search file, without arms.
+        source: the search file, without arms.
         archives: files that `kmcl archive` wrote, at least one.
         searches: of each setting, at least 1.
         compare: further settings, each a YAML mapping of parts of the file, such as `{sampler: {kind: random}}`.
@@ -122,14 +142,13 @@ def run_replay(
         ConfigError: the file or a setting is not valid.
         DataError: an archive is not valid, or is not of this search.
     """
-    content, origin = read_bytes(path), show_path(path)
-    find = find_beside(path)
-    file = parse_search_file(content, origin, find)
+    document = open_source(source)
+    file, origin = document.parse(), document.origin
     if file.arms:
         raise ConfigError(f"{origin}: arms: got {', '.join(file.arms)}; valid: a file without arms, one search")
     archive = read_curves(archives, file)
-    settings = {name: _with_parts(content, origin, change, find) for name, change in _STANDARD.items()}
-    settings |= {text: _with_parts(content, origin, _read_setting(text), find) for text in compare}
+    settings = {name: _with_parts(document, change) for name, change in _STANDARD.items()}
+    settings |= {text: _with_parts(document, _read_setting(text)) for text in compare}
     at_once = at_once or _default_at_once(file)
     for name, setting in settings.items():
         if at_once > setting.budget.trials:
@@ -164,13 +183,14 @@ def _read_setting(text: str) -> dict[str, Any]:
     return change
 
 
-def _with_parts(content: bytes, origin: str, change: dict[str, Any], find: FindPlugin) -> SearchFile:
+def _with_parts(document: SearchDocument, change: dict[str, Any]) -> SearchFile:
     """The file with other parts. A part with a `kind` replaces the file's; of any other, single fields are replaced."""
-    tree = read_yaml(content, origin)
+    tree = read_yaml(document.content, document.origin)
     for part, value in change.items():
         merges = isinstance(value, dict) and isinstance(tree.get(part), dict) and "kind" not in value
         tree[part] = tree[part] | value if merges else value
-    return parse_search_file(write_yaml(tree), f"--compare {show_value(change)}" if change else origin, find)
+    origin = f"--compare {show_value(change)}" if change else document.origin
+    return SearchDocument(write_yaml(tree), origin, document.find).parse()
 
 
 def _default_at_once(file: SearchFile) -> int:

@@ -1,25 +1,17 @@
 """Run the searches of a file: check everything first, then one search after another, then the comparison of arms."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
 from kmcl_platform.config.arms import base_alone, expand_arms, to_yaml
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.search_file_reader import (
-    FindPlugin,
-    errors_name,
-    find_beside,
-    parse_search_file,
-    read_bytes,
-    read_search_file,
-)
+from kmcl_platform.config.search_file_reader import SearchDocument, SearchSource, errors_name, open_source
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import ConfigError, DataError
-from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.messages import show_value
 from kmcl_platform.search.run.files_check import check_features, check_weights, digest_features, digest_weights
 from kmcl_platform.search.run.inline import InlineRunner
 from kmcl_platform.search.run.loss_check import check_losses
@@ -38,7 +30,7 @@ __all__ = ["SearchSummary", "check_data", "resume_search", "run_search", "train_
 
 
 def run_search(
-    path: Path, store: Store, console: Console, *, address: str | None = None, inline: bool = False
+    source: SearchSource, store: Store, console: Console, *, address: str | None = None, inline: bool = False
 ) -> list[SearchSummary]:
     """Run the search that a file describes, or continue it if the store already knows it.
 
@@ -48,7 +40,7 @@ def run_search(
     a file with `finalists` its best trials with one another.
 
     Args:
-        path: the search file.
+        source: the search file.
         store: where everything is kept.
         console: where progress is shown.
         address: a running Ray cluster (`auto`, `HOST:PORT`); None: start Ray on this machine, on loopback.
@@ -68,22 +60,22 @@ def run_search(
         ClusterError: the cluster cannot be reached, or Ray cannot be started.
     """
     runner = _choose_runner(address, inline)
-    return _run_searches(read_bytes(path), show_path(path), store, console, runner, find_beside(path))
+    return _run_searches(open_source(source), store, console, runner)
 
 
 def train_base(
-    path: Path,
+    source: SearchSource,
     store: Store,
     console: Console,
     *,
-    values: Path | None = None,
+    values: SearchSource | None = None,
     address: str | None = None,
     inline: bool = False,
 ) -> list[SearchSummary]:
     """Train the base of a search file, and nothing else; it is a search of its own, with one trial.
 
     Args:
-        path: the search file, without arms.
+        source: the search file, without arms.
         store: where everything is kept.
         console: where progress is shown.
         values: another search file, whose base is trained instead. None: the file's own.
@@ -96,13 +88,15 @@ def train_base(
     Raises:
         KmclError: as for `run_search`.
     """
-    file = read_search_file(path)
+    document = open_source(source)
+    file = document.parse()
     if values is not None:
-        file = file.model_copy(update={"base": read_search_file(values).base})
-    origin = show_path(values or path)
-    with errors_name(origin):
-        content = to_yaml(base_alone(file))
-    return _run_searches(content, origin, store, console, _choose_runner(address, inline), find_beside(path))
+        other = open_source(values)
+        file = file.model_copy(update={"base": other.parse().base})
+        document = replace(document, origin=other.origin)
+    with errors_name(document.origin):
+        document = replace(document, content=to_yaml(base_alone(file)))
+    return _run_searches(document, store, console, _choose_runner(address, inline))
 
 
 def resume_search(
@@ -124,8 +118,8 @@ def resume_search(
         SearchError: there is no such store or search, and as for `run_search`, like the other errors.
     """
     content, find = read_latest_file(store, search)
-    origin = f"the file of search {search!r}"
-    return _run_searches(content, origin, store, console, _choose_runner(address, inline), find)
+    document = SearchDocument(content, f"the file of search {search!r}", find)
+    return _run_searches(document, store, console, _choose_runner(address, inline))
 
 
 def check_data(file: SearchFile, store: Store) -> str:
@@ -155,10 +149,8 @@ def _choose_runner(address: str | None, inline: bool) -> Runner:
     return InlineRunner()
 
 
-def _run_searches(
-    content: bytes, origin: str, store: Store, console: Console, runner: Runner, find: FindPlugin
-) -> list[SearchSummary]:
-    file = parse_search_file(content, origin, find)
+def _run_searches(document: SearchDocument, store: Store, console: Console, runner: Runner) -> list[SearchSummary]:
+    file, content, origin = document.parse(), document.content, document.origin
     # A file without arms is recorded byte for byte, with its comments.
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []

@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from kmcl_platform.config.search_file import SearchFile
@@ -39,11 +41,26 @@ class Runner(Protocol):
         """End what `start` has started; it may have failed."""
 
 
-def end_on_sigterm() -> None:
-    """Let SIGTERM end the search as Ctrl-C does: a job that is stopped, or a machine that shuts down, sends it."""
+@contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """Inside the block SIGTERM ends a search as Ctrl-C does: a job that is stopped, or a machine that shuts down.
+
+    After the block, both signals do what they did before: a notebook or a program goes on after its search, and Tune
+    leaves a handler of its own.
+    """
     # Python allows handlers in the main thread only.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None: a handler that Python did not set, and cannot set again.
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _interrupt(*_: object) -> None:

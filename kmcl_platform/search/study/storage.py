@@ -12,7 +12,7 @@ import optuna
 from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 
 from kmcl_platform.config.store import sqlite_file
-from kmcl_platform.errors import ConfigError, NoAnswerError, StoreError
+from kmcl_platform.errors import ConfigError, NoAnswerError, SearchError, StoreError
 from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import bound_line, mask_passwords, show_path
 
@@ -156,6 +156,21 @@ def load_study(url: str, search: str) -> optuna.Study | None:
         return None  # Optuna's error for a name that the database does not have.
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise _find_damage(error, url) or error from None
+
+
+def require_study(url: str, search: str) -> optuna.Study:
+    """As `load_study`, for a search that must be there.
+
+    Raises:
+        SearchError: the database has no study of that name.
+    """
+    study = load_study(url, search)
+    if study is None:
+        raise SearchError(
+            f"search {search!r}: its Optuna study is not in {mask_passwords(url)}; valid: the store and the study's "
+            "address with which it was run"
+        )
+    return study
 
 
 def find_failure(error: BaseException, url: str) -> "DBAPIError | None":

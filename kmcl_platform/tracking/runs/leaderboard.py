@@ -18,6 +18,7 @@ from kmcl_platform.tracking.runs.names import (
     FINALISTS_TAG,
     OBJECTIVE,
     OUTCOME_TAG,
+    REASON_TAG,
     RUNNING,
     WALL_SECONDS,
     TrialOutcome,
@@ -38,6 +39,7 @@ class LeaderboardRow:
         rank: place among the completed trials of full length, from 1. None: the trial is not one of them.
         number: the trial's number in the search, from 0.
         outcome: a TrialOutcome, or `running`.
+        reason: why it ended so, in one line; empty: the outcome says it.
         baseline: whether it is a baseline: the base of the search file, or one that the file names.
         baseline_name: the baseline's name; empty: not a baseline.
         kernel_terms: whether its loss has a kernel term, the reconstruction or the contrastive one.
@@ -51,6 +53,7 @@ class LeaderboardRow:
     rank: int | None
     number: int
     outcome: str
+    reason: str
     baseline: bool
     baseline_name: str
     kernel_terms: bool
@@ -143,6 +146,7 @@ def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
         rank=None,
         number=trial_number(run),
         outcome=outcome,
+        reason=tags.get(REASON_TAG, ""),
         baseline=baseline,
         # An older version had one baseline, the base, and no name for it.
         baseline_name=tags.get(BASELINE_NAME_TAG, "base" if baseline else ""),

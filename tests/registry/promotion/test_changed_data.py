@@ -47,7 +47,7 @@ def test_damaged_weights_of_a_candidate_are_named(content: bytes | None, tmp_pat
     if content is not None:
         weights.write_bytes(content)
     row = LeaderboardRow(
-        rank=1, number=0, outcome="completed", baseline=True, baseline_name="kmcl", kernel_terms=True, epochs=1,
+        rank=1, number=0, outcome="completed", reason="", baseline=True, baseline_name="kmcl", kernel_terms=True, epochs=1,
         objective=0.5, values={}, run_id="r", wall_seconds=0.0,
     )  # fmt: skip
     with pytest.raises(RegistryError, match=rf"{weights}: cannot be read \(.*\); valid: the weights as"):

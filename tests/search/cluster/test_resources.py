@@ -3,7 +3,7 @@
 import pytest
 
 from kmcl_platform.config.reports.measurement import Measurement
-from kmcl_platform.config.resources import Resources
+from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.errors import ResourceError
 from kmcl_platform.search.cluster.resources import (
     count_concurrent_trials,

@@ -4,7 +4,7 @@ from typing import Any
 
 from ray import tune
 
-from kmcl_platform.config.resources import Resources
+from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.search.run.assignment import Assignment
 from kmcl_platform.search.run.on_ray.worker_group import WorkerGroup
 

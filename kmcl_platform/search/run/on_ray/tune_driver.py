@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from kmcl_platform.config.resources import Resources
+from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.search.run.driver import SearchDriver
 
 

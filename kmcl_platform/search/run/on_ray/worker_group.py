@@ -20,7 +20,7 @@ from typing import Any
 
 import ray
 
-from kmcl_platform.config.resources import Resources
+from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.search.cluster.placement_groups import SECONDS_BETWEEN_LOOKS, ReservationWatch
 from kmcl_platform.search.run.assignment import Assignment, Message
 from kmcl_platform.search.run.on_ray.mailbox import MAX_STARTS_WITHOUT_PROGRESS, Mailbox

@@ -1,8 +1,44 @@
-"""What a search may use: the bounds of its budget, and the part of the cluster that a trial has."""
+"""The parts of a search file: its objective, budget, resources, sampler and baselines."""
 
-from pydantic import Field, ValidationInfo, field_validator
+import re
+from typing import Annotated, Literal
 
-from kmcl_platform.config.base import Frozen
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from kmcl_platform.config.base import FileScalar, Frozen
+from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
+
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+def _check_name(name: str) -> str:
+    if not NAME_PATTERN.fullmatch(name):
+        raise ValueError("lower-case letters, digits, - and _, at most 63, beginning with a letter or digit")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
+class Objective(Frozen):
+    """The metric of a trial's last epoch that the search optimises."""
+
+    metric: str = "val/mAP"
+    """Name of a metric, as the epoch reports have it."""
+    mode: Literal["maximize", "minimize"] = "maximize"
+    """Whether larger or smaller values are better."""
+
+    @field_validator("metric")
+    @classmethod
+    def _check_metric(cls, metric: str) -> str:
+        if metric not in METRIC_NAMES:
+            raise ValueError(f"one of {', '.join(METRIC_NAMES)}")
+        return metric
+
+    @property
+    def sign(self) -> int:
+        """1 where larger is better, -1 where smaller is."""
+        return 1 if self.mode == "maximize" else -1
 
 
 class Budget(Frozen):
@@ -45,3 +81,23 @@ class Resources(Frozen):
                 "0 or 1 with more than one of workers_per_trial, because workers of a trial cannot share a GPU"
             )
         return gpus
+
+
+class Sampler(Frozen):
+    """How the next point is chosen."""
+
+    kind: Literal["tpe", "random", "qmc", "gp", "grid"] = "tpe"
+    """`tpe` and `gp` learn from earlier trials. `grid`: every combination of the space's choices, once."""
+    startup_trials: int = Field(default=10, ge=0)
+    """Random trials before a model-based sampler (tpe, gp) begins to model."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the points. The same file and seed give the same points."""
+
+
+class Baseline(Frozen):
+    """A trial that the search has to beat: the base with other values, inside or outside the space."""
+
+    name: Name
+    """Lower-case letters, digits, - and _."""
+    values: dict[str, FileScalar] = Field(min_length=1)
+    """Values at dotted paths, which replace the base's."""

@@ -1,0 +1,104 @@
+"""From a user's data to a search file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+
+from kmcl_platform.api.datasets import AnyPath, Dataset, Progress, import_data
+from kmcl_platform.api.pages import check_new, write_text
+from kmcl_platform.errors import ConfigError
+from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.shown import Shown
+
+if TYPE_CHECKING:
+    from kmcl_platform.config.search_file import SearchFile
+
+
+@dataclass(frozen=True)
+class FirstFile(Shown):
+    """A search file that was written for a dataset and this machine.
+
+    Attributes:
+        path: the search file.
+        file: what is in it.
+        dataset: the manifest that was written. None: the data was a manifest already.
+        reasons: how the data was recognised.
+    """
+
+    path: Path
+    file: "SearchFile"
+    dataset: Dataset | None
+    reasons: tuple[str, ...]
+
+    def parts(self) -> Iterable[RenderableType]:
+        """How the data was recognised, and the counts of its splits."""
+        yield from self.reasons
+        if self.dataset:
+            yield from self.dataset.parts()
+            yield f"written: {self.dataset.path}"
+        yield f"written: {show_path(self.path)}, with the reason of each choice"
+
+
+def init(
+    data: AnyPath,
+    *,
+    name: str | None = None,
+    out: AnyPath | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> FirstFile:
+    """Look at data and at this machine, and write a search file that fits, and the manifest that it reads.
+
+    Args:
+        data: a table of labels (CSV, Parquet), a manifest, or a folder: of VOC, MS-COCO, ADP or ChestX-ray14, with one
+            table beside the pictures, or with a folder of pictures for each class.
+        name: of the search. None: made of the data's name.
+        out: the search file. None: NAME.yaml.
+        overwrite: replace files that exist.
+        progress: see `Progress`.
+
+    Raises:
+        ConfigError: the name is not valid, or a file exists.
+        DataError: nothing there can be read as a dataset.
+    """
+    from kmcl_platform.config.search_file import NAME_PATTERN
+    from kmcl_platform.config.search_file_reader import parse_search_file
+    from kmcl_platform.data.discover.dataset import CLASS_FOLDERS, MANIFEST, find_dataset, write_labels
+    from kmcl_platform.data.manifest.parquet import read_manifest
+    from kmcl_platform.files.file_status import is_there
+    from kmcl_platform.search.plan.first_file import find_machine, first_file, measure_dataset, search_name
+
+    name = name or search_name(Path(data).resolve().stem)
+    if not NAME_PATTERN.fullmatch(name):
+        raise ConfigError(f"--name: got {show_value(name)}; valid: lower-case letters, digits, - and _, at most 63")
+    found = find_dataset(Path(data))
+    path = Path(out or f"{name}.yaml")
+    check_new(path, overwrite=overwrite)
+    manifest, labels = path.with_suffix(".parquet"), path.with_name(f"{path.stem}_labels.csv")
+    new = [one for one in (manifest, labels) if not is_there(one)]
+    dataset = None
+    try:
+        if found.kind == MANIFEST:
+            manifest = found.root
+        else:
+            kind, root = found.kind, found.root
+            if kind == CLASS_FOLDERS:
+                check_new(labels, overwrite=overwrite)
+                write_labels(found.labels, labels)
+                kind, root = "table", labels
+            options = {
+                word.removeprefix("--").replace("-", "_"): value
+                for word, value in zip(found.words[::2], found.words[1::2], strict=True)
+            }
+            dataset = import_data(kind, root, manifest, overwrite=overwrite, progress=progress, **options)
+        text = first_file(name, str(manifest), measure_dataset(read_manifest(manifest)), find_machine())
+        file = parse_search_file(text.encode(), show_path(path))
+    except BaseException:
+        # Nothing is left of an attempt that fails.
+        for one in new:
+            one.unlink(missing_ok=True)
+        raise
+    return FirstFile(write_text(path, text, overwrite=overwrite), file, dataset, found.reasons)
