@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from kmcl_platform.api.leaderboards import (
         SearchTrials as SearchTrials,
     )
+    from kmcl_platform.api.open_searches import (
+        open_search as open_search,
+    )
     from kmcl_platform.api.pages import (
         Report as Report,
     )

@@ -1,6 +1,5 @@
 """The trials of a search: as a table of pandas, and as the leaderboard of the command line."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,6 +69,7 @@ def trials_table(store: Store, search: str) -> "pd.DataFrame":
     import pandas as pd
 
     from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+    from kmcl_platform.tracking.runs.trial_params import read_value
 
     board = read_leaderboard(store, search)
     rows: list[dict[str, Any]] = [
@@ -83,20 +83,9 @@ def trials_table(store: Store, search: str) -> "pd.DataFrame":
             board.metric: row.objective,
             "seconds": row.wall_seconds,
         }
-        | {path: _value(text) for path, text in row.values.items()}
+        | {path: read_value(text) for path, text in row.values.items()}
         for row in board.rows
     ]
     columns = ["trial", "rank", "outcome", "reason", "baseline", "epochs", board.metric, "seconds", *board.paths]
     # Int64 has missing values too: a trial that was stopped early has no rank.
     return pd.DataFrame(rows, columns=columns).astype({"rank": "Int64", board.metric: float})
-
-
-def _value(text: str) -> object:
-    """A value of a param of MLflow, which is text: a number, true, false or none if it is written as one."""
-    words = {"True": True, "False": False, "None": None, "": None}
-    if text in words:
-        return words[text]
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -16,7 +16,7 @@ from kmcl_platform.shown import Shown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from kmcl_platform.search.run.single_search import SearchSummary
+    from kmcl_platform.search.run.running_search import SearchSummary
 
 AnyFile = SearchFile | str | PathLike[str]
 """A search: an object, or the path of a search file."""
@@ -175,8 +175,11 @@ def as_source(file: AnyFile) -> SearchFile | Path:
 
 
 def new_console() -> Console:
-    """The place where progress is shown: this terminal."""
-    return Console()
+    """The place where progress is shown: this terminal, or the output of a notebook's cell."""
+    from kmcl_platform.search.run.notebook_console import NotebookConsole
+
+    console = Console()
+    return NotebookConsole() if console.is_jupyter else console
 
 
 def _run(

@@ -85,7 +85,9 @@ def base_alone(file: SearchFile) -> SearchFile:
     """
     if file.arms:
         raise ConfigError(f"arms: got {', '.join(file.arms)}; valid: a file without arms, which has one base")
-    digest = hashlib.sha256(json.dumps(file.base.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    # Without defaults: a field that is added to the platform later must not change the name.
+    values = file.base.model_dump(mode="json", exclude_defaults=True)
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     name = f"{file.name}-base-{digest[:6]}"
     if not NAME_PATTERN.fullmatch(name):
         raise ConfigError(f"name: got {name}; valid: a search's name of at most 63 characters")

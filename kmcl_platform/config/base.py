@@ -1,11 +1,12 @@
 """The base class of all configuration types, single values, and the text of errors."""
 
 import math
+import re
 from collections.abc import Sequence
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, dataclass_transform, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import show_value
@@ -52,6 +53,17 @@ def _check_one_value(value: object) -> object:
 
 FileScalar = Annotated[Scalar, BeforeValidator(_check_one_value)]
 """A scalar as a field of a search file. Checked first, so that an error does not name every type of the union."""
+
+
+def _check_own_name(name: str) -> str:
+    # A dot would make two parts of a dotted path.
+    if not re.fullmatch(r"\w{1,100}", name):
+        raise ValueError("a name of letters, digits and _")
+    return name
+
+
+OwnName = Annotated[str, AfterValidator(_check_own_name)]
+"""The name of a value of a user's own training."""
 
 
 # Fields whose record is one of several kinds: how deep the record is in the file (`space.PATH`), and the kinds.

@@ -82,7 +82,9 @@ def first_epoch_after_warmup(base: TrialConfig, space: Mapping[str, Distribution
 
 
 def longest_warmup(base: TrialConfig, space: Mapping[str, Distribution]) -> float:
-    """The longest warm-up of any trial, as a share of its steps."""
+    """The longest warm-up of any trial, as a share of its steps; 0 for an own training, of which none is known."""
+    if base.own:
+        return 0.0
     searched = space.get(WARMUP)
     if isinstance(searched, Choice):
         return max(float(value) for value in searched.choices if isinstance(value, int | float))

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from kmcl_platform.config.after_search import Decision, Finalists, Promotion, Verdict
 from kmcl_platform.config.base import Frozen
+from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
 from kmcl_platform.config.schedulers import Scheduler, SuccessiveHalving, with_first_rung
 from kmcl_platform.config.search_parts import (
     NAME_PATTERN as NAME_PATTERN,
@@ -30,7 +31,9 @@ from kmcl_platform.config.search_parts import (
 from kmcl_platform.config.space.distributions import Choice, Distribution
 from kmcl_platform.config.space.prior import Prior
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
+from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import write_yaml
+from kmcl_platform.messages import show_value
 
 
 class SearchFile(Frozen):
@@ -112,6 +115,13 @@ class SearchFile(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _check_objective(self) -> "SearchFile":
+        metric = self.objective.metric
+        if metric not in METRIC_NAMES and not self.base.own:
+            raise ValueError(f"objective.metric: got {show_value(metric)}; valid: one of {', '.join(METRIC_NAMES)}")
+        return self
+
+    @model_validator(mode="after")
     def _check_baselines(self) -> "SearchFile":
         # A file without the field is checked when its search begins: an older search may have a smaller budget.
         if self.baselines and (problem := find_missing_room(self)):
@@ -170,6 +180,19 @@ class SearchFile(Frozen):
         return self
 
 
+def check_trainable(file: SearchFile) -> None:
+    """Refuse a search with values of an own training, which the platform cannot train.
+
+    Raises:
+        ConfigError: it has such values.
+    """
+    if file.base.own:
+        raise ConfigError(
+            f"base.own: got {', '.join(file.base.own)}; valid: no own values, because they are for a training of your "
+            "own, in Python (open_search)"
+        )
+
+
 def active_paths(file: SearchFile, values: dict[str, Scalar]) -> list[str]:
     """The paths of the space whose conditions hold in a trial with these values, which replace the base's."""
     config = file.base.flat() | values
@@ -190,7 +213,7 @@ def list_baselines(file: SearchFile) -> tuple[Baseline, ...]:
         return file.baselines
     compares_losses = bool(file.arms) or "loss.objective" in file.space
     loss = file.base.loss
-    if not file.baseline or compares_losses or file.sampler.kind == "grid" or not loss.uses_kernels:
+    if file.base.own or not file.baseline or compares_losses or file.sampler.kind == "grid" or not loss.uses_kernels:
         return ()
     # The plain losses need a weight above 0. Its size changes little: Adam's steps do not depend on it.
     weight: dict[str, Scalar] = {} if loss.asymmetric_weight else {"loss.asymmetric_weight": 1.0}
@@ -199,8 +222,8 @@ def list_baselines(file: SearchFile) -> tuple[Baseline, ...]:
 
 
 def base_name(file: SearchFile) -> str:
-    """The name of the base among the baselines: that of its loss."""
-    return file.base.loss.objective
+    """The name of the base among the baselines: that of its loss, or `base` in an own training."""
+    return "base" if file.base.own else file.base.loss.objective
 
 
 def find_missing_room(file: SearchFile) -> str | None:

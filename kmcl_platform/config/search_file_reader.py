@@ -157,8 +157,8 @@ def search_file_schema() -> dict[str, Any]:
     definitions = schema["$defs"]
     fields = _fields_by_path("", definitions["TrialConfig"], definitions)
     # The options of losses, which plug-ins may add to. Their code is not a value.
-    options = r"^loss\.options\.[a-z]"
-    del fields["loss.options"], fields["plugins"]
+    options = r"^(loss\.options\.[a-z]|own\.\w)"
+    del fields["loss.options"], fields["plugins"], fields["own"]
     # Wherever a file has values at dotted paths, their names and types are those of the trial's fields.
     values = {
         "type": "object",
@@ -187,7 +187,10 @@ def search_file_schema() -> dict[str, Any]:
     name = {"pattern": f"^{NAME_PATTERN.pattern}$"}
     schema["properties"]["name"] |= name
     definitions["Baseline"]["properties"]["name"] |= name
-    definitions["Objective"]["properties"]["metric"] |= {"enum": list(METRIC_NAMES)}
+    # An own training has metrics of its own.
+    own = {"properties": {"base": {"required": ["own"]}}, "required": ["base"]}
+    metrics = {"properties": {"objective": {"properties": {"metric": {"enum": list(METRIC_NAMES)}}}}}
+    schema |= {"if": own, "else": metrics}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "A search file"}
 
 

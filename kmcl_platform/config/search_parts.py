@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from kmcl_platform.config.base import FileScalar, Frozen
-from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -24,16 +23,9 @@ class Objective(Frozen):
     """The metric of a trial's last epoch that the search optimises."""
 
     metric: str = "val/mAP"
-    """Name of a metric, as the epoch reports have it."""
+    """Name of a metric, as the epoch reports have it; that of an own training may have any name."""
     mode: Literal["maximize", "minimize"] = "maximize"
     """Whether larger or smaller values are better."""
-
-    @field_validator("metric")
-    @classmethod
-    def _check_metric(cls, metric: str) -> str:
-        if metric not in METRIC_NAMES:
-            raise ValueError(f"one of {', '.join(METRIC_NAMES)}")
-        return metric
 
     @property
     def sign(self) -> int:

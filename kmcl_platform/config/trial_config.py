@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from kmcl_platform.config.base import FileScalar as FileScalar, Frozen, Scalar as Scalar, describe_error
+from kmcl_platform.config.base import FileScalar as FileScalar, Frozen, OwnName, Scalar as Scalar, describe_error
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.plugins.source import require_plugin
@@ -133,6 +133,9 @@ class TrialConfig(Frozen):
     """Epochs of a trial that is not stopped early."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the initial weights, the order of the images and their random changes."""
+    own: dict[OwnName, FileScalar] = Field(default_factory=dict)
+    """The values of a training of your own, by their names (docs/python.md). With them, no other field but
+    `num_epochs` and `seed` has a meaning."""
 
     @classmethod
     def from_record(cls, document: Any) -> "TrialConfig":
@@ -209,8 +212,10 @@ class TrialConfig(Frozen):
             raise ConfigError(describe_error(error, TrialConfig)) from None
 
     def flat(self) -> dict[str, Scalar]:
-        """Every value under its dotted path, in the order of the fields."""
-        return dict(_flatten("", self.model_dump()))
+        """Every value under its dotted path, in the order of the fields; of an own training only those that count."""
+        pairs = _flatten("", self.model_dump())
+        counts = ("num_epochs", "seed")
+        return {path: value for path, value in pairs if not self.own or path.startswith("own.") or path in counts}
 
     def value(self, path: str) -> Scalar:
         """The value at a dotted path.

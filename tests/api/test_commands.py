@@ -82,5 +82,7 @@ def test_the_function_search_and_the_package_of_that_name_are_one() -> None:
     from kmcl_platform.search.study.study import DurableStudy
 
     assert callable(search) and DurableStudy
-    with pytest.raises(kmcl_platform.KmclError, match=r"^no\.yaml: no such file; valid: the path of a YAML search file$"):
+    with pytest.raises(
+        kmcl_platform.KmclError, match=r"^no\.yaml: no such file; valid: the path of a YAML search file$"
+    ):
         search("no.yaml")

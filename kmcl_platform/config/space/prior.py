@@ -51,8 +51,9 @@ class Prior(Frozen):
         own = self.paths[path].center if path in self.paths else None
         center = base[path] if own is None else own
         expected = self.paths["loss.formulation"].center if "loss.formulation" in self.paths else None
-        formulation = drawn.get("loss.formulation", base["loss.formulation"])
-        expected = base["loss.formulation"] if expected is None else expected
+        # An own training has no formulation.
+        formulation = drawn.get("loss.formulation", base.get("loss.formulation"))
+        expected = base.get("loss.formulation") if expected is None else expected
         if path not in _KERNEL_WEIGHTS or formulation == expected or not isinstance(center, int | float):
             return center
         size = float((base | dict(drawn))["data.batch_size"])  # type: ignore[operator]

@@ -65,6 +65,11 @@ def promote(store: Store, search: str, *, file: SearchSource | None = None, forc
     check_own(store, board.experiment_id)
     row = promoted_row(board)
     chosen = read_search_file(file) if file else read_latest_search_file(store, search)
+    if chosen.base.own:
+        raise RegistryError(
+            f"search {search!r}: got a search with a training of your own, whose models the platform does not know; "
+            "valid: a search of `kmcl search`"
+        )
     client = connect(store)
     with registry_errors(store, search):
         found = find_alias(client, search, CHAMPION)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kmcl_platform.config.search_file_reader import SearchSource, open_source
+from kmcl_platform.config.search_file import check_trainable
+from kmcl_platform.config.search_file_reader import SearchSource, errors_name, open_source
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ClusterError
 from kmcl_platform.messages import count_of
@@ -62,6 +63,8 @@ def submit_search(
     # Everything that can be refused here is refused before the cluster is asked.
     document = open_source(source)
     file = document.parse()
+    with errors_name(document.origin):
+        check_trainable(file)
     values = read_secrets(secret_names)
     environment = job_environment(store, tracking_uri, study_url, secret_names)
     # Otherwise, under `uv run`, a hook of Ray would change the job's environment.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from kmcl_platform.config.arms import expand_arms
-from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file import SearchFile, check_trainable
 from kmcl_platform.config.search_file_reader import SearchSource, errors_name, open_source
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study
@@ -106,6 +106,8 @@ def run_plan(
     """
     document = open_source(source)
     file = document.parse()
+    with errors_name(document.origin):
+        check_trainable(file)
     cluster = cluster_address(address)
     check_data(file, store)
     check_weights(file)

@@ -82,6 +82,10 @@ class SearchDriver:
             "features_hash": self._study.inputs.features.get(point.config.data.features or "", ""),
         }
 
+    def reached(self, key: str) -> int:
+        """The last epoch of an open trial that the study knows; 0: none."""
+        return self._open[key].reached
+
     def lose(self, key: str, reason: str) -> None:
         """End a trial that will send no result; every other end is settled when the trial's last result comes.
 

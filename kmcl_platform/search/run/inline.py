@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ResourceError
 from kmcl_platform.search.run.driver import SearchDriver
-from kmcl_platform.search.run.runner import end_on_sigterm
 
 if TYPE_CHECKING:
     from kmcl_platform.training.workers.distributed import Workers
@@ -43,7 +42,6 @@ class InlineRunner:
 
         from kmcl_platform.search.run.trial_training import train_assignment
 
-        end_on_sigterm()
         workers = _this_process(file)
         threads = torch.get_num_threads()
         # As many as a worker of Ray has: the number of threads decides the order of floating-point sums.

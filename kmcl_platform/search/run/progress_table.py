@@ -1,4 +1,4 @@
-"""The output of a running search: a live table on a terminal; elsewhere, one line for each event."""
+"""The output of a running search: a live table on a terminal or in a notebook; elsewhere, a line for each event."""
 
 import time
 from collections import Counter
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.search.run.notebook_console import NotebookConsole
 
 
 @dataclass
@@ -45,7 +46,11 @@ class SearchView:
         self._ended_now = 0
         self._started = time.monotonic()
         # Drawn again after each event only. Transient: at the end the table goes away, and the printed lines stay.
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live: Live | NotebookConsole | None = None
+        if isinstance(console, NotebookConsole):
+            self._live = console
+        elif console.is_terminal:
+            self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "SearchView":
         if self._live:

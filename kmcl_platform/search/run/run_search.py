@@ -1,11 +1,12 @@
 """Run the searches of a file: check everything first, then one search after another, then the comparison of arms."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
 
 from kmcl_platform.config.arms import base_alone, expand_arms, to_yaml
-from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file import SearchFile, check_trainable
 from kmcl_platform.config.search_file_reader import SearchDocument, SearchSource, errors_name, open_source
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
@@ -17,7 +18,8 @@ from kmcl_platform.search.run.inline import InlineRunner
 from kmcl_platform.search.run.loss_check import check_losses
 from kmcl_platform.search.run.on_ray.ray_runner import RayRunner
 from kmcl_platform.search.run.runner import Runner
-from kmcl_platform.search.run.single_search import SearchSummary, keep_report, run_or_find
+from kmcl_platform.search.run.running_search import SearchSummary, keep_report
+from kmcl_platform.search.run.single_search import run_or_find
 from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.definition import check_new_search
 from kmcl_platform.search.study.inputs import Inputs
@@ -139,6 +141,34 @@ def check_data(file: SearchFile, store: Store) -> str:
     return manifest.content_hash
 
 
+def prepare(file: SearchFile, origin: str, searches: Sequence[SearchFile], store: Store) -> Inputs:
+    """Check all that a file's searches need, and begin the store.
+
+    Args:
+        file: the whole file.
+        origin: its name for messages.
+        searches: the file, or one for each of its arms.
+        store: where they will be.
+
+    Raises:
+        KmclError: as for `run_search`.
+    """
+    # What writes into the store comes last: a file that is refused leaves no store behind.
+    inputs = Inputs()
+    # An own training reads its data by itself.
+    if not file.base.own:
+        data = check_data(file, store)
+        check_weights(file)
+        inputs = Inputs(data, digest_weights(file), digest_features(file))
+    check_study(store)
+    with errors_name(origin):
+        for search in searches:
+            check_new_search(search, store.study_url)
+    check_room(store.root)
+    claim_study(store)
+    return inputs
+
+
 def _choose_runner(address: str | None, inline: bool) -> Runner:
     if not inline:
         return RayRunner(address)
@@ -155,19 +185,11 @@ def _run_searches(document: SearchDocument, store: Store, console: Console, runn
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
     summaries: list[SearchSummary] = []
     with errors_name(origin):
+        check_trainable(file)
         runner.check(file)
         check_losses(file)
     try:
-        # What writes into the store comes last: a file that is refused leaves no store behind.
-        data = check_data(file, store)
-        check_weights(file)
-        inputs = Inputs(data, digest_weights(file), digest_features(file))
-        check_study(store)
-        with errors_name(origin):
-            for search, _ in searches:
-                check_new_search(search, store.study_url)
-        check_room(store.root)
-        claim_study(store)
+        inputs = prepare(file, origin, [search for search, _ in searches], store)
         for search, own_content in searches:
             summaries.append(run_or_find(search, own_content, origin, store, console, runner, inputs))
             # The user has stopped the command, not only this arm.

@@ -66,7 +66,7 @@ def list_finalists(study: DurableStudy) -> list[int]:
 
 def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:
     """The best trial compared with the best baseline, without other seeds; None: no baseline has completed."""
-    objective = study.file.objective
+    objective, base = study.file.objective, study.file.base
     contenders = (
         Contender(
             trial.number,
@@ -80,5 +80,5 @@ def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:
         contenders,
         metric=objective.metric,
         sign=objective.sign,
-        kmcl=study.file.base.loss.uses_kernels or "loss.objective" in study.file.space,
+        kmcl=not base.own and (base.loss.uses_kernels or "loss.objective" in study.file.space),
     )

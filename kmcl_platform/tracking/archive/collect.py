@@ -62,6 +62,11 @@ def archive_searches(
     for search in searches:
         parent = find_parent(client, store, search)
         file = read_search_file_of(client, parent.info.run_id, search)
+        if file.base.own:
+            raise SearchError(
+                f"search {search!r}: got a training of your own; valid: searches of the platform's training, whose "
+                "values and metrics an archive has"
+            )
         common = _of_search(client, parent, file)
         runs = [
             run

@@ -34,6 +34,6 @@ def trial_file(store: Store, search: str, number: int | None = None) -> bytes:
             raise SearchError(f"search {search!r}: got trial {number}; valid: {numbers}")
         row = found[number]
     file = read_latest_search_file(store, search)
-    base = read_config(connect_to_read(store).get_run(row.run_id))
+    base = read_config(connect_to_read(store).get_run(row.run_id), file.base)
     head = f"# Trial {row.number} of search {search} in the store {show_path(store.root)}.\n"
     return head.encode() + to_yaml(file.model_copy(update={"name": f"{search}-trial{row.number}", "base": base}))

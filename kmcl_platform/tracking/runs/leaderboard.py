@@ -160,6 +160,9 @@ def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
 
 
 def _has_kernel_terms(params: Mapping[str, str]) -> bool:
+    # An own training has no loss of the platform.
+    if not any(name.startswith("loss.") for name in params):
+        return False
     # The fields that `has_kernel_terms` depends on. Runs of older versions lack some, and then have the default.
     names = (
         "objective", "balance",

@@ -7,13 +7,15 @@ from contextlib import suppress
 
 import pytest
 
+from kmcl_platform.search.run.runner import ending_on_sigterm
+
 PROGRAM = """
 import time
-from kmcl_platform.search.run.runner import end_on_sigterm
-end_on_sigterm()
+from kmcl_platform.search.run.runner import ending_on_sigterm
 try:
-    print("ready", flush=True)
-    time.sleep(60)
+    with ending_on_sigterm():
+        print("ready", flush=True)
+        time.sleep(60)
 except KeyboardInterrupt:
     print("ended in order", flush=True)
 """
@@ -31,3 +33,20 @@ def test_sigterm_ends_a_search_in_order(ignored: bool) -> None:
     finally:
         with suppress(ProcessLookupError):
             process.kill()
+
+
+def test_after_a_search_the_signals_do_what_they_did_before() -> None:
+    def own(*_: object) -> None:
+        """A program's own handler, which Tune would replace."""
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, own)
+        with ending_on_sigterm():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            assert signal.getsignal(signal.SIGTERM) is not own
+        assert [signal.getsignal(number) for number in before] == [own, own]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

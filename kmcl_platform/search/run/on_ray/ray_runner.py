@@ -7,7 +7,6 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray, stop_ray, trial_nodes
 from kmcl_platform.search.cluster.resources import count_concurrent_trials
 from kmcl_platform.search.run.driver import SearchDriver
-from kmcl_platform.search.run.runner import end_on_sigterm
 
 
 class RayRunner:
@@ -41,7 +40,6 @@ class RayRunner:
         from kmcl_platform.search.run.on_ray.trainable import WarmTrial
         from kmcl_platform.search.run.on_ray.tune_driver import TuneDriver
 
-        end_on_sigterm()
         tune_driver: Any = TuneDriver(driver, file.resources)
         # Tune's own snapshots are never read again, so they are not written into the store, whose disk may fill up.
         with tempfile.TemporaryDirectory(prefix="kmcl-tune-", ignore_cleanup_errors=True) as scratch:
