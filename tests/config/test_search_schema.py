@@ -34,6 +34,7 @@ ACROSS_FIELDS = (
     "f.yaml: base.loss.temperature: got 0.17; valid: a value within",
     "f.yaml: space.loss.temperature: data.batch_size: got 64; valid: a multiple",
     "f.yaml: scheduler.min_epochs: got 9",
+    "f.yaml: resources.gpus_per_worker: got 0.5; valid: 0 or 1 with more than one",
     "f.yaml: space.loss.temperature.when: got 'loss.objective'; valid: a path of the space that comes before",
     # JSON has no NaN, so a schema cannot refuse it.
     "f.yaml: space.loss.temperature.choices.0: got nan",
