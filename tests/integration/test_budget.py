@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kmcl_platform.config.store import open_store
 from kmcl_platform.search.run.run_search import run_search
-from kmcl_platform.search.run.single_search import SearchSummary
+from kmcl_platform.search.run.running_search import SearchSummary
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 
 pytestmark = [pytest.mark.long, pytest.mark.takes(60)]

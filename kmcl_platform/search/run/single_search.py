@@ -41,9 +41,7 @@ def run_or_find(
         if study.end_of_budget():
             return complete_record(store, study, console, runner)
         # The file with what a study keeps from its first start.
-        with running(study.file, content, origin, store, study, console, runner) as search:
-            runner.run(study.file, search.driver, search.concurrency)
-        return search.summary()
+        return _run(study.file, content, origin, store, study, console, runner)
 
 
 @contextmanager
@@ -67,3 +65,17 @@ def complete_record(store: Store, study: DurableStudy, console: Console, runner:
         score(file, store, study, SearchRuns.reopen(store, file.name), console)
     reason = study.end_of_budget() or ""
     return SearchSummary(file.name, interrupted=False, already_finished=True, reason=reason, seconds={})
+
+
+def _run(
+    file: SearchFile,
+    content: bytes,
+    origin: str,
+    store: Store,
+    study: DurableStudy,
+    console: Console,
+    runner: Runner,
+) -> SearchSummary:
+    with running(file, content, origin, store, study, console, runner) as search:
+        runner.run(file, search.driver, search.concurrency)
+    return search.summary()

@@ -11,8 +11,9 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.search.run import single_search
-from kmcl_platform.search.run.single_search import keep_report, run_or_find
+from kmcl_platform.search.run import running_search, single_search
+from kmcl_platform.search.run.running_search import keep_report
+from kmcl_platform.search.run.single_search import run_or_find
 from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.search.study.study import DurableStudy
 
@@ -66,7 +67,7 @@ def test_a_report_that_cannot_be_written_is_one_line_without_a_password(
     def refuse(*_: object) -> None:
         raise OSError("cannot reach\nhttp://me:s3cr3t@host/x")
 
-    monkeypatch.setattr(single_search, "write_report", refuse)
+    monkeypatch.setattr(running_search, "write_report", refuse)
     output = io.StringIO()
     keep_report(open_store(tmp_path), "s", Console(file=output))
     assert output.getvalue() == "no report: OSError: cannot reach http://me:***@host/x; next: kmcl report s\n"
