@@ -59,7 +59,8 @@ class AskedPoint:
         self.num_epochs = config.num_epochs
         self.reached = driver.reached(key)
         self.ended = False
-        self._folder = Path(assignment["checkpoints"])
+        # The trial's own folder may have checkpoints in the platform's form only.
+        self._folder = Path(assignment["checkpoints"]) / ("own" if config.own else "")
         self._driver = driver
         self._metric = file.objective.metric
         self._key = key
@@ -136,13 +137,14 @@ class OpenSearch:
         summary: how it ended; None while it is open.
     """
 
-    def __init__(self, file: SearchFile, store: Store, driver: SearchDriver | None) -> None:
+    def __init__(self, file: SearchFile, driver: SearchDriver | None) -> None:
         self.file = file
         self.summary: SearchSummary | None = None
-        self._store = store
         # None: nothing is left to run.
         self._driver = driver
-        self._points: list[AskedPoint] = []
+        self._open: list[AskedPoint] = []
+        self._latest: AskedPoint | None = None
+        self._num_asked = 0
 
     def ask(self, at_once: int = 1) -> Iterator[AskedPoint]:
         """The points to train, until the budget is spent.
@@ -159,36 +161,38 @@ class OpenSearch:
 
     def report(self, epoch: int, value: float, metrics: Mapping[str, float] | None = None) -> bool:
         """`AskedPoint.report` of the point that was asked last."""
-        return self._latest().report(epoch, value, metrics)
+        return self._last_point().report(epoch, value, metrics)
 
     def tell(self, value: float, metrics: Mapping[str, float] | None = None) -> None:
         """`AskedPoint.tell` of the point that was asked last."""
-        self._latest().tell(value, metrics)
+        self._last_point().tell(value, metrics)
 
     def _next(self, at_once: int) -> AskedPoint | None:
         driver = self._driver
         if driver is None or driver.must_end():
             return None
-        self._points = [point for point in self._points if not point.ended] or self._points[-1:]
-        unfinished = [point for point in self._points if not point.ended]
-        if len(unfinished) >= at_once:
+        self._open = [point for point in self._open if not point.ended]
+        if len(self._open) >= at_once:
+            first = self._open[0]
             raise SearchError(
-                f"trial {unfinished[0].number}: has not ended; valid: report all of its {unfinished[0].num_epochs} "
-                f"epochs, or call tell or fail, before the next point (at_once is {at_once})"
+                f"trial {first.number}: has not ended; valid: report all of its {first.num_epochs} epochs, or call "
+                f"tell or fail, before the next point (at_once is {at_once})"
             )
-        key = f"asked {time.monotonic_ns()}"
+        key = f"asked {self._num_asked}"
+        self._num_asked += 1
         assignment = driver.next_trial(key)
         if driver.trouble:
             raise driver.trouble
         if assignment is None:
             return None
-        self._points.append(AskedPoint(driver, self.file, key, assignment))
-        return self._points[-1]
+        self._latest = AskedPoint(driver, self.file, key, assignment)
+        self._open.append(self._latest)
+        return self._latest
 
-    def _latest(self) -> AskedPoint:
-        if not self._points:
+    def _last_point(self) -> AskedPoint:
+        if self._latest is None:
             raise SearchError(f"search {self.file.name!r}: no point was asked; valid: for point in SEARCH.ask()")
-        return self._points[-1]
+        return self._latest
 
 
 class _OwnCode:
@@ -223,17 +227,19 @@ def open_own(source: SearchSource, store: Store, console: Console) -> Iterator[O
     file = document.parse()
     for name in _NOT_POSSIBLE:
         if getattr(file, name):
-            raise ConfigError(f"{document.origin}: {name}: valid: none with open_search, which trains no trial again")
+            raise ConfigError(
+                f"{document.origin}: {name}: got some; valid: none with open_search, because it repeats no trial"
+            )
     try:
         inputs = prepare(file, document.origin, [file], store)
         with opened_study(file, store, console, inputs) as study:
             if study.end_of_budget():
-                found = OpenSearch(study.file, store, None)
+                found = OpenSearch(study.file, None)
                 found.summary = complete_record(store, study, console, _OwnCode())
                 yield found
                 return
             with running(study.file, document.content, document.origin, store, study, console, _OwnCode()) as search:
-                found = OpenSearch(study.file, store, search.driver)
+                found = OpenSearch(study.file, search.driver)
                 yield found
             found.summary = search.summary()
             say_on(console)(_ending(found.summary))

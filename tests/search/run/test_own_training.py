@@ -130,6 +130,10 @@ def test_an_interrupted_search_goes_on_with_the_same_numbers(undisturbed: Store,
 def test_every_end_of_a_trial(prepared_store: Path) -> None:
     file = FILE.model_copy(update={"scheduler": NoStopping()})
     with open_search(file, store=prepared_store, console=quiet()) as opened:
+        with pytest.raises(
+            KmclError, match=r"^search 'mine': no point was asked; valid: for point in SEARCH\.ask\(\)$"
+        ):
+            opened.tell(0.5)
         asked = opened.ask()
         base = next(asked)
         with pytest.raises(
@@ -164,6 +168,12 @@ def test_every_end_of_a_trial(prepared_store: Path) -> None:
     assert (base.folder / "own.pt").read_bytes() == b"weights", "the folder of one of the best trials is kept"
 
 
+def test_the_first_rung_of_an_own_training_needs_no_warm_up() -> None:
+    parts = FILE.model_dump(exclude={"scheduler"}) | {"base": {"own": FILE.base.own, "num_epochs": 40}}
+    assert SearchFile(**parts).scheduler.min_epochs == 1
+    assert SearchFile(**parts | {"base": {"num_epochs": 40}, "objective": {}}).scheduler.min_epochs == 8
+
+
 def test_what_only_the_platform_can_train_and_what_it_cannot(tmp_path: Path, undisturbed: Store) -> None:
     arms = (
         FILE.to_yaml()
@@ -174,7 +184,7 @@ def test_what_only_the_platform_can_train_and_what_it_cannot(tmp_path: Path, und
         (lambda: search(FILE, store=tmp_path), "SearchFile 'mine': base.own: got lr, width, kind; valid: no own values"),
         (lambda: archive("mine", tmp_path / "a.parquet", store=undisturbed), "search 'mine': got a training of your own"),
         (lambda: promote("mine", store=undisturbed), "search 'mine': got a search with a training of your own"),
-        (lambda: open_search(SearchFile.from_text(arms), store=tmp_path).__enter__(), "SearchFile 'mine': arms: valid"),
+        (lambda: open_search(SearchFile.from_text(arms), store=tmp_path).__enter__(), "SearchFile 'mine': arms: got some; valid: none"),
         (lambda: SearchFile(**FILE.model_dump() | {"base": {}}), "SearchFile.objective.metric: got 'accuracy'; valid: "),
         (lambda: SearchFile(name="x", base={"own": {"a.b": 1}}, space=FILE.space, budget={"trials": 3}),
          "SearchFile.base.own.a.b: got 'a.b'; valid: a name of letters, digits and _"),
