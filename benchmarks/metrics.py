@@ -18,7 +18,8 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from kmcl_platform.method.metrics import average_precision_per_class, evaluate_scores
+from kmcl_platform.method.metrics import average_precision_per_class
+from kmcl_platform.training.evaluate import evaluate_scores
 
 
 def draw(num_samples: int, num_classes: int, unknown: float) -> tuple[Tensor, Tensor, Tensor]:

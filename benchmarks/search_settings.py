@@ -14,22 +14,19 @@ the package cmaes. Tune's ASHA with random points is `random` with successive ha
 import argparse
 import importlib.util
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import optuna
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import read_search_file
+from kmcl_platform.plugins import Sampler, Scheduler, register
 from kmcl_platform.search.replay.archive_curves import ArchiveCurves, read_curves
-from kmcl_platform.search.replay.many_searches import simulate_many, simulate_setting
+from kmcl_platform.search.replay.many_searches import simulate_many
 from kmcl_platform.search.replay.replay import Outcome
 from kmcl_platform.search.replay.surrogate import Surrogate
-from kmcl_platform.search.replay.virtual_search import VirtualSearch
 from kmcl_platform.seeds import derive_seed
 
 TRIALS = 24
@@ -59,11 +56,11 @@ def list_settings(num_epochs: int) -> dict[str, dict[str, Any]]:
         TARGET: {"sampler": random, "scheduler": NONE},
         "qmc, none": {"sampler": {"kind": "qmc"}, "scheduler": NONE},
         "gp, none": {"sampler": {"kind": "gp", "startup_trials": 8}, "scheduler": NONE},
-        "cmaes, none": {"sampler": random, "scheduler": NONE},
+        "cmaes, none": {"sampler": {"kind": "cmaes"}, "scheduler": NONE},
         "tpe 10, hyperband (Optuna's pair)": {
             "sampler": tpe(10), "scheduler": {"kind": "hyperband", "min_epochs": 1, "reduction_factor": 3}
         },
-        "tpe 10, median (Optuna's pair)": {"sampler": tpe(10), "scheduler": NONE},
+        "tpe 10, median (Optuna's pair)": {"sampler": tpe(10), "scheduler": {"kind": "median"}},
         "random, asha 1/4 (Tune's pair)": {"sampler": random, "scheduler": halving(1, 4)},
     }  # fmt: skip
     for startup in (2, 5, 10):
@@ -83,28 +80,23 @@ def list_settings(num_epochs: int) -> dict[str, dict[str, Any]]:
     return settings
 
 
-@contextmanager
-def _foreign(name: str) -> Iterator[None]:
-    """The settings that are no part of the platform."""
-    if "median" in name:
-        with patch("kmcl_platform.search.study.study.build_pruner", lambda *_: optuna.pruners.MedianPruner()):
-            yield
-    elif name.startswith("cmaes"):
-        with patch(
-            "kmcl_platform.search.sampling.asking.build_sampler",
-            lambda _, seed: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
-        ):
-            yield
-    else:
-        yield
+@register("cmaes")
+class CmaEs(Sampler):
+    """CMA-ES, for comparison."""
+
+    def build_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
 
 
-def simulate_with_foreign(
-    name: str, file: SearchFile, surrogate: Surrogate, archive: ArchiveCurves, seed: int, at_once: int
-) -> VirtualSearch:
-    """One search of a setting, also of one that is no part of the platform."""
-    with _foreign(name):
-        return simulate_setting(name, file, surrogate, archive, seed, at_once)
+@register("median")
+class Median(Scheduler):
+    """Optuna's median pruner, for comparison."""
+
+    def build_pruner(self, num_epochs: int) -> optuna.pruners.BasePruner:
+        return optuna.pruners.MedianPruner()
+
+    def stopping_epochs(self, num_epochs: int) -> list[int]:
+        return list(range(1, num_epochs))
 
 
 def simulate_all(file: SearchFile, archive: ArchiveCurves, searches: int) -> dict[str, Outcome]:
@@ -115,7 +107,7 @@ def simulate_all(file: SearchFile, archive: ArchiveCurves, searches: int) -> dic
     files = {}
     for name, parts in settings.items():
         # With early stopping more trials fit into the same epochs; a few more than that, so that none ends too early.
-        trials = TRIALS if parts["scheduler"] is NONE and "median" not in name else 3 * TRIALS
+        trials = TRIALS if parts["scheduler"] is NONE else 3 * TRIALS
         tree = file.model_dump() | parts | {"budget": {"trials": trials}, "baselines": ()}
         files[name] = SearchFile.model_validate(tree)
 
@@ -130,7 +122,6 @@ def simulate_all(file: SearchFile, archive: ArchiveCurves, searches: int) -> dic
         seeds=[derive_seed(0, "search settings", number) for number in range(searches)],
         at_once=AT_ONCE,
         progress=show,
-        simulation=simulate_with_foreign,
     )
     return {name: Outcome(name, results) for name, results in found.items()}
 

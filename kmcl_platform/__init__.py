@@ -70,17 +70,23 @@ if TYPE_CHECKING:
     from kmcl_platform.api.store import (
         Store as Store,
     )
+    from kmcl_platform.components.readers.reading import (
+        list_readers as list_readers,
+    )
+    from kmcl_platform.components.samplers.gp import GaussianProcess as GaussianProcess
+    from kmcl_platform.components.samplers.grid import Grid as Grid
+    from kmcl_platform.components.samplers.qmc import QuasiMonteCarlo as QuasiMonteCarlo
+    from kmcl_platform.components.samplers.random import Random as Random
+    from kmcl_platform.components.samplers.tpe import Tpe as Tpe
+    from kmcl_platform.components.schedulers.adaptive import Adaptive as Adaptive
+    from kmcl_platform.components.schedulers.hyperband import Hyperband as Hyperband
+    from kmcl_platform.components.schedulers.none import NoStopping as NoStopping
+    from kmcl_platform.components.schedulers.successive_halving import SuccessiveHalving as SuccessiveHalving
     from kmcl_platform.config.after_search import (
         Decision as Decision,
         Finalists as Finalists,
         Promotion as Promotion,
         Verdict as Verdict,
-    )
-    from kmcl_platform.config.schedulers import (
-        Adaptive as Adaptive,
-        Hyperband as Hyperband,
-        NoStopping as NoStopping,
-        SuccessiveHalving as SuccessiveHalving,
     )
     from kmcl_platform.config.search_file import (
         SearchFile as SearchFile,
@@ -93,7 +99,6 @@ if TYPE_CHECKING:
         Budget as Budget,
         Objective as Objective,
         Resources as Resources,
-        Sampler as Sampler,
     )
     from kmcl_platform.config.space.distributions import (
         Choice as Choice,

@@ -24,9 +24,6 @@ AnyPath = str | PathLike[str]
 Progress = Callable[[str, int, int], None]
 """Is called with the work's name, the part that is done, and the whole."""
 
-_NOT_KEPT = ("duplicates", "near_duplicates")
-"""Options that a later call of the same import may set in another way."""
-
 
 @dataclass(frozen=True)
 class Dataset(Shown):
@@ -101,6 +98,7 @@ def import_data(
     root: AnyPath,
     out: AnyPath,
     *,
+    plugin: AnyPath | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,
@@ -108,9 +106,10 @@ def import_data(
     """Read a dataset in its official layout, or a table of your own, and write its manifest; images stay in place.
 
     Args:
-        kind: `voc`, `coco`, `adp`, `chestxray14`, `table` or `manifest`.
-        root: the folder of the layout, or the file of the last two.
+        kind: `voc`, `coco`, `adp`, `chestxray14`, `table`, `manifest`, or the name of a reader in `plugin`.
+        root: the folder of the layout, or the file of `table` and `manifest`.
         out: the manifest to write, `*.parquet`.
+        plugin: a Python file with a reader of your own (docs/plugins.md).
         overwrite: replace a file that exists.
         progress: see `Progress`.
         options: of the reader (docs/data.md), such as `labels_column="tags"` or `year="2007"`.
@@ -118,15 +117,15 @@ def import_data(
     Raises:
         DataError: the kind or an option is unknown, or the dataset has faults; a `FaultyTable` has all of them.
     """
+    from kmcl_platform.components.readers.reading import build_reader, list_readers, read_dataset, to_words
     from kmcl_platform.data.manifest.import_command import ImportCommand
     from kmcl_platform.data.manifest.parquet import write_manifest
     from kmcl_platform.data.manifest.relative_paths import place_manifest
     from kmcl_platform.data.progress import silent
-    from kmcl_platform.data.readers.registry import READERS
 
-    source, target = Path(root), Path(out)
-    if kind not in READERS:
-        raise DataError(f"kind: got {show_value(kind)}; valid: {', '.join(READERS)}")
+    source, target, readers = Path(root), Path(out), list_readers(plugin)
+    if kind not in readers:
+        raise DataError(f"kind: got {show_value(kind)}; valid: {', '.join(readers)}")
     if target.suffix != ".parquet":
         raise DataError(
             f"{show_path(target)}: got a name that ends in {target.suffix!r}; valid: the path of a manifest (*.parquet)"
@@ -135,12 +134,14 @@ def import_data(
     # The table may have columns that a manifest does not keep, and the copies that are left out.
     if is_same_file(target, source):
         raise DataError(f"OUT: got {show_path(target)}, the file that is read; valid: another file")
+    reader = build_reader(readers[kind], options)
     notes: list[Fault] = []
-    manifest = READERS[kind](source, progress=progress or silent, notes=notes, **_read_options(options))
+    manifest = read_dataset(reader, source, progress=progress or silent, notes=notes)
     # The folder's real path, without links: relative paths in the manifest begin there.
     place = target.parent.resolve() / target.name
     # The manifest keeps the command that made it, so that a check can name the one that repairs it.
-    command = ImportCommand(kind, str(source.absolute()), _to_words(options))
+    words = to_words(reader, options)
+    command = ImportCommand(kind, str(source.absolute()), words, str(Path(plugin).absolute()) if plugin else "")
     placed = place_manifest(manifest, place.parent)
     write_manifest(placed, place, command=command)
     return Dataset(manifest, show_path(target), tuple(notes))
@@ -238,26 +239,3 @@ def pack_data(
     # A path is shown as the user wrote it, a URI with all its parameters, which are part of the address.
     is_path = location.path and "://" not in name
     return Dataset(packed, f"{name.rstrip('/')}/{MANIFEST_NAME}" if is_path else str(location.join(MANIFEST_NAME)))
-
-
-def _read_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options as the readers take them: the command line and a manifest have them as text."""
-    read = dict(options)
-    if isinstance(classes := read.get("classes"), str):
-        read["classes"] = tuple(one.strip() for one in classes.split(",") if one.strip())
-    if (delimiter := read.get("delimiter")) is not None:
-        read["delimiter"] = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}.get(delimiter, delimiter)
-    if (folder := read.get("image_folder")) is not None:
-        read["image_folder"] = Path(folder)
-    return read
-
-
-def _to_words(options: dict[str, Any]) -> tuple[str, ...]:
-    """The options as words of `kmcl data import`; paths are absolute."""
-    words: list[str] = []
-    for name, value in options.items():
-        if name not in _NOT_KEPT and value is not None:
-            text = ",".join(value) if isinstance(value, tuple | list) else value
-            path = isinstance(value, Path) or name == "image_folder"
-            words += [f"--{name.replace('_', '-')}", str(Path(text).absolute() if path else text)]
-    return tuple(words)

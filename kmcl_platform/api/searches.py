@@ -114,6 +114,7 @@ def search(
     store: AnyStore = None,
     inline: bool = False,
     address: str | None = None,
+    allow_changed_plugins: bool = False,
     console: Console | None = None,
 ) -> SearchResult:
     """Run a search, or continue it if the store already knows it.
@@ -123,6 +124,7 @@ def search(
         store: where everything is kept.
         inline: train in this process, one trial after the other, without Ray.
         address: a running Ray cluster (`auto`, `HOST:PORT`). None: start Ray on this machine, on loopback.
+        allow_changed_plugins: go on with the code that plug-ins have now; trials that have begun keep theirs.
         console: where progress is shown. None: the terminal or the notebook.
 
     Raises:
@@ -131,7 +133,8 @@ def search(
     """
     from kmcl_platform.search.run.run_search import run_search
 
-    return _run(run_search, as_source(file), store, console, inline=inline, address=address)
+    allowed = {"allow_changed_plugins": allow_changed_plugins}
+    return _run(run_search, as_source(file), store, console, inline=inline, address=address, **allowed)
 
 
 def resume(
@@ -140,12 +143,14 @@ def resume(
     store: AnyStore = None,
     inline: bool = False,
     address: str | None = None,
+    allow_changed_plugins: bool = False,
     console: Console | None = None,
 ) -> SearchResult:
     """Continue a search of the store, by its name, with the file in its record; arguments as for `search`."""
     from kmcl_platform.search.run.run_search import resume_search
 
-    return _run(resume_search, search, store, console, inline=inline, address=address)
+    allowed = {"allow_changed_plugins": allow_changed_plugins}
+    return _run(resume_search, search, store, console, inline=inline, address=address, **allowed)
 
 
 def train(

@@ -16,18 +16,32 @@ from kmcl_platform.messages import shell_command, show_path
 EXIT_INTERRUPTED = 130
 """128 + 2: the code that a shell gives a process which SIGINT (2) has ended."""
 
+_changed_plugins_option = click.option(
+    "--allow-changed-plugins",
+    is_flag=True,
+    help="Go on with the code that plug-ins have now. Trials that have begun keep the code of then.",
+)
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @click.option("--inline", is_flag=True, help="Train in this process, one trial after the other, without Ray.")
+@_changed_plugins_option
 @store_options
-def search(file: Path, address: str | None, inline: bool, folder: Path, tracking_uri: str | None) -> None:
+def search(
+    file: Path,
+    address: str | None,
+    inline: bool,
+    allow_changed_plugins: bool,
+    folder: Path,
+    tracking_uri: str | None,
+) -> None:
     """Run the search that FILE describes, or continue it. A file with arms: one search after another."""
     from kmcl_platform import search as run_search
 
     words = ["kmcl", "search", file, *(["--inline"] if inline else [])]
-    run = partial(run_search, address=address, inline=inline)
+    run = partial(run_search, address=address, inline=inline, allow_changed_plugins=allow_changed_plugins)
     _show_search(run, file, folder, tracking_uri, f"{shell_command(words)}{store_words(folder)}")
 
 
@@ -35,13 +49,21 @@ def search(file: Path, address: str | None, inline: bool, folder: Path, tracking
 @click.argument("name")
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @click.option("--inline", is_flag=True, help="Train in this process, one trial after the other, without Ray.")
+@_changed_plugins_option
 @store_options
-def resume(name: str, address: str | None, inline: bool, folder: Path, tracking_uri: str | None) -> None:
+def resume(
+    name: str,
+    address: str | None,
+    inline: bool,
+    allow_changed_plugins: bool,
+    folder: Path,
+    tracking_uri: str | None,
+) -> None:
     """Continue search NAME from the file in its record. For a file with arms, NAME is the search of one arm."""
     from kmcl_platform import resume as resume_search
 
     words = ["kmcl", "resume", name, *(["--inline"] if inline else [])]
-    run = partial(resume_search, address=address, inline=inline)
+    run = partial(resume_search, address=address, inline=inline, allow_changed_plugins=allow_changed_plugins)
     _show_search(run, name, folder, tracking_uri, f"{shell_command(words)}{store_words(folder)}")
 
 

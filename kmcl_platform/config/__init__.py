@@ -31,15 +31,8 @@ if TYPE_CHECKING:
         Level as Level,
         Measurement as Measurement,
     )
-    from kmcl_platform.config.schedulers import (
-        Adaptive as Adaptive,
-        Hyperband as Hyperband,
-        Scheduler as Scheduler,
-        SuccessiveHalving as SuccessiveHalving,
-    )
     from kmcl_platform.config.search_file import (
         Baseline as Baseline,
-        Sampler as Sampler,
         SearchFile as SearchFile,
         active_paths as active_paths,
         base_name as base_name,

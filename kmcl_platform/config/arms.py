@@ -4,13 +4,15 @@ import hashlib
 import json
 import re
 
-from kmcl_platform.config.schedulers import NoStopping
 from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
 from kmcl_platform.config.search_parts import Budget
 from kmcl_platform.config.space.distributions import Choice, Distribution
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import nearest_first, show_value
+from kmcl_platform.plugins.registry import find_component
+from kmcl_platform.plugins.sampler import Sampler
+from kmcl_platform.plugins.scheduler import Scheduler
 from kmcl_platform.seeds import derive_seed
 
 ARM_PATTERN = re.compile(r"[a-z0-9_-]+")
@@ -69,8 +71,10 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, num_seeds: 
             "space": {"seed": Choice(kind="choice", choices=tuple(seeds))},
             "prior": None,
             "budget": Budget(trials=num_seeds, checkpoints=1),
-            "scheduler": NoStopping(kind="none"),
-            "sampler": search.sampler.model_copy(update={"kind": "grid"}),
+            "scheduler": find_component(Scheduler, "none")(),
+            "sampler": find_component(Sampler, "grid")(
+                seed=search.sampler.seed, startup_trials=search.sampler.startup_trials
+            ),
         }
     )
 
@@ -99,7 +103,7 @@ def base_alone(file: SearchFile) -> SearchFile:
             "verdict": None,
             "finalists": None,
             "budget": Budget(trials=1, checkpoints=1),
-            "scheduler": NoStopping(kind="none"),
+            "scheduler": find_component(Scheduler, "none")(),
         }
     )
 

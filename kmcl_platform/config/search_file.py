@@ -11,14 +11,14 @@ kmcl_platform.errors.ConfigError: SearchFile.space.optim.lr: valid: low below hi
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from kmcl_platform.config.after_search import Decision, Finalists, Promotion, Verdict
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
-from kmcl_platform.config.schedulers import Scheduler, SuccessiveHalving, with_first_rung
+from kmcl_platform.config.component_field import NamedComponent, default_component
+from kmcl_platform.config.reports.epoch_report import objective_names
 from kmcl_platform.config.search_parts import (
     NAME_PATTERN as NAME_PATTERN,
     Baseline as Baseline,
@@ -26,14 +26,16 @@ from kmcl_platform.config.search_parts import (
     Name as Name,
     Objective as Objective,
     Resources as Resources,
-    Sampler as Sampler,
 )
 from kmcl_platform.config.space.distributions import Choice, Distribution
+from kmcl_platform.config.space.first_rung import with_first_rung
 from kmcl_platform.config.space.prior import Prior
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import write_yaml
 from kmcl_platform.messages import show_value
+from kmcl_platform.plugins.sampler import Sampler
+from kmcl_platform.plugins.scheduler import Scheduler
 
 
 class SearchFile(Frozen):
@@ -46,7 +48,7 @@ class SearchFile(Frozen):
     name: Name
     """Name of the search, its MLflow experiment and its registered model: lower-case letters, digits, - and _."""
     plugins: tuple[str, ...] = ()
-    """Modules with own losses: NAME.py beside this file, or installed modules of one file (docs/plugins.md)."""
+    """Modules with own components: NAME.py beside this file, or installed modules of one file (docs/plugins.md)."""
     objective: Objective = Objective()
     base: TrialConfig = TrialConfig()
     """A complete trial: the starting point, and the values of every path that the space does not have."""
@@ -57,10 +59,11 @@ class SearchFile(Frozen):
     space: dict[str, Distribution] = Field(min_length=1)
     """What is searched: dotted paths of the base, each with the values to try."""
     budget: Budget
-    scheduler: Scheduler = SuccessiveHalving()
+    scheduler: Annotated[Scheduler, NamedComponent(Scheduler)] = default_component(Scheduler, "successive_halving")
     """Early stopping: which trials end before their last epoch, and after which epoch."""
     resources: Resources = Resources()
-    sampler: Sampler = Sampler()
+    sampler: Annotated[Sampler, NamedComponent(Sampler, "tpe")] = default_component(Sampler, "tpe")
+    """How the next point is chosen."""
     prior: Prior | None = None
     """None: the sampler alone chooses the points."""
     arms: dict[str, dict[str, FileScalar]] = Field(default_factory=dict)
@@ -117,8 +120,9 @@ class SearchFile(Frozen):
     @model_validator(mode="after")
     def _check_objective(self) -> "SearchFile":
         metric = self.objective.metric
-        if metric not in METRIC_NAMES and not self.base.own:
-            raise ValueError(f"objective.metric: got {show_value(metric)}; valid: one of {', '.join(METRIC_NAMES)}")
+        if metric not in objective_names() and not self.base.own:
+            known = f"one of {', '.join(objective_names())}, or a metric of a plug-in that `plugins` lists"
+            raise ValueError(f"objective.metric: got {show_value(metric)}; valid: {known}")
         return self
 
     @model_validator(mode="after")
@@ -162,12 +166,13 @@ class SearchFile(Frozen):
 
     @model_validator(mode="after")
     def _check_grid(self) -> "SearchFile":
-        if self.sampler.kind == "grid":
+        if self.sampler.lists_points:
             combinations = 1
             for path, distribution in self.space.items():
                 if not isinstance(distribution, Choice) or distribution.when:
                     raise ValueError(
-                        f"sampler.kind: got grid; valid: another, because space.{path} is not a choice without `when`"
+                        f"sampler.kind: got {self.sampler.name}; valid: another, because space.{path} is not a choice "
+                        "without `when`"
                     )
                 combinations *= len(distribution.choices)
             # Baselines that are not points of the grid are trained in addition to it.
@@ -213,7 +218,7 @@ def list_baselines(file: SearchFile) -> tuple[Baseline, ...]:
         return file.baselines
     compares_losses = bool(file.arms) or "loss.objective" in file.space
     loss = file.base.loss
-    if file.base.own or not file.baseline or compares_losses or file.sampler.kind == "grid" or not loss.uses_kernels:
+    if file.base.own or not file.baseline or compares_losses or file.sampler.lists_points or not loss.uses_kernels:
         return ()
     # The plain losses need a weight above 0. Its size changes little: Adam's steps do not depend on it.
     weight: dict[str, Scalar] = {} if loss.asymmetric_weight else {"loss.asymmetric_weight": 1.0}

@@ -10,12 +10,15 @@ from pydantic import ValidationError
 
 from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.base import describe_error
-from kmcl_platform.config.reports.epoch_report import METRIC_NAMES
+from kmcl_platform.config.reports.epoch_report import objective_names
 from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
 from kmcl_platform.config.space.edge_check import check_every_edge
 from kmcl_platform.errors import ConfigError, ResourceError
 from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.plugins.registry import list_components
+from kmcl_platform.plugins.sampler import Sampler
+from kmcl_platform.plugins.scheduler import Scheduler
 from kmcl_platform.plugins.source import PluginSource, find_known, find_plugin, load_plugin
 
 FindPlugin = Callable[[str], PluginSource]
@@ -181,16 +184,26 @@ def search_file_schema() -> dict[str, Any]:
     }
     # Only code may leave out the kind, because there the class says it.
     for one in definitions.values():
-        if "const" in one.get("properties", {}).get("kind", {}):
+        if {"const", "default"} <= one.get("properties", {}).get("kind", {}).keys():
             del one["properties"]["kind"]["default"]
             one["required"] = ["kind", *one.get("required", [])]
     name = {"pattern": f"^{NAME_PATTERN.pattern}$"}
     schema["properties"]["name"] |= name
     definitions["Baseline"]["properties"]["name"] |= name
-    # An own training has metrics of its own.
+    # An own training has metrics of its own, and plug-ins may have names for the rest.
     own = {"properties": {"base": {"required": ["own"]}}, "required": ["base"]}
-    metrics = {"properties": {"objective": {"properties": {"metric": {"enum": list(METRIC_NAMES)}}}}}
-    schema |= {"if": own, "else": metrics}
+    known = objective_names(built_in=True)
+    metrics = {"objective": {"properties": {"metric": {"enum": known}}}}
+    kinds = {
+        base.kind: {"properties": {"kind": {"enum": list_components(base, built_in=True)}}}
+        for base in (Sampler, Scheduler)
+    }
+    definitions["Objective"]["properties"]["metric"] |= {"examples": known}
+    no_plugins = {"not": {"required": ["plugins"]}}
+    schema |= {
+        "if": no_plugins,
+        "then": {"properties": kinds, "if": own, "else": {"properties": metrics}},
+    }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"title": "A search file"}
 
 

@@ -1,4 +1,4 @@
-"""The parts of a search file: its objective, budget, resources, sampler and baselines."""
+"""The parts of a search file: its objective, budget, resources and baselines."""
 
 import re
 from typing import Annotated, Literal
@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from kmcl_platform.config.base import FileScalar, Frozen
+from kmcl_platform.config.reports.epoch_report import objective_mode
 
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -24,8 +25,11 @@ class Objective(Frozen):
 
     metric: str = "val/mAP"
     """Name of a metric, as the epoch reports have it; that of an own training may have any name."""
-    mode: Literal["maximize", "minimize"] = "maximize"
-    """Whether larger or smaller values are better."""
+    mode: Literal["maximize", "minimize"] = Field(
+        default_factory=lambda data: objective_mode(data.get("metric", "")),
+        json_schema_extra={"default": "maximize"},
+    )
+    """Whether larger or smaller values are better. The metric of a plug-in may have the default `minimize`."""
 
     @property
     def sign(self) -> int:
@@ -73,17 +77,6 @@ class Resources(Frozen):
                 "0 or 1 with more than one of workers_per_trial, because workers of a trial cannot share a GPU"
             )
         return gpus
-
-
-class Sampler(Frozen):
-    """How the next point is chosen."""
-
-    kind: Literal["tpe", "random", "qmc", "gp", "grid"] = "tpe"
-    """`tpe` and `gp` learn from earlier trials. `grid`: every combination of the space's choices, once."""
-    startup_trials: int = Field(default=10, ge=0)
-    """Random trials before a model-based sampler (tpe, gp) begins to model."""
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    """Seed of the points. The same file and seed give the same points."""
 
 
 class Baseline(Frozen):

@@ -82,9 +82,6 @@ if TYPE_CHECKING:
     from kmcl_platform.data.pack.write_shards import (
         MANIFEST_NAME as MANIFEST_NAME,
     )
-    from kmcl_platform.data.readers.registry import (
-        READERS as READERS,
-    )
     from kmcl_platform.data.report.cooccurrence import (
         count_cooccurrence as count_cooccurrence,
         order_by_similarity as order_by_similarity,

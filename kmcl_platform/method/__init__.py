@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     )
     from kmcl_platform.method.metrics import (
         average_precision_per_class as average_precision_per_class,
-        evaluate_scores as evaluate_scores,
     )
     from kmcl_platform.method.networks.backbone import (
         Backbone as Backbone,

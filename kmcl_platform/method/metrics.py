@@ -59,25 +59,46 @@ def area_under_roc_per_class(scores_NK: Tensor, targets_NK: Tensor) -> Tensor:
     return _area_under_roc(_rank(scores_NK, targets_NK))
 
 
-def evaluate_scores(scores_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
-    """All metrics of an evaluation: each in [0, 1], larger is better. Undefined metrics are left out.
+def ranking_metrics(scores_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
+    """mAP and macro_AUROC: means of average precision and area over the classes where they are defined.
 
-    - mAP, macro_AUROC: means of average precision and area over the classes where they are defined.
+    Like the other two functions it gets what `check_scores` accepts, and leaves out metrics that are undefined.
+    """
+    metrics: dict[str, float] = {}
+    curves = _rank(scores_NK, targets_NK)
+    for name, values_K in (("mAP", _average_precision(curves)), ("macro_AUROC", _area_under_roc(curves))):
+        mean = values_K.nanmean().item()
+        if not math.isnan(mean):
+            metrics[name] = mean
+    return metrics
+
+
+def threshold_metrics(scores_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
+    """CP, CR, CF1, OP, OR, OF1 of the labels whose score is above the threshold.
+
     - CP, CR: means over classes of precision (classes with a known label; 0 if nothing is predicted) and of recall
       (classes with a positive).
     - OP, OR: precision (0 if nothing is predicted) and recall over the labels of all classes together.
     - CF1, OF1: harmonic means of precision and recall; 0 if both are 0.
 
-    The last three lines are computed twice: for scores above the threshold, and under `top3/` for the 3 known labels of
-    each sample with the highest scores. Without a known label no metric is defined. Without a known positive only CP
-    and OP are (0).
+    Without a known positive only CP and OP are defined (0).
+    """
+    known_NK = targets_NK >= 0
+    return _precision_and_recall((scores_NK > THRESHOLD) & known_NK, targets_NK, known_NK)
+
+
+def top_metrics(scores_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
+    """As `threshold_metrics`, for the 3 known labels of each sample with the highest scores."""
+    known_NK = targets_NK >= 0
+    return _precision_and_recall(_highest_known(scores_NK, known_NK), targets_NK, known_NK)
+
+
+def check_scores(scores_NK: Tensor, targets_NK: Tensor) -> None:
+    """Check the input of an evaluation.
 
     Args:
         scores_NK: probabilities.
         targets_NK: 1 positive, 0 negative, -1 unknown.
-
-    Returns:
-        Metric name to value.
 
     Raises:
         ValueError: shapes differ, a score is not in [0, 1], or a target has another value.
@@ -86,17 +107,6 @@ def evaluate_scores(scores_NK: Tensor, targets_NK: Tensor) -> dict[str, float]:
     if bool(((scores_NK < 0) | (scores_NK > 1)).any()):
         low, high = scores_NK.min().item(), scores_NK.max().item()
         raise ValueError(f"scores_NK: got values in [{low}, {high}]; valid: probabilities in [0, 1]")
-    metrics: dict[str, float] = {}
-    curves = _rank(scores_NK, targets_NK)
-    for name, values_K in (("mAP", _average_precision(curves)), ("macro_AUROC", _area_under_roc(curves))):
-        mean = values_K.nanmean().item()
-        if not math.isnan(mean):
-            metrics[name] = mean
-    known_NK = targets_NK >= 0
-    metrics |= _precision_and_recall((scores_NK > THRESHOLD) & known_NK, targets_NK, known_NK)
-    top_NK = _highest_known(scores_NK, known_NK)
-    metrics |= {f"top3/{name}": value for name, value in _precision_and_recall(top_NK, targets_NK, known_NK).items()}
-    return metrics
 
 
 class _Curves(NamedTuple):

@@ -9,6 +9,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from kmcl_platform.plugins.record_errors import OneLineErrors
+
 FROZEN = ConfigDict(
     # The docstring of a field is its description in the JSON schema, which editors show.
     frozen=True,
@@ -20,17 +22,21 @@ FROZEN = ConfigDict(
 """Records that are immutable, and refuse unknown fields, infinities and NaN."""
 
 
-class Component(BaseModel):
+class Component(BaseModel, metaclass=OneLineErrors):
     """A part of a trial that is chosen by name. Its fields are its options; each has a default.
 
     Attributes:
         kind: what it is a choice of, in messages.
         package: the package below `kmcl_platform.components` with the platform's own components of this kind.
+        name: in search files; `register` sets it.
+        needs_defaults: each option must have a default.
     """
 
     model_config = FROZEN
     kind: ClassVar[str]
     package: ClassVar[str]
+    needs_defaults: ClassVar[bool] = True
+    name: ClassVar[str] = ""
 
     @classmethod
     def find_problem(cls) -> str | None:

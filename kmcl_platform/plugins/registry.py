@@ -43,9 +43,13 @@ def register(name: str) -> Callable[[type[C]], type[C]]:
                 "beginning with a letter"
             )
         for option, field in component.model_fields.items():
-            if field.is_required():
+            if component.needs_defaults and field.is_required():
                 raise ConfigError(
                     f"register({name!r}): option {option} has no default; valid: a default for each option"
+                )
+            if option in Component.__class_vars__:
+                raise ConfigError(
+                    f"register({name!r}): got an option {option}, a name that the platform uses; valid: another name"
                 )
         if problem := component.find_problem():
             raise ConfigError(f"register({name!r}): got {problem}")
@@ -55,6 +59,7 @@ def register(name: str) -> Callable[[type[C]], type[C]]:
                 f"register({name!r}): got a {component.kind} that {known.__module__} has registered; valid: another "
                 "name"
             )
+        component.name = name
         _components[component.kind, name] = component
         return component
 
@@ -80,10 +85,19 @@ def find_component(base: type[C], name: str) -> type[C]:
     return found
 
 
-def list_components(base: type[Component]) -> list[str]:
-    """The sorted names of all components of a kind."""
+def list_components(base: type[Component], *, built_in: bool = False) -> list[str]:
+    """The sorted names of all components of a kind.
+
+    Args:
+        base: the class of the kind, such as `Loss`.
+        built_in: only the platform's own ones.
+    """
     _load_built_in(base.package)
-    return sorted(name for kind, name in _components if kind == base.kind)
+    return sorted(
+        name
+        for (kind, name), component in _components.items()
+        if kind == base.kind and (not built_in or component.__module__.startswith(f"{BUILT_IN}."))
+    )
 
 
 def forget_components(module: str) -> None:

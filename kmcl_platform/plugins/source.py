@@ -5,10 +5,12 @@ the registered model. So a plug-in needs to be found once, when a search begins.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.machinery import ModuleSpec
+from importlib.metadata import entry_points
 from importlib.util import find_spec, module_from_spec
 from linecache import cache as line_cache
 from pathlib import Path
@@ -38,6 +40,9 @@ class PluginSource:
         return sha256(self.code.encode()).hexdigest()
 
 
+ENTRY_POINTS = "kmcl_platform.plugins"
+"""The group of entry points by which installed packages offer plug-ins."""
+
 _known: dict[tuple[str, str], PluginSource] = {}
 """All plug-ins that this process has met, by name and digest."""
 
@@ -48,6 +53,9 @@ _loaded: dict[str, str] = {}
 def find_plugin(name: str, folder: Path) -> PluginSource:
     """The file of a plug-in: NAME.py in a folder, or else an installed module of one file.
 
+    A package that is installed may offer a module under another name, by an entry point of the group
+    `kmcl_platform.plugins`.
+
     Raises:
         ConfigError: there is none, or it cannot be read.
     """
@@ -57,15 +65,14 @@ def find_plugin(name: str, folder: Path) -> PluginSource:
         )
     path = folder / f"{name}.py"
     if not path.is_file():
-        # A plug-in that was loaded from a record has no file.
-        spec = None if name in _loaded else find_spec(name)
-        if spec is None or spec.origin is None or not spec.origin.endswith(".py") or spec.submodule_search_locations:
+        installed = _find_installed(name)
+        if installed is None:
             raise ConfigError(
                 f"plugins: got {show_value(name)}; valid: a file {show_path(path)}, or an installed module of one file"
             )
         if name in sys.builtin_module_names or name in sys.stdlib_module_names or name.startswith("kmcl_platform"):
             raise ConfigError(f"plugins: got {show_value(name)}, a module of Python; valid: a module of your own")
-        path = Path(spec.origin)
+        path = installed
     try:
         return PluginSource(name, path.read_text(encoding="utf-8"), show_path(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -81,6 +88,29 @@ def find_known(digests: Mapping[str, str]) -> Callable[[str], PluginSource]:
         digests: of the code of each.
     """
     return lambda name: _known[name, digests[name]]
+
+
+def _find_installed(name: str) -> Path | None:
+    """The file of an installed module, by its name or by that of an entry point; None: there is none."""
+    for entry in entry_points(group=ENTRY_POINTS, name=name):
+        return _file_of(entry.module)
+    # A plug-in that was loaded from a record has no file.
+    return None if name in _loaded else _file_of(name)
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of a module that is no package; None: it has none. Nothing is imported."""
+    top, *inner = module.split(".")
+    spec = find_spec(top)
+    if spec is None:
+        return None
+    if inner:
+        # Not by `find_spec` of the whole name, which imports the packages around the module.
+        folders = spec.submodule_search_locations or ()
+        return next((file for one in folders if (file := Path(one, *inner).with_suffix(".py")).is_file()), None)
+    if spec.origin is None or not spec.origin.endswith(".py") or spec.submodule_search_locations:
+        return None
+    return Path(spec.origin)
 
 
 def know_plugin(source: PluginSource) -> None:
@@ -102,6 +132,23 @@ def know_documents(documents: Iterable[Mapping[str, str]]) -> None:
     """Make the plug-ins of `to_documents` known to this process, before a configuration is read that names them."""
     for one in documents:
         know_plugin(PluginSource(one["name"], one["code"], one["origin"]))
+
+
+def load_documents(documents: Iterable[Mapping[str, str]]) -> None:
+    """Load the plug-ins of `to_documents`, before objects are read that have classes of them."""
+    for one in documents:
+        load_plugin(PluginSource(one["name"], one["code"], one["origin"]))
+
+
+@contextmanager
+def other_plugins() -> Iterator[None]:
+    """Inside it, other code of the same plug-ins may be loaded. At the end, the code of before is loaded again."""
+    before = dict(_loaded)
+    try:
+        yield
+    finally:
+        for name, digest in before.items():
+            require_plugin(name, digest)
 
 
 def require_plugin(name: str, digest: str) -> None:
@@ -132,6 +179,8 @@ def load_plugin(source: PluginSource) -> None:
     forget_components(source.name)
     _loaded.pop(source.name, None)
     module = module_from_spec(ModuleSpec(source.name, None, origin=source.origin))
+    # Without it, pydantic does not find the texts under the options.
+    module.__file__ = source.origin
     # Lines of the code in tracebacks, also where there is no such file.
     line_cache[source.origin] = len(source.code), None, source.code.splitlines(keepends=True), source.origin
     before = sys.modules.get(source.name)

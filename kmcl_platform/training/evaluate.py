@@ -1,12 +1,16 @@
 """Scores of a whole split, the same for any number of workers."""
 
+import math
+from collections.abc import Collection
+
 import torch
 from torch import nn
 
 from kmcl_platform.data.loading.feature_dataset import SplitDataset
 from kmcl_platform.data.loading.loader import build_loader
 from kmcl_platform.data.loading.samplers import ShardedSequence
-from kmcl_platform.method.metrics import evaluate_scores
+from kmcl_platform.method.metrics import check_scores
+from kmcl_platform.plugins.metric import list_metrics
 from kmcl_platform.training.device import Precision, to_device
 from kmcl_platform.training.workers.distributed import Workers
 
@@ -78,6 +82,31 @@ class SplitScorer:
         return scores_NK, self._workers.gather_interleaved(own_NK.to(device), self._total).cpu()
 
 
-def split_metrics(split: str, scores_NK: torch.Tensor, targets_NK: torch.Tensor) -> dict[str, float]:
-    """Every evaluation metric under `SPLIT/NAME`. Metrics that are undefined on this split are left out."""
-    return {f"{split}/{name}": value for name, value in evaluate_scores(scores_NK, targets_NK).items()}
+def evaluate_scores(
+    scores_NK: torch.Tensor, targets_NK: torch.Tensor, plugins: Collection[str] = ()
+) -> dict[str, float]:
+    """All metrics of an evaluation; undefined ones are left out. Without a known label no metric is defined.
+
+    Args:
+        scores_NK: probabilities.
+        targets_NK: 1 positive, 0 negative, -1 unknown.
+        plugins: whose metrics are computed too, after the platform's own.
+
+    Returns:
+        Metric name to value. The platform's own are in [0, 1], and larger is better.
+
+    Raises:
+        ValueError: shapes differ, a score is not in [0, 1], or a target has another value.
+    """
+    check_scores(scores_NK, targets_NK)
+    found: dict[str, float] = {}
+    for metric in list_metrics(plugins):
+        found |= metric().measure_all(scores_NK, targets_NK)
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def split_metrics(
+    split: str, scores_NK: torch.Tensor, targets_NK: torch.Tensor, plugins: Collection[str] = ()
+) -> dict[str, float]:
+    """Every metric of `evaluate_scores`, under `SPLIT/NAME`."""
+    return {f"{split}/{name}": value for name, value in evaluate_scores(scores_NK, targets_NK, plugins).items()}

@@ -159,7 +159,7 @@ def _time_evaluation(session: TrainingSession) -> float:
         # A copy, because the array belongs to Arrow and cannot be written to, of which torch warns.
         targets_NK = torch.from_numpy(session.manifest.targets("val").copy())
         started = time.monotonic()
-        split_metrics("val", torch.rand(targets_NK.shape), targets_NK)
+        split_metrics("val", torch.rand(targets_NK.shape), targets_NK, session.config.plugins)
         scoring += time.monotonic() - started
     return workers.broadcast(scoring)
 

@@ -189,7 +189,7 @@ class TrainingSession:
         if not self.workers.is_first:
             return {}
         self.scores = SplitScores(scores_NK.numpy(), targets_NK.numpy())
-        metrics = split_metrics("val", scores_NK, targets_NK)
+        metrics = split_metrics("val", scores_NK, targets_NK, self.config.plugins)
         logger.info("epoch %d: evaluated %d images in %.2f s", epoch, len(scores_NK), time.monotonic() - started)
         return metrics
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from kmcl_platform.data.manifest.parquet import read_manifest
-from kmcl_platform.data.readers.registry import READERS
+from kmcl_platform.plugins import Reader, list_components
 from tests.data.fixtures import picture, write_adp, write_chest, write_coco, write_csv, write_voc
 from tests.support.command_line import Answer, kmcl
 
@@ -48,8 +48,8 @@ WRITERS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {
 
 def test_every_reader_has_a_command_and_a_test() -> None:
     shown = run("import", "--help").output
-    assert set(WRITERS) == set(READERS)
-    assert all(f"  {kind} " in shown for kind in READERS)
+    assert set(WRITERS) == set(list_components(Reader, built_in=True))
+    assert all(f"  {kind} " in shown for kind in WRITERS)
 
 
 @pytest.mark.parametrize("kind", WRITERS)

@@ -94,7 +94,7 @@ def test_the_best_of_every_arm_is_trained_again_on_the_same_new_seeds() -> None:
     assert seeds[0] == seeds[1]
     assert len(set(seeds[0])) == 4 and file.base.seed not in seeds[0]
     for search in again:
-        assert (search.budget.trials, search.baseline, search.scheduler.kind) == (4, False, "none")
+        assert (search.budget.trials, search.baseline, search.scheduler.name) == (4, False, "none")
         assert search.baselines == ()
         assert search.base.optim.lr == 2e-3
         assert parse_search_file(to_yaml(search), "again.yaml") == search

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kmcl_platform.config.component_field import OF_A_PLUGIN
 from kmcl_platform.config.search_file import SearchFile
 
 SCHEMA = SearchFile.model_json_schema()
@@ -51,6 +52,8 @@ def what_is_valid(field: dict[str, Any], anchors: dict[str, str]) -> str:
         name = name_of(field)
         kind = name_of_kind(name)
         return "[a trial](trial_fields.md)" if name == ELSEWHERE else f"[{kind or 'these fields'}](#{anchors[name]})"
+    if field.get("title") == OF_A_PLUGIN:
+        return "one of a [plug-in](plugins.md)"
     if {one.get("type") for one in field.get("anyOf", ())} == ANY_VALUE:
         return "a value of the path"
     for union in ("anyOf", "oneOf"):

@@ -134,7 +134,7 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
         (("trials: 3", "trials: 1.5"), "f.yaml: budget.trials: got 1.5; valid: a whole number"),
         (("budget: {trials: 3}", "budget: 3"), "f.yaml: budget: got 3; valid: a mapping, such as {name: value}"),
         (("space:", "scheduler:\nspace:"), "f.yaml: scheduler: got None; valid: a mapping"),
-        (("space:", "scheduler: {min_epochs: 1}\nspace:"), "f.yaml: scheduler.kind: missing; valid: successive_halving, "),
+        (("space:", "scheduler: {min_epochs: 1}\nspace:"), "f.yaml: scheduler.kind: missing; valid: adaptive, hyperband, "),
         (("space:", "scheduler: {kind: none, x: 1}\nspace:"), "f.yaml: scheduler.x: unknown name; valid: "),
         (("space:", "1: 2\nspace:"), "f.yaml: 1: got 1 as a name; valid: text"),
         (("{kind: loguniform, low: 0.05, high: 1}", "{low: 1}"), "f.yaml: space.loss.temperature.kind: missing; valid: uniform, "),

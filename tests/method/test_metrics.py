@@ -10,8 +10,9 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 from torch import Tensor
 
-from kmcl_platform.config.reports.epoch_report import EVALUATION_METRICS
-from kmcl_platform.method.metrics import area_under_roc_per_class, average_precision_per_class, evaluate_scores
+from kmcl_platform.config.reports.epoch_report import objective_names
+from kmcl_platform.method.metrics import area_under_roc_per_class, average_precision_per_class
+from kmcl_platform.training.evaluate import evaluate_scores
 
 
 def random_scores(
@@ -113,7 +114,7 @@ def test_scores_at_unknown_labels_do_not_matter() -> None:
 
 def test_the_names_are_those_of_the_epoch_report() -> None:
     metrics = evaluate_scores(*random_scores(4, ties=False))
-    assert set(metrics) == set(EVALUATION_METRICS)
+    assert {f"val/{name}" for name in metrics} == {name for name in objective_names() if name.startswith("val/")}
     assert all(0 <= value <= 1 for value in metrics.values())
 
 

@@ -1,7 +1,6 @@
 """Plug-ins: found beside a search file, loaded by their content, and refused in one line."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,23 +9,9 @@ from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.plugins import Loss, find_component, list_components, source as module
-from kmcl_platform.plugins.registry import forget_components
 from kmcl_platform.plugins.source import know_documents, to_documents
 from kmcl_platform.search.run.loss_check import check_losses
 from tests.support.example import PLUGIN, SEARCH
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
-    """A test leaves no plug-in behind."""
-    known, loaded = dict(module._known), dict(module._loaded)
-    yield
-    for name in module._loaded.keys() - loaded.keys():
-        forget_components(name)
-    module._known.clear()
-    module._known.update(known)
-    module._loaded.clear()
-    module._loaded.update(loaded)
 
 
 @pytest.fixture

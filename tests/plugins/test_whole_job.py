@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -37,20 +38,22 @@ def test_a_loss_is_searched_promoted_and_served(tmp_path: Path, small_manifest: 
     refused = kmcl("search", file, "--inline", code=2)
     assert "search 'heavy' was begun with base.plugins.my_losses = " in refused
     assert len(refused.strip().splitlines()) == 1
+    # The second trial has the new code, and the first one keeps its own.
+    kmcl("search", file, "--inline", "--allow-changed-plugins")
     # The code in the record is enough from here on.
-    plugin.write_text(PLUGIN)
-    kmcl("search", file, "--inline")
+    changed = plugin.read_text()
     plugin.unlink()
     assert "already finished" in kmcl("resume", "heavy", "--inline")
     assert "heavy_positives" in kmcl("export-config", "heavy")
     board = read_leaderboard(open_store(prepared_store), "heavy")
     assert {row.outcome for row in board.rows} == {"completed"} and len(board.rows) == 2
     client = MlflowClient(open_store(prepared_store).tracking_uri)
-    (kept,) = client.list_artifacts(board.parent_id, "plugins")
-    assert Path(client.download_artifacts(board.parent_id, kept.path)).read_text() == PLUGIN
+    kept = client.list_artifacts(board.parent_id, "plugins")
+    assert {Path(client.download_artifacts(board.parent_id, one.path)).read_text() for one in kept} == {PLUGIN, changed}
     params = client.get_run(board.rows[0].run_id).data.params
     assert float(params["loss.options.heavy_positives.weight"]) > 0
-    assert len(params["plugins.my_losses"]) == 64
+    codes = [client.get_run(row.run_id).data.params["plugins.my_losses"] for row in board.rows]
+    assert {sha256(code.encode()).hexdigest() for code in (PLUGIN, changed)} == set(codes)
 
     assert "models:/heavy@champion (version 1)" in kmcl("promote", "heavy")
     image = tmp_path / "image.png"

@@ -53,7 +53,7 @@ def test_weights_mean_the_same_for_each_backbone_and_each_kernel_term_can_be_lef
 
 def test_no_trial_is_stopped_while_its_learning_rate_rises() -> None:
     file = read_shipped("own_pictures")
-    assert file.scheduler.kind == "successive_halving"
+    assert file.scheduler.name == "successive_halving"
     assert file.scheduler.min_epochs >= file.base.optim.warmup_fraction * file.base.num_epochs
 
 

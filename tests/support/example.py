@@ -1,4 +1,4 @@
-"""The plug-in and the search file of docs/plugins.md."""
+"""The plug-ins and the search files of docs/plugins.md."""
 
 import re
 from pathlib import Path
@@ -10,6 +10,15 @@ def _block(language: str) -> str:
     found = re.search(rf"```{language}\n(.*?)```", _TEXT, flags=re.DOTALL)
     assert found is not None
     return found[1]
+
+
+def read_example(heading: str, language: str) -> str:
+    """The first block of code of a language in a section of the page."""
+    found = re.search(rf"\n## {heading}\n(.*?)(\n## |$)", _TEXT, flags=re.DOTALL)
+    assert found is not None, heading
+    block = re.search(rf"```{language}\n(.*?)```", found[1], flags=re.DOTALL)
+    assert block is not None, heading
+    return block[1]
 
 
 PLUGIN = _block("python")

@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
-from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, METRIC_NAMES, EpochReport
+from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, EpochReport, objective_names
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
@@ -47,7 +47,7 @@ def undisturbed(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) ->
 
 def test_every_metric_is_reported_each_epoch_under_its_name(undisturbed: list[EpochReport]) -> None:
     assert [report.epoch for report in undisturbed] == [1, 2, 3]
-    assert set(undisturbed[0].metrics) == {*METRIC_NAMES, *GRADIENT_SHARES}
+    assert set(undisturbed[0].metrics) == {*objective_names(built_in=True), *GRADIENT_SHARES}
     assert sum(undisturbed[0].metrics[name] for name in GRADIENT_SHARES) == pytest.approx(1)
     usage = undisturbed[0].usage
     assert set(usage) == {

@@ -7,10 +7,10 @@ from kmcl_platform.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from kmcl_platform.config.reports.epoch_report import (
         GRADIENT_SHARES as GRADIENT_SHARES,
-        METRIC_NAMES as METRIC_NAMES,
         SKIPPED_IMAGES as SKIPPED_IMAGES,
         TRAIN_LOSSES as TRAIN_LOSSES,
         EpochReport as EpochReport,
+        objective_names as objective_names,
     )
     from kmcl_platform.config.reports.measurement import (
         Level as Level,

@@ -1,10 +1,12 @@
-"""EpochReport: the result of one epoch of a trial. This module owns the names of all metrics."""
+"""EpochReport: the result of one epoch of a trial, and the names of its metrics."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import Field
 
 from kmcl_platform.config.base import Frozen
+from kmcl_platform.plugins.metric import list_metrics, metric_names
 
 TRAIN_LOSSES = ("train/loss", "train/asymmetric", "train/reconstruction", "train/contrastive")
 """Mean over the epoch's steps of the objective and its terms (unweighted)."""
@@ -21,28 +23,20 @@ TERM_WEIGHTS = ("train/weight/reconstruction", "train/weight/contrastive")
 """What each kernel term is multiplied by at the epoch's last step, where this changes during training: with
 `loss.balance: gradient_shares`, and with `loss.kernel_start`. It cannot be an objective."""
 
-EVALUATION_METRICS = (
-    "mAP",
-    "macro_AUROC",
-    "CP",
-    "CR",
-    "CF1",
-    "OP",
-    "OR",
-    "OF1",
-    "top3/CP",
-    "top3/CR",
-    "top3/CF1",
-    "top3/OP",
-    "top3/OR",
-    "top3/OF1",
-)
-"""Names that an evaluation yields, without the split; all lie in [0, 1] and larger is better."""
 
-VALIDATION_METRICS = tuple(f"val/{name}" for name in EVALUATION_METRICS)
+def objective_names(*, built_in: bool = False) -> list[str]:
+    """Every name that a search may have as its objective: losses in training, and metrics on the validation split.
 
-METRIC_NAMES = (*TRAIN_LOSSES, *VALIDATION_METRICS)
-"""Every name that a search may have as its objective."""
+    Args:
+        built_in: without the metrics of plug-ins.
+    """
+    names = [name for metric in list_metrics(() if built_in else None) for name in metric_names(metric)]
+    return [*TRAIN_LOSSES, *(f"val/{name}" for name in names)]
+
+
+def objective_mode(metric: str) -> Literal["maximize", "minimize"]:
+    """The direction of a search that names none: that of its metric. A loss in training has none of its own."""
+    return next((one.mode for one in list_metrics() if metric.removeprefix("val/") in metric_names(one)), "maximize")
 
 
 class EpochReport(Frozen):

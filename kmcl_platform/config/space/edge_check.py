@@ -6,6 +6,7 @@ from kmcl_platform.config.search_file import SearchFile, active_paths, base_name
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import nearest_first, show_value
+from kmcl_platform.plugins.scheduler import RungScheduler
 
 _NOT_COMPARABLE = {
     "plugins": "the search file's `plugins` decide it",
@@ -48,8 +49,7 @@ def check_every_edge(file: SearchFile) -> None:
                     f"base.{path}: got {show_value(known[path])}; valid: a value within space.{path}, because the base "
                     "is the first trial (or set baseline: false)"
                 )
-    # A scheduler that stops no trial has no such field.
-    min_epochs = getattr(file.scheduler, "min_epochs", 1)
+    min_epochs = file.scheduler.min_epochs if isinstance(file.scheduler, RungScheduler) else 1
     if min_epochs > file.base.num_epochs:
         raise ConfigError(
             f"scheduler.min_epochs: got {min_epochs}; valid: at most base.num_epochs, {file.base.num_epochs}"
@@ -62,8 +62,11 @@ def _check_prior(file: SearchFile) -> None:
     """Check that the prior is about searched paths, and that each centre is a value of its range."""
     if file.prior is None:
         return
-    if file.sampler.kind == "grid":
-        raise ConfigError("prior: got one with sampler.kind grid; valid: no prior, because a grid draws no points")
+    if file.sampler.lists_points:
+        raise ConfigError(
+            f"prior: got one with sampler.kind {file.sampler.name}; valid: no prior, because a {file.sampler.name} "
+            "draws no points"
+        )
     base = file.base.flat()
     for path in file.prior.paths:
         if path not in file.space:

@@ -22,10 +22,13 @@ class ImportCommand:
     """Absolute path of what was read."""
     options: tuple[str, ...]
     """Other options that were given, as words; not those for copies, and not `--overwrite`."""
+    plugin: str = ""
+    """Absolute path of the file with the reader; empty: the platform has it."""
 
     def words(self, out: str | Path, *, duplicates: Sequence[str]) -> list[str]:
         """The command that imports again, with other options for copies of pictures, and replaces `out`."""
-        start = ["kmcl", "data", "import", self.kind, *self.options]
+        plugin = ["--plugin", self.plugin] if self.plugin else []
+        start = ["kmcl", "data", "import", *plugin, self.kind, *self.options]
         # After `--`, a path that begins with a hyphen is not read as an option.
         hyphen = ["--"] if self.root.startswith("-") or str(out).startswith("-") else []
         return [*start, *duplicates, "--overwrite", *hyphen, self.root, str(out)]
@@ -50,4 +53,4 @@ def read_import_command(schema: pa.Schema) -> ImportCommand | None:
     kind, root, options = entry.get("kind"), entry.get("root"), entry.get("options")
     if not isinstance(kind, str) or not isinstance(root, str) or not isinstance(options, list):
         return None
-    return ImportCommand(kind, root, tuple(map(str, options)))
+    return ImportCommand(kind, root, tuple(map(str, options)), str(entry.get("plugin", "")))

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -164,9 +165,9 @@ def check_data(client: "MlflowClient", row: LeaderboardRow, source: str, manifes
         )
 
 
-def sealed_metrics(scores: SplitScores) -> dict[str, float]:
-    """Every metric on the test split, as `test/NAME`."""
-    return split_metrics("test", torch.from_numpy(scores.scores_NK), torch.from_numpy(scores.targets_NK))
+def sealed_metrics(scores: SplitScores, plugins: Collection[str]) -> dict[str, float]:
+    """Every metric on the test split, also those of plug-ins, as `test/NAME`."""
+    return split_metrics("test", torch.from_numpy(scores.scores_NK), torch.from_numpy(scores.targets_NK), plugins)
 
 
 def measure(

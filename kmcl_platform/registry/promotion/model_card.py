@@ -6,6 +6,7 @@ import numpy as np
 
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import SPLITS, Manifest
+from kmcl_platform.plugins.metric import plugin_metrics
 from kmcl_platform.registry.calibration.fit_decision_rule import FittedRule
 from kmcl_platform.registry.model.decision_rule import NEVER
 from kmcl_platform.registry.model.error_detection import DetectionArea, ErrorDetection
@@ -47,7 +48,7 @@ def write_card(
     images = ", ".join(f"{manifest.split(split).num_rows:,} {split}" for split in SPLITS)
     rows = [
         f"| {name} | {_shown(metrics.get(f'val/{name}'))} | {_shown(metrics.get(f'test/{name}'))} |"
-        for name in _SHOWN
+        for name in (*_SHOWN, *plugin_metrics(config.plugins))
         if f"val/{name}" in metrics or f"test/{name}" in metrics
     ]
     kind = "classifier of features" if config.data.features is not None else "image classifier"

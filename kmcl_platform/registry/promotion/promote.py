@@ -101,7 +101,7 @@ def promote(store: Store, search: str, *, file: SearchSource | None = None, forc
             write_rule(folder, fitted.rule, detection)
             candidate = Candidate(client, board, row, state, manifest, folder, fitted, detection)
             scores, rival = candidate.score(champion)
-            metrics = dict(state.reports[-1].metrics) | sealed_metrics(scores)
+            metrics = dict(state.reports[-1].metrics) | sealed_metrics(scores, state.config.plugins)
             # Logged whether or not the gates pass: the split was opened.
             candidate.log_test_metrics(metrics)
             # Logged before the gates: reload parity loads the model as MLflow stores it.

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.reports.measurement import Level, Measurement
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.search.sampling.pruners import stopping_epochs
 
 EPOCH_OVERHEAD_SECONDS = 0.05
 """From an epoch's checkpoint to the first step of the next epoch: the report, the record and the pruner's decision.
@@ -88,4 +87,4 @@ def checkpoint_share(file: SearchFile) -> float:
     num_epochs = file.base.num_epochs
     if file.base.model.backbone_mode != "frozen":
         return 1.0
-    return (len(stopping_epochs(file.scheduler, num_epochs)) + 1) / num_epochs
+    return (len(file.scheduler.stopping_epochs(num_epochs)) + 1) / num_epochs

@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from kmcl_platform.config.schedulers import Adaptive
 from kmcl_platform.config.search_file import base_name, list_baselines
 from kmcl_platform.messages import count_of
 from kmcl_platform.search.forecast.costs import Range
@@ -47,7 +46,7 @@ def to_table(plan: SearchPlan) -> Group:
     if names := [one.name for one in list_baselines(plan.file)]:
         first = [base_name(plan.file)] if plan.file.baseline else []
         lines.append(f"  baselines    {', '.join(first + names)}: the first trials, all of full length")
-    if isinstance(plan.file.scheduler, Adaptive):
+    if plan.file.scheduler.finds_rungs:
         lines.append("  rungs        found while the search runs")
     lines += [f"  rung         {rung}" for rung in list_rungs(plan.file)]
     lines += _agreement(plan)

@@ -17,10 +17,10 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
+from kmcl_platform.plugins.metric import plugin_metrics
 from kmcl_platform.plugins.source import to_documents
 from kmcl_platform.search.run.assignment import Assignment, Message
 from kmcl_platform.search.run.progress_table import SearchView
-from kmcl_platform.search.sampling.pruners import stopping_epochs
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
 from kmcl_platform.search.study.compared_trials import compare_with_baselines
 from kmcl_platform.search.study.ended_trials import TrialEnd, is_among_best, judge_epoch
@@ -77,7 +77,7 @@ class SearchDriver:
             "features_dir": str(self._store.features),
             "working_dir": str(Path.cwd()),
             "content_hash": self._study.inputs.data,
-            "stopping_epochs": stopping_epochs(self._file.scheduler, self._file.base.num_epochs),
+            "stopping_epochs": self._file.scheduler.stopping_epochs(self._file.base.num_epochs),
             "plugins": to_documents(point.config.plugins),
             "features_hash": self._study.inputs.features.get(point.config.data.features or "", ""),
         }
@@ -124,7 +124,9 @@ class SearchDriver:
         self._recorder.log_epoch(point.number, report)
         value = report.metrics.get(self._file.objective.metric)
         if value is None:
-            reason = f"{self._file.objective.metric} is undefined: no class has a positive label in its split"
+            own = self._file.objective.metric.removeprefix("val/") in plugin_metrics(point.config.plugins)
+            why = "it gave no finite number" if own else "no class has a positive label"
+            reason = f"{self._file.objective.metric} is undefined: {why} in its split"
             self._settle(key, point, "failed", reason)
             return True
         end = judge_epoch(

@@ -2,17 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
 from kmcl_platform.config.arms import base_alone, expand_arms, to_yaml
 from kmcl_platform.config.search_file import SearchFile, check_trainable
-from kmcl_platform.config.search_file_reader import SearchDocument, SearchSource, errors_name, open_source
+from kmcl_platform.config.search_file_reader import (
+    SearchDocument,
+    SearchSource,
+    errors_name,
+    find_beside,
+    open_source,
+)
 from kmcl_platform.config.store import Store, check_room
 from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.messages import show_value
+from kmcl_platform.search.run.component_check import check_components
 from kmcl_platform.search.run.files_check import check_features, check_weights, digest_features, digest_weights
 from kmcl_platform.search.run.inline import InlineRunner
 from kmcl_platform.search.run.loss_check import check_losses
@@ -32,7 +40,13 @@ __all__ = ["SearchSummary", "check_data", "resume_search", "run_search", "train_
 
 
 def run_search(
-    source: SearchSource, store: Store, console: Console, *, address: str | None = None, inline: bool = False
+    source: SearchSource,
+    store: Store,
+    console: Console,
+    *,
+    address: str | None = None,
+    inline: bool = False,
+    allow_changed_plugins: bool = False,
 ) -> list[SearchSummary]:
     """Run the search that a file describes, or continue it if the store already knows it.
 
@@ -47,6 +61,8 @@ def run_search(
         console: where progress is shown.
         address: a running Ray cluster (`auto`, `HOST:PORT`); None: start Ray on this machine, on loopback.
         inline: train in this process, one trial after the other, without Ray.
+        allow_changed_plugins: continue with other code of the plug-ins than the search began with. Its trials so far
+            keep their code.
 
     Returns:
         How each search ended, in the file's order; an interrupted one is the last.
@@ -62,7 +78,7 @@ def run_search(
         ClusterError: the cluster cannot be reached, or Ray cannot be started.
     """
     runner = _choose_runner(address, inline)
-    return _run_searches(open_source(source), store, console, runner)
+    return _run_searches(open_source(source), store, console, runner, allow_changed_plugins)
 
 
 def train_base(
@@ -102,7 +118,13 @@ def train_base(
 
 
 def resume_search(
-    search: str, store: Store, console: Console, *, address: str | None = None, inline: bool = False
+    search: str,
+    store: Store,
+    console: Console,
+    *,
+    address: str | None = None,
+    inline: bool = False,
+    allow_changed_plugins: bool = False,
 ) -> list[SearchSummary]:
     """Continue a search of the store with the search file in its record, the latest that it ran with.
 
@@ -112,6 +134,7 @@ def resume_search(
         console: where progress is shown.
         address: as for `run_search`.
         inline: as for `run_search`. A search may go on inline that was begun on Ray, and the other way round.
+        allow_changed_plugins: take the plug-ins from the current folder, or installed ones, instead of the record.
 
     Returns:
         How the search ended, alone in the list.
@@ -120,8 +143,10 @@ def resume_search(
         SearchError: there is no such store or search, and as for `run_search`, like the other errors.
     """
     content, find = read_latest_file(store, search)
+    if allow_changed_plugins:
+        find = find_beside(Path("search.yaml"))
     document = SearchDocument(content, f"the file of search {search!r}", find)
-    return _run_searches(document, store, console, _choose_runner(address, inline))
+    return _run_searches(document, store, console, _choose_runner(address, inline), allow_changed_plugins)
 
 
 def check_data(file: SearchFile, store: Store) -> str:
@@ -179,7 +204,9 @@ def _choose_runner(address: str | None, inline: bool) -> Runner:
     return InlineRunner()
 
 
-def _run_searches(document: SearchDocument, store: Store, console: Console, runner: Runner) -> list[SearchSummary]:
+def _run_searches(
+    document: SearchDocument, store: Store, console: Console, runner: Runner, allow_changed_plugins: bool = False
+) -> list[SearchSummary]:
     file, content, origin = document.parse(), document.content, document.origin
     # A file without arms is recorded byte for byte, with its comments.
     searches = [(arm, to_yaml(arm)) for arm in expand_arms(file)] if file.arms else [(file, content)]
@@ -188,10 +215,13 @@ def _run_searches(document: SearchDocument, store: Store, console: Console, runn
         check_trainable(file)
         runner.check(file)
         check_losses(file)
+        check_components(file)
     try:
         inputs = prepare(file, origin, [search for search, _ in searches], store)
         for search, own_content in searches:
-            summaries.append(run_or_find(search, own_content, origin, store, console, runner, inputs))
+            summaries.append(
+                run_or_find(search, own_content, origin, store, console, runner, inputs, allow_changed_plugins)
+            )
             # The user has stopped the command, not only this arm.
             if summaries[-1].interrupted:
                 return summaries

@@ -14,14 +14,23 @@ from kmcl_platform.search.study.checkpoint_check import check_checkpoints
 from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.reconcile import finish_record
+from kmcl_platform.search.study.storage import load_study
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.runs.ownership import check_owner
 from kmcl_platform.tracking.runs.search_run import SearchRuns
+from kmcl_platform.tracking.runs.searches import know_recorded_plugins
 
 
 def run_or_find(
-    file: SearchFile, content: bytes, origin: str, store: Store, console: Console, runner: Runner, inputs: Inputs
+    file: SearchFile,
+    content: bytes,
+    origin: str,
+    store: Store,
+    console: Console,
+    runner: Runner,
+    inputs: Inputs,
+    allow_changed_plugins: bool = False,
 ) -> SearchSummary:
     """Run or continue one search under its lock. If it has ended, only its record is completed.
 
@@ -33,11 +42,12 @@ def run_or_find(
         console: where progress is shown.
         runner: trains the trials.
         inputs: the content of the files that it reads.
+        allow_changed_plugins: go on with other code of its plug-ins than it began with.
 
     Raises:
         KmclError: as `run_search`.
     """
-    with opened_study(file, store, console, inputs) as study:
+    with opened_study(file, store, console, inputs, allow_changed_plugins) as study:
         if study.end_of_budget():
             return complete_record(store, study, console, runner)
         # The file with what a study keeps from its first start.
@@ -45,13 +55,18 @@ def run_or_find(
 
 
 @contextmanager
-def opened_study(file: SearchFile, store: Store, console: Console, inputs: Inputs) -> Iterator[DurableStudy]:
+def opened_study(
+    file: SearchFile, store: Store, console: Console, inputs: Inputs, allow_changed_plugins: bool = False
+) -> Iterator[DurableStudy]:
     """The study of a search, under its lock until the block ends; arguments and errors as for `run_or_find`."""
     with SearchLock(store.root, file.name):
         # Before the study is made: a search that another store owns leaves nothing behind here.
         check_owner(store, file.name)
+        if file.base.plugins and load_study(store.study_url, file.name) is not None:
+            know_recorded_plugins(store, file.name)
         with locked(store):  # Two searches that begin a store at the same time would both make Optuna's tables.
-            study = DurableStudy(store.study_url, file, say_on(console), inputs)
+            say = say_on(console)
+            study = DurableStudy(store.study_url, file, say, inputs, allow_changed_plugins=allow_changed_plugins)
         check_checkpoints(store, file.name, {trial.number: study.config(trial.number) for trial in study.counted()})
         yield study
 

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
         open_trial as open_trial,
         read_trial as read_trial,
     )
-    from kmcl_platform.search.sampling.pruners import (
-        build_pruner as build_pruner,
-    )
     from kmcl_platform.search.sampling.search_study import (
         SearchStudy as SearchStudy,
     )

@@ -6,13 +6,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE
 from kmcl_platform.config.search_file import SearchFile, active_paths, base_name, is_point
 from kmcl_platform.search.sampling.prior import FROM_PRIOR, PriorSampler, draws_from_prior
-from kmcl_platform.search.sampling.samplers import build_sampler
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.sampling.space import grid, suggest_values, to_params
 from kmcl_platform.seeds import derive_seed
-from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 
 BASELINE = "baseline"
 """Attribute of a trial: the name of the baseline that it is. The base of an older study has True."""
@@ -87,7 +86,7 @@ def next_sampler(study: SearchStudy, file: SearchFile) -> optuna.samplers.BaseSa
     seed = derive_seed(file.sampler.seed, "trial", len(searched))
     if draws_from_prior(file, [trial for trial in searched if not baseline_name(trial)], seed):
         return PriorSampler(file, seed)
-    return build_sampler(file.sampler, seed)
+    return file.sampler.build_sampler(seed)
 
 
 def finish_asking(study: SearchStudy, file: SearchFile) -> None:
@@ -146,7 +145,7 @@ def enqueue_points(study: SearchStudy, file: SearchFile) -> None:
             study.enqueue_trial(to_params(values, file), user_attrs=marks)
         else:
             study.enqueue_trial({}, user_attrs=marks | {OUTSIDE_SPACE: True})
-    if file.sampler.kind == "grid":
+    if file.sampler.lists_points:
         for values in grid(file.space):
             # An earlier start may have queued some of them, and a baseline may be one of them.
             study.enqueue_trial(values, skip_if_exists=True)

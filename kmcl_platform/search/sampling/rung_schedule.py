@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from kmcl_platform.config.schedulers import WARMUP, Adaptive, first_epoch_after_warmup, longest_warmup
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.search.sampling.pruners import stopping_epochs
+from kmcl_platform.config.space.first_rung import WARMUP, first_epoch_after_warmup, longest_warmup
+from kmcl_platform.plugins.scheduler import RungScheduler
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,22 @@ def list_rungs(file: SearchFile) -> list[Rung]:
 
     If the warm-up is searched, its longest one counts.
     """
-    if isinstance(file.scheduler, Adaptive):
+    if file.scheduler.finds_rungs:
         return []
     warmup = longest_warmup(file.base, file.space)
     epochs = file.base.num_epochs
     return [
         Rung(epoch, epoch / epochs, peak_share(epoch / epochs, warmup), epoch / epochs < warmup)
-        for epoch in stopping_epochs(file.scheduler, epochs)
+        for epoch in file.scheduler.stopping_epochs(epochs)
     ]
 
 
 def find_early_rung(file: SearchFile) -> str | None:
-    """Why the scheduler judges trials too early, in words; None: it does not, or the file allows it."""
+    """Why the scheduler judges trials too early, in words; None: it does not, it has no first rung, or it may."""
+    if not isinstance(file.scheduler, RungScheduler) or file.scheduler.allow_early_rungs:
+        return None
     rungs = list_rungs(file)
-    if not any(rung.rising for rung in rungs) or getattr(file.scheduler, "allow_early_rungs", False):
+    if not any(rung.rising for rung in rungs):
         return None
     peak = longest_warmup(file.base, file.space) * file.base.num_epochs
     least = first_epoch_after_warmup(file.base, file.space)

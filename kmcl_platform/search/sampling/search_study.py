@@ -5,7 +5,7 @@ from collections.abc import Container
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE
 
 
 class SearchStudy(optuna.Study):

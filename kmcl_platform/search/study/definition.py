@@ -3,10 +3,12 @@
 import json
 from typing import Any
 
-from kmcl_platform.config.schedulers import NoStopping
 from kmcl_platform.config.search_file import Baseline, SearchFile, find_missing_room, list_baselines
-from kmcl_platform.config.trial_config import FORMER_DEFAULTS, FORMER_FIELDS, TrialConfig
+from kmcl_platform.config.trial_config import FORMER_DEFAULTS, FORMER_FIELDS, Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
+from kmcl_platform.plugins.scheduler import RungScheduler
+from kmcl_platform.plugins.source import other_plugins
+from kmcl_platform.search.sampling.asking import counted_trials
 from kmcl_platform.search.sampling.rung_schedule import find_early_rung
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study.storage import load_study
@@ -14,16 +16,27 @@ from kmcl_platform.search.study.storage import load_study
 DEFINITION = "definition"
 """Attribute of the study: the definition that it was begun with."""
 
+PLUGIN_CHANGES = "plugin_changes"
+"""Attribute of the study: for each change of plug-ins, the digests of the former code, and the trials that began with
+it."""
+
 _BASELINES = "baselines"
+_PLUGINS = "base.plugins."
 
 _LEFT_OUT = ("plugins", "budget", "verdict", "finalists", "promotion", "decision")
 """Parts of a search file that no trial's result depends on. The code of plug-ins is in `base.plugins`."""
 
 
-def settle_definition(study: SearchStudy, file: SearchFile) -> SearchFile:
+def settle_definition(study: SearchStudy, file: SearchFile, *, allow_changed_plugins: bool = False) -> SearchFile:
     """Refuse to continue a study with another search: mixing two spaces would make its ranking meaningless.
 
     A study without a definition gets that of the file.
+
+    Args:
+        study: of the search.
+        file: the search.
+        allow_changed_plugins: go on if only the code of plug-ins differs. The study keeps which trials began with the
+            former code.
 
     Returns:
         The file, with a list of baselines. If it has none, the list is the study's; a new study has the defaults, and a
@@ -53,23 +66,65 @@ def settle_definition(study: SearchStudy, file: SearchFile) -> SearchFile:
     for path, value in FORMER_FIELDS.items():
         if before.get(f"base.{path}") == json.dumps(value):
             del before[f"base.{path}"]
+    plugins = {path: now[path] for path in before.keys() & now.keys() if path.startswith(_PLUGINS)}
     # Sorted, so that each start names the same difference.
     for path in sorted(before.keys() | now.keys()):
-        if not _is_same(before.get(path), now.get(path)):
+        if not _is_same(before.get(path), now.get(path)) and not (allow_changed_plugins and path in plugins):
+            other = "; or --allow-changed-plugins, for trials with different code" if path in plugins else ""
             raise SearchError(
                 f"search {file.name!r} was begun with {path} = {before.get(path, 'nothing')}, the file now says "
                 f"{now.get(path, 'nothing')}; "
-                "valid: the same definition (the budget may grow), or another name in the file"
+                "valid: the same definition (the budget may grow), or another name in the file" + other
             )
+    if any(before[path] != digest for path, digest in plugins.items()):
+        _keep_former_code(study, {path.removeprefix(_PLUGINS): json.loads(before[path]) for path in plugins})
+        # Last: after a kill before this line, the next start does both again.
+        study.set_user_attr(DEFINITION, study.user_attrs[DEFINITION] | plugins)
     return file
+
+
+def _keep_former_code(study: SearchStudy, plugins: dict[str, str]) -> None:
+    """Note that the trials so far belong to the former code of the plug-ins.
+
+    A second call, after a kill, changes nothing: a trial belongs to the first change that names it.
+    """
+    numbers = [trial.number for trial in counted_trials(study) if trial.number not in former_plugins(study)]
+    if numbers:
+        changes = study.user_attrs.get(PLUGIN_CHANGES, [])
+        study.set_user_attr(PLUGIN_CHANGES, [*changes, {"plugins": plugins, "trials": numbers}])
+
+
+def former_plugins(study: SearchStudy) -> dict[int, dict[str, str]]:
+    """The plug-ins of each trial that began with former code, by its number: names and digests."""
+    changes = study.user_attrs.get(PLUGIN_CHANGES, [])
+    return {number: change["plugins"] for change in changes for number in change["trials"]}
+
+
+def with_values(
+    base: TrialConfig, values: dict[str, Scalar], former: dict[int, dict[str, str]], number: int
+) -> TrialConfig:
+    """The configuration of a trial, with the plug-ins with which it began.
+
+    Args:
+        base: of the search.
+        values: of the trial.
+        former: the result of `former_plugins`.
+        number: of the trial.
+    """
+    if not former:
+        return base.with_values(values)
+    # A trial that trains in this process keeps the code that it has loaded.
+    with other_plugins():
+        return base.model_copy(update={"plugins": former.get(number, base.plugins)}).with_values(values)
 
 
 def _with_stored_rung(file: SearchFile, before: dict[str, str] | None) -> SearchFile:
     """The file with the first rung of its study, if it names none: older versions had another default."""
     stored = (before or {}).get("scheduler.min_epochs")
-    if stored is None or "min_epochs" in file.scheduler.model_fields_set or not hasattr(file.scheduler, "min_epochs"):
+    scheduler = file.scheduler
+    if stored is None or not isinstance(scheduler, RungScheduler) or "min_epochs" in scheduler.model_fields_set:
         return file
-    changed = file.scheduler.model_copy(update={"min_epochs": json.loads(stored)})
+    changed = scheduler.model_copy(update={"min_epochs": json.loads(stored)})
     return file.model_copy(update={"scheduler": changed})
 
 
@@ -116,11 +171,12 @@ def _find_problem_of_baselines(file: SearchFile) -> str | None:
 
 def _find_problem_of_sampler(file: SearchFile) -> str | None:
     """Why the sampler does not fit the scheduler, in words; None: it does."""
-    if file.sampler.kind != "gp" or isinstance(file.scheduler, NoStopping):
+    name = file.sampler.name
+    if file.sampler.learns_from_stopped or not file.scheduler.stopping_epochs(file.base.num_epochs):
         return None
     return (
-        f"sampler.kind: got gp with scheduler.kind {file.scheduler.kind}; valid: tpe, or scheduler: {{kind: none}}, "
-        "because gp learns nothing from trials that were stopped early"
+        f"sampler.kind: got {name} with scheduler.kind {file.scheduler.name}; valid: tpe, or scheduler: "
+        f"{{kind: none}}, because {name} learns nothing from trials that were stopped early"
     )
 
 
@@ -128,9 +184,8 @@ def _definition(file: SearchFile) -> dict[str, str]:
     """The definition under dotted paths, each value as JSON."""
     # Of `resources`, only the number of trials at the same time may change: the number of workers and their threads
     # change a trial's numbers.
-    # `allow_early_rungs` only permits what the other fields say.
     dump = file.model_dump(
-        exclude={"resources": {"max_concurrent_trials"}, "scheduler": {"allow_early_rungs"}}
+        exclude={"resources": {"max_concurrent_trials"}}
         | dict.fromkeys(_LEFT_OUT, True)
         | ({"prior": True} if file.prior is None else {})
     )
@@ -145,4 +200,6 @@ def _definition(file: SearchFile) -> dict[str, str]:
             definition[prefix] = json.dumps(node)
 
     walk("", dump)
+    # It only permits what the other fields say.
+    definition.pop("scheduler.allow_early_rungs", None)
     return definition

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kmcl_platform.components.schedulers.pruners.rungs import decide_before_report, read_verdict
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.trial_config import Scalar, TrialConfig
+from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.search.sampling.asking import (
     VALUES,
     baseline_name,
@@ -25,12 +26,10 @@ from kmcl_platform.search.sampling.asking import (
     open_trial,
     read_trial,
 )
-from kmcl_platform.search.sampling.pruners import build_pruner, decide_before_report
-from kmcl_platform.search.sampling.rungs import read_verdict
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study import ended_trials
 from kmcl_platform.search.study.budget import Ledger
-from kmcl_platform.search.study.definition import settle_definition
+from kmcl_platform.search.study.definition import former_plugins, settle_definition, with_values
 from kmcl_platform.search.study.ended_trials import STATES, TrialEnd, best_trials, last_value, trial_end
 from kmcl_platform.search.study.inputs import Inputs, check_same_inputs
 from kmcl_platform.search.study.point import Point
@@ -57,13 +56,14 @@ class DurableStudy:
         say: Callable[[str], None] = _logger.warning,
         inputs: Inputs | None = None,
         clock: Callable[[], float] | None = None,
+        allow_changed_plugins: bool = False,
     ) -> None:
         """Open the file's study, or create it.
 
         Raises:
             ConfigError: the address is not one of a database.
             NoAnswerError: nothing answers at the address.
-            SearchError: the study was begun with another search's definition, or with other data or weights.
+            SearchError: the study was begun with other data or weights, or another definition (`settle_definition`).
         """
         self.url = url
         self.say = say
@@ -71,7 +71,7 @@ class DurableStudy:
         self.inputs = inputs or Inputs()
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
-        self._study = self._open()
+        self._study = self._open(allow_changed_plugins)
         self.ledger = Ledger(self._study, file, clock)
         self._interrupted = self._running_trials()
 
@@ -110,7 +110,9 @@ class DurableStudy:
             return False
         # Called for other baselines too: only this call enters a trial into Optuna's comparison at its rung.
         wanted = open_trial(self._study, number).should_prune()
-        return wanted and not baseline_name(frozen) and frozen.last_step != self.file.base.num_epochs
+        # At other epochs there may be no checkpoint.
+        epochs = self.file.scheduler.stopping_epochs(self.file.base.num_epochs)
+        return wanted and not baseline_name(frozen) and frozen.last_step in epochs
 
     @patient
     def stop_reason(self, number: int) -> str:
@@ -187,18 +189,18 @@ class DurableStudy:
         """Numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
         return [trial.number for trial in best_trials(self.counted(), self.file.objective.sign)[:count]]
 
-    def _open(self) -> SearchStudy:
+    def _open(self, allow_changed_plugins: bool = False) -> SearchStudy:
         study = optuna.create_study(
             study_name=self.file.name,
             storage=open_storage(self.url),
             direction=self.file.objective.mode,
-            pruner=build_pruner(self.file.scheduler, self.file.base.num_epochs),
             load_if_exists=True,
         )
         self._study = SearchStudy.of(study)
-        self.file = settle_definition(self._study, self.file)
+        self.file = settle_definition(self._study, self.file, allow_changed_plugins=allow_changed_plugins)
+        self._former_plugins = former_plugins(self._study)
         # A study that was begun with another default of the first rung keeps it.
-        self._study.pruner = build_pruner(self.file.scheduler, self.file.base.num_epochs)
+        self._study.pruner = self.file.scheduler.build_pruner(self.file.base.num_epochs)
         check_same_inputs(self._study, self.file, self.inputs)
         finish_asking(self._study, self.file)
         enqueue_points(self._study, self.file)
@@ -237,12 +239,12 @@ class DurableStudy:
 
     def _point(self, number: int) -> Point:
         frozen = self._frozen(number)
-        values: dict[str, Scalar] = frozen.user_attrs[VALUES]
-        config = self.file.base.with_values(values)
+        config = with_values(self.file.base, frozen.user_attrs[VALUES], self._former_plugins, number)
+        base = self.file.base.model_copy(update={"plugins": config.plugins})
         return Point(
             number=number,
             config=config,
             baseline=baseline_name(frozen),
-            is_base=bool(baseline_name(frozen)) and config == self.file.base,
+            is_base=bool(baseline_name(frozen)) and config == base,
             reached=frozen.last_step or 0,
         )

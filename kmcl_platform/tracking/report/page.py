@@ -3,6 +3,7 @@
 from html import escape
 from typing import TYPE_CHECKING
 
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
@@ -14,7 +15,6 @@ from kmcl_platform.tracking.comparison.trial_file import trial_file
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
-from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 from kmcl_platform.tracking.runs.ownership import check_own
 
 if TYPE_CHECKING:

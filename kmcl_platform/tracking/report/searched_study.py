@@ -6,8 +6,8 @@ from collections.abc import Container, Mapping
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE
 from kmcl_platform.config.space.distributions import Distribution, LogUniform
-from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE
 
 
 class SearchedStudy(optuna.Study):

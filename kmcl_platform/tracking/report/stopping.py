@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, VERDICTS
 from kmcl_platform.messages import count_of
 from kmcl_platform.rank_agreement import FEWEST, rank_agreement
-from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE, VERDICTS
 
 
 def describe_stopping(trials: Sequence[FrozenTrial], num_epochs: int) -> list[str]:

@@ -36,12 +36,6 @@ STATUS = {
 RUNNING = "running"
 """The tag `kmcl.outcome` of a trial that has not ended."""
 
-OUTSIDE_SPACE = "outside_space"
-"""Attribute of a trial of the Optuna study: a baseline that is no point of the space."""
-
-VERDICTS = "verdicts"
-"""Attribute of a trial of the Optuna study: its verdict at each rung that it reached, by the rung's epoch (as text)."""
-
 SEARCH_TAG = "kmcl.search"
 ROLE_TAG = "kmcl.role"
 """`search` on the parent run, `trial` on its children."""
@@ -70,11 +64,15 @@ is the number of ended trials."""
 SEARCH_FILE = "search_file.yaml"
 PLUGINS_TAG = "kmcl.plugins"
 """Tag of a search's run: the digest of each plug-in's code, as JSON."""
+PLUGIN_CHANGES_TAG = "kmcl.plugin_changes"
+"""Tag of a search's run: a line for each plug-in whose code was changed while the search went on."""
+PLUGINS_FOLDER = "plugins"
+"""Artifacts of a search's run: all code that its plug-ins have had."""
 
 
 def plugin_file(name: str, digest: str) -> str:
     """The artifact of a search's run with the code of a plug-in."""
-    return f"plugins/{name}-{digest[:12]}.py"
+    return f"{PLUGINS_FOLDER}/{name}-{digest[:12]}.py"
 
 
 LATEST_FILE_TAG = "kmcl.latest_file"

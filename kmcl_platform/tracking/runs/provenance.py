@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from datetime import UTC, datetime
 from hashlib import file_digest, sha256
 from importlib.metadata import distributions
 from pathlib import Path
@@ -13,7 +14,7 @@ from kmcl_platform.config.space.distributions import Distribution
 from kmcl_platform.plugins.source import to_documents
 from kmcl_platform.tracking.database import write
 from kmcl_platform.tracking.runs.artifacts import log_bytes, read_artifact
-from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, PLUGINS_TAG, SEARCH_FILE, plugin_file
+from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, PLUGIN_CHANGES_TAG, PLUGINS_TAG, SEARCH_FILE, plugin_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,9 +49,18 @@ def record_plugins(client: "MlflowClient", run_id: str, file: SearchFile) -> Non
 
 def record_continuation(client: "MlflowClient", parent: "Run", file: SearchFile, content: bytes) -> None:
     """Record the file with which a search continues, in addition to its first one, and which of them is the latest."""
-    if parent.data.tags.get(PLUGINS_TAG, "{}") != json.dumps(file.base.plugins):
-        record_plugins(client, parent.info.run_id, file)
     run_id, name = parent.info.run_id, SEARCH_FILE
+    former: dict[str, str] = json.loads(parent.data.tags.get(PLUGINS_TAG, "{}"))
+    if former != file.base.plugins:
+        lines = [
+            f"{plugin}: {former[plugin][:12]} until {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, then {digest[:12]}"
+            for plugin, digest in file.base.plugins.items()
+            if former.get(plugin, digest) != digest
+        ]
+        if lines:
+            earlier = parent.data.tags.get(PLUGIN_CHANGES_TAG, "")
+            client.set_tag(run_id, PLUGIN_CHANGES_TAG, "\n".join([*([earlier] if earlier else []), *lines]))
+        record_plugins(client, run_id, file)
     if read_artifact(client, run_id, SEARCH_FILE) != content:
         # Named by its content: a file with which the search continues twice is written once.
         name = f"continued_with/{sha256(content).hexdigest()[:12]}.yaml"

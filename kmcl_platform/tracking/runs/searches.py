@@ -2,16 +2,26 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import FindPlugin, parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ConfigError, SearchError
-from kmcl_platform.plugins.source import PluginSource
+from kmcl_platform.plugins.source import PluginSource, know_plugin
 from kmcl_platform.tracking.database import connect_to_read, find_runs, store_name
+from kmcl_platform.tracking.database.addresses import sqlite_file
+from kmcl_platform.tracking.database.sqlite_database import is_initialised
 from kmcl_platform.tracking.runs.artifacts import read_artifact
-from kmcl_platform.tracking.runs.names import LATEST_FILE_TAG, PLUGINS_TAG, SEARCH_FILE, SEARCH_TAG, plugin_file
+from kmcl_platform.tracking.runs.names import (
+    LATEST_FILE_TAG,
+    PLUGINS_FOLDER,
+    PLUGINS_TAG,
+    SEARCH_FILE,
+    SEARCH_TAG,
+    plugin_file,
+)
 from kmcl_platform.tracking.runs.ownership import is_own
 
 if TYPE_CHECKING:
@@ -76,12 +86,33 @@ def find_recorded(client: "MlflowClient", run_id: str, search: str) -> FindPlugi
 
     def find(name: str) -> PluginSource:
         digests = json.loads(client.get_run(run_id).data.tags.get(PLUGINS_TAG, "{}"))
+        _know_all(client, run_id, search)
         if name not in digests:
             raise ConfigError(f"plugins: got {name!r}, which the record does not have; valid: {', '.join(digests)}")
         file = plugin_file(name, digests[name])
         return PluginSource(name, read_artifact(client, run_id, file).decode(), f"{file} of search {search!r}")
 
     return find
+
+
+def know_recorded_plugins(store: Store, search: str) -> None:
+    """Make all code known that the plug-ins of a search have had: earlier trials may have begun with other code.
+
+    A search that was killed before it had a record has no such trials.
+    """
+    database = sqlite_file(store)
+    if database is not None and not is_initialised(database):
+        return
+    client = connect_to_read(store)
+    experiment = client.get_experiment_by_name(search)
+    for run in find_runs(client, experiment.experiment_id, role="search", search=search) if experiment else ():
+        _know_all(client, run.info.run_id, search)
+
+
+def _know_all(client: "MlflowClient", run_id: str, search: str) -> None:
+    for one in client.list_artifacts(run_id, PLUGINS_FOLDER):
+        name = Path(one.path).stem.rpartition("-")[0]
+        know_plugin(PluginSource(name, read_artifact(client, run_id, one.path).decode(), f"{one.path} of {search!r}"))
 
 
 def read_latest_search_file(store: Store, search: str) -> SearchFile:

@@ -8,16 +8,18 @@ from typing import Any
 import optuna
 import pytest
 
+from kmcl_platform.components.schedulers.hyperband import Hyperband
+from kmcl_platform.components.schedulers.none import NoStopping
+from kmcl_platform.components.schedulers.successive_halving import SuccessiveHalving
 from kmcl_platform.config.reports.measurement import Measurement
-from kmcl_platform.config.schedulers import Hyperband, NoStopping, Scheduler, SuccessiveHalving
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import SearchError
+from kmcl_platform.plugins import Scheduler
 from kmcl_platform.search.forecast.costs import Costs, Range, checkpoint_share, to_costs
-from kmcl_platform.search.forecast.expected_epochs import expected_epochs, expected_trials, fewest_epochs
+from kmcl_platform.search.forecast.expected_trials import expected_trials
 from kmcl_platform.search.forecast.forecast import build_forecast, fingerprint, read_forecast
 from kmcl_platform.search.forecast.score import describe, to_metrics
 from kmcl_platform.search.plan.plan import refuse_room
-from kmcl_platform.search.sampling.pruners import build_pruner
 
 HALVING = SuccessiveHalving(min_epochs=1, reduction_factor=2)
 COSTS = Costs(
@@ -47,11 +49,11 @@ def search(*, scheduler: str = "none", trials: int = 4, gpus: float = 0, **budge
 def test_expected_epochs_are_those_computed_by_hand() -> None:
     # At epoch 1, the first trial continues with probability 1, and the second one with 1/2. At epoch 2, the second one is
     # half a trial, so 1.5 trials have arrived, and one of them continues.
-    assert expected_epochs(HALVING, 4, 2) == pytest.approx(2 * 1 + (1 + 1 / 2) * 1 + (1 + 1 / 2 / 1.5) * 2)
-    assert expected_epochs(NoStopping(kind="none"), 4, 3) == 12
-    assert expected_epochs(HALVING, 1, 3) == 3
-    assert fewest_epochs(HALVING, 4, 3) == 4 + 2 * 1
-    assert fewest_epochs(NoStopping(kind="none"), 4, 3) == 12
+    assert HALVING.expected_epochs(4, 2) == pytest.approx(2 * 1 + (1 + 1 / 2) * 1 + (1 + 1 / 2 / 1.5) * 2)
+    assert NoStopping().expected_epochs(4, 3) == 12
+    assert HALVING.expected_epochs(1, 3) == 3
+    assert HALVING.fewest_epochs(4, 3) == 4 + 2 * 1
+    assert NoStopping().fewest_epochs(4, 3) == 12
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_expected_epochs_are_those_computed_by_hand() -> None:
     [
         (SuccessiveHalving(min_epochs=1, reduction_factor=4), 6, 12),
         (HALVING, 8, 20),
-        (Hyperband(kind="hyperband", min_epochs=1, reduction_factor=3), 9, 24),
+        (Hyperband(min_epochs=1, reduction_factor=3), 9, 24),
     ],
 )
 def test_expected_epochs_are_as_many_as_optuna_trains(scheduler: Scheduler, num_epochs: int, num_trials: int) -> None:
@@ -67,7 +69,7 @@ def test_expected_epochs_are_as_many_as_optuna_trains(scheduler: Scheduler, num_
 
     def run(seed: int) -> int:
         values = random.Random(seed)
-        pruner = build_pruner(scheduler, num_epochs)
+        pruner = scheduler.build_pruner(num_epochs)
         study = optuna.create_study(study_name=str(seed), direction="maximize", pruner=pruner)
         total = 0
         for _ in range(num_trials):
@@ -82,10 +84,10 @@ def test_expected_epochs_are_as_many_as_optuna_trains(scheduler: Scheduler, num_
 
     trained = [run(seed) for seed in range(60)]
     error = statistics.stdev(trained) / len(trained) ** 0.5
-    assert expected_epochs(scheduler, num_epochs, num_trials) == pytest.approx(
+    assert scheduler.expected_epochs(num_epochs, num_trials) == pytest.approx(
         statistics.mean(trained), abs=4 * error + 0.03 * statistics.mean(trained)
     )
-    assert fewest_epochs(scheduler, num_epochs, num_trials) <= min(trained) + num_epochs
+    assert scheduler.fewest_epochs(num_epochs, num_trials) <= min(trained) + num_epochs
 
 
 @pytest.mark.parametrize(("num_trials", "patience"), [(1, 1), (3, 1), (10, 3), (10, 20)])
@@ -144,9 +146,9 @@ def test_the_forecast_with_halving_is_that_by_hand() -> None:
 
 
 def test_gpu_hours_count_training_on_all_gpus_of_a_trial() -> None:
-    forecast = build_forecast(search(gpus=0.5), COSTS, 1)
-    assert 3600 * forecast.gpu_hours.expected == pytest.approx(16 * 19 * 2 * 0.5)
-    assert build_forecast(search(gpus=0.5), COSTS, 4).gpu_hours == forecast.gpu_hours
+    forecast = build_forecast(search(gpus=1), COSTS, 1)
+    assert 3600 * forecast.gpu_hours.expected == pytest.approx(16 * 19 * 2)
+    assert build_forecast(search(gpus=1), COSTS, 4).gpu_hours == forecast.gpu_hours
 
 
 def test_the_budget_that_is_spent_first_ends_the_search() -> None:

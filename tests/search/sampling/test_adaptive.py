@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from kmcl_platform.config.schedulers import Adaptive
+from kmcl_platform.components.schedulers.adaptive import Adaptive
+from kmcl_platform.components.schedulers.pruners.adaptive import RUNG_HISTORY
+from kmcl_platform.components.schedulers.pruners.rungs import read_verdict
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.search.sampling.adaptive import RUNG_HISTORY
-from kmcl_platform.search.sampling.rungs import read_verdict
 from kmcl_platform.search.study.study import DurableStudy
 
 NUM_EPOCHS = 6
@@ -135,4 +135,4 @@ def test_wrong_settings_are_refused(scheduler: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse_search_file(text.encode(), "s.yaml")
     assert message in str(error.value)
-    assert Adaptive(kind="adaptive").min_trials == 5
+    assert Adaptive().min_trials == 5

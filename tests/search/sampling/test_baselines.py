@@ -11,7 +11,6 @@ from kmcl_platform.config.search_file import SearchFile, list_baselines
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.sampling.asking import BASELINE
-from kmcl_platform.search.sampling.pruners import stopping_epochs
 from kmcl_platform.search.study.definition import DEFINITION, check_new_search
 from kmcl_platform.search.study.storage import MEMORY
 from kmcl_platform.search.study.study import DurableStudy
@@ -161,12 +160,12 @@ def test_a_study_begun_before_the_field_has_the_base_alone(url: str) -> None:
 def test_a_continued_search_keeps_its_first_rung(url: str) -> None:
     text = ALONE.replace("base: {", "base: {optim: {warmup_fraction: 0.5}, ").replace(", min_epochs: 1", "")
     study = DurableStudy(url, search_file(text))
-    assert stopping_epochs(study.file.scheduler, 4) == [2]
+    assert study.file.scheduler.stopping_epochs(4) == [2]
     # A study of a version whose default was 1.
     stored = optuna.load_study(study_name="s", storage=url)
     stored.set_user_attr(DEFINITION, stored.user_attrs[DEFINITION] | {"scheduler.min_epochs": "1"})
     study = DurableStudy(url, search_file(text))
-    assert stopping_epochs(study.file.scheduler, 4) == [1, 2]
+    assert study.file.scheduler.stopping_epochs(4) == [1, 2]
     assert study._study.pruner.rungs == [1, 2]
     with pytest.raises(SearchError, match="was begun with scheduler.min_epochs = 1, the file now says 2"):
         DurableStudy(

@@ -7,10 +7,10 @@ import optuna
 import pytest
 from hypothesis import given, strategies as st
 
+from kmcl_platform.components.schedulers.pruners.rungs import RungVerdict, judge_rung, read_verdict
+from kmcl_platform.config.reports.trial_marks import VERDICTS
 from kmcl_platform.config.search_file_reader import parse_search_file
-from kmcl_platform.search.sampling.rungs import RungVerdict, judge_rung, read_verdict
 from kmcl_platform.search.study.study import DurableStudy
-from kmcl_platform.tracking.runs.names import VERDICTS
 
 FILE = """
 name: s

@@ -10,7 +10,6 @@ from kmcl_platform.config.space.distributions import LogUniform
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.plan.probe_points import choose_corners, list_uncovered
 from kmcl_platform.search.sampling.asking import VALUES
-from kmcl_platform.search.sampling.samplers import build_sampler
 from kmcl_platform.search.sampling.space import suggest_values
 from kmcl_platform.search.study.definition import DEFINITION
 from kmcl_platform.search.study.storage import MEMORY
@@ -68,7 +67,7 @@ def test_a_sampler_that_learns_prefers_the_better_of_zero_and_the_range(sampler:
         study = optuna.create_study(direction="maximize")
         drawn = []
         for number in range(24):
-            study.sampler = build_sampler(file.sampler, number)
+            study.sampler = file.sampler.build_sampler(number)
             trial = study.ask()
             drawn.append(float(suggest_values(trial, file)[WEIGHT] or 0))
             study.tell(trial, float(drawn[-1] == 0) if zero_is_good else drawn[-1])
@@ -78,7 +77,7 @@ def test_a_sampler_that_learns_prefers_the_better_of_zero_and_the_range(sampler:
 
 def test_a_random_point_is_zero_with_probability_one_in_four() -> None:
     file = search_file(FILE)
-    study = optuna.create_study(sampler=build_sampler(file.sampler, 1))
+    study = optuna.create_study(sampler=file.sampler.build_sampler(1))
     drawn = [suggest_values(study.ask(), file)[WEIGHT] for _ in range(1000)]
     # Four standard deviations of the binomial distribution: 4 · √(1000 · 1/4 · 3/4) = 55.
     assert 195 <= drawn.count(0) <= 305

@@ -2,8 +2,8 @@
 
 import optuna
 
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, VERDICTS
 from kmcl_platform.tracking.report.stopping import describe_stopping, find_rungs
-from kmcl_platform.tracking.runs.names import OUTSIDE_SPACE, VERDICTS
 
 NUM_EPOCHS = 4
 

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
-from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, METRIC_NAMES
+from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, objective_names
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.data.manifest.manifest import Manifest
@@ -40,7 +40,7 @@ def test_the_whole_model_predicts_as_the_trial_was_evaluated(
 ) -> None:
     config = frozen_config(weights).with_values(values)
     reports = run(config, manifest, tmp_path)
-    assert set(reports[-1].metrics) == {*METRIC_NAMES, *GRADIENT_SHARES}
+    assert set(reports[-1].metrics) == {*objective_names(built_in=True), *GRADIENT_SHARES}
     assert sum(reports[-1].metrics[name] for name in GRADIENT_SHARES) == pytest.approx(1)
     checkpoint = find_checkpoint(tmp_path / "trial")
     assert checkpoint is not None

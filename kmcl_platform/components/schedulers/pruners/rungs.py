@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from kmcl_platform.tracking.runs.names import VERDICTS
+from kmcl_platform.config.reports.trial_marks import VERDICTS
 
 _SHARES = {2: "half", 3: "third", 4: "quarter", 5: "fifth"}
 
@@ -105,6 +105,15 @@ class VerdictPruner(optuna.pruners.BasePruner):
         return verdict is not None and verdict.stopped
 
 
+def decide_before_report(study: optuna.Study, trial: FrozenTrial, epoch: int, value: float) -> str | None:
+    """Store the verdict on a trial that is about to report a value, if its pruner keeps verdicts.
+
+    Returns:
+        A line for the user, if the pruner's rungs have changed.
+    """
+    return study.pruner.decide(study, trial, epoch, value) if isinstance(study.pruner, VerdictPruner) else None
+
+
 class SuccessiveHalvingPruner(VerdictPruner):
     """The rule of Optuna's `SuccessiveHalvingPruner`, at fixed rungs."""
 
@@ -160,19 +169,6 @@ def keep_verdict(study: optuna.Study, trial: FrozenTrial, epoch: int, verdict: R
 def sign_of(study: optuna.Study) -> int:
     """1 if larger values are better, -1 if smaller ones are."""
     return 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
-
-
-def ladder(first: int, factor: int, num_epochs: int) -> list[int]:
-    """The epochs first, first·factor, ..., below `num_epochs`.
-
-    >>> ladder(1, 2, 20)
-    [1, 2, 4, 8, 16]
-    """
-    rungs = []
-    while first < num_epochs:
-        rungs.append(first)
-        first *= factor
-    return rungs
 
 
 def _ordinal(place: int) -> str:

@@ -6,9 +6,10 @@ from dataclasses import replace
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.config.schedulers import Adaptive
+from kmcl_platform.components.schedulers.adaptive import Adaptive
+from kmcl_platform.components.schedulers.brackets import ladder
+from kmcl_platform.components.schedulers.pruners.rungs import VerdictPruner, judge_at, keep_verdict, read_verdict
 from kmcl_platform.rank_agreement import RankAgreement, rank_agreement
-from kmcl_platform.search.sampling.rungs import VerdictPruner, judge_at, keep_verdict, ladder, read_verdict
 from kmcl_platform.seeds import derive_seed
 
 RUNG_HISTORY = "rung_history"

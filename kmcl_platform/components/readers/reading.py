@@ -1,0 +1,115 @@
+"""From the name of a reader and its options to a manifest."""
+
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_origin
+
+from pydantic import ValidationError
+
+from kmcl_platform.config.base import describe_error
+from kmcl_platform.errors import DataError
+from kmcl_platform.files.file_status import is_there
+from kmcl_platform.messages import show_path
+from kmcl_platform.plugins.reader import Reader, Row, RowReader
+from kmcl_platform.plugins.registry import find_component, list_components
+from kmcl_platform.plugins.source import find_plugin, load_plugin
+
+if TYPE_CHECKING:
+    from kmcl_platform.data.manifest.manifest import Manifest
+    from kmcl_platform.data.manifest.table_errors import Fault
+
+_NOT_KEPT = ("duplicates", "near_duplicates")
+"""Options that a later call of the same import may set in another way."""
+
+
+def list_readers(plugin: str | PathLike[str] | None = None) -> dict[str, type[Reader]]:
+    """The readers of `import_data`, by name; the fields of each class are its options.
+
+    Args:
+        plugin: a Python file with readers of your own, which are then in the list.
+
+    Raises:
+        DataError: the file is missing, or is no Python file.
+        ConfigError: the file cannot be loaded.
+    """
+    if plugin is not None:
+        file = Path(plugin)
+        if file.suffix != ".py" or not is_there(file):
+            raise DataError(f"--plugin: got {show_path(file)}; valid: a Python file (*.py)")
+        load_plugin(find_plugin(file.stem, file.parent))
+    return {name: find_component(Reader, name) for name in list_components(Reader)}
+
+
+def build_reader(reader: type[Reader], options: Mapping[str, Any]) -> Reader:
+    """The reader with its options; a list of names may also be one text, with commas.
+
+    Raises:
+        DataError: an option is unknown or missing, or a value is not valid.
+    """
+    values = dict(options)
+    for name, field in reader.model_fields.items():
+        if get_origin(field.annotation) is tuple and isinstance(values.get(name), str):
+            values[name] = tuple(one.strip() for one in values[name].split(",") if one.strip())
+    try:
+        return reader.model_validate(values)
+    except ValidationError as error:
+        name, colon, rest = describe_error(error, reader).partition(":")
+        raise DataError(f"{_to_option(name)}{colon}{rest}") from None
+
+
+def read_dataset(
+    reader: Reader, root: Path, *, notes: "list[Fault]", progress: Callable[[str, int, int], None]
+) -> "Manifest":
+    """The manifest of a dataset.
+
+    Args:
+        reader: with its options.
+        root: what it reads.
+        notes: takes remarks for the user.
+        progress: is called with what is worked on, how much of it is done, and how much there is.
+
+    Raises:
+        DataError: the dataset cannot be read, or has faults, or the code of a plug-in raises an error.
+    """
+    if not isinstance(reader, RowReader):
+        manifest: Manifest = reader.read(root, progress=progress, notes=notes)
+        return manifest
+    from kmcl_platform.data.readers.rows import read_rows
+
+    shared = {name: getattr(reader, name) for name in RowReader.model_fields}
+    return read_rows(_list_rows(reader, root), name=reader.name, root=root, progress=progress, notes=notes, **shared)
+
+
+def to_words(reader: Reader, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The given options as words of `kmcl data import`; paths are absolute."""
+    words: list[str] = []
+    for name in options:
+        value = getattr(reader, name)
+        if name in _NOT_KEPT or value is None or value is False:
+            continue
+        words.append(_to_option(name))
+        if value is not True:
+            text = ",".join(value) if isinstance(value, tuple) else value
+            words.append(str(text.absolute() if isinstance(text, Path) else text))
+    return tuple(words)
+
+
+def _list_rows(reader: RowReader, root: Path) -> list[Row]:
+    place = f"plugins.{type(reader).__module__}: the reader {reader.name}"
+    try:
+        rows = list(reader.rows(root))
+    except DataError:
+        raise
+    # The code of a plug-in may raise anything.
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        raise DataError(f"{place} raises {type(error).__name__}: {text}; valid: no error") from error
+    for number, row in enumerate(rows):
+        if not isinstance(row, Row) or isinstance(row.labels, str):
+            raise DataError(f"{place}: row {number}: got {str(row)[:200]}; valid: Row(image, labels), labels as a list")
+    return rows
+
+
+def _to_option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

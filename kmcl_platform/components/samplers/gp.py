@@ -1,0 +1,20 @@
+"""`gp`: Bayesian optimisation with a Gaussian process, as Optuna has it."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from kmcl_platform.plugins import Sampler, register
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@register("gp")
+class GaussianProcess(Sampler):
+    """Learns: it models the objective by a Gaussian process, and proposes where the expected improvement is largest."""
+
+    learns_from_stopped: ClassVar[bool] = False
+
+    def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
+        import optuna
+
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self.startup_trials)

@@ -1,0 +1,1 @@
+"""The platform's own pruners, which its schedulers build, and the verdicts that they keep."""

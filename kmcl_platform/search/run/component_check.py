@@ -1,0 +1,73 @@
+"""The sampler, the scheduler and the metrics of plug-ins are tried before anything starts: a mistake is one line."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.errors import ConfigError
+from kmcl_platform.messages import show_value
+from kmcl_platform.plugins.component import Component
+from kmcl_platform.plugins.metric import list_metrics
+
+
+def check_components(file: SearchFile) -> None:
+    """Draw a point with the file's sampler, build its pruner, and compute its metrics, if they are those of plug-ins.
+
+    Raises:
+        ConfigError: they raise an error, or give something of another type.
+    """
+    tried: list[tuple[Component, Callable[[Any, SearchFile], str | None]]] = [
+        (file.sampler, _check_sampler),
+        (file.scheduler, _check_scheduler),
+        *((metric(), _check_metric) for metric in list_metrics(file.plugins)),
+    ]
+    for component, check in tried:
+        module = type(component).__module__
+        if module in file.plugins and (problem := _find_problem(component, check, file)):
+            raise ConfigError(f"plugins.{module}: the {component.kind} {component.name}{problem}")
+
+
+def _find_problem(component: Component, check: Callable[[Any, SearchFile], str | None], file: SearchFile) -> str | None:
+    try:
+        return check(component, file)
+    # The code of a plug-in may raise anything.
+    except Exception as error:
+        return f" raises {type(error).__name__}: {' '.join(str(error).split())[:300]}; valid: no error"
+
+
+def _check_sampler(sampler: Any, file: SearchFile) -> str | None:
+    import optuna
+
+    from kmcl_platform.search.sampling.space import suggest_values
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    built = sampler.build_sampler(0)
+    if not isinstance(built, optuna.samplers.BaseSampler):
+        return f": build_sampler: got {show_value(built)}; valid: a sampler of Optuna"
+    suggest_values(optuna.create_study(sampler=built, direction=file.objective.mode).ask(), file)
+    return None
+
+
+def _check_scheduler(scheduler: Any, file: SearchFile) -> str | None:
+    import optuna
+
+    num_epochs = file.base.num_epochs
+    built, epochs = scheduler.build_pruner(num_epochs), scheduler.stopping_epochs(num_epochs)
+    if not isinstance(built, optuna.pruners.BasePruner):
+        return f": build_pruner: got {show_value(built)}; valid: a pruner of Optuna"
+    if not isinstance(epochs, list) or [epoch for epoch in range(1, num_epochs) if epoch in epochs] != epochs:
+        valid = f"a list of rising numbers from 1 to {num_epochs - 1}" if num_epochs > 1 else "[] for one epoch"
+        return f": stopping_epochs: got {show_value(epochs)}; valid: {valid}"
+    return None
+
+
+def _check_metric(metric: Any, file: SearchFile) -> str | None:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    scores_NK = torch.rand(12, 5, generator=generator)
+    targets_NK = torch.randint(-1, 2, (12, 5), generator=generator)
+    # An image without labels, and one with all of them.
+    targets_NK[0], targets_NK[1] = 0, 1
+    found = metric.measure_all(scores_NK, targets_NK)
+    return None if found else ": got no value for made-up scores of 12 images; valid: a number"
