@@ -1,42 +1,39 @@
-"""The commands, the files and the Python of each page, in its order, as a reader runs them.
+"""The commands, the files and the Python of the pages, in their order, as a reader runs them.
 
-Three things are changed. Searches run inline and not on Ray, which other tests start. Search files become small. The
-data has the names in the pages, but few images.
+All pages are run in one folder, one after the other, so a later page finds what an earlier one has made. Three things are
+changed. Searches run inline and not on Ray, for which other tests are. Search files become small. The data has the names
+that the pages use, but few images.
 """
 
 import shlex
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from kmcl_platform.plugins.registry import forget_components
 from tests.docs.blocks import ROOT, Block, read_blocks
-from tests.docs.world import make_small, make_store
-from tests.support.command_line import kmcl, kmcl_process
+from tests.docs.world import make_small, write_world
+from tests.support.command_line import kmcl
 from tests.support.session import make_once
-from tests.support.store_copy import copy_store
 
-pytestmark = [pytest.mark.story, pytest.mark.takes(150)]
+pytestmark = [pytest.mark.story, pytest.mark.takes(90)]
 
-RUN = {
-    ROOT / "docs" / name: store
-    for name, store in {
-        "tutorials/own_images.md": "",
-        "tutorials/own_loss.md": "",
-        "tutorials/reading_a_report.md": "searched",
-        "tutorials/promotion_and_serving.md": "searched",
-        "how_to.md": "promoted",
-        "data.md": "",
-        "archive.md": "searched",
-        "models.md": "promoted",
-        "promotion.md": "searched",
-        "published_datasets.md": "",
-        "record.md": "searched",
-        "search_file.md": "",
-        "store.md": "searched",
-    }.items()
-}
-"""The pages, each with the store that it begins with: none, one with searches, or one with champions too."""
+RUN = [
+    ROOT / "docs" / name
+    for name in (
+        "tutorials/own_images.md",
+        "data.md",
+        "search_file.md",
+        "tutorials/reading_a_report.md",
+        "archive.md",
+        "tutorials/promotion_and_serving.md",
+        "models.md",
+        "how_to.md",
+        "tutorials/own_loss.md",
+    )
+]
+"""The pages that are run. A command on another page is one of theirs."""
 
 RUN_ELSEWHERE = {
     "plan": "tests/integration/test_plan.py",
@@ -48,41 +45,37 @@ RUN_ELSEWHERE = {
 
 
 @pytest.fixture(scope="module")
-def made(small_manifest: Path, initialised_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data and stores for all pages."""
-    return make_once(tmp_path_factory, "pages", lambda folder: make_store(folder, small_manifest, initialised_database))
+def world(small_manifest: Path, initialised_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all pages."""
+    return make_once(tmp_path_factory, "pages", lambda root: write_world(root, small_manifest, initialised_database))
 
 
-@pytest.mark.parametrize("page", RUN, ids=[str(page.relative_to(ROOT)) for page in RUN])
+@pytest.fixture(scope="module")
+def done() -> Iterator[list[list[str]]]:
+    """The commands that were run. A page may repeat one of another page."""
+    yield []
+    forget_components("my_ranking")
+
+
+# It takes half a minute, and tests/plugins/test_whole_job.py is nearly the same job.
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[LONG] * (page.stem == "own_loss"), id=page.stem) for page in RUN],
+)
 def test_a_page_does_what_it_says(
-    page: Path,
-    made: Path,
-    small_manifest: Path,
-    initialised_database: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    page: Path, world: Path, done: list[list[str]], small_manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    # A page that begins with nothing makes the files of the others itself.
-    source = made / "data"
-    shutil.copytree(source, tmp_path, dirs_exist_ok=True)
-    store = tmp_path / "kmcl_store"
-    if RUN[page]:
-        samples = store / "data"
-        samples.rename(tmp_path / "samples")
-        store.rmdir()
-        copy_store(made / RUN[page], store)
-        shutil.copytree(tmp_path / "samples", samples, dirs_exist_ok=True)
-    else:
-        shutil.copy(initialised_database, store / "mlflow.db")
-        for name in ("pets.yaml", "pets.parquet", "former.parquet"):
-            (tmp_path / name).unlink()
+    monkeypatch.chdir(world)
     for block in read_blocks(page):
         if not block.why:
-            run_block(block, small_manifest)
+            run_block(block, small_manifest, done)
 
 
-def run_block(block: Block, manifest: Path) -> None:
+def run_block(block: Block, manifest: Path, done: list[list[str]]) -> None:
+    """Write the block's file, or run its Python or its commands."""
     if name := block.file_name():
         Path(name).write_text(block.text)
         if name.endswith(".yaml"):
@@ -91,18 +84,21 @@ def run_block(block: Block, manifest: Path) -> None:
         exec(compile(block.text, "block", "exec"), {})
     elif not block.kind:
         for words in block.commands():
-            if words[0] == "kmcl" and words[1] not in RUN_ELSEWHERE:
-                run_command(words[1:], manifest)
+            if words[0] == "kmcl" and RUN_ELSEWHERE.keys().isdisjoint(words):
+                run_command(words[1:], manifest, done)
 
 
-def run_command(words: list[str], manifest: Path) -> None:
+def run_command(words: list[str], manifest: Path, done: list[list[str]]) -> None:
+    """Run `kmcl WORDS`, unless a page has done so before."""
     words = [path for word in words for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
     if words[0] in ("search", "resume", "train") and "--inline" not in words:
         words.append("--inline")
     if words[:2] == ["data", "import"] and words[2] in ("voc", "coco", "chestxray14"):
         words += ["--val-fraction", "0.5"]  # A tenth of a few images is none.
-    # A plug-in stays in its process.
-    done = kmcl_process(*words) if Path("my_ranking.py").exists() else kmcl(*words)
-    assert done.exit_code == 0, f"kmcl {shlex.join(words)}\n{done.output}"
+    if words in done:
+        return
+    done.append(words)
+    answer = kmcl(*words)
+    assert answer.exit_code == 0, f"kmcl {shlex.join(words)}\n{answer.output}"
     if words[0] == "init":
         make_small(Path("pets.yaml"), manifest)
