@@ -36,11 +36,13 @@ def _packages() -> list[Path]:
 def _page(folder: Path) -> str:
     """The public names of a package and of the packages inside it; empty if there are none."""
     files = [folder / "__init__.py"] if folder == PACKAGE else sorted(folder.rglob("__init__.py"))
+    # A name that an inner package has too is described there. Files are sorted, so inner packages come later.
+    place = {name: file for file in files for name in _public_names(file)}
     parts = []
     for file in files:
-        if names := _public_names(file):
-            name = ".".join(file.parent.relative_to(PACKAGE.parent).parts)
-            parts += [f"## `{name}`", _about(file.parent), *(f"::: {module}.{one}" for one, module in names)]
+        if names := [name for name in _public_names(file) if place[name] == file]:
+            title = ".".join(file.parent.relative_to(PACKAGE.parent).parts)
+            parts += [f"## `{title}`", _about(file.parent), *(f"::: {module}.{name}" for name, module in names)]
     return "\n\n".join([f"# {folder.name}", *parts]) if parts else ""
 
 
