@@ -123,11 +123,13 @@ def predict(model: str, images: AnyPath | Sequence[AnyPath], *, store: AnyStore 
 
     Raises:
         RegistryError: there is no such model, or its files are gone.
-        DataError: a file does not exist or is not an image.
+        DataError: there is no file, a file does not exist, or is not an image.
     """
     from kmcl_platform.registry.model.load import predict_images
 
     paths = [Path(images)] if isinstance(images, str | PathLike) else [Path(one) for one in images]
+    if not paths:
+        raise DataError("images: got none; valid: at least one image file")
     table = predict_images(as_store(store), model, paths)
     table.insert(0, "image", [show_path(path) for path in paths])
     return table

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from kmcl_platform import KmclError, Store
+from kmcl_platform import KmclError, Store, predict
 from kmcl_platform.api.store import as_store
 from kmcl_platform.config.store import open_store
 from kmcl_platform.shown import Shown
@@ -49,3 +49,8 @@ def test_a_result_is_shown_with_whole_lines_and_with_its_tables() -> None:
     assert text.splitlines()[0].rstrip() == ("[1] <b> " + "long " * 60).rstrip()
     assert len(text.splitlines()) == 3, "no line is broken"
     assert html.startswith("<pre") and "[1] &lt;b&gt; long" in html and "of the user" in html
+
+
+def test_predictions_of_no_image_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(KmclError, match="images: got none; valid: at least one image file"):
+        predict("models:/m@champion", [], store=tmp_path)

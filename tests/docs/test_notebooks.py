@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kmcl_platform.data.manifest.parquet import read_manifest
 from tests.docs.blocks import ROOT
 from tests.docs.run_notebook import read_cells
 
@@ -42,9 +43,13 @@ def test_links_lead_somewhere(notebook: Path) -> None:
 @pytest.mark.takes(60)
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_its_cells_run(notebook: Path, small_manifest: Path, initialised_database: Path, tmp_path: Path) -> None:
-    # MLflow takes seconds to make the tables of a new store.
+    # MLflow takes seconds to make the tables of a new store. A search of the whole digits writes the samples.
     for name in ("first_store", "ranking_store"):
-        (tmp_path / name).mkdir()
+        samples = tmp_path / name / "data" / "digits_samples"
+        samples.mkdir(parents=True)
+        (samples / "digits-test-0000_labels-0-4.png").write_bytes(
+            read_manifest(small_manifest).encoded_image("test", 0)
+        )
         shutil.copy(initialised_database, tmp_path / name / "mlflow.db")
     changes = [
         text.replace("MANIFEST", str(small_manifest)) for pair in SMALLER[notebook.stem].items() for text in pair
