@@ -172,7 +172,7 @@ def retrain(task: tuple[str, int, dict[str, Any], str, str]) -> tuple[str, int, 
     fit(config, manifest, checkpoints=Path(folder), report=lambda _: True, workers=alone)
     checkpoint = find_checkpoint(Path(folder))
     assert checkpoint is not None
-    model = build_model(config.model, len(manifest.class_names))
+    model = build_model(config, len(manifest.class_names))
     model.load_state_dict(load_file(checkpoint / AVERAGE))
     test_set = build_dataset(config, manifest, "test")
     scores_NK, targets_NK = SplitScorer(test_set, batch_size=config.data.batch_size, workers=alone).score(model)

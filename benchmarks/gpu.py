@@ -27,7 +27,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.step import median_ms
 from kmcl_platform.config.loss_config import LossConfig
-from kmcl_platform.config.trial_config import ModelConfig
+from kmcl_platform.config.trial_config import ModelConfig, TrialConfig
 from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.device import choose_precision
 from kmcl_platform.training.optim import MovingAverage
@@ -49,7 +49,7 @@ class Case:
         self.images = self.images.to(memory_format=torch.channels_last)
         self.targets = (torch.rand(batch, CLASSES, device=device) < LABELS / CLASSES).to(torch.int8)
         self.precision = choose_precision(device, mixed=True)
-        config = ModelConfig(backbone=network, kernels_per_class=kernels)
+        config = TrialConfig(model=ModelConfig(backbone=network, kernels_per_class=kernels))
         self.model = build_model(config, CLASSES).to(device).to(memory_format=torch.channels_last).train()
         self.called: nn.Module = torch.compile(self.model) if compiled else self.model  # type: ignore[assignment]
         # As for COCO, not as for this batch: the number of rows is known before the batch.

@@ -31,6 +31,7 @@ from torchcodec.decoders import decode_jpeg
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from kmcl_platform.components.augmentations.released import Released
 from kmcl_platform.data.loading.augmentations import cutout
 from kmcl_platform.data.loading.dataset import ImageDataset
 from kmcl_platform.data.loading.loader import build_loader
@@ -126,7 +127,7 @@ def main() -> None:
         released = [transforms.Lambda(pil_cutout), transforms.RandAugment(num_ops=2, magnitude=9)]
         usual, usual_augmented = usual_loader(folder, []), usual_loader(folder, released)
         ours = our_loader(paths, EvalTransform(image_size=SIZE))
-        augmented = our_loader(paths, TrainTransform(image_size=SIZE, augmentation="released", seed=0))
+        augmented = our_loader(paths, TrainTransform(image_size=SIZE, augment=Released().build(), seed=0))
         os.environ["KMCL_CACHE"] = str(folder / "cache")
         cached = our_loader(paths, EvalTransform(image_size=SIZE), cached=True)
         ways: dict[str, Callable[[], object]] = {

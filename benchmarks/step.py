@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.losses import Case, build
 from kmcl_platform.config.loss_config import LossConfig
-from kmcl_platform.config.trial_config import ModelConfig
+from kmcl_platform.config.trial_config import ModelConfig, TrialConfig
 from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.device import choose_precision
 from kmcl_platform.training.step import TrainStep
@@ -42,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     num_classes = 20
-    model = build_model(ModelConfig(backbone=arguments.backbone), num_classes).to(device)
+    model = build_model(TrialConfig(model=ModelConfig(backbone=arguments.backbone)), num_classes).to(device)
     model = model.to(memory_format=torch.channels_last).train()
     images = torch.randn(arguments.batch_size, 3, arguments.image_size, arguments.image_size, device=device)
     targets = (torch.rand(arguments.batch_size, num_classes, device=device) < 2.9 / num_classes).to(torch.int8)

@@ -24,7 +24,7 @@ def compute_features(config: TrialConfig, manifest: Manifest, path: Path) -> Non
     """Write the backbone's features of all rows of a manifest, in its order; (N, D) float32 in a NumPy file."""
     if path.exists():
         return
-    backbone: Backbone = build_backbone(config.model).eval()
+    backbone: Backbone = build_backbone(config).eval()
     features_ND = np.empty((manifest.table.num_rows, backbone.num_features), dtype=np.float32)
     for split in SPLITS:
         images: ImageDataset = build_dataset(config, manifest, split)

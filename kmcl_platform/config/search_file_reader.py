@@ -159,9 +159,11 @@ def search_file_schema() -> dict[str, Any]:
     schema = SearchFile.model_json_schema()
     definitions = schema["$defs"]
     fields = _fields_by_path("", definitions["TrialConfig"], definitions)
-    # The options of losses, which plug-ins may add to. Their code is not a value.
-    options = r"^(loss\.options\.[a-z]|own\.\w)"
-    del fields["loss.options"], fields["plugins"], fields["own"]
+    # The options of components, which plug-ins may add to. Their code is not a value.
+    lists = [path for path in fields if path.endswith("options")]
+    options = rf"^(({'|'.join(lists).replace('.', '[.]')})[.][a-z]|own[.]\w)"
+    for path in ("plugins", "own", *lists):
+        del fields[path]
     # Wherever a file has values at dotted paths, their names and types are those of the trial's fields.
     values = {
         "type": "object",

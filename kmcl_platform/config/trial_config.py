@@ -1,13 +1,15 @@
 """TrialConfig: everything that decides what one trial computes, validated once."""
 
-import re
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from kmcl_platform.config.base import FileScalar as FileScalar, Frozen, OwnName, Scalar as Scalar, describe_error
 from kmcl_platform.config.loss_config import LossConfig
+from kmcl_platform.config.trial.data_config import DataConfig as DataConfig
+from kmcl_platform.config.trial.model_config import ModelConfig as ModelConfig
 from kmcl_platform.errors import ConfigError
+from kmcl_platform.plugins.component import Component
 from kmcl_platform.plugins.source import require_plugin
 
 FORMER_FIELDS: dict[str, Scalar] = {"loss.similarity_per_dimension": False}
@@ -15,81 +17,6 @@ FORMER_FIELDS: dict[str, Scalar] = {"loss.similarity_per_dimension": False}
 
 FORMER_DEFAULTS: dict[str, Scalar] = {"loss.kernel_scale": "total"}
 """Fields whose default has changed, each with the value of a record that was written before the field was added."""
-
-
-class DataConfig(Frozen):
-    """Which images, at which size, in which batches."""
-
-    source: str = "digits"
-    """Name of an embedded dataset (`digits`), or the path or URI of a manifest (`*.parquet`)."""
-    image_size: int = Field(default=40, ge=8, le=2048)
-    """Height and width, in pixels, that images are resized to."""
-    batch_size: int = Field(default=64, ge=2, le=65536)
-    """Images per optimizer step over all workers (the global batch)."""
-    background: str = "white"
-    """Colour behind the transparent parts of images: white, black, or red, green and blue such as `#7f7f7f`."""
-    loader_processes: int = Field(default=0, ge=0, le=64)
-    """Processes that decode images for each training worker; 0 decodes in the worker itself."""
-    cache: Literal["none", "pixels"] = "none"
-    """pixels: each image is decoded and resized once, and kept on the node's disk for all trials that read the same
-    images at the same size (docs/data.md). It changes no result."""
-    augmentation: Literal["none", "flip", "released", "timm", "torchvision"] = "none"
-    """Random changes of training images. flip: horizontal flips; released: the authors' Cutout of half the size and
-    RandAugment; timm: its RandAugment with flips; torchvision: its TrivialAugmentWide with flips. The draws of each
-    epoch differ."""
-    features: str | None = None
-    """A file with own features (embeddings), which are used instead of those of a backbone: `*.npy`, or `*.parquet`
-    with a column `features`; one row for each row of the manifest, in its order. Needs model.backbone_mode frozen."""
-    views: int | None = Field(default=None, ge=1, le=1000)
-    """With a frozen backbone: how many random changes of each training image have their features computed. A trial
-    takes another one in each epoch, one after another. None: `augmentation` is none."""
-    corrupt_images: Literal["error", "skip"] = "error"
-    """A training image that cannot be decoded ends the trial, or the next one of the split takes its place and
-    `train/skipped_images` counts it. In val and test, and where a file is missing, it is always an error."""
-
-    @field_validator("background")
-    @classmethod
-    def _check_colour(cls, value: str) -> str:
-        # As in `_check_one_value`, the text of a ValueError is what follows `valid:` in the message.
-        if not re.fullmatch("white|black|#[0-9a-fA-F]{6}", value):
-            raise ValueError("white, black, or a colour such as '#7f7f7f'")
-        return value
-
-
-class ModelConfig(Frozen):
-    """The network: a timm backbone and the kernel-mixture head."""
-
-    backbone: str = "test_resnet"
-    """Any timm model name."""
-    pretrained: bool = False
-    """Start from timm's published weights (needs the hub or a filled cache)."""
-    pretrained_file: str | None = None
-    """Start from the backbone's weights in this local file; `pretrained` is then ignored. It is a `*.safetensors`, or a
-    PyTorch file with tensors only, such as `*.pth`. Images are normalised as for timm's weights of the backbone."""
-    kernels_per_class: int = Field(default=1, ge=1, le=64)
-    """C: exponential kernels in each class's mixture; 1 is plain KMCL."""
-    kernel: Literal["isotropic", "anisotropic", "mahalanobis", "rbf"] = "isotropic"
-    """isotropic: a scalar mean and variance for each kernel; anisotropic: one for each dimension of the reduced
-    features; both with the Bhattacharyya similarity. mahalanobis, rbf: as anisotropic and isotropic, but all kernels of
-    an image share its variance."""
-    reduced_dim: int = Field(default=128, ge=1, le=65536)
-    """Features of the kernels `anisotropic` and `mahalanobis`, after a learned linear map; other kernels ignore it."""
-    head_start: Literal["released", "scaled"] = "released"
-    """Initial weights of the kernels' means and variances. released: the authors'; scaled: the same size of means and
-    variances for any number of features, with variances near their lower bound."""
-    head_input: Literal["raw", "normalised"] = "raw"
-    """Features for means, variances and component weights, and for the distance of kernels. normalised: mean 0 and
-    variance 1 over the features of each image. The logits always use the raw features."""
-    sync_batch_norm: bool = False
-    """Batch normalisation over the images of all workers instead of each worker's own."""
-    backbone_mode: Literal["finetune", "frozen"] = "finetune"
-    """finetune: the backbone is trained too. frozen: its pretrained weights stay; its features are computed once, are
-    kept in the store for all trials, and a trial trains only what follows them."""
-    feature_dtype: Literal["float32", "float16"] = "float32"
-    """How the features of a frozen backbone are kept; float16 takes half the space."""
-    projection_width: int | None = Field(default=None, ge=1, le=65536)
-    """Width of a hidden layer (linear, layer normalisation, ReLU) between the backbone and the rest. None: no such
-    layer. With a frozen backbone, the features that the kernel terms shape can move only if there is one."""
 
 
 class OptimConfig(Frozen):
@@ -165,18 +92,19 @@ class TrialConfig(Frozen):
     @model_validator(mode="after")
     def _check_frozen(self) -> "TrialConfig":
         augmentation, views, mode = self.data.augmentation, self.data.views, self.model.backbone_mode
-        if views is not None and (mode != "frozen" or augmentation == "none"):
+        augmented = self.data.augmentation_component.changes_images
+        if views is not None and (mode != "frozen" or not augmented):
             raise ValueError(
                 f"data.views: got {views}; valid: null, or also model.backbone_mode frozen and a data.augmentation"
             )
-        if self.data.features is not None and (mode != "frozen" or augmentation != "none"):
+        if self.data.features is not None and (mode != "frozen" or augmented):
             raise ValueError(
                 f"data.features: got {self.data.features!r}; valid: null, or also model.backbone_mode frozen and "
                 "data.augmentation none"
             )
         if mode != "frozen" or self.data.features is not None:
             return self
-        if augmentation != "none" and views is None:
+        if augmented and views is None:
             raise ValueError(
                 f"data.augmentation: got {augmentation!r}; valid: none with model.backbone_mode frozen, whose features "
                 "are computed once, or also data.views, the number of random changes of each image"
@@ -187,6 +115,10 @@ class TrialConfig(Frozen):
                 "model.pretrained_file, because random weights that are never trained give no useful features"
             )
         return self
+
+    def code_of(self, component: Component) -> str | None:
+        """The SHA-256 of the plug-in's code that has a component. None: the component is the platform's own."""
+        return self.plugins.get(type(component).__module__)
 
     def with_values(self, values: dict[str, Scalar]) -> "TrialConfig":
         """Return a copy with the values at dotted paths replaced.

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from kmcl_platform.plugins.augmentation import Augmentation as Augmentation
+    from kmcl_platform.plugins.backbone import CustomBackbone as CustomBackbone
     from kmcl_platform.plugins.component import Component as Component
+    from kmcl_platform.plugins.head import Head as Head
     from kmcl_platform.plugins.loss import Loss as Loss
     from kmcl_platform.plugins.metric import Metric as Metric
     from kmcl_platform.plugins.reader import Reader as Reader, Row as Row, RowReader as RowReader

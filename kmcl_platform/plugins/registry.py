@@ -1,7 +1,7 @@
 """The registry: components by kind and name."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 from typing import TypeVar
@@ -98,6 +98,13 @@ def list_components(base: type[Component], *, built_in: bool = False) -> list[st
         for (kind, name), component in _components.items()
         if kind == base.kind and (not built_in or component.__module__.startswith(f"{BUILT_IN}."))
     )
+
+
+def list_registered(base: type[Component], modules: Iterable[str]) -> list[tuple[str, str]]:
+    """The sorted components of a kind that plug-ins registered: each one's name, and the name of its module."""
+    wanted = set(modules)
+    found = [(name, one.__module__) for (kind, name), one in _components.items() if kind == base.kind]
+    return sorted(pair for pair in found if pair[1] in wanted)
 
 
 def forget_components(module: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.trial_config import ModelConfig, TrialConfig
@@ -17,22 +17,37 @@ from kmcl_platform.method.losses.classification import ClassificationLoss, SumOf
 from kmcl_platform.method.losses.global_batch import BatchGather
 from kmcl_platform.method.losses.kmcl import KmclLoss
 from kmcl_platform.method.networks.backbone import Backbone
+from kmcl_platform.method.networks.logit_head import LogitHead
 from kmcl_platform.method.networks.model import KmclModel
-from kmcl_platform.method.networks.pretrained import HubError, WeightsFileError
+from kmcl_platform.method.networks.pretrained import HubError, WeightsFileError, load_weights
+from kmcl_platform.method.networks.timm_backbone import ImageSizeError, timm_backbone
+from kmcl_platform.plugins.backbone import CustomBackbone
 from kmcl_platform.seeds import derive_seed
 
 
-def build_backbone(config: ModelConfig) -> Backbone:
+def build_backbone(config: TrialConfig) -> Backbone:
     """Build the backbone, with the pretrained weights that the configuration names.
 
     Raises:
-        ConfigError: timm has no such backbone.
+        ConfigError: there is no such backbone, it cannot take images of this size, or it gives no feature map, which
+            the head takes.
         WeightsError: its pretrained weights cannot be loaded.
     """
-    file = None if config.pretrained_file is None else Path(config.pretrained_file).expanduser()
+    model, image_size = config.model, config.data.image_size
+    file = None if model.pretrained_file is None else Path(model.pretrained_file).expanduser()
+    feature_map = model.head_component.takes_feature_map
+    custom = model.custom_backbone
     try:
-        return Backbone(name=config.backbone, pretrained=config.pretrained, pretrained_file=file)
-    # Both errors of weights are ValueErrors too, so they come before ValueError.
+        if custom is not None:
+            return _build_custom(custom, model, image_size, file)
+        return timm_backbone(
+            name=model.backbone,
+            pretrained=model.pretrained,
+            pretrained_file=file,
+            image_size=image_size,
+            feature_map=feature_map,
+        )
+    # These errors are ValueErrors too, so they come before ValueError.
     except WeightsFileError as error:
         raise WeightsError(f"model.pretrained_file: {error}") from None
     except HubError as error:
@@ -40,17 +55,40 @@ def build_backbone(config: ModelConfig) -> Backbone:
             f"model.pretrained: got true, but {error}; valid: where the hub cannot help, a local file of the weights "
             "in model.pretrained_file"
         ) from None
+    except ImageSizeError as error:
+        raise ConfigError(f"data.image_size: {error}") from None
     except ValueError as error:
         raise ConfigError(f"model.backbone: {error}") from None
 
 
+def _build_custom(component: CustomBackbone, config: ModelConfig, image_size: int, file: Path | None) -> Backbone:
+    network = component.build(image_size, config.pretrained and file is None)
+    if file is not None:
+        load_weights(network, config.backbone, file)
+    return Backbone(
+        network,
+        name=config.backbone,
+        num_features=cast(int, network.num_features),
+        mean=component.mean,
+        std=component.std,
+        feature_map=config.head_component.takes_feature_map,
+    )
+
+
+def without_pretrained(config: TrialConfig) -> TrialConfig:
+    """A copy that does not load pretrained weights, because others replace them: without the hub and without a file."""
+    # Not checked again: a frozen backbone needs pretrained weights, and gets them from elsewhere.
+    model = config.model.model_copy(update={"pretrained": False, "pretrained_file": None})
+    return config.model_copy(update={"model": model})
+
+
 def build_model(
-    config: ModelConfig, num_classes: int, *, pretrained: bool = True, num_features: int | None = None
+    config: TrialConfig, num_classes: int, *, pretrained: bool = True, num_features: int | None = None
 ) -> KmclModel:
     """Build the network, initialised from torch's global random state.
 
     Args:
-        config: the network's part of a trial's configuration.
+        config: the trial.
         num_classes: K, at least 1.
         pretrained: load the pretrained weights that the configuration names. False if the weights of a checkpoint or a
             registered model replace them: that must work without the hub and without the file.
@@ -58,24 +96,52 @@ def build_model(
             whole model, also if the backbone is frozen.
 
     Raises:
-        ConfigError: timm has no such backbone.
-        WeightsError: its pretrained weights cannot be loaded.
+        ConfigError, WeightsError: as `build_backbone`.
     """
-    if not pretrained:
-        config = config.model_copy(update={"pretrained": False, "pretrained_file": None})
-    backbone = build_backbone(config) if num_features is None else num_features
-    width = config.projection_width or (backbone if isinstance(backbone, int) else backbone.num_features)
-    # These kernels have a mean and a variance for each feature, so the features are reduced first (KmclModel).
+    model = config.model
+    if num_features is None:
+        backbone: Backbone | int = build_backbone(config if pretrained else without_pretrained(config))
+    else:
+        backbone = num_features
+    width = model.projection_width or (backbone if isinstance(backbone, int) else backbone.num_features)
+    head = build_head(model, width, num_classes, kernel_terms=config.loss.uses_kernels)
+    return KmclModel(backbone, head, projection_width=model.projection_width)
+
+
+def build_head(
+    config: ModelConfig, num_features: int, num_classes: int, *, kernel_terms: bool
+) -> KernelMixtureHead | LogitHead:
+    """Build the head.
+
+    Args:
+        config: the network's part of a trial's configuration.
+        num_features: D, of the backbone or the projection.
+        num_classes: K.
+        kernel_terms: the objective has kernel terms, so a head without kernels gets some beside it.
+    """
+    component = config.head_component
+    # These kernels have a mean and a variance for each feature, so the features are reduced first.
     reduced = config.kernel in ("anisotropic", "mahalanobis")
-    head = KernelMixtureHead(
-        num_features=config.reduced_dim if reduced else width,
+
+    def build_kernels() -> KernelMixtureHead:
+        return KernelMixtureHead(
+            num_features=config.reduced_dim if reduced else num_features,
+            num_classes=num_classes,
+            kernels_per_class=config.kernels_per_class,
+            kernel=config.kernel,
+            start=config.head_start,
+            input=config.head_input,
+            with_logits=component.makes_kernels,
+        )
+
+    if component.makes_kernels:
+        return build_kernels()
+    return LogitHead(
+        component.build(num_features, num_classes),
+        num_features=num_features,
         num_classes=num_classes,
-        kernels_per_class=config.kernels_per_class,
-        kernel=config.kernel,
-        start=config.head_start,
-        input=config.head_input,
+        kernels=build_kernels() if kernel_terms else None,
     )
-    return KmclModel(backbone, head, projection_width=config.projection_width)
 
 
 class LabelCounts(NamedTuple):
@@ -152,10 +218,11 @@ def build_dataset(config: TrialConfig, manifest: Manifest, split: str, *, may_ca
     """
     data = config.data
     transform: Transform = EvalTransform(image_size=data.image_size)
-    if split == "train" and data.augmentation != "none":
+    augmentation = data.augmentation_component
+    if split == "train" and augmentation.changes_images:
         # A seed for this purpose alone: its draws are unrelated to those of the weights and of the order of images.
         seed = derive_seed(config.seed, "augmentation")
-        transform = TrainTransform(image_size=data.image_size, augmentation=data.augmentation, seed=seed)
+        transform = TrainTransform(image_size=data.image_size, augment=augmentation.build(), seed=seed)
     cache = None
     if may_cache and data.cache == "pixels":
         at_least = transform.decode_at_least

@@ -17,6 +17,7 @@ from kmcl_platform.config.reports.epoch_report import GRADIENT_SHARES, EpochRepo
 from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 from kmcl_platform.method.losses.kmcl import KmclLoss
 from kmcl_platform.method.losses.loss_parts import NO_FACTORS, TermFactors
+from kmcl_platform.method.networks.logit_head import LogitHead
 from kmcl_platform.training.workers.distributed import Workers
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class TermGradients:
     the gradients of the parameters stay as they are.
     """
 
-    def __init__(self, head: KernelMixtureHead) -> None:
+    def __init__(self, head: KernelMixtureHead | LogitHead) -> None:
         """Measure at the inputs of a head."""
         self._head = head
         self._seen: tuple[torch.Tensor, Any] | None = None

@@ -152,7 +152,7 @@ def _open_frozen(
 
     def weights() -> str:
         with full_disk_is_store_error(features):
-            return store_backbone(config.model, features)
+            return store_backbone(config, features)
 
     digest = backbone or workers.on_first(weights)
     train, val = (

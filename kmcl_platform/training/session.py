@@ -72,7 +72,7 @@ class TrainingSession:
         # Without the rank: all workers begin with the same weights, whatever their processes did before.
         seed_everything(derive_seed(config.seed, "model"))
         model = build_model(
-            config.model,
+            config,
             len(manifest.class_names),
             pretrained=continued is None,
             num_features=self.inputs.num_features,

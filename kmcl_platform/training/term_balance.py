@@ -11,6 +11,7 @@ from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.reports.epoch_report import TERM_WEIGHTS
 from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 from kmcl_platform.method.losses import TermFactors
+from kmcl_platform.method.networks.logit_head import LogitHead
 from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.workers.distributed import Workers
 
@@ -38,7 +39,9 @@ class TermBalance:
         gradients: measures the norms.
     """
 
-    def __init__(self, config: LossConfig, head: KernelMixtureHead, workers: Workers, *, total_steps: int) -> None:
+    def __init__(
+        self, config: LossConfig, head: KernelMixtureHead | LogitHead, workers: Workers, *, total_steps: int
+    ) -> None:
         """Begin before the first step.
 
         Args:

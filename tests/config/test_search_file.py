@@ -143,7 +143,7 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
         (("{kind: loguniform, low: 0.05, high: 1}", "{kind: choice, choices: [.nan]}"), "f.yaml: space.loss.temperature.choices.0: got nan; valid: a finite number"),
         (("{kind: loguniform, low: 0.05, high: 1}", "{kind: choice, choices: ['0.17']}"), "f.yaml: space.loss.temperature: got '0.17', which a trial reads as 0.17; valid: 0.17"),
         (("loss.temperature: {kind: loguniform, low: 0.05, high: 1}", "model.pretrained: {kind: choice, choices: [no, yes]}"), "f.yaml: space.model.pretrained: got 'no', which a trial reads as False; valid: false"),
-        (("loss.temperature: {kind: loguniform, low: 0.05, high: 1}", "data.augmentation: {kind: choice, choices: [none, off]}"), "f.yaml: space.data.augmentation: got 'off', which makes an invalid trial: data.augmentation: got 'off'; valid: 'none', "),
+        (("loss.temperature: {kind: loguniform, low: 0.05, high: 1}", "data.augmentation: {kind: choice, choices: [none, off]}"), "f.yaml: space.data.augmentation: got 'off', which makes an invalid trial: data.augmentation: got 'off'; valid: flip, none, "),
         (("low: 0.05", "low: 0.5"), "f.yaml: base.loss.temperature: got 0.17; valid: a value within space.loss.temperature"),
         (
             ("budget:", "resources: {workers_per_trial: 3}\nbudget:"),

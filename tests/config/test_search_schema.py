@@ -21,8 +21,9 @@ FIRST_LINE = f"# yaml-language-server: $schema={SHIPPED.name}\n"
 
 ACROSS_FIELDS = (
     "f.yaml: resources.gpus_per_worker: got 0.5; valid: 0 or 1 with more than one",
-    # A plug-in may have a loss of any name.
+    # A plug-in may have a loss and an augmentation of any name.
     "f.yaml: baselines.plain: got {'loss.objective': 'mse'}",
+    "f.yaml: space.data.augmentation: got 'off'",
     "f.yaml: space.loss.temperature: valid: low below high",
     "f.yaml: space.loss.temperature: got 0.0, which makes an invalid trial",
     "f.yaml: space.loss.temperature: valid: a narrower range",

@@ -10,7 +10,7 @@ from kmcl_platform.config.search_file import Objective
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.plugins import Metric, list_components
-from kmcl_platform.search.run.component_check import check_components
+from kmcl_platform.search.run.checks.component_check import check_components
 from kmcl_platform.training.evaluate import split_metrics
 from tests.support.example import read_example
 

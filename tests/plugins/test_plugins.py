@@ -10,7 +10,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.plugins import Loss, find_component, list_components, source as module
 from kmcl_platform.plugins.source import know_documents, to_documents
-from kmcl_platform.search.run.loss_check import check_losses
+from kmcl_platform.search.run.checks.loss_check import check_losses
 from tests.support.example import PLUGIN, SEARCH
 
 

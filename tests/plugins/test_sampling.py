@@ -14,7 +14,7 @@ from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.plugins import Sampler, Scheduler, list_components
 from kmcl_platform.plugins.source import find_plugin, load_documents, to_documents
 from kmcl_platform.search.forecast.costs import checkpoint_share
-from kmcl_platform.search.run.component_check import check_components
+from kmcl_platform.search.run.checks.component_check import check_components
 from kmcl_platform.search.sampling.rung_schedule import list_rungs
 from kmcl_platform.search.study.definition import check_new_search
 from kmcl_platform.search.study.ended_trials import judge_epoch

@@ -44,7 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> RegisteredModel:
     folder = tmp_path_factory.mktemp("model")
     config = TrialConfig().with_values({"data.image_size": 32, "model.backbone": "test_byobnet"})
     seed_everything(0)
-    save_file(build_model(config.model, 10).state_dict(), folder / "weights.safetensors")
+    save_file(build_model(config, 10).state_dict(), folder / "weights.safetensors")
     write_model(folder / "model", folder / "weights.safetensors", config, CLASSES, RULE)
     return RegisteredModel("models:/m/7", read_predictor(folder / "model", torch.device("cpu")))
 

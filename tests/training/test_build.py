@@ -6,7 +6,7 @@ import pytest
 
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.search_file_reader import parse_search_file
-from kmcl_platform.config.trial_config import ModelConfig
+from kmcl_platform.config.trial_config import ModelConfig, TrialConfig
 from kmcl_platform.method.losses.classification import Classification
 from kmcl_platform.training.build import build_loss, build_model
 
@@ -52,20 +52,20 @@ def test_weights_of_the_loss_arrive() -> None:
     [("isotropic", 96, 1), ("rbf", 96, 1), ("anisotropic", 24, 24), ("mahalanobis", 24, 24)],
 )
 def test_fields_of_the_model_arrive(kernel: str, num_features: int, kernel_size: int) -> None:
-    config = ModelConfig.model_validate({"kernel": kernel, "kernels_per_class": 2, "reduced_dim": 24})
+    config = TrialConfig(model={"kernel": kernel, "kernels_per_class": 2, "reduced_dim": 24})  # type: ignore[arg-type]
     head = build_model(config, 5).head
     assert (head.kernel, head.kernels_per_class, head.num_classes) == (kernel, 2, 5)
     assert (head.num_features, head.kernel_size) == (num_features, kernel_size)
-    projected = build_model(config.model_copy(update={"projection_width": 16}), 5, num_features=96)
+    projected = build_model(config.with_values({"model.projection_width": 16}), 5, num_features=96)
     assert projected.backbone is None
     assert projected.projection is not None and projected.projection[0].in_features == 96
     assert projected.head.num_features == (16 if kernel_size == 1 else 24)
 
 
 def test_the_start_and_the_input_of_the_head_arrive() -> None:
-    head = build_model(ModelConfig(), 5).head
+    head = build_model(TrialConfig(), 5).head
     assert (head.start, head.input) == ("released", "raw")
-    head = build_model(ModelConfig(head_start="scaled", head_input="normalised"), 5).head
+    head = build_model(TrialConfig(model=ModelConfig(head_start="scaled", head_input="normalised")), 5).head
     assert (head.start, head.input) == ("scaled", "normalised")
 
 

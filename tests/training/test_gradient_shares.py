@@ -22,7 +22,7 @@ CONFIG = TrialConfig().with_values({"model.backbone": "test_byobnet", "model.ker
 def make(kernel: str = "isotropic", head_input: str = "raw") -> tuple[KmclModel, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     config = CONFIG.with_values({"model.kernel": kernel, "model.reduced_dim": 8, "model.head_input": head_input})
-    model = build_model(config.model, 5)
+    model = build_model(config, 5)
     images = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8)
     return model, images, torch.randint(-1, 2, (12, 5))
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
-from kmcl_platform.config.trial_config import ModelConfig, OptimConfig
+from kmcl_platform.config.trial_config import ModelConfig, OptimConfig, TrialConfig
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.optim import MovingAverage, one_cycle, parameter_groups
 
@@ -64,7 +64,9 @@ def test_no_number_of_steps_divides_by_zero(total_steps: int) -> None:
 
 
 def test_every_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
-    model = build_model(ModelConfig(backbone="test_byobnet", kernel="anisotropic", kernels_per_class=2), 5)
+    model = build_model(
+        TrialConfig(model=ModelConfig(backbone="test_byobnet", kernel="anisotropic", kernels_per_class=2)), 5
+    )
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     for factor, num_groups in ((1.0, 2), (4.0, 4)):
         groups = parameter_groups(model, OptimConfig(weight_decay=0.01, lr=PEAK, head_lr_factor=factor))
@@ -80,7 +82,7 @@ def test_every_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
 
 def peaks(config: OptimConfig) -> dict[str, float]:
     """The peak learning rate of each parameter, divided by that of the optimizer."""
-    model = build_model(ModelConfig(backbone="test_resnet", projection_width=8), 5)
+    model = build_model(TrialConfig(model=ModelConfig(backbone="test_resnet", projection_width=8)), 5)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = parameter_groups(model, config)
     found = {names[id(p)]: group["lr"] / config.lr for group in groups for p in group["params"]}

@@ -31,7 +31,7 @@ def test_a_weight_or_a_running_statistic_that_is_not_finite_is_divergence(name: 
 def test_a_step_in_float16_is_scaled_clipped_and_measured_like_one_in_float32() -> None:
     torch.manual_seed(0)
     config = TrialConfig().with_values({"data.image_size": 16})
-    first = build_model(config.model, 5)
+    first = build_model(config, 5)
     images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
     targets = torch.randint(0, 2, (8, 5), dtype=torch.int8)
     moves, shares = [], []

@@ -1,4 +1,4 @@
-"""Augmentations of training images. No augmentation crops, because a crop can remove the object that a label names.
+"""What augmentations of training images are made of, and the seeds of their draws.
 
 Legend of shapes: S = image_size pixels.
 """
@@ -10,8 +10,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.auto_augment import rand_augment_transform
-from torchvision.transforms import v2
 
 Augment = Callable[[np.ndarray], np.ndarray]
 """A function of pixels_SS3 that returns pixels_SS3, both uint8.
@@ -20,57 +18,21 @@ It may change its argument. It draws from the global random states.
 """
 
 
-class Released:
-    """The recipe of the authors' code: Cutout of half the height and width, then RandAugment.
+class OnPictures:
+    """A transform of Pillow images as an `Augment`, which can be pickled if the transform can."""
 
-    RandAugment applies 2 operations at magnitude 9.
-    """
-
-    def __init__(self) -> None:
-        self._rand_augment = v2.RandAugment(num_ops=2, magnitude=9)
-
-    def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
-        return np.asarray(self._rand_augment(Image.fromarray(cutout(pixels_SS3, 0.5))))
-
-
-class Flip:
-    """A horizontal flip with probability 1/2."""
+    def __init__(self, transform: Callable[[Image.Image], Image.Image], *, first: Augment | None = None) -> None:
+        """
+        Args:
+            transform: of a picture.
+            first: changes of the pixels before it. None: no changes.
+        """
+        self._transform, self._first = transform, first
 
     def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
-        # A copy: torch takes no array that is read backwards.
-        return pixels_SS3[:, ::-1].copy() if random.random() < 0.5 else pixels_SS3
-
-
-class Timm:
-    """A horizontal flip with probability 1/2, then timm's RandAugment (`rand-m9-mstd0.5-inc1`)."""
-
-    def __init__(self) -> None:
-        self._flip = Flip()
-        # timm draws magnitudes from a normal distribution. About one draw in fifty would reach magnitude 10, where timm
-        # posterises an image to 0 bits. Pillow refuses that, so the magnitude is limited.
-        self._rand_augment = rand_augment_transform("rand-m9-mstd0.5-inc1", {"magnitude_max": 9.99})
-
-    def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
-        return np.asarray(self._rand_augment(Image.fromarray(self._flip(pixels_SS3))))
-
-
-class Torchvision:
-    """A horizontal flip with probability 1/2, then torchvision's TrivialAugmentWide."""
-
-    def __init__(self) -> None:
-        self._augment = v2.Compose([v2.RandomHorizontalFlip(), v2.TrivialAugmentWide()])
-
-    def __call__(self, pixels_SS3: np.ndarray) -> np.ndarray:
-        return np.asarray(self._augment(Image.fromarray(pixels_SS3)))
-
-
-AUGMENTATIONS: dict[str, Callable[[], Augment]] = {
-    "flip": Flip,
-    "released": Released,
-    "timm": Timm,
-    "torchvision": Torchvision,
-}
-"""The augmentations by their names in a search file (`data.augmentation`)."""
+        if self._first is not None:
+            pixels_SS3 = self._first(pixels_SS3)
+        return np.asarray(self._transform(Image.fromarray(pixels_SS3)))
 
 
 def cutout(pixels_SS3: np.ndarray, fraction: float) -> np.ndarray:
@@ -115,7 +77,7 @@ class SeededDraws:
         """Augment images.
 
         Args:
-            augment: one of `AUGMENTATIONS`, made.
+            augment: the changes of one image.
             images: pixels_SS3 of each image, uint8.
             keys: the epoch and the index of each image.
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from kmcl_platform.data.loading.augmentations import AUGMENTATIONS, SeededDraws
+from kmcl_platform.data.loading.augmentations import Augment, SeededDraws
 
 
 class Transform(Protocol):
@@ -55,18 +55,18 @@ class TrainTransform:
     The result does not depend on the process that prepares an image, or on the other images of its batch.
     """
 
-    def __init__(self, *, image_size: int, augmentation: str, seed: int) -> None:
+    def __init__(self, *, image_size: int, augment: Augment, seed: int) -> None:
         """
         Args:
             image_size: height and width in pixels, 1 or more. The aspect ratio is not kept.
-            augmentation: one of `AUGMENTATIONS`.
+            augment: the changes of one image.
             seed: 0 or more.
 
         Raises:
             ValueError: the size is out of its range.
         """
         self._image_size = self.decode_at_least = _checked(image_size)
-        self._augment = AUGMENTATIONS[augmentation]()
+        self._augment = augment
         self._draws = SeededDraws(seed)
 
     def __call__(self, pixels: Iterable[np.ndarray], keys: Sequence[tuple[int, int]]) -> torch.Tensor:

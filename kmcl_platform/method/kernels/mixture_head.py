@@ -67,6 +67,7 @@ class KernelMixtureHead(nn.Module):
         input: what the mean, variance and component layers receive. The logit layer always receives the features.
             `raw`: the features; `normalised`: the features of each sample, less their mean and divided by their
             standard deviation (layer normalisation without learned parameters).
+        with_logits: False: the logits come from another network, and only `kernels` is used.
 
     Raises:
         ValueError: a size is below 1, or there is no such kernel, start or input.
@@ -81,6 +82,7 @@ class KernelMixtureHead(nn.Module):
         kernel: str = "isotropic",
         start: str = "released",
         input: str = "raw",
+        with_logits: bool = True,
     ) -> None:
         super().__init__()
         sizes = {"num_features": num_features, "num_classes": num_classes, "kernels_per_class": kernels_per_class}
@@ -99,7 +101,7 @@ class KernelMixtureHead(nn.Module):
         self.kernel_size = num_features if kernel in ("anisotropic", "mahalanobis") else 1
         num_kernels = num_classes * kernels_per_class
         num_variances = 1 if kernel in ("mahalanobis", "rbf") else num_kernels
-        self.logit_layer = nn.Linear(num_features, num_classes)
+        self.logit_layer = nn.Linear(num_features, num_classes) if with_logits else None
         self.mean_layer = nn.Linear(num_features, num_kernels * self.kernel_size)
         self.variance_layer = nn.Linear(num_features, num_variances * self.kernel_size)
         nn.init.zeros_(self.mean_layer.bias)
@@ -138,6 +140,12 @@ class KernelMixtureHead(nn.Module):
 
     def forward(self, features_BD: Tensor) -> KernelMixture:
         """Return the kernel mixture of features_BD, in their dtype."""
+        assert self.logit_layer is not None, "a head without logits has `kernels` only"
+        kernels = self.kernels(features_BD)
+        return KernelMixture(self.logit_layer(features_BD), *kernels)
+
+    def kernels(self, features_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The means, variances and logarithms of the component weights, as `KernelMixture` has them."""
         kernel_BD = self.kernel_features(features_BD)
         # len(features_BD) would make the batch size a constant in an exported model.
         shape = (features_BD.shape[0], self.num_classes, self.kernels_per_class)
@@ -155,4 +163,4 @@ class KernelMixtureHead(nn.Module):
         else:
             # log_softmax instead of softmax and log: a weight that underflows keeps a finite logarithm.
             log_weights_BKC = self.component_layer(kernel_BD).view(shape).log_softmax(-1)
-        return KernelMixture(self.logit_layer(features_BD), means_BKCR, variances_BKCR, log_weights_BKC)
+        return means_BKCR, variances_BKCR, log_weights_BKC

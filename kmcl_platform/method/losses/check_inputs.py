@@ -40,10 +40,16 @@ def check_settings(
             raise ValueError(f"{name}: got {value}; valid: a finite number of at least 0")
 
 
-def check_inputs(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor) -> None:
+def check_inputs(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor, *, with_kernels: bool = True) -> None:
     """Raise ValueError if shapes do not fit each other, or a target is none of 1, 0 and -1.
 
     The check of the targets' values makes the host wait for the device.
+
+    Args:
+        features_BD: as `KmclLoss.forward`, like the next two.
+        mixture: of the same samples.
+        targets_BK: of the same samples.
+        with_kernels: the mixture must have kernels. False: it may have none (C = 0).
     """
     if features_BD.dim() != 2:
         raise ValueError(f"features_BD: got shape {tuple(features_BD.shape)}; valid: 2 dimensions")
@@ -55,7 +61,7 @@ def check_inputs(features_BD: Tensor, mixture: KernelMixture, targets_BK: Tensor
         raise ValueError(f"targets_BK: got shape {tuple(targets_BK.shape)}; valid: {wanted}, as logits_BK")
     num_classes, num_features = mixture.logits_BK.shape[1], features_BD.shape[1]
     means_BKCR = mixture.means_BKCR
-    if means_BKCR.dim() != 4 or means_BKCR.shape[:2] != mixture.logits_BK.shape or means_BKCR.shape[2] < 1:
+    if means_BKCR.dim() != 4 or means_BKCR.shape[:2] != mixture.logits_BK.shape or (means_BKCR.shape[2] < with_kernels):
         raise ValueError(
             f"means_BKCR: got shape {tuple(means_BKCR.shape)}; valid: ({len(features_BD)}, {num_classes}, kernels per "
             f"class, 1 or {num_features})"

@@ -184,7 +184,7 @@ class KmclLoss(nn.Module):
     ) -> tuple[list[Tensor], Tensor]:
         """The sum of each term and the count that makes it a mean: one of each without kernels, else three."""
         if not self._inputs_checked:
-            check_inputs(features_BD, mixture, targets_BK)
+            check_inputs(features_BD, mixture, targets_BK, with_kernels=self.uses_kernels)
             self._inputs_checked = True
         with torch.autocast(features_BD.device.type, enabled=False):
             mixture = KernelMixture(*map(_at_least_float32, mixture))

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from kmcl_platform.method.networks.backbone import (
         Backbone as Backbone,
     )
+    from kmcl_platform.method.networks.logit_head import (
+        LogitHead as LogitHead,
+    )
     from kmcl_platform.method.networks.model import (
         KmclModel as KmclModel,
         ModelOutput as ModelOutput,
@@ -17,6 +20,11 @@ if TYPE_CHECKING:
         WeightsFileError as WeightsFileError,
         fetch_network as fetch_network,
         load_network as load_network,
+        load_weights as load_weights,
+    )
+    from kmcl_platform.method.networks.timm_backbone import (
+        ImageSizeError as ImageSizeError,
+        timm_backbone as timm_backbone,
     )
 
 __getattr__, __all__ = lazy_exports(__name__, __file__)

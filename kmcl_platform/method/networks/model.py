@@ -1,6 +1,7 @@
-"""The network: a backbone, an optional projection and reduction of its features, and the kernel-mixture head.
+"""The network: a backbone, an optional projection and reduction of its features, and the head.
 
-Shape suffixes: B batch, D features that the head receives, 3HW colour channels, height and width of an image.
+Shape suffixes: B batch, T places of a feature map, D features that the head receives, 3HW colour channels, height and
+width of an image.
 """
 
 from typing import NamedTuple
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 
 from kmcl_platform.method.kernels.mixture_head import KernelMixture, KernelMixtureHead
 from kmcl_platform.method.networks.backbone import Backbone
+from kmcl_platform.method.networks.logit_head import LogitHead
 
 
 class ModelOutput(NamedTuple):
     """The inputs of the loss: the features with which kernels are compared, and the mixture of them.
 
-    The features are those that the head received, normalised if the head normalises them for its kernels.
+    The features are those that the head received, normalised if the head normalises them for its kernels. Of a feature
+    map they are the mean over its places.
 
     The scores of a prediction are sigmoid(mixture.logits_BK).
     """
@@ -45,8 +48,8 @@ class KmclModel(nn.Module):
     Args:
         backbone: from images to features; or the number of features that a model without a backbone takes instead of
             images. The names of all other weights are the same in both.
-        head: from features to the kernel mixture. For kernels with R = D a learned linear map first reduces the
-            features to the number that the head takes. The loss then uses the reduced features.
+        head: from features to the kernel mixture. For the kernels of a `KernelMixtureHead` with R = D a learned linear
+            map first reduces the features to the number that the head takes. The loss then uses the reduced features.
         projection_width: the features pass through a `Projection` of this width first. None: they do not.
 
     Attributes:
@@ -58,7 +61,11 @@ class KmclModel(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone | int, head: KernelMixtureHead, *, projection_width: int | None = None
+        self,
+        backbone: Backbone | int,
+        head: KernelMixtureHead | LogitHead,
+        *,
+        projection_width: int | None = None,
     ) -> None:
         super().__init__()
         self.backbone = None if isinstance(backbone, int) else backbone
@@ -81,6 +88,7 @@ class KmclModel(nn.Module):
         Args:
             inputs: images_B3HW as for `Backbone.forward`; features_BD for a model without a backbone.
         """
+        # features_BTD, if the head takes the feature map.
         features_BD: Tensor = inputs if self.backbone is None else self.backbone(inputs)
         # The released recipe computes the mixture and the loss in float32. In half precision the variance 1 + 1e-7
         # would become 1.

@@ -24,7 +24,7 @@ class HubError(ValueError):
     """The hub has no weights of the network, or cannot be reached."""
 
 
-def load_network(name: str, file: Path) -> nn.Module:
+def load_network(name: str, file: Path, **options: Any) -> nn.Module:
     """A network without its classifier, with the weights of a local file.
 
     The file is read in the way in which timm reads the files that it publishes. Tensor names of the original authors'
@@ -34,22 +34,13 @@ def load_network(name: str, file: Path) -> nn.Module:
     Args:
         name: a timm model name.
         file: `*.safetensors`, or a PyTorch file of tensors alone. Reading it runs no code from the file.
+        options: of the network, for timm.
 
     Raises:
         WeightsFileError: the file does not exist, cannot be read, or holds another network's weights.
     """
-    valid = f"a local file of {name}'s weights: *.safetensors, or a PyTorch file of tensors alone"
-    if not file.is_file():
-        raise WeightsFileError(f"got {file}: no such file; valid: {valid}")
-    try:
-        # timm's function takes averaged weights before raw ones. A PyTorch file may hold only tensors and plain values.
-        tensors = load_state_dict(str(file))
-    except Exception as error:  # unpickling and safetensors raise many kinds of errors
-        raise WeightsFileError(
-            f"got {file}: cannot be read as tensors alone ({_short(error)}); valid: {valid}"
-        ) from None
-    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise WeightsFileError(f"got {file}: does not hold a network's tensors; valid: {valid}")
+    valid = _valid_file(name)
+    tensors = _read_tensors(file, valid)
     published = _published(name)
     refusal: Exception | None = None
     # timm compares names strictly only if the network has the file's number of classes; otherwise it ignores names that
@@ -60,7 +51,9 @@ def load_network(name: str, file: Path) -> nn.Module:
         # off by `label_offset`; this file's classifier has exactly `num_classes` rows, so the offset is 0.
         overlay = {"state_dict": tensors, "num_classes": num_classes, "label_offset": 0}
         try:
-            network = timm.create_model(name, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=overlay)
+            network = timm.create_model(
+                name, pretrained=True, num_classes=num_classes, pretrained_cfg_overlay=overlay, **options
+            )
         except Exception as error:  # timm's name translations fail in many ways on other files
             refusal = refusal or error
             continue
@@ -73,8 +66,45 @@ def load_network(name: str, file: Path) -> nn.Module:
     raise WeightsFileError(f"got {file}: not the weights of {name} ({_short(refusal)}); valid: {valid}")
 
 
-def fetch_network(name: str) -> nn.Module:
+def load_weights(network: nn.Module, name: str, file: Path) -> None:
+    """Load a local file into a network that is not timm's; all names must match.
+
+    Raises:
+        WeightsFileError: as `load_network`.
+    """
+    valid = _valid_file(name)
+    tensors = _read_tensors(file, valid)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsFileError(f"got {file}: not the weights of {name} ({_short(error)}); valid: {valid}") from None
+
+
+def _valid_file(name: str) -> str:
+    return f"a local file of {name}'s weights: *.safetensors, or a PyTorch file of tensors alone"
+
+
+def _read_tensors(file: Path, valid: str) -> dict[str, Tensor]:
+    if not file.is_file():
+        raise WeightsFileError(f"got {file}: no such file; valid: {valid}")
+    try:
+        # timm's function takes averaged weights before raw ones. A PyTorch file may hold only tensors and plain values.
+        tensors = load_state_dict(str(file))
+    except Exception as error:  # unpickling and safetensors raise many kinds of errors
+        raise WeightsFileError(
+            f"got {file}: cannot be read as tensors alone ({_short(error)}); valid: {valid}"
+        ) from None
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise WeightsFileError(f"got {file}: does not hold a network's tensors; valid: {valid}")
+    return tensors
+
+
+def fetch_network(name: str, **options: Any) -> nn.Module:
     """A network without its classifier, with the weights that timm publishes, from the local cache or the hub.
+
+    Args:
+        name: a timm model name.
+        options: of the network, for timm.
 
     Raises:
         HubError: timm publishes no such weights, or the hub cannot be reached.
@@ -88,11 +118,11 @@ def fetch_network(name: str) -> nn.Module:
             # The hub's client sends a request even for a cached file, and fails without a network.
             if cached := _find_cached(published, repository):
                 with suppress(WeightsFileError):  # some cached files have a form that only timm's own path can read
-                    return load_network(name, cached)
+                    return load_network(name, cached, **options)
             # This small request fails within its time limit. timm's download has none, and would retry for most of a
             # minute.
             HfApi().model_info(repository, timeout=HUB_SECONDS)
-        return timm.create_model(name, pretrained=True, num_classes=0)
+        return timm.create_model(name, pretrained=True, num_classes=0, **options)
     except Exception as error:  # the client raises errors of several HTTP libraries
         raise HubError(f"the weights of {name} cannot be fetched from the hub ({_short(error)})") from None
 

@@ -202,7 +202,7 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
         tensors = load_file(folder / WEIGHTS)
         # All weights come from the file. Pretrained ones may need a download or a file that is not here.
         width = None if config.data.features is None else _input_width(tensors)
-        model = build_model(config.model, len(class_names), pretrained=False, num_features=width)
+        model = build_model(config, len(class_names), pretrained=False, num_features=width)
         model.load_state_dict(tensors)
         # Models of older versions have neither of these two entries.
         rule = read_rule(document.get("decision"), class_names)
@@ -220,8 +220,10 @@ def read_predictor(folder: Path, device: torch.device | None = None) -> Predicto
 
 def _input_width(tensors: dict[str, torch.Tensor]) -> int:
     """The number of features that a model without a backbone takes: the inputs of its first layer."""
-    first = next(name for name in ("projection.0.weight", "reduction.weight", _LOGITS) if name in (*tensors, _LOGITS))
-    return int(tensors[first].shape[1])
+    for first in ("projection.0.weight", "reduction.weight", _LOGITS):
+        if first in tensors:
+            return int(tensors[first].shape[1])
+    return int(tensors["head.num_inputs"])
 
 
 def _decode(data: bytes | np.ndarray, place: int, background: Colour = WHITE) -> np.ndarray:

@@ -55,7 +55,7 @@ def write_card(
     lines = [
         f"Multilabel {kind}: trial {number} of search `{search}`.",
         "",
-        f"- **Model**: {_describe_input(config)}, objective "
+        f"- **Model**: {_describe_input(config)}, head `{config.model.head}`, objective "
         f"`{config.loss.objective}`, {config.num_epochs} epochs; averaged weights of the last one.",
         f"- **Data**: {manifest.name}, version {manifest.version} ({images}; content hash {digest}).",
         f"- **Classes** ({len(names)}): {_listed(names)}.",

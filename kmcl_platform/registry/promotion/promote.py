@@ -91,7 +91,7 @@ def promote(store: Store, search: str, *, file: SearchSource | None = None, forc
             if state.backbone:
                 # The model takes images: with the backbone on whose features the trial was trained.
                 weights = Path(scratch) / AVERAGE
-                join_backbone(state.config.model, state.backbone, store.features, checkpoint / AVERAGE, weights)
+                join_backbone(state.config, state.backbone, store.features, checkpoint / AVERAGE, weights)
             write_model(folder, weights, state.config, state.class_names)
             predictor = read_predictor(folder)
             # Calibration and thresholds are fitted before the test split is opened, so they cannot depend on it.

@@ -31,9 +31,8 @@ from kmcl_platform.search.plan.probe_points import (
     to_config,
 )
 from kmcl_platform.search.replay.archive_curves import agreement_by_epoch, read_curves
-from kmcl_platform.search.run.component_check import check_components
+from kmcl_platform.search.run.checks.component_check import check_components
 from kmcl_platform.search.run.files_check import check_weights
-from kmcl_platform.search.run.loss_check import check_losses
 from kmcl_platform.search.run.run_search import check_data
 from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.study.definition import check_new_search
@@ -117,7 +116,6 @@ def run_plan(
     check_room(store.root)
     searches = expand_arms(file)
     with errors_name(document.origin):
-        check_losses(file)
         check_components(file)
         for search in searches:
             check_new_search(search, store.study_url)

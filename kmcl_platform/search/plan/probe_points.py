@@ -22,6 +22,7 @@ DRIVERS_OF_COST = (
     "model.reduced_dim",
     "model.projection_width",
     "model.kernel",
+    "model.head",
     "model.backbone",
     "model.backbone_mode",
 )

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from kmcl_platform.config.arms import expand_arms
 from kmcl_platform.config.search_file import SearchFile, list_baselines
-from kmcl_platform.config.trial_config import ModelConfig, Scalar
+from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.loading.own_features import digest_own_features, read_own_features
 from kmcl_platform.data.manifest.manifest import Manifest
 
-WEIGHTS_PATHS = ("model.backbone", "model.pretrained", "model.pretrained_file")
-"""The paths that decide which pretrained weights a trial starts from."""
+WEIGHTS_PATHS = ("model.backbone", "model.pretrained", "model.pretrained_file", "data.image_size")
+"""The paths that decide which pretrained weights a trial starts from, and their form."""
 
 _FEATURES, _TYPE = "data.features", "model.feature_dtype"
 
@@ -20,16 +20,16 @@ def check_weights(file: SearchFile) -> None:
     """Load all pretrained weights that trials of a file may start from; those of a hub are then in its local cache.
 
     Raises:
-        ConfigError: timm does not know a backbone.
+        ConfigError: a backbone is not known, or cannot take images of a size.
         WeightsError: some weights cannot be loaded.
     """
-    wanted = [model for model in _networks(file) if model.pretrained or model.pretrained_file is not None]
+    wanted = [one for one in possible_networks(file) if one.model.pretrained or one.model.pretrained_file is not None]
     if wanted:
         # Imports torch, which a driver without such weights does not need.
         from kmcl_platform.training.build import build_backbone
 
-        for model in wanted:
-            build_backbone(model)
+        for config in wanted:
+            build_backbone(config)
 
 
 def digest_weights(file: SearchFile) -> dict[str, str]:
@@ -38,8 +38,8 @@ def digest_weights(file: SearchFile) -> dict[str, str]:
     Call it after `check_weights`, which reports a file that cannot be read.
     """
     digests: dict[str, str] = {}
-    for model in _networks(file):
-        path = model.pretrained_file
+    for config in possible_networks(file):
+        path = config.model.pretrained_file
         if path is not None and path not in digests:
             with Path(path).expanduser().open("rb") as content:
                 digests[path] = file_digest(content, "sha256").hexdigest()
@@ -65,23 +65,21 @@ def digest_features(file: SearchFile) -> dict[str, str]:
     return {features: digest_own_features(features) for features in _possible(file, _FEATURES)}
 
 
-def _networks(file: SearchFile) -> list[ModelConfig]:
-    """Every combination of backbone and weights that trials may have, once each."""
+def possible_networks(file: SearchFile, paths: tuple[str, ...] = WEIGHTS_PATHS) -> list[TrialConfig]:
+    """A trial with each combination of the values of these paths that trials of a file may have."""
     # A dictionary as an ordered set: weights are loaded in the file's order.
-    found: dict[ModelConfig, None] = {}
+    found: dict[tuple[Scalar, ...], TrialConfig] = {}
     for search in expand_arms(file):
-        searched = [path for path in WEIGHTS_PATHS if path in search.space]
+        searched = [path for path in paths if path in search.space]
         for edges in product(*(search.space[path].edges() for path in searched)):
             config = search.base.with_values(_active(search, dict(zip(searched, edges, strict=True))))
-            # All other values of the model are left at their defaults, so that trials with equal weights are one entry.
-            network = config.model.model_dump(include={path.removeprefix("model.") for path in WEIGHTS_PATHS})
-            found[ModelConfig.model_validate(network)] = None
-    return list(found)
+            found.setdefault(tuple(config.value(path) for path in paths), config)
+    return list(found.values())
 
 
 def _active(search: SearchFile, values: dict[str, Scalar]) -> dict[str, Scalar]:
     """The values whose conditions hold. Conditions on other paths count as true: some trial may meet them."""
-    known = {path: search.base.value(path) for path in WEIGHTS_PATHS} | values
+    known = {path: search.base.value(path) for path in values} | values
     return {
         path: value
         for path, value in values.items()

@@ -20,10 +20,9 @@ from kmcl_platform.config.store_record import check_study, claim_study
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.messages import show_value
-from kmcl_platform.search.run.component_check import check_components
+from kmcl_platform.search.run.checks.component_check import check_components
 from kmcl_platform.search.run.files_check import check_features, check_weights, digest_features, digest_weights
 from kmcl_platform.search.run.inline import InlineRunner
-from kmcl_platform.search.run.loss_check import check_losses
 from kmcl_platform.search.run.on_ray.ray_runner import RayRunner
 from kmcl_platform.search.run.runner import Runner
 from kmcl_platform.search.run.running_search import SearchSummary, keep_report
@@ -214,7 +213,6 @@ def _run_searches(
     with errors_name(origin):
         check_trainable(file)
         runner.check(file)
-        check_losses(file)
         check_components(file)
     try:
         inputs = prepare(file, origin, [search for search, _ in searches], store)

@@ -15,12 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from kmcl_platform.config.trial_config import ModelConfig
+from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import WeightsError
 from kmcl_platform.files.atomic_write import make_folder, write_atomically
 from kmcl_platform.messages import show_path
 from kmcl_platform.method.networks.backbone import Backbone
-from kmcl_platform.training.build import build_backbone
+from kmcl_platform.training.build import build_backbone, without_pretrained
 
 _SETTLED_SECONDS = 2.0
 """A file of weights is read again for each trial until it has not changed for so long."""
@@ -30,11 +30,11 @@ _digests: dict[tuple[object, ...], str] = {}
 the time of building the network."""
 
 
-def store_backbone(config: ModelConfig, folder: Path) -> str:
+def store_backbone(config: TrialConfig, folder: Path) -> str:
     """Write the pretrained weights of a backbone into the store, unless they are there.
 
     Args:
-        config: the network's part of a trial's configuration.
+        config: the trial.
         folder: of the store's features.
 
     Returns:
@@ -58,11 +58,11 @@ def store_backbone(config: ModelConfig, folder: Path) -> str:
     return digest
 
 
-def load_backbone(config: ModelConfig, digest: str, folder: Path) -> Backbone:
+def load_backbone(config: TrialConfig, digest: str, folder: Path) -> Backbone:
     """The frozen backbone of a trial.
 
     Args:
-        config: the network's part of the trial's configuration.
+        config: the trial.
         digest: of the weights, from `store_backbone`.
         folder: of the store's features. If the weights are missing there, the pretrained ones are loaded again.
 
@@ -73,7 +73,7 @@ def load_backbone(config: ModelConfig, digest: str, folder: Path) -> Backbone:
     """
     path = _path(folder, digest)
     if path.exists():
-        backbone = build_backbone(config.model_copy(update={"pretrained": False, "pretrained_file": None}))
+        backbone = build_backbone(without_pretrained(config))
         try:
             backbone.load_state_dict(load_file(path))
         except (RuntimeError, SafetensorError):
@@ -87,18 +87,18 @@ def load_backbone(config: ModelConfig, digest: str, folder: Path) -> Backbone:
     backbone = build_backbone(config)
     if _digest(config, backbone) != digest:
         raise WeightsError(
-            f"{show_path(path)}: {problem}, and the pretrained weights of {config.backbone} are others now; valid: the "
-            "weights with which the trial began"
+            f"{show_path(path)}: {problem}, and the pretrained weights of {config.model.backbone} are others now; "
+            "valid: the weights with which the trial began"
         )
     _store(config, backbone, folder)
     return backbone
 
 
-def join_backbone(config: ModelConfig, digest: str, folder: Path, head: Path, out: Path) -> None:
+def join_backbone(config: TrialConfig, digest: str, folder: Path, head: Path, out: Path) -> None:
     """Write the weights of a whole model, which takes images: those of a frozen backbone and those of a trial.
 
     Args:
-        config: the network's part of the trial's configuration.
+        config: the trial.
         digest: of the backbone's weights.
         folder: of the store's features.
         head: the trial's weights, a safetensors file.
@@ -112,7 +112,7 @@ def join_backbone(config: ModelConfig, digest: str, folder: Path, head: Path, ou
     write_atomically(out, save(tensors | load_file(head)))
 
 
-def _store(config: ModelConfig, backbone: nn.Module, folder: Path) -> str:
+def _store(config: TrialConfig, backbone: nn.Module, folder: Path) -> str:
     digest = _digest(config, backbone)
     path = _path(folder, digest)
     # Several processes may do this at the same time: they write the same bytes.
@@ -125,9 +125,12 @@ def _path(folder: Path, digest: str) -> Path:
     return folder / "backbones" / f"{digest}.safetensors"
 
 
-def _digest(config: ModelConfig, backbone: nn.Module) -> str:
-    # The name and timm's version, because they decide what the network computes with its weights.
-    digest = hashlib.sha256(f"{config.backbone} {timm.__version__}".encode())
+def _digest(config: TrialConfig, backbone: nn.Module) -> str:
+    # The name and timm's version, because they decide what the network computes with its weights. For a network of a
+    # plug-in these are its code and its options.
+    digest = hashlib.sha256(f"{config.model.backbone} {timm.__version__}".encode())
+    if (custom := config.model.custom_backbone) is not None:
+        digest.update(f"{config.code_of(custom)} {custom.model_dump_json()}".encode())
     for name, tensor in sorted(backbone.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(_to_bytes(tensor))
@@ -139,15 +142,18 @@ def _to_bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _source(config: ModelConfig) -> tuple[tuple[object, ...], float]:
+def _source(config: TrialConfig) -> tuple[tuple[object, ...], float]:
     """What decides a backbone's weights, and when that last changed: the time of the file's inode, 0 without a file."""
-    if config.pretrained_file is None:
-        return (config.backbone, config.pretrained), 0.0
-    path = Path(config.pretrained_file).expanduser().absolute()
+    model, custom = config.model, config.model.custom_backbone
+    own = None if custom is None else (config.code_of(custom), custom.model_dump_json())
+    network = model.backbone, config.data.image_size, own
+    if model.pretrained_file is None:
+        return (*network, model.pretrained), 0.0
+    path = Path(model.pretrained_file).expanduser().absolute()
     try:
         status = path.stat()
     except OSError:
         # `build_backbone` says what is wrong with the file.
-        return (config.backbone, str(path)), 0.0
+        return (*network, str(path)), 0.0
     times = status.st_mtime_ns, status.st_ctime_ns
-    return (config.backbone, str(path), status.st_size, status.st_ino, *times), status.st_ctime
+    return (*network, str(path), status.st_size, status.st_ino, *times), status.st_ctime

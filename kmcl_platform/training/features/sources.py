@@ -94,11 +94,21 @@ class BackboneSource:
             "corrupt_images": data.corrupt_images if trains else "error",
             "augmentation": data.augmentation if trains else "none",
             "views": self.views,
+        } | (self._own_changes() if trains else {})
+
+    def _own_changes(self) -> dict[str, Any]:
+        """What else decides the changes of an augmentation with options, or of a plug-in."""
+        data = self._config.data
+        facts = {
+            "augmentation_options": data.augmentation_options.get(data.augmentation),
+            "augmentation_code": self._config.code_of(data.augmentation_component),
         }
+        # Without the others, so that features that an older version has kept are found.
+        return {name: value for name, value in facts.items() if value is not None}
 
     def batches(self, workers: Workers) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """See `FeatureSource`."""
-        network = load_backbone(self._config.model, self._backbone, self._folder).to(workers.device)
+        network = load_backbone(self._config, self._backbone, self._folder).to(workers.device)
         network = network.to(memory_format=torch.channels_last).eval()
         processes = self._config.data.loader_processes
         yield from feature_batches(network, self._images, workers, views=self.views, processes=processes)

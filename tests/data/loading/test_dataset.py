@@ -15,6 +15,7 @@ from kmcl_platform.data.loading.samplers import ShardedSequence, ShardedShuffle
 from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import DataError
+from kmcl_platform.plugins import Augmentation, find_component
 from tests.data.fixtures import complaint_of
 
 TRANSFORM = EvalTransform(image_size=40)
@@ -138,7 +139,7 @@ def test_identity_returns_its_argument() -> None:
 
 @pytest.mark.parametrize("augmentation", ["flip", "released", "timm", "torchvision"])
 def test_augmentation_depends_only_on_epoch_and_image(digits: Manifest, augmentation: str) -> None:
-    transform = TrainTransform(image_size=40, augmentation=augmentation, seed=3)
+    transform = TrainTransform(image_size=40, augment=find_component(Augmentation, augmentation)().build(), seed=3)
 
     def images(epoch: int, *, processes: int, batch_size: int) -> torch.Tensor:
         dataset = ImageDataset(digits, "train", transform)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from kmcl_platform.components.augmentations.timm import Timm
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.check import images as check_module
-from kmcl_platform.data.loading.augmentations import AUGMENTATIONS
 from kmcl_platform.data.loading.decode import decode_image, decode_pixels
 from kmcl_platform.data.loading.transforms import resize
 from kmcl_platform.data.manifest.manifest import build_manifest
@@ -117,7 +117,7 @@ def through_check(paths: list[Path]) -> list[np.ndarray]:
 def through_predictor(paths: list[Path]) -> list[np.ndarray]:
     """The pixels that a registered model's network gets, by the path of `predict` and of serving."""
     config = TrialConfig().with_values({"data.image_size": SIZE})
-    predictor = Predictor(build_model(config.model, 1), config, ["a"], torch.device("cpu"))
+    predictor = Predictor(build_model(config, 1), config, ["a"], torch.device("cpu"))
     batches: list[torch.Tensor] = []
     predictor.model.register_forward_pre_hook(lambda _, given: batches.append(given[0]))
     predictor.predict([path.read_bytes() for path in paths])
@@ -150,7 +150,7 @@ PATHS = {
 @pytest.mark.parametrize("path", PATHS)
 def test_every_path_sees_the_upright_picture(path: str, pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     # The augmentation is replaced by one that changes nothing; the reduced-size decoding of training stays.
-    monkeypatch.setitem(AUGMENTATIONS, "timm", lambda: lambda pixels_SS3: pixels_SS3)
+    monkeypatch.setattr(Timm, "build", lambda _: lambda pixels_SS3: pixels_SS3)
     images = PATHS[path](pictures)
     assert len(images) == len(pictures) == len(FORMATS) * 8
     turned = [file.name for file, pixels in zip(pictures, images, strict=True) if not is_upright(pixels)]

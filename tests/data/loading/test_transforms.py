@@ -7,8 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from kmcl_platform.data.loading.augmentations import AUGMENTATIONS
+from kmcl_platform.components.augmentations import MODULES
 from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform, resize
+from kmcl_platform.plugins import Augmentation, find_component
+
+NAMED = {name: find_component(Augmentation, name) for name in MODULES if name != "none"}
 
 
 def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -48,16 +51,16 @@ def test_invalid_sizes_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match="valid: "):
         EvalTransform(image_size=size)
     with pytest.raises(ValueError, match="valid: "):
-        TrainTransform(image_size=size, augmentation="released", seed=0)
+        TrainTransform(image_size=size, augment=NAMED["released"]().build(), seed=0)
 
 
-@pytest.mark.parametrize("augmentation", AUGMENTATIONS)
+@pytest.mark.parametrize("augmentation", NAMED)
 class TestAugmentation:
     images = tuple(picture((24, 24), seed) for seed in range(6))
     keys = tuple((1, index) for index in range(6))
 
     def augmented(self, augmentation: str, seed: int = 0, epoch: int = 1) -> torch.Tensor:
-        transform = TrainTransform(image_size=24, augmentation=augmentation, seed=seed)
+        transform = TrainTransform(image_size=24, augment=NAMED[augmentation]().build(), seed=seed)
         return transform([image.copy() for image in self.images], [(epoch, index) for _, index in self.keys])
 
     def test_draws_depend_on_seed_epoch_and_index(self, augmentation: str) -> None:
@@ -65,7 +68,7 @@ class TestAugmentation:
         assert torch.equal(one, self.augmented(augmentation))
         assert not torch.equal(one, self.augmented(augmentation, seed=1))
         assert not torch.equal(one, self.augmented(augmentation, epoch=2))
-        transform = TrainTransform(image_size=24, augmentation=augmentation, seed=0)
+        transform = TrainTransform(image_size=24, augment=NAMED[augmentation]().build(), seed=0)
         assert torch.equal(one[4:], transform([image.copy() for image in self.images[4:]], self.keys[4:]))
 
     def test_most_images_are_changed(self, augmentation: str) -> None:
@@ -74,7 +77,7 @@ class TestAugmentation:
         assert int(changed.sum()) >= 4
 
     def test_equal_images_get_different_draws(self, augmentation: str) -> None:
-        transform = TrainTransform(image_size=24, augmentation=augmentation, seed=0)
+        transform = TrainTransform(image_size=24, augment=NAMED[augmentation]().build(), seed=0)
         batch = transform([self.images[0].copy() for _ in self.keys], self.keys)
         assert not torch.equal(batch[:1].expand_as(batch), batch)
 

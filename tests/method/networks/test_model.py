@@ -5,13 +5,13 @@ import torch
 
 from kmcl_platform.method.kernels.mixture_head import KernelMixtureHead
 from kmcl_platform.method.losses.kmcl import KmclLoss
-from kmcl_platform.method.networks.backbone import Backbone
 from kmcl_platform.method.networks.model import KmclModel
+from kmcl_platform.method.networks.timm_backbone import timm_backbone
 
 
 def build_model(kernels_per_class: int = 1, **changes: str) -> KmclModel:
     torch.manual_seed(0)
-    backbone = Backbone(name="test_resnet", pretrained=False)
+    backbone = timm_backbone(name="test_resnet", pretrained=False)
     head = KernelMixtureHead(
         num_features=backbone.num_features, num_classes=3, kernels_per_class=kernels_per_class, **changes
     )
@@ -58,7 +58,7 @@ def test_every_parameter_learns(kernels_per_class: int, changes: dict[str, str])
 
 
 def test_head_of_another_width_is_refused() -> None:
-    backbone = Backbone(name="test_resnet", pretrained=False)
+    backbone = timm_backbone(name="test_resnet", pretrained=False)
     head = KernelMixtureHead(num_features=8, num_classes=3, kernels_per_class=1)
     with pytest.raises(ValueError, match="head: got num_features 8; valid: the backbone's 96"):
         KmclModel(backbone, head)
@@ -66,7 +66,7 @@ def test_head_of_another_width_is_refused() -> None:
 
 def test_a_model_without_a_backbone_is_the_rest_of_a_whole_one() -> None:
     torch.manual_seed(0)
-    backbone = Backbone(name="test_resnet", pretrained=False)
+    backbone = timm_backbone(name="test_resnet", pretrained=False)
     head = KernelMixtureHead(num_features=8, num_classes=3, kernels_per_class=2)
     whole = KmclModel(backbone, head, projection_width=8).eval()
     rest = KmclModel(96, head, projection_width=8).eval()

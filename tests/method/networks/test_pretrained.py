@@ -14,8 +14,8 @@ from huggingface_hub import HfApi, constants
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kmcl_platform.method.networks.backbone import Backbone
 from kmcl_platform.method.networks.pretrained import HubError, WeightsFileError, fetch_network, load_network
+from kmcl_platform.method.networks.timm_backbone import timm_backbone
 
 NAME = "test_resnet.r160_in1k"
 
@@ -45,9 +45,9 @@ class RunsCode:
 def test_a_safetensors_file_of_any_number_of_classes_is_loaded(num_classes: int, tmp_path: Path) -> None:
     tensors = weights(num_classes=num_classes)
     save_file(tensors, tmp_path / "weights.safetensors")
-    backbone = Backbone(name=NAME, pretrained=False, pretrained_file=tmp_path / "weights.safetensors")
+    backbone = timm_backbone(name=NAME, pretrained=False, pretrained_file=tmp_path / "weights.safetensors")
     assert same(backbone.network, tensors)
-    plain = Backbone(name=NAME, pretrained=False)
+    plain = timm_backbone(name=NAME, pretrained=False)
     assert (backbone.num_features, backbone.mean, backbone.std) == (plain.num_features, plain.mean, plain.std)
     images = torch.rand(2, 3, 40, 40)
     plain.network.load_state_dict(backbone.network.state_dict())
@@ -177,7 +177,7 @@ def test_a_hub_that_cannot_be_reached_fails_soon(tmp_path: Path, monkeypatch: py
     started = time.monotonic()
     message = rf"^the weights of {NAME} cannot be fetched from the hub \(OSError: Name or service not known\)$"
     with pytest.raises(HubError, match=message):
-        Backbone(name=NAME, pretrained=True)
+        timm_backbone(name=NAME, pretrained=True)
     assert time.monotonic() - started < 5
 
 

@@ -39,7 +39,7 @@ def write(folder: Path, objective: str) -> Path:
     """A model before training; its scores are near 0.5, some above and some below."""
     seed_everything(0)
     weights = folder / "weights.safetensors"
-    save_file(build_model(CONFIG.model, len(CLASSES)).state_dict(), weights)
+    save_file(build_model(CONFIG, len(CLASSES)).state_dict(), weights)
     write_model(folder / "model", weights, CONFIG.with_values({"loss.objective": objective}), CLASSES)
     return folder / "model"
 

@@ -62,7 +62,7 @@ def registered(manifest: Manifest, initialised_database: Path, tmp_path_factory:
     run = client.create_run(client.create_experiment("any", artifact_location(store, "any")))
     # As before training: scores are near 0.5, some above and some below.
     seed_everything(0)
-    save_file(build_model(CONFIG.model, len(CLASSES)).state_dict(), folder / "weights.safetensors")
+    save_file(build_model(CONFIG, len(CLASSES)).state_dict(), folder / "weights.safetensors")
     for name, detection in MODELS.items():
         model = folder / name / "model"
         write_model(model, folder / "weights.safetensors", CONFIG, CLASSES)

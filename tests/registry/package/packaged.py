@@ -26,7 +26,7 @@ RULE = DecisionRule(2.0, (0.0, 1.0) * 5, "precision", 0.9, shift=-1.0)
 
 def make_package(folder: Path, initialised_database: Path) -> None:
     manifest = build_digits(num_train=4, num_val=2, num_test=2)
-    save_file(build_model(CONFIG.model, 10).state_dict(), folder / "weights.safetensors")
+    save_file(build_model(CONFIG, 10).state_dict(), folder / "weights.safetensors")
     write_model(folder / "model", folder / "weights.safetensors", CONFIG, manifest.class_names, RULE)
     shutil.copy(initialised_database, folder / "mlflow.db")
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")

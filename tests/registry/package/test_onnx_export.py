@@ -34,12 +34,18 @@ RULE = DecisionRule(0.5, (0.4,) * 10, "f1", shift=-0.75)
 DETECTION = ErrorDetection(9, 90, 9, 0.95, DetectionArea(0.7, 0.6, 0.8), None)
 
 
-def build(folder: Path, kernel: str) -> RegisteredModel:
+def build(folder: Path, kernel: str, head: str = "kernel_mixture") -> RegisteredModel:
     config = TrialConfig().with_values(
-        {"data.image_size": 32, "model.kernel": kernel, "model.kernels_per_class": 2, "model.reduced_dim": 8}
+        {
+            "data.image_size": 32,
+            "model.kernel": kernel,
+            "model.kernels_per_class": 2,
+            "model.reduced_dim": 8,
+            "model.head": head,
+        }
     )
     seed_everything(0)
-    save_file(build_model(config.model, 10).state_dict(), folder / "weights.safetensors")
+    save_file(build_model(config, 10).state_dict(), folder / "weights.safetensors")
     write_model(folder / "model", folder / "weights.safetensors", config, [str(k) for k in range(10)])
     write_rule(folder / "model", RULE, DETECTION)
     return RegisteredModel("models:/m/3", read_predictor(folder / "model", torch.device("cpu")))
@@ -54,10 +60,10 @@ class Exported:
     difference: float
 
 
-@pytest.fixture(scope="module", params=["isotropic", "mahalanobis"])
+@pytest.fixture(scope="module", params=[("isotropic", "kernel_mixture"), ("mahalanobis", "ml_decoder")])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("exported")
-    model = build(folder, request.param)
+    model = build(folder, *request.param)
     return Exported(model, folder / "model.onnx", export_onnx(model, folder / "model.onnx"))
 
 

@@ -30,7 +30,7 @@ def manifest(small_manifest: Path) -> Manifest:
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     folder = tmp_path_factory.mktemp("model")
     config = TrialConfig().with_values({"data.image_size": 32, "model.backbone": "test_byobnet"})
-    save_tensors(build_model(config.model, 10).state_dict(), folder / "weights.safetensors")
+    save_tensors(build_model(config, 10).state_dict(), folder / "weights.safetensors")
     write_model(folder / "model", folder / "weights.safetensors", config, [str(k) for k in range(10)])
     return read_predictor(folder / "model", torch.device("cpu"))
 

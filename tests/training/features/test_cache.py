@@ -47,7 +47,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def open_split(
     config: TrialConfig, manifest: Manifest, folder: Path, split: str = "train", workers: Workers = ALONE
 ) -> FeatureDataset:
-    digest = store_backbone(config.model, folder)
+    digest = store_backbone(config, folder)
     source = BackboneSource(config, manifest, split, backbone=digest, folder=folder)
     return cache.open_features(source, workers, folder)
 
@@ -63,7 +63,7 @@ def test_features_are_the_backbones_and_are_computed_once(
     found = all_features(open_split(config, manifest, tmp_path))
     images, targets = build_dataset(config, manifest, "train").__getitems__(list(range(len(found))))
     with torch.no_grad():
-        expected = build_backbone(config.model).eval()(images)
+        expected = build_backbone(config).eval()(images)
     assert torch.allclose(found, expected, atol=1e-5)
     again = open_split(config, manifest, tmp_path)
     features, labels = again.__getitems__([5, 3])
@@ -182,7 +182,7 @@ def test_damaged_features_and_drafts_of_killed_processes_are_replaced(
 
 def test_features_that_are_not_finite_are_refused(weights: Path, small_manifest: Path, tmp_path: Path) -> None:
     config, manifest = frozen_config(weights, model__feature_dtype="float16"), read_manifest(small_manifest)
-    backbone = build_backbone(config.model)
+    backbone = build_backbone(config)
     with torch.no_grad():
         for parameter in list(backbone.network.parameters())[-2:]:
             parameter.fill_(1e6)

@@ -47,10 +47,10 @@ def test_the_whole_model_predicts_as_the_trial_was_evaluated(
     assert not [name for name in load_file(checkpoint / AVERAGE) if name.startswith("backbone.")]
     whole = tmp_path / "whole.safetensors"
     digest = read_progress(checkpoint).backbone
-    join_backbone(config.model, digest, tmp_path / "features", checkpoint / AVERAGE, whole)
+    join_backbone(config, digest, tmp_path / "features", checkpoint / AVERAGE, whole)
     write_model(tmp_path / "model", whole, config, manifest.class_names)
     predictor = read_predictor(tmp_path / "model", torch.device("cpu"))
-    assert set(predictor.model.state_dict()) == set(build_model(config.model, 10, pretrained=False).state_dict())
+    assert set(predictor.model.state_dict()) == set(build_model(config, 10, pretrained=False).state_dict())
     pictures = [manifest.encoded_image("val", row) for row in range(20)]
     expected_NK = read_scores(checkpoint / VALIDATION_SCORES).scores_NK[:20]
     tolerance = 2e-3 if config.model.feature_dtype == "float16" else 1e-5
@@ -89,7 +89,7 @@ def test_a_backbone_that_is_nowhere_is_named(weights: Path, manifest: Manifest, 
     stored = tmp_path / "features" / "backbones" / f"{digest}.safetensors"
 
     def join_again() -> None:
-        join_backbone(config.model, digest, tmp_path / "features", checkpoint / AVERAGE, tmp_path / "whole")
+        join_backbone(config, digest, tmp_path / "features", checkpoint / AVERAGE, tmp_path / "whole")
 
     stored.unlink()
     join_again()

@@ -43,7 +43,7 @@ def share(rank: int, num_workers: int, port: int, folder: str, manifest: str, we
     join(rank, num_workers, port)
     config, data = frozen_config(Path(weights)), read_manifest(Path(manifest))
     features = Path(folder) / f"features-{num_workers}"
-    digest = join_workers().on_first(lambda: store_backbone(config.model, features))
+    digest = join_workers().on_first(lambda: store_backbone(config, features))
     source = BackboneSource(config, data, "val", backbone=digest, folder=features)
     found = cache.open_features(source, join_workers(), features)
     torch.save(all_features(found), Path(folder) / f"{num_workers}-{rank}.pt")

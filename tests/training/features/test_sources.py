@@ -27,7 +27,7 @@ def test_views_are_the_augmentations_of_so_many_epochs(
     manifest = read_manifest(small_manifest)
     config = frozen_config(weights, data__augmentation="torchvision", data__views=2)
     found = open_split(config, manifest, tmp_path)
-    backbone, images = build_backbone(config.model).eval(), build_dataset(config, manifest, "train")
+    backbone, images = build_backbone(config).eval(), build_dataset(config, manifest, "train")
     with torch.no_grad():
         expected = []
         for view in (0, 1):

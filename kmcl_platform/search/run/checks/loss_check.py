@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.plugins.loss import Loss
-from kmcl_platform.plugins.registry import find_component, list_components
+from kmcl_platform.plugins.registry import list_registered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,12 +18,10 @@ def check_losses(file: SearchFile) -> None:
     Raises:
         ConfigError: a loss raises an error, or its result is not a finite loss of each image with a gradient.
     """
-    for name in list_components(Loss) if file.plugins else ():
-        module = find_component(Loss, name).__module__
-        if module in file.plugins:
-            problem = _find_problem(file, name)
-            if problem:
-                raise ConfigError(f"plugins.{module}: {problem}")
+    for name, module in list_registered(Loss, file.plugins):
+        problem = _find_problem(file, name)
+        if problem:
+            raise ConfigError(f"plugins.{module}: {problem}")
 
 
 def _find_problem(file: SearchFile, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The sampler, the scheduler and the metrics of plug-ins are tried before anything starts: a mistake is one line."""
+"""The components of plug-ins are tried before anything starts: a mistake is one line, and no trial fails of it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,22 @@ from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.component import Component
 from kmcl_platform.plugins.metric import list_metrics
+from kmcl_platform.search.run.checks.augmentation_check import check_augmentations
+from kmcl_platform.search.run.checks.loss_check import check_losses
+from kmcl_platform.search.run.checks.network_check import check_backbones, check_heads, check_networks
 
 
 def check_components(file: SearchFile) -> None:
-    """Draw a point with the file's sampler, build its pruner, and compute its metrics, if they are those of plug-ins.
+    """Try each component of the file's plug-ins, with the options of the file, and the networks that trials may have.
+
+    Of plug-ins, it computes the losses, heads, backbones, augmentations and metrics, draws a point with the sampler,
+    and builds the pruner of the scheduler.
 
     Raises:
-        ConfigError: they raise an error, or give something of another type.
+        ConfigError: they raise an error, or give something of another type; or two of them do not fit each other.
     """
+    for check_kind in (check_losses, check_heads, check_augmentations, check_backbones, check_networks):
+        check_kind(file)
     tried: list[tuple[Component, Callable[[Any, SearchFile], str | None]]] = [
         (file.sampler, _check_sampler),
         (file.scheduler, _check_scheduler),
