@@ -10,7 +10,7 @@ from kmcl_platform.config.component_options import fill_options, make_component,
 from kmcl_platform.plugins.augmentation import Augmentation
 from kmcl_platform.plugins.registry import list_components
 
-_AUGMENTATIONS: dict[str, Any] = {"examples": list_components(Augmentation)}
+_AUGMENTATIONS: dict[str, Any] = {"examples": list_components(Augmentation, built_in=True)}
 """For the completion of editors. Plug-ins have other names."""
 
 

@@ -10,7 +10,7 @@ from kmcl_platform.plugins.backbone import CustomBackbone
 from kmcl_platform.plugins.head import Head
 from kmcl_platform.plugins.registry import list_components
 
-_HEADS: dict[str, Any] = {"examples": list_components(Head)}
+_HEADS: dict[str, Any] = {"examples": list_components(Head, built_in=True)}
 """For the completion of editors. Plug-ins have other names."""
 
 
