@@ -25,9 +25,9 @@ from kmcl_platform.method.kernels.uncertainty import label_uncertainty
 from kmcl_platform.registry.calibration.fit_decision_rule import fit_rule
 from kmcl_platform.registry.model.error_detection import binary_entropy
 from kmcl_platform.training.build import build_dataset
+from kmcl_platform.training.device import small_floats_are_zero
 from kmcl_platform.training.evaluate import SplitScorer, evaluate_scores
 from kmcl_platform.training.session import TrainingSession
-from kmcl_platform.training.small_floats import small_floats_are_zero
 from kmcl_platform.training.workers.distributed import Workers
 
 Keep = Callable[[dict[str, Any]], None]

@@ -12,9 +12,8 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.training.checkpoints.checkpoint import read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import checkpoint_epoch, find_checkpoint
 from kmcl_platform.training.checkpoints.continuation import check_can_continue
-from kmcl_platform.training.device import deterministic_operations
+from kmcl_platform.training.device import deterministic_operations, small_floats_are_zero
 from kmcl_platform.training.session import TrainingSession
-from kmcl_platform.training.small_floats import small_floats_are_zero
 from kmcl_platform.training.workers.distributed import Workers
 
 logger = logging.getLogger(__name__)

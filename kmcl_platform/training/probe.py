@@ -18,11 +18,10 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.method.kernels.log_kernel import log_kernel
 from kmcl_platform.method.losses import LossParts
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
-from kmcl_platform.training.device import to_device
+from kmcl_platform.training.device import small_floats_are_zero, to_device
 from kmcl_platform.training.evaluate import split_metrics
 from kmcl_platform.training.inputs import TrialInputs
 from kmcl_platform.training.session import TrainingSession
-from kmcl_platform.training.small_floats import small_floats_are_zero
 from kmcl_platform.training.workers.distributed import Workers
 from kmcl_platform.training.workers.memory import peak_memory, reset_peak_memory
 

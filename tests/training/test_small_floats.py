@@ -9,8 +9,8 @@ import torch
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.parquet import read_manifest
+from kmcl_platform.training.device import small_floats_are_zero
 from kmcl_platform.training.fit import fit
-from kmcl_platform.training.small_floats import small_floats_are_zero
 from tests.training.trials import ALONE
 
 VALUES = {"data.image_size": 32, "data.batch_size": 64, "model.backbone": "test_byobnet", "num_epochs": 1}
