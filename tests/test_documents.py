@@ -39,11 +39,8 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 def is_file(name: str, referrer: Path) -> bool:
     """Whether a name, from the root or the referrer's folder, or the end of a path, is one of the project's files."""
-    return (
-        (ROOT / name).exists()
-        or (referrer.parent / name).exists()
-        or any(f"/{path.relative_to(ROOT)}".endswith(f"/{name}") for path in files())
-    )
+    ends = (f"/{path.relative_to(ROOT)}".endswith(f"/{name}") for path in files())
+    return (ROOT / name).exists() or (referrer.parent / name).exists() or any(ends)
 
 
 def test_every_document_that_is_named_exists() -> None:

@@ -32,7 +32,7 @@ from kmcl_platform.search.plan.probe_points import (
 )
 from kmcl_platform.search.replay.archive_curves import agreement_by_epoch, read_curves
 from kmcl_platform.search.run.checks.component_check import check_components
-from kmcl_platform.search.run.files_check import check_weights
+from kmcl_platform.search.run.checks.files_check import check_weights
 from kmcl_platform.search.run.run_search import check_data
 from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.study.definition import check_new_search

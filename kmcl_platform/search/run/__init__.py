@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from kmcl_platform.search.run.files_check import (
+    from kmcl_platform.search.run.checks.files_check import (
         check_weights as check_weights,
     )
     from kmcl_platform.search.run.on_ray.worker_group import (

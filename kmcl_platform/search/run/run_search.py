@@ -21,11 +21,11 @@ from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.messages import show_value
 from kmcl_platform.search.run.checks.component_check import check_components
-from kmcl_platform.search.run.files_check import check_features, check_weights, digest_features, digest_weights
+from kmcl_platform.search.run.checks.files_check import check_features, check_weights, digest_features, digest_weights
 from kmcl_platform.search.run.inline import InlineRunner
 from kmcl_platform.search.run.on_ray.ray_runner import RayRunner
 from kmcl_platform.search.run.runner import Runner
-from kmcl_platform.search.run.running_search import SearchSummary, keep_report
+from kmcl_platform.search.run.running_search import SearchSummary as SearchSummary, keep_report
 from kmcl_platform.search.run.single_search import run_or_find
 from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.definition import check_new_search
@@ -34,8 +34,6 @@ from kmcl_platform.tracking.comparison.arms import compare_retrained, record_ver
 from kmcl_platform.tracking.comparison.finalists import record_finalists
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.runs.searches import read_latest_file
-
-__all__ = ["SearchSummary", "check_data", "resume_search", "run_search", "train_base"]
 
 
 def run_search(

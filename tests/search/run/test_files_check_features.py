@@ -8,7 +8,7 @@ import pytest
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.data.manifest.manifest import Manifest, build_manifest
 from kmcl_platform.errors import DataError
-from kmcl_platform.search.run.files_check import check_features, digest_features
+from kmcl_platform.search.run.checks.files_check import check_features, digest_features
 
 GOOD = {"good.npy": np.ones((3, 2), np.float32), "large.npy": np.full((3, 2), 1e5, np.float32)}
 SEARCH = """

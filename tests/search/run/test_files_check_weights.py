@@ -13,7 +13,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import WeightsError
-from kmcl_platform.search.run.files_check import check_weights
+from kmcl_platform.search.run.checks.files_check import check_weights
 from kmcl_platform.tracking.runs.provenance import file_tags
 from tests.support.command_line import kmcl
 

@@ -20,7 +20,8 @@ from kmcl_platform import (
     promote,
     search,
 )
-from kmcl_platform.search.run.own_training import AskedPoint, OpenSearch
+from kmcl_platform.search.run.asked_point import AskedPoint
+from kmcl_platform.search.run.own_training import OpenSearch
 
 FILE = SearchFile(
     name="mine",

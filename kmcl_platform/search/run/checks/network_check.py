@@ -12,7 +12,7 @@ from kmcl_platform.errors import ConfigError, KmclError
 from kmcl_platform.plugins.backbone import CustomBackbone
 from kmcl_platform.plugins.head import Head
 from kmcl_platform.plugins.registry import list_registered
-from kmcl_platform.search.run.files_check import possible_networks
+from kmcl_platform.search.run.checks.files_check import possible_networks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
