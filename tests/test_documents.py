@@ -144,7 +144,7 @@ def test_a_list_is_a_list_in_the_repository_and_on_the_site(document: Path) -> N
 
 
 OF_THE_USER = {
-    "report/best.yaml", "my_search.yaml", "my_losses.py", "my_sampling.py", "my_metrics.py", "my_reader.py", "heavy.yaml",
+    "report/best.yaml", "my_search.yaml", "my_losses.py", "my_heads.py", "my_backbones.py", "my_augmentations.py", "my_sampling.py", "my_metrics.py", "my_reader.py", "heavy.yaml",
     "pets.yaml", "best.yaml", "ranking.yaml", "my_ranking.py", "NAME.py", "NAME.yaml",
 }  # fmt: skip
 """Files in examples, which the reader makes."""

@@ -81,7 +81,7 @@ WRONG = {
     "head: shape": (RESULT, "return scores_BTK", r": got a result of float32 of shape \(6, 9, 5\); valid: a floating"),
     "head: no tensor": (RESULT, "return 3", r": got a result of type int; valid: a floating-point tensor"),
     "head: NaN": (RESULT, "return scores_BTK.mean(1) / 0", r": got a result that is not finite; valid: finite numbers"),
-    "head: no gradient": (RESULT, "return scores_BTK.mean(1).detach()", r": got a result without gradient; valid: one"),
+    "head: no gradient": (RESULT, "return scores_BTK.mean(1).detach()", r": got a result without gradient; valid: "),
     "head: an unused layer": (
         CLASS,
         CLASS + "\n        self.more = nn.Linear(2, 2)",
