@@ -58,6 +58,7 @@ def test_the_example_is_an_objective_with_its_direction(file: Path) -> None:
 def test_a_split_has_it_beside_the_platforms_own_only_if_the_trial_names_the_plugin(file: Path) -> None:
     search = read_search_file(file)
     own = split_metrics("val", SCORES, TARGETS)
+    assert "val/all_wrong" not in own
     found = split_metrics("val", SCORES, TARGETS, search.base.plugins)
     # Of the three images with a known positive, the third has its highest score elsewhere.
     assert found == own | {"val/all_wrong": pytest.approx(1 / 3)}
