@@ -15,6 +15,7 @@ from kmcl_platform.components.losses.distribution_balanced import DistributionBa
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.digits import build_digits
+from kmcl_platform.errors import ConfigError
 from kmcl_platform.plugins import Loss, find_component, list_components
 from kmcl_platform.training.build import LabelCounts, build_classification, build_loss
 from kmcl_platform.training.session import TrainingSession
@@ -90,7 +91,7 @@ def test_unknown_labels_do_not_count(name: str, logits_BK: Tensor, positive_BK: 
 @pytest.mark.parametrize("name", PLAIN)
 def test_smoothing_moves_a_share_of_each_label_or_is_refused(name: str, logits_BK: Tensor, positive_BK: Tensor) -> None:
     if name in ("distribution_balanced", "two_way", "zlpr"):
-        with pytest.raises(ValueError, match=r"label_smoothing: got 0\.2; valid: 0, because the loss"):
+        with pytest.raises(ConfigError, match=r"label_smoothing: got 0\.2; valid: 0, because the loss"):
             LossConfig(objective=name, label_smoothing=0.2)
         return
     whole, opposite = value(name, logits_BK, positive_BK), value(name, logits_BK, ~positive_BK)

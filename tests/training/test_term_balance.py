@@ -206,5 +206,5 @@ def test_wrong_values_are_one_line(values: dict[str, Scalar], line: str) -> None
 
 
 def test_the_default_share_is_checked_too() -> None:
-    with pytest.raises(ValueError, match="a number below 0.05, because loss.reconstruction_share"):
+    with pytest.raises(ConfigError, match="a number below 0.05, because loss.reconstruction_share"):
         LossConfig(reconstruction_share=0.95)

@@ -126,8 +126,20 @@ def test_json_has_stable_keys_and_exact_values(
         "comparison",
     ]
     assert list(tree) == keys
-    row_keys = "rank number outcome baseline baseline_name kernel_terms epochs objective values run_id wall_seconds"
-    assert list(tree["rows"][0]) == row_keys.split()
+    row_keys = [
+        "rank",
+        "number",
+        "outcome",
+        "reason",
+        "baseline",
+        "baseline_name",
+        "kernel_terms",
+        "epochs",
+        "objective",
+        "values",
+        "run_id",
+    ]
+    assert list(tree["rows"][0]) == [*row_keys, "wall_seconds"]
     assert tree["rows"][0]["values"]["loss.temperature"] == "0.123456789"
     assert (tree["comparison"]["best"]["number"], tree["comparison"]["baseline"]["number"]) == (5, 0)
     assert tree["comparison"]["difference"] == pytest.approx(0.2)

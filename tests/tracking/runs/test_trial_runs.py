@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from kmcl_platform.config.reports.epoch_report import VALIDATION_METRICS, EpochReport
+from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.store_record import store_id
+from kmcl_platform.plugins.metric import list_metrics, metric_names
 from kmcl_platform.tracking.database import connect, find_runs
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
@@ -49,7 +50,8 @@ def test_metrics_are_written_with_their_epoch_as_the_step(
     runs = open_runs()
     runs.trials.begin(0, search_file.base, baseline=True)
     for epoch in (1, 2):
-        metrics = {name: epoch / 10 for name in VALIDATION_METRICS if name != "val/macro_AUROC"}
+        names = [name for metric in list_metrics(()) for name in metric_names(metric) if name != "macro_AUROC"]
+        metrics = {f"val/{name}": epoch / 10 for name in names}
         runs.trials.log_epochs(0, [(EpochReport(epoch=epoch, metrics=metrics, seconds=1.5), None)])
     client = connect(store)
     (run,) = find_runs(client, runs.experiment_id, role="trial")
