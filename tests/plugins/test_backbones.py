@@ -21,17 +21,20 @@ from kmcl_platform.training.features.backbone_weights import store_backbone
 from tests.support.example import BACKBONE_PLUGIN, BACKBONE_SEARCH
 from tests.training.trials import run
 
-SEARCH = """
-name: backbones
-base:
-  data: {image_size: 32, batch_size: 16}
-  loss: {objective: asymmetric}
-  num_epochs: 1
-space:
+CHOICES = """\
   model.backbone: {kind: choice, choices: [test_resnet, test_vit, test_efficientnet]}
   data.image_size: {kind: choice, choices: [32, 48]}
-budget: {trials: 3}
-scheduler: {kind: none}
+"""
+SEARCH = f"""
+name: backbones
+base:
+  data: {{image_size: 32, batch_size: 16}}
+  loss: {{objective: asymmetric}}
+  num_epochs: 1
+space:
+{CHOICES}\
+budget: {{trials: 3}}
+scheduler: {{kind: none}}
 """
 
 
@@ -53,7 +56,7 @@ def test_a_space_may_have_several_backbones_and_sizes(tmp_path: Path) -> None:
     [
         ("[32, 48]", "[32, 40]", "data.image_size: got 40; valid: a multiple of 16, because test_vit divides images into patches"),
         ("test_efficientnet", "test_efficient", "model.backbone: name: got 'test_efficient'; valid: a timm model (close names: test_eff"),
-        ("test_efficientnet", "test_maxvit", "data.image_size: got 32, with which test_maxvit raises"),
+        (CHOICES, CHOICES.replace("test_vit", "test_maxvit").replace("48", "56"), "data.image_size: got 56, with which test_maxvit raises RuntimeError"),
         ("test_efficientnet]}", "test_vit2]}\n  model.backbone_options.test_vit2.x: {kind: int, low: 1, high: 2}", "unknown path; valid: model.backbone"),
     ],
 )  # fmt: skip

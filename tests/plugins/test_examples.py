@@ -46,7 +46,7 @@ EXAMPLES = {
         BACKBONE_PLUGIN, BACKBONE_SEARCH, "my_backbones", "plain_cnn", "model.backbone_options.plain_cnn.depth"
     ),
     "augmentation": Example(
-        AUGMENTATION_PLUGIN, AUGMENTATION_SEARCH, "my_augmentations", "grey", "data.augmentation_options.grey.share"
+        AUGMENTATION_PLUGIN, AUGMENTATION_SEARCH, "my_augmentations", "dark", "data.augmentation_options.dark.share"
     ),
 }
 

@@ -30,8 +30,8 @@ DECODER: dict[str, Any] = {"head": "ml_decoder", "head_options": {"ml_decoder": 
 K = 5
 
 
-def make(loss: dict[str, Any] | None = None, **model: Any) -> tuple[TrialConfig, KmclModel]:
-    config = TrialConfig.model_validate({"model": model, "loss": loss or {}, "data": {"image_size": 32}})
+def make(loss: dict[str, Any] | None = None, *, size: int = 32, **model: Any) -> tuple[TrialConfig, KmclModel]:
+    config = TrialConfig.model_validate({"model": model, "loss": loss or {}, "data": {"image_size": size}})
     torch.manual_seed(0)
     return config, build_model(config, K).train()
 
@@ -88,15 +88,16 @@ def test_without_kernel_terms_there_are_no_kernels(batch: tuple[Tensor, Tensor],
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_vit", "test_efficientnet", "mobilenetv3_small_050"])
 def test_ml_decoder_is_that_of_timm_on_the_feature_map(backbone: str, batch: tuple[Tensor, Tensor]) -> None:
-    images = torch.nn.functional.interpolate(batch[0].float(), 160).byte() if backbone == "test_vit" else batch[0]
-    _, model = make({"objective": "bce"}, backbone=backbone, **DECODER)
+    # Large enough for several places in the map of each network.
+    images = torch.nn.functional.interpolate(batch[0].float(), 96).byte()
+    _, model = make({"objective": "bce"}, size=96, backbone=backbone, **DECODER)
     model.eval()
     assert isinstance(model.head, LogitHead) and isinstance(model.head.network, MLDecoder)
     with torch.no_grad():
         features_BD, mixture = model(images)
         map_BTD = model.backbone(images)
         # Pooled, the map is what the same network gives with its pooling.
-        pooled = timm_backbone(name=backbone, pretrained=False).eval()
+        pooled = timm_backbone(name=backbone, pretrained=False, image_size=96).eval()
         pooled.load_state_dict(model.backbone.state_dict())
         pooled_BD = pooled(images)
     assert map_BTD.dim() == 3 and map_BTD.shape[1] > 1 and map_BTD.shape[2] == model.backbone.num_features

@@ -33,7 +33,7 @@ def test_components_are_searched_promoted_and_served(
     for before, after in {
         "[my_losses]": f"[my_losses, {', '.join(OTHERS)}]",
         "{backbone: test_resnet}": "{backbone: plain_cnn, head: residual_attention}",
-        "image_size: 32": "image_size: 32, augmentation: grey",
+        "image_size: 32": "image_size: 32, augmentation: dark",
     }.items():
         assert before in text
         text = text.replace(before, after)
