@@ -5,6 +5,7 @@ a search file is read and checked without it. The platform's own components impo
 import it at their top.
 """
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -27,6 +28,8 @@ class Component(BaseModel, metaclass=OneLineErrors):
 
     Attributes:
         kind: what it is a choice of, in messages.
+        requires: a package that the component needs, with its versions, such as `timm>=1.0.31`. Empty: the packages
+            that the platform needs are enough.
         package: the package below `kmcl_platform.components` with the platform's own components of this kind.
         name: in search files; `register` sets it.
         needs_defaults: each option must have a default.
@@ -34,6 +37,7 @@ class Component(BaseModel, metaclass=OneLineErrors):
 
     model_config = FROZEN
     kind: ClassVar[str]
+    requires: ClassVar[str] = ""
     package: ClassVar[str]
     needs_defaults: ClassVar[bool] = True
     name: ClassVar[str] = ""
@@ -42,3 +46,20 @@ class Component(BaseModel, metaclass=OneLineErrors):
     def find_problem(cls) -> str | None:
         """Why the class cannot be a component of its kind, in words, after `got`; None: it can."""
         return None
+
+    @classmethod
+    def find_missing(cls) -> str | None:
+        """What of `requires` is not installed here, in words; None: nothing."""
+        if not cls.requires:
+            return None
+        from packaging.requirements import Requirement
+
+        wanted = Requirement(cls.requires)
+        try:
+            found = version(wanted.name)
+        except PackageNotFoundError:
+            return f"needs {cls.requires}, which is not installed"
+        # Machines with GPUs often have builds between two releases.
+        if wanted.specifier.contains(found, prereleases=True):
+            return None
+        return f"needs {cls.requires}; installed is {found}"

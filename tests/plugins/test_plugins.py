@@ -1,6 +1,7 @@
 """Plug-ins: found beside a search file, loaded by their content, and refused in one line."""
 
 import re
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import pytest
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.plugins import Loss, find_component, list_components, source as module
+from kmcl_platform.plugins import Loss, component as component_module, find_component, list_components, source as module
 from kmcl_platform.plugins.source import know_documents, to_documents
 from kmcl_platform.search.run.checks.loss_check import check_losses
+from kmcl_platform.search.run.checks.requirement_check import check_requirements
 from tests.support.example import PLUGIN, SEARCH
 
 
@@ -166,3 +168,42 @@ def test_a_wrong_loss_is_found_before_anything_starts(file: Path, result: str, m
 
 def test_a_good_loss_passes(file: Path) -> None:
     check_losses(read_search_file(file))
+
+
+@pytest.mark.parametrize(
+    ("lines", "field"),
+    [
+        ("base: {loss: {objective: two_way}}\nspace: {optim.lr: {kind: uniform, low: 0.0001, high: 0.2}}", "objective"),
+        ("space: {loss.classification: {kind: choice, choices: [asymmetric, two_way]}}", "classification"),
+        (
+            "space: {optim.lr: {kind: uniform, low: 0.0001, high: 0.2}}\n"
+            "baselines: [{name: other, values: {loss.objective: two_way}}]",
+            "objective",
+        ),
+        (
+            "space: {optim.lr: {kind: uniform, low: 0.0001, high: 0.2}}\n"
+            "arms: {one: {loss.objective: two_way}, two: {loss.objective: bce}}",
+            "objective",
+        ),
+    ],
+)
+@pytest.mark.parametrize("version", ["1.0.30", None])
+def test_a_loss_whose_package_is_too_old_or_missing_is_found_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None, lines: str, field: str
+) -> None:
+    def installed(name: str) -> str:
+        if version is None:
+            raise PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(component_module, "version", installed)
+    (tmp_path / "one.yaml").write_text(f"name: one\nbudget: {{trials: 3}}\n{lines}\n")
+    search = read_search_file(tmp_path / "one.yaml")
+    with pytest.raises(ConfigError) as caught:
+        check_requirements(search)
+    why = "; installed is 1.0.30" if version else ", which is not installed"
+    assert str(caught.value) == (
+        f"loss.{field}: got two_way, which needs timm>=1.0.31{why}; valid: another loss, or this package"
+    )
+    monkeypatch.setattr(component_module, "version", lambda _: "1.1.0.dev0")
+    check_requirements(search)

@@ -1,6 +1,6 @@
 """`distribution_balanced`: the distribution-balanced loss for rare and frequent labels (arXiv 2007.09654)."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ class DistributionBalanced(Loss):
     It counts the labels of the training split. The names of the options are timm's, after the paper's symbols.
     """
 
+    requires: ClassVar[str] = "timm>=1.0.31"
     map_alpha: float = Field(default=0.1, ge=0, le=10)
     """α: smallest weight of an element."""
     map_beta: float = Field(default=10.0, ge=0, le=100)

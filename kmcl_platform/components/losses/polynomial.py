@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 class Polynomial(Loss):
     """timm's `PolyBinaryCrossEntropy`: focal or plain cross-entropy plus ε · (1 - p)^(γ + 1)."""
 
+    requires: ClassVar[str] = "timm>=1.0.31"
     linear_in_labels: ClassVar[bool] = True
     epsilon: float = Field(default=2.0, ge=-1, le=10)
     """ε, the change of the first coefficient."""

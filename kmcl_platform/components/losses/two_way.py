@@ -1,6 +1,6 @@
 """`two_way`: the two-way multi-label loss (Kobayashi, CVPR 2023): hardest elements by image and by class."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ class TwoWay(Loss):
     An unknown label counts as negative: the loss compares sets, and has no place for it.
     """
 
+    requires: ClassVar[str] = "timm>=1.0.31"
     positive_temperature: float = Field(default=4.0, gt=0, le=100)
     """Temperature of the smallest positive logit."""
     negative_temperature: float = Field(default=1.0, gt=0, le=100)

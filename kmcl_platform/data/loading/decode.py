@@ -1,7 +1,8 @@
 """One image, from its encoded bytes to upright red, green and blue.
 
 Training, evaluation, the check of a manifest, prediction, serving and the pictures of mistakes all decode here, so that
-the same file has the same pixels everywhere.
+the same file has the same pixels everywhere. torchcodec decodes JPEG files if it is installed, because it is faster.
+Pillow gives the same pixels, and decodes everything else.
 
 Legend of shapes: H, W pixels of the upright image, or of a JPEG decoded at a half, a quarter or an eighth of that.
 
@@ -16,9 +17,14 @@ import zlib
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torchcodec.decoders import decode_jpeg
 
 from kmcl_platform.data.loading.to_rgb import WHITE, Colour, RgbImage, to_rgb
+
+try:
+    from torchcodec.decoders import decode_jpeg
+except (ImportError, OSError, RuntimeError):
+    # It is not installed, or too old for this function, or made for another torch. Pillow decodes all files then.
+    decode_jpeg = None
 
 # Pillow's decoders raise all of these for broken files; OSError is only the most common.
 _DECODER_ERRORS = (
@@ -90,6 +96,8 @@ def _decode_jpeg(image: Image.Image, encoded: bytes, at_least: int | None) -> Rg
     if at_least is not None and min(image.size) >= 2 * at_least:
         # Pillow then decodes at the smallest of 1/2, 1/4 and 1/8 that is at least this size.
         image.draft(image.mode, (at_least, at_least))
+        return None
+    if decode_jpeg is None:
         return None
     # torchcodec would turn the image by its own reading of the EXIF data, which Pillow's can differ from.
     bare = _without_exif(encoded) if "exif" in image.info else encoded

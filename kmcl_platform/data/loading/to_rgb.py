@@ -81,7 +81,7 @@ def to_rgb(image: Image.Image, background: Colour) -> RgbImage:
         return _deep_grey_to_rgb(image, background)
     if not image.has_transparency_data:
         return RgbImage(np.asarray(image.convert("RGB")))
-    _reduce_transparent_colour(image)
+    _scale_transparent_colour(image)
     layered = image.convert("RGBA")
     # An alpha channel in which every pixel is opaque is not transparency, and needs no warning.
     if np.asarray(layered.getchannel("A")).min() == 255:
@@ -136,9 +136,11 @@ def _value_range(values_HW: np.ndarray) -> tuple[float, float]:
     return (0.0, 1.0) if values_HW.dtype.kind == "f" and low >= 0 and high <= 1 else (low, high)
 
 
-def _reduce_transparent_colour(image: Image.Image) -> None:
-    """Give a 16-bit colour that is declared as transparent the 8 bits that Pillow has kept of the pixels."""
+def _scale_transparent_colour(image: Image.Image) -> None:
+    """Give a colour of 1 or 16 bits that is declared as transparent the 8 bits that the pixels have."""
     colour = image.info.get("transparency")
+    if image.mode == "1" and colour == 1:
+        image.info["transparency"] = 255  # Older versions of Pillow do not scale it.
     if isinstance(colour, tuple) and max(colour) > 255:
         image.info["transparency"] = tuple(channel >> 8 for channel in colour)
 

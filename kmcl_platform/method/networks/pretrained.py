@@ -88,8 +88,8 @@ def _read_tensors(file: Path, valid: str) -> dict[str, Tensor]:
     if not file.is_file():
         raise WeightsFileError(f"got {file}: no such file; valid: {valid}")
     try:
-        # timm's function takes averaged weights before raw ones. A PyTorch file may hold only tensors and plain values.
-        tensors = load_state_dict(str(file))
+        # timm takes averaged weights before raw ones. Without `weights_only` an older timm runs code from the file.
+        tensors = load_state_dict(str(file), weights_only=True)
     except Exception as error:  # unpickling and safetensors raise many kinds of errors
         raise WeightsFileError(
             f"got {file}: cannot be read as tensors alone ({_short(error)}); valid: {valid}"

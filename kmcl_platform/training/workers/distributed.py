@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import TypeVar, cast
 
 import torch
@@ -118,6 +119,11 @@ def join_workers() -> Workers:
     return Workers(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
 
 
+_ARGUMENTS = signature(DistributedDataParallel).parameters
+_SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _ARGUMENTS else "broadcast_buffers"
+"""Whether statistics of batch normalisation are sent in each step, as newer and as older versions of torch call it."""
+
+
 def data_parallel(model: nn.Module, workers: Workers, *, all_used: bool) -> nn.Module:
     """A model whose backward pass averages the gradients over all workers. With one worker: the model itself.
 
@@ -130,8 +136,8 @@ def data_parallel(model: nn.Module, workers: Workers, *, all_used: bool) -> nn.M
         return model
     devices = [workers.device] if workers.device.type == "cuda" else None
     # `find_unused_parameters`: with some objectives, parts of the head get no gradient, which is an error without it.
-    # `forward_sync_buffers`: training does not use the running statistics of batch normalisation, so they may differ
-    # between workers. The first worker's are broadcast once an epoch, before the evaluation.
+    # Training does not use the running statistics of batch normalisation, so they may differ between workers. The first
+    # worker's are broadcast once an epoch, before the evaluation.
     return DistributedDataParallel(
-        model, device_ids=devices, find_unused_parameters=not all_used, forward_sync_buffers=False
+        model, device_ids=devices, find_unused_parameters=not all_used, **{_SYNC_BUFFERS: False}
     )

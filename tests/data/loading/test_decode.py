@@ -8,6 +8,8 @@ from PIL import Image
 
 from kmcl_platform.data.loading.decode import UndecodableError, decode_image, decode_pixels
 
+pytestmark = pytest.mark.usefixtures("jpeg_decoder")
+
 
 def picture(mode: str, size: tuple[int, int]) -> Image.Image:
     coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)

@@ -21,6 +21,8 @@ from kmcl_platform.registry.model.predictor import Predictor
 from kmcl_platform.tracking.figures.mistakes import read_thumbnail
 from kmcl_platform.training.build import build_dataset, build_model
 
+pytestmark = pytest.mark.usefixtures("jpeg_decoder")
+
 SIZE = 32
 FORMATS = ["JPEG", "PNG", "WEBP", "MPO", "TIFF", "TIFF, compressed", "AVIF"]
 ORIENTATIONS = range(1, 9)

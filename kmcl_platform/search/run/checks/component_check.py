@@ -11,6 +11,7 @@ from kmcl_platform.plugins.metric import list_metrics
 from kmcl_platform.search.run.checks.augmentation_check import check_augmentations
 from kmcl_platform.search.run.checks.loss_check import check_losses
 from kmcl_platform.search.run.checks.network_check import check_backbones, check_heads, check_networks
+from kmcl_platform.search.run.checks.requirement_check import check_requirements
 
 
 def check_components(file: SearchFile) -> None:
@@ -22,6 +23,7 @@ def check_components(file: SearchFile) -> None:
     Raises:
         ConfigError: they raise an error, or give something of another type; or two of them do not fit each other.
     """
+    check_requirements(file)
     for check_kind in (check_losses, check_heads, check_augmentations, check_backbones, check_networks):
         check_kind(file)
     tried: list[tuple[Component, Callable[[Any, SearchFile], str | None]]] = [
