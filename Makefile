@@ -10,15 +10,25 @@ STORE ?= kmcl_store
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+FAST := not story and not cluster and not chaos and not long and not browser
 
-.PHONY: help demo test check stories long browser screenshots chaos gpu docs lock
+# Other versions than the locked ones: VERSIONS are constraints such as "torch==2.11.0 torchvision==0.26.0", OTHER_PYTHON is
+# a version of Python or its path, RESOLUTION is highest, lowest or lowest-direct.
+OTHER := build/versions
+VERSIONS ?=
+OTHER_PYTHON ?= $(BIN)/python
+RESOLUTION ?= highest
+
+.PHONY: help demo test check stories long test-lowest test-versions browser screenshots chaos gpu docs lock
 
 help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
 	@echo "make test    set up, then run all tests except those of the next targets"
 	@echo "make check   ruff, mypy, import contracts and the fast tests (before each commit)"
 	@echo "make stories killed workers, interrupted searches, promoted and served models, jobs on a Ray cluster (twelve minutes)"
-	@echo "make long    the tests that take longest: installed environments, PostgreSQL, growing clusters, arms, packed data, two searches at the same time"
+	@echo "make long    the tests that take longest: installed environments, PostgreSQL, growing clusters, arms, packed data, two searches at the same time, make test-lowest"
+	@echo "make test-lowest    make test with the lowest versions that pyproject.toml allows (several GB in build/versions)"
+	@echo "make test-versions  make test with other versions: VERSIONS=\"torch==2.11.0 torchvision==0.26.0\" OTHER_PYTHON=3.12"
 	@echo "make browser the tests of MLflow's pages about a search, in headless Chromium (Debian's package chromium)"
 	@echo "make screenshots  write the README's pictures again, from the store of make demo"
 	@echo "make chaos   kill processes and servers of a search in many ways, and test that nothing is lost"
@@ -47,14 +57,14 @@ demo: $(READY)
 
 test: $(READY)
 	@echo "== the tests, with real Ray and MLflow processes, in $(WORKERS) processes"
-	@$(PYTEST) tests $(PARALLEL) -m "not story and not cluster and not chaos and not long and not browser" --durations=10
+	@$(PYTEST) tests $(PARALLEL) -m "$(FAST)" --durations=10
 
 check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(PYTEST) tests $(PARALLEL) -m "not job and not story and not cluster and not long and not chaos and not browser" --durations=10
+	@$(PYTEST) tests $(PARALLEL) -m "not job and $(FAST)" --durations=10
 
 stories: $(READY)
 	@echo "== killed workers, interrupted searches, promoted and served models, jobs on a Ray cluster"
@@ -62,6 +72,21 @@ stories: $(READY)
 
 long: $(READY)
 	@$(PYTEST) tests $(PARALLEL) -m long --durations=10
+	@$(MAKE) --no-print-directory test-lowest
+
+# Only the packages that pyproject.toml names are lowered. The others are the newest that fit, as pip would install them.
+test-lowest:
+	@$(MAKE) --no-print-directory test-versions RESOLUTION=lowest-direct
+
+test-versions: $(READY)
+	@echo "== an environment in $(OTHER): resolution $(RESOLUTION) $(VERSIONS)"
+	@$(BIN)/uv venv --quiet --clear --python $(OTHER_PYTHON) $(OTHER)
+	@printf '%s\n' $(VERSIONS) > $(OTHER)/constraints.txt
+	@$(BIN)/uv pip install --quiet --python $(OTHER)/bin/python --resolution $(RESOLUTION) \
+		--constraint $(OTHER)/constraints.txt --group fast-tests --extra cluster -r pyproject.toml
+	@$(BIN)/uv pip install --quiet --python $(OTHER)/bin/python --no-deps -e .
+	@echo "== the fast tests and one job, from its search on Ray to a prediction"
+	@$(OTHER)/bin/python -m pytest tests $(PARALLEL) -m "$(FAST) and not locked"
 
 browser: $(READY)
 	@echo "== MLflow's pages about a small search and its champion"
@@ -92,6 +117,6 @@ docs: $(DOCS)/.ready
 # Written without the index's address, so that any index can serve it.
 lock:
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		--python-version 3.11 --group dev --extra cluster pyproject.toml -o requirements.lock
+		--python-version 3.11 --group dev --extra cluster --extra jpeg pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--python-version 3.11 --group docs -o requirements-docs.lock

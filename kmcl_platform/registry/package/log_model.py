@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,12 @@ REQUIREMENTS = (
     "safetensors",
     "timm",
     "torch",
-    "torchcodec",
     "torchvision",
 )
 """The packages that a server of the model installs. Ray and Optuna are not among them."""
+
+OPTIONAL_REQUIREMENTS = ("torchcodec",)
+"""Packages that it installs too, if they are installed here."""
 
 
 def log_model(
@@ -90,13 +93,21 @@ def log_model(
             signature=_signature(manifest.class_names, shows_uncertainty, takes_images=isinstance(example, bytes)),
             input_example=pd.DataFrame(input_columns([example])),
             # The versions of this environment, in which reload parity is measured.
-            pip_requirements=[f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS],
+            pip_requirements=_pinned_requirements(),
         )
         client.log_model_artifacts(logged.model_id, package)
     # Only after the upload: until now MLflow shows the model as pending.
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
     return str(logged.model_id)
+
+
+def _pinned_requirements() -> list[str]:
+    pinned = [f"{package}=={importlib.metadata.version(package)}" for package in REQUIREMENTS]
+    for package in OPTIONAL_REQUIREMENTS:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            pinned.append(f"{package}=={importlib.metadata.version(package)}")
+    return pinned
 
 
 def _signature(class_names: tuple[str, ...], shows_uncertainty: bool, *, takes_images: bool) -> "ModelSignature":

@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from kmcl_platform.data.loading.decode import decode_pixels
+from kmcl_platform.registry.package import log_model
 from kmcl_platform.registry.package.log_model import REQUIREMENTS
 from tests.registry.package.packaged import RULE, check, jpeg, raw_scores
 
@@ -122,6 +124,11 @@ def test_all_packages_that_the_code_of_a_model_imports_are_required(package: Pat
                 imported.add(node.module.partition(".")[0])
     others = {name for name in imported if name not in sys.stdlib_module_names and name != "kmcl_platform"}
     assert {DISTRIBUTION_OF.get(name, name) for name in others} <= set(REQUIREMENTS)
+
+
+def test_a_model_requires_torchcodec_where_it_is_installed() -> None:
+    names = {requirement.partition("==")[0] for requirement in log_model._pinned_requirements()}
+    assert names == {*REQUIREMENTS, *(["torchcodec"] if find_spec("torchcodec") else [])}
 
 
 @pytest.mark.story

@@ -18,6 +18,7 @@ def write(folder: Path, lock: str) -> Path:
     return folder
 
 
+@pytest.mark.locked
 def test_the_locked_environment_is_this_one() -> None:
     """The tests run in the environment that `make` installed from the lock file."""
     assert compare_environment(Path()) == []
