@@ -70,6 +70,8 @@ def start_ray(address: str | None) -> None:
     if not cluster:
         os.environ.update(loopback.ENVIRONMENT)
         _use_short_temporary_folder()
+        # Older versions of Ray ask for a token only if this is set.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
         _provide_token()
     import ray
 
