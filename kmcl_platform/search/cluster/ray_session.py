@@ -70,8 +70,6 @@ def start_ray(address: str | None) -> None:
     if not cluster:
         os.environ.update(loopback.ENVIRONMENT)
         _use_short_temporary_folder()
-        # Older versions of Ray ask for a token only if this is set.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
         _provide_token()
     import ray
 
@@ -159,6 +157,8 @@ def _provide_token() -> None:
     A Ray that is started on this machine asks every process for this token. Ray writes a random one into the file, and
     fails if HOME cannot be written. All processes of this Ray inherit the environment.
     """
+    # Older versions of Ray ask for a token only if this is set.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
     try:

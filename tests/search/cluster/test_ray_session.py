@@ -56,7 +56,7 @@ def test_a_usable_temporary_folder_is_not_replaced() -> None:
 def token_with_home(home: Path, **more: str) -> str:
     program = (
         "import os; from kmcl_platform.search.cluster.ray_session import _provide_token as provide;"
-        "provide(); print(os.environ.get('RAY_AUTH_TOKEN', 'none'))"
+        "provide(); print(os.environ.get('RAY_AUTH_TOKEN', 'none'), os.environ['RAY_AUTH_MODE'])"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
     said = subprocess.run(
@@ -67,7 +67,9 @@ def token_with_home(home: Path, **more: str) -> str:
         check=True,
     )
     assert "Traceback" not in said.stderr
-    return said.stdout.strip()
+    token, mode = said.stdout.split()
+    assert mode == "token"
+    return token
 
 
 def test_without_a_writable_home_each_search_has_its_own_token(tmp_path: Path) -> None:
