@@ -86,7 +86,7 @@ test-versions: $(READY)
 		--constraint $(OTHER)/constraints.txt --group fast-tests --extra cluster -r pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(OTHER)/bin/python --no-deps -e .
 	@echo "== the fast tests and one job, from its search on Ray to a prediction"
-	@$(OTHER)/bin/python -m pytest tests $(PARALLEL) -m "$(FAST) and not locked"
+	@$(OTHER)/bin/python -m pytest tests --ignore tests/browser $(PARALLEL) -m "$(FAST) and not locked"
 
 browser: $(READY)
 	@echo "== MLflow's pages about a small search and its champion"

@@ -36,6 +36,7 @@ def config(request: pytest.FixtureRequest) -> dict[str, Any]:
     return _read(request.param)
 
 
+@pytest.mark.locked
 def test_rays_schema_and_its_own_checks_accept_the_file(config: dict[str, Any]) -> None:
     schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
     jsonschema.validate(config, schema)
@@ -182,6 +183,7 @@ class _Ray:
         return [request.instance_type for request in reply.to_launch]
 
 
+@pytest.mark.locked
 @pytest.mark.parametrize(
     ("ended_as", "launched"),
     [

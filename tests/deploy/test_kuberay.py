@@ -69,6 +69,7 @@ def test_the_head_offers_nothing_to_trials_and_is_not_exposed() -> None:
     assert spec["authOptions"] == {"mode": "token", "secretName": "kmcl-ray-token"}
 
 
+@pytest.mark.locked
 def test_rays_version_is_the_locked_one() -> None:
     assert _read("raycluster.yaml")["spec"]["rayVersion"] == version("ray")
 

@@ -116,7 +116,9 @@ def finish_asking(study: SearchStudy, file: SearchFile) -> None:
         sampler = next_sampler(study, file)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.sampler = optuna.samplers.PartialFixedSampler(params, sampler)
+            # All values are fixed, here or in the queue, so the random sampler draws nothing. TPE in its place would
+            # draw the fixed values of a group again, and older versions of Optuna fail then.
+            study.sampler = optuna.samplers.PartialFixedSampler(params, optuna.samplers.RandomSampler())
         # Values that the killed driver had already written are the same; the others are written now.
         draw_values(open_trial(study, half.number), file, sampler)
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner
@@ -27,6 +25,9 @@ from kmcl_platform.registry.package import onnx_export
 from kmcl_platform.registry.package.onnx_export import export_onnx
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.random_state import seed_everything
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
 
 pytestmark = [pytest.mark.story, pytest.mark.takes(25)]
 
