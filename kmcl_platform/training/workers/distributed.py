@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -138,6 +138,5 @@ def data_parallel(model: nn.Module, workers: Workers, *, all_used: bool) -> nn.M
     # `find_unused_parameters`: with some objectives, parts of the head get no gradient, which is an error without it.
     # Training does not use the running statistics of batch normalisation, so they may differ between workers. The first
     # worker's are broadcast once an epoch, before the evaluation.
-    return DistributedDataParallel(
-        model, device_ids=devices, find_unused_parameters=not all_used, **{_SYNC_BUFFERS: False}
-    )
+    options: dict[str, Any] = {_SYNC_BUFFERS: False}
+    return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=not all_used, **options)
