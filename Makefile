@@ -10,7 +10,7 @@ STORE ?= kmcl_store
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-FAST := not story and not cluster and not chaos and not long and not browser
+FAST := not story and not pages and not cluster and not chaos and not long and not browser
 
 # Other versions than the locked ones: VERSIONS are constraints such as "torch==2.11.0 torchvision==0.26.0", OTHER_PYTHON is
 # a version of Python or its path, RESOLUTION is highest, lowest or lowest-direct.
@@ -19,13 +19,14 @@ VERSIONS ?=
 OTHER_PYTHON ?= $(BIN)/python
 RESOLUTION ?= highest
 
-.PHONY: help demo test check stories long test-lowest test-versions browser screenshots chaos gpu docs lock
+.PHONY: pages help demo test check stories long test-lowest test-versions browser screenshots chaos gpu docs lock
 
 help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
 	@echo "make test    set up, then run all tests except those of the next targets"
 	@echo "make check   ruff, mypy, import contracts and the fast tests (before each commit)"
 	@echo "make stories killed workers, interrupted searches, promoted and served models, jobs on a Ray cluster (twelve minutes)"
+	@echo "make pages   the commands, files and Python of the documentation, and its notebooks"
 	@echo "make long    the tests that take longest: installed environments, PostgreSQL, growing clusters, arms, packed data, two searches at the same time, make test-lowest"
 	@echo "make test-lowest    make test with the lowest versions that pyproject.toml allows (several GB in build/versions)"
 	@echo "make test-versions  make test with other versions: VERSIONS=\"torch==2.11.0 torchvision==0.26.0\" OTHER_PYTHON=3.12"
@@ -69,6 +70,10 @@ check: $(READY)
 stories: $(READY)
 	@echo "== killed workers, interrupted searches, promoted and served models, jobs on a Ray cluster"
 	@$(PYTEST) tests $(PARALLEL) -m "(story or cluster) and not long" --durations=10
+
+pages: $(READY)
+	@echo "== the commands, files and Python of the documentation, and its notebooks, as a reader runs them"
+	@$(PYTEST) tests $(PARALLEL) -m "pages and not long" --durations=10
 
 long: $(READY)
 	@$(PYTEST) tests $(PARALLEL) -m long --durations=10

@@ -54,14 +54,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest files first: then no process of pytest-xdist works alone at the end.
 
     A file's length is the number of seconds in its marker `takes`. Without one it is `STORY_SECONDS` for a file with
-    tests marked `story` or `long`, and 0 for all others. Files of the same length keep their order. All files of `INTEGRATION`
-    come before the others, because one process runs them.
+    tests marked `story`, `pages` or `long`, and 0 for all others. Files of the same length keep their order. All files
+    of `INTEGRATION` come before the others, because one process runs them.
     """
     seconds: dict[Path, float] = defaultdict(float)
     for item in items:
         if marker := item.get_closest_marker("takes"):
             seconds[item.path] = max(seconds[item.path], marker.args[0])
-        elif item.get_closest_marker("story") or item.get_closest_marker("long"):
+        elif any(map(item.get_closest_marker, ("story", "pages", "long"))):
             seconds[item.path] = max(seconds[item.path], STORY_SECONDS)
     items.sort(key=lambda item: (not item.nodeid.startswith(INTEGRATION), -seconds[item.path]))
 

@@ -8,7 +8,7 @@ import pytest
 PAGE = Path("docs/python.md")
 
 
-@pytest.mark.story
+@pytest.mark.pages
 def test_the_examples_run(
     small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,7 +39,7 @@ def test_links_lead_somewhere(notebook: Path) -> None:
     assert [target for target in targets if not (FOLDER / target).exists()] == []
 
 
-@pytest.mark.story
+@pytest.mark.pages
 @pytest.mark.takes(60)
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_its_cells_run(notebook: Path, small_manifest: Path, initialised_database: Path, tmp_path: Path) -> None:

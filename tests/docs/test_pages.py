@@ -20,7 +20,7 @@ from tests.docs.world import make_small, write_world
 from tests.support.command_line import kmcl
 from tests.support.session import make_once
 
-pytestmark = [pytest.mark.story, pytest.mark.takes(90)]
+pytestmark = [pytest.mark.pages, pytest.mark.takes(90)]
 
 RUN = [
     ROOT / "docs" / name
