@@ -16,7 +16,7 @@ from tests.support.example import AUGMENTATION_PLUGIN, BACKBONE_PLUGIN, HEAD_PLU
 
 OTHERS = {"my_heads": HEAD_PLUGIN, "my_backbones": BACKBONE_PLUGIN, "my_augmentations": AUGMENTATION_PLUGIN}
 
-pytestmark = [pytest.mark.story, pytest.mark.takes(150)]
+pytestmark = [pytest.mark.pages, pytest.mark.takes(150)]
 
 
 def test_components_are_searched_promoted_and_served(
