@@ -140,8 +140,8 @@ def _write(network: nn.Module, path: Path, predictor: Predictor, metadata: dict[
     except Exception as error:  # The exporter raises errors of many kinds; all mean the same to the user.
         reason = " ".join(str(error).split())[:300]
         raise RegistryError(
-            f"model.backbone: got {predictor.config.model.backbone!r}, which torch cannot export to ONNX ({reason}); "
-            "valid: a model with another backbone"
+            f"model.backbone: got {predictor.config.model.backbone!r} with the head {predictor.config.model.head!r}, "
+            f"which torch cannot export to ONNX ({reason}); valid: a model with another backbone or head"
         ) from error
     assert program is not None
     proto = program.model_proto

@@ -32,6 +32,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytestmark = [pytest.mark.story, pytest.mark.takes(25)]
 
 RULE = DecisionRule(0.5, (0.4,) * 10, "f1", shift=-0.75)
+LAST_BIASES = ("logit_layer.bias", "duplicate_pooling_bias")
+"""The bias of the logits of each head below."""
 DETECTION = ErrorDetection(9, 90, 9, 0.95, DetectionArea(0.7, 0.6, 0.8), None)
 
 
@@ -95,7 +97,7 @@ def test_a_file_with_other_scores_is_not_kept(
 ) -> None:
     def write_wrongly(network: Any, path: Path, *others: Any) -> None:
         proto = onnx.load(exported.file)
-        bias = next(one for one in proto.graph.initializer if one.name.endswith("logit_layer.bias"))
+        bias = next(one for one in proto.graph.initializer if one.name.endswith(LAST_BIASES))
         bias.raw_data = (onnx.numpy_helper.to_array(bias) + np.float32(0.01)).tobytes()
         onnx.save(proto, path)
 
