@@ -8,14 +8,15 @@ A word of `--data` is NAME@PIXELS=MANIFEST. Its pictures go once through a froze
 every condition by a search of the same budget, and its best point is trained again on five new seeds and scored on the
 test split. A word of `--fine-tune` is a dataset whose network is trained as a whole, in the same way.
 
-Each cell (dataset, condition, arm) is a file in FOLDER/cells, with a line for each training. The same command continues
-from there, and writes the page when no cell lacks anything.
+`benchmarks/study/results` has a file for each dataset, with a line for each training. The same command continues from
+there, and writes the page when no cell (dataset, condition, arm) lacks anything.
 """
 
 import argparse
 import itertools
 import multiprocessing
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 # Before torch is imported, here and in the processes that are started: one thread each.
@@ -23,7 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from benchmarks.results import append_result, read_results
+from benchmarks.results import Result, append_result, read_results
 from benchmarks.study.data import compute_features, write_condition
 from benchmarks.study.page import write_page
 from benchmarks.study.settings import ARMS, CONDITIONS, FINE_TUNED, FROZEN, SEEDS
@@ -33,6 +34,8 @@ from kmcl_platform.data.builtin.datasets import open_manifest
 
 Cell = tuple[str, str, str]
 """A dataset, a condition and an arm."""
+
+RESULTS = Path(__file__).parent / "study" / "results"
 
 
 def prepare(word: str, weights: str, work: Path, *, fine_tune: bool) -> dict[str, TrialConfig]:
@@ -64,21 +67,33 @@ def dataset_name(word: str, *, fine_tune: bool) -> str:
     return f"{name}, fine-tuned" if fine_tune else name
 
 
-def cell_path(cell: Cell, work: Path) -> Path:
-    return work / "cells" / f"{'--'.join(cell).replace(' ', '_').replace('%', 'percent')}.jsonl"
+def results_path(dataset: str) -> Path:
+    return RESULTS / f"{dataset.replace(', ', '-')}.jsonl"
 
 
-def run(task: tuple[Cell, TrialConfig, int, str]) -> Cell:
+def read_cells(datasets: Iterable[str]) -> dict[Cell, list[Result]]:
+    """What is known of each cell."""
+    found: dict[Cell, list[Result]] = {}
+    for dataset in datasets:
+        for one in read_results(results_path(dataset)):
+            found.setdefault((dataset, one["condition"], one["arm"]), []).append(one)
+    return found
+
+
+def run(task: tuple[Cell, TrialConfig, list[Result], int, str]) -> Cell:
     """Do what is missing of one cell, in a process of its own."""
     import optuna
     import torch
 
-    cell, config, trials, work = task
+    cell, config, known, trials, work = task
+    dataset, condition, arm = cell
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path = cell_path(cell, Path(work))
-    known = read_results(path)
-    run_cell(cell[2], config, known, lambda result: append_result(path, result), trials=trials, work=Path(work))
+
+    def keep(result: Result) -> None:
+        append_result(results_path(dataset), {"condition": condition} | result)
+
+    run_cell(arm, config, known, keep, trials=trials, work=Path(work))
     return cell
 
 
@@ -93,7 +108,7 @@ def main() -> None:
     parser.add_argument("--report", type=Path, required=True)
     options = parser.parse_args()
     work = options.work.absolute()
-    (work / "cells").mkdir(parents=True, exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     bases: dict[tuple[str, str], TrialConfig] = {}
     for fine_tune, words in ((False, options.data), (True, options.fine_tune)):
         for word in words:
@@ -101,14 +116,15 @@ def main() -> None:
             for condition, config in prepare(word, options.weights, work, fine_tune=fine_tune).items():
                 bases[name, condition] = config
     cells: list[Cell] = [(*place, arm) for place, arm in itertools.product(bases, ARMS)]
-    missing = [cell for cell in cells if len(read_results(cell_path(cell, work))) < options.trials + len(SEEDS)]
-    tasks = [(cell, bases[cell[:2]], options.trials, str(work)) for cell in missing]
+    known = read_cells(dict.fromkeys(name for name, _ in bases))
+    missing = [cell for cell in cells if len(known.get(cell, [])) < options.trials + len(SEEDS)]
+    tasks = [(cell, bases[cell[:2]], known.get(cell, []), options.trials, str(work)) for cell in missing]
     # "spawn": a forked process would inherit torch's threads and locks in an unknown state.
     with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
         for done, cell in enumerate(pool.imap_unordered(run, tasks), start=1):
             print(f"{done}/{len(tasks)}: {', '.join(cell)}", flush=True)
-    results = {cell: read_results(cell_path(cell, work)) for cell in cells}
-    write_page(results, options.report, trials=options.trials)
+    known = read_cells(dict.fromkeys(name for name, _ in bases))
+    write_page({cell: known.get(cell, []) for cell in cells}, options.report, trials=options.trials)
     print(f"written: {options.report}")
 
 

@@ -55,6 +55,7 @@ def submit(
     address: str,
     store: AnyStore = None,
     secrets: Sequence[str] = (),
+    allow_changed_plugins: bool = False,
     say: Callable[[str], None] = print,
 ) -> SubmittedJob:
     """Send a search to a Ray cluster as a job; every node must see the store's folder under the same path.
@@ -64,6 +65,7 @@ def submit(
         address: Ray's job server, `http://HOST:8265`.
         store: where the search will be kept. Its addresses are those that the cluster sees.
         secrets: names of environment variables whose values the search's driver gets, hidden from other users.
+        allow_changed_plugins: go on with the code that plug-ins have now; trials that have begun keep theirs.
         say: prints one line about a step that takes long.
 
     Raises:
@@ -80,6 +82,7 @@ def submit(
         tracking_uri=None if places.is_local else places.tracking_uri,
         study_url=None if places.has_own_study else places.study_url,
         secret_names=secrets,
+        allow_changed_plugins=allow_changed_plugins,
         say=say,
     )
     return SubmittedJob(job_id, address, open_jobs(address))

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from kmcl_platform.cli.options import open_store, store_options
+from kmcl_platform.cli.options import changed_plugins_option, open_store, store_options
 from kmcl_platform.messages import mask_passwords, shell_command
 
 _address_option = click.option(
@@ -25,15 +25,29 @@ _address_option = click.option(
     metavar="NAME",
     help="Environment variable for the search's driver, hidden from other users; may be repeated.",
 )
+@changed_plugins_option
 @store_options
 def submit(
-    file: Path, address: str, follow: bool, secrets: tuple[str, ...], folder: Path, tracking_uri: str | None
+    file: Path,
+    address: str,
+    follow: bool,
+    secrets: tuple[str, ...],
+    allow_changed_plugins: bool,
+    folder: Path,
+    tracking_uri: str | None,
 ) -> None:
     """Send the search in FILE to a Ray cluster as a job; every node must see --store under the same path."""
     from kmcl_platform import submit as submit_search
 
     store = open_store(folder, tracking_uri)
-    job = submit_search(file, address=address, store=store, secrets=secrets, say=click.echo)
+    job = submit_search(
+        file,
+        address=address,
+        store=store,
+        secrets=secrets,
+        allow_changed_plugins=allow_changed_plugins,
+        say=click.echo,
+    )
     place = ["--address", mask_passwords(address)]
     click.echo(f"job {job.job_id} submitted to {mask_passwords(address)}")
     click.echo(f"  dashboard   {job.dashboard}")

@@ -1,4 +1,4 @@
-"""The options that name a store, shared by the commands."""
+"""The options that several commands have, first of all those that name a store."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "kmcl_store"
 _STUDY_URL = "kmcl.study_url"
+
+changed_plugins_option = click.option(
+    "--allow-changed-plugins",
+    is_flag=True,
+    help="Go on with the code that plug-ins have now. Trials that have begun keep the code of then.",
+)
 
 
 def store_options(command: Any) -> Any:

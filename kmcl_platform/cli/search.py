@@ -9,25 +9,26 @@ from typing import Any
 import click
 from rich.console import Console
 
-from kmcl_platform.cli.options import check_new_file, open_store, store_options, store_words, write_text_file
+from kmcl_platform.cli.options import (
+    changed_plugins_option,
+    check_new_file,
+    open_store,
+    store_options,
+    store_words,
+    write_text_file,
+)
 from kmcl_platform.errors import ResourceError
 from kmcl_platform.messages import shell_command, show_path
 
 EXIT_INTERRUPTED = 130
 """128 + 2: the code that a shell gives a process which SIGINT (2) has ended."""
 
-_changed_plugins_option = click.option(
-    "--allow-changed-plugins",
-    is_flag=True,
-    help="Go on with the code that plug-ins have now. Trials that have begun keep the code of then.",
-)
-
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @click.option("--inline", is_flag=True, help="Train in this process, one trial after the other, without Ray.")
-@_changed_plugins_option
+@changed_plugins_option
 @store_options
 def search(
     file: Path,
@@ -49,7 +50,7 @@ def search(
 @click.argument("name")
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @click.option("--inline", is_flag=True, help="Train in this process, one trial after the other, without Ray.")
-@_changed_plugins_option
+@changed_plugins_option
 @store_options
 def resume(
     name: str,

@@ -39,6 +39,7 @@ def submit_search(
     tracking_uri: str | None,
     study_url: str | None = None,
     secret_names: Sequence[str] = (),
+    allow_changed_plugins: bool = False,
     say: Callable[[str], None],
 ) -> str:
     """Check a search file and send it to a cluster, with the package's code, the locked environment and the secrets.
@@ -51,6 +52,7 @@ def submit_search(
         study_url: the address of the studies as the cluster sees it; None: the cluster's own KMCL_STUDY_URL, or SQLite
             in the store.
         secret_names: environment variables whose values the driver gets.
+        allow_changed_plugins: see `run_search`.
         say: prints one line about a step that takes long.
 
     Returns:
@@ -85,9 +87,8 @@ def submit_search(
             # Ray unpacks equal packages once, and a job removes its secrets after reading them: the next job with the
             # same package would not find them.
             (folder / "nonce").write_text(secrets.token_hex(16))
-        return cluster.submit(
-            entrypoint="python jobs/run_search.py search.yaml", runtime_env=runtime_env, metadata={SEARCH: file.name}
-        )
+        command = "python jobs/run_search.py search.yaml" + " --allow-changed-plugins" * allow_changed_plugins
+        return cluster.submit(entrypoint=command, runtime_env=runtime_env, metadata={SEARCH: file.name})
 
 
 def job_environment(

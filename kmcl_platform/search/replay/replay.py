@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Outcome:
     """The simulated searches of one setting."""
 
     name: str
-    searches: list[VirtualSearch]
+    searches: list[VirtualSearch] = field(repr=False)
 
     def best_at(self, epochs: float) -> np.ndarray:
         """The best value of each search after so many epochs of all its trials; NaN: no trial had completed."""
