@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console, RenderableType
 
@@ -31,6 +32,10 @@ class Shown:
         output = io.StringIO()
         self.show(Console(file=output, width=_WIDTH))
         return output.getvalue().rstrip("\n")
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        # IPython in a terminal shows the same text, not the fields.
+        printer.text(str(self))
 
     def _repr_html_(self) -> str:
         console = Console(file=io.StringIO(), width=_WIDTH, record=True, force_jupyter=False)

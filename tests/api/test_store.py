@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.table import Table
@@ -49,6 +50,10 @@ def test_a_result_is_shown_with_whole_lines_and_with_its_tables() -> None:
     assert text.splitlines()[0].rstrip() == ("[1] <b> " + "long " * 60).rstrip()
     assert len(text.splitlines()) == 3, "no line is broken"
     assert html.startswith("<pre") and "[1] &lt;b&gt; long" in html and "of the user" in html
+    # IPython in a terminal.
+    printed: list[str] = []
+    Result()._repr_pretty_(SimpleNamespace(text=printed.append), False)
+    assert printed == [text]
 
 
 def test_predictions_of_no_image_are_refused(tmp_path: Path) -> None:
