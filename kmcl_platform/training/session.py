@@ -86,7 +86,9 @@ class TrainingSession:
         loss = build_loss(
             config.loss,
             LabelCounts((targets_NK == 1).sum(0).tolist(), len(targets_NK)),
-            gather=BatchGather(self.batch_size) if workers.world_size > 1 else None,
+            gather=BatchGather(self.batch_size, kernels_of=self.model.head.kernels_of)
+            if workers.world_size > 1
+            else None,
             # On a CPU, counting the labels of each batch is faster. On a GPU the host would wait for each count.
             max_labels=self.inputs.training_set.max_labels if workers.device.type == "cuda" else None,
         ).to(workers.device)

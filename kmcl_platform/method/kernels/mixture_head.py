@@ -146,9 +146,12 @@ class KernelMixtureHead(nn.Module):
 
     def kernels(self, features_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The means, variances and logarithms of the component weights, as `KernelMixture` has them."""
-        kernel_BD = self.kernel_features(features_BD)
-        # len(features_BD) would make the batch size a constant in an exported model.
-        shape = (features_BD.shape[0], self.num_classes, self.kernels_per_class)
+        return self.kernels_of(self.kernel_features(features_BD))
+
+    def kernels_of(self, kernel_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, from the result of `kernel_features`."""
+        # len(kernel_BD) would make the batch size a constant in an exported model.
+        shape = (kernel_BD.shape[0], self.num_classes, self.kernels_per_class)
         means_BKCR = self.mean_layer(kernel_BD).view(*shape, self.kernel_size)
         # 1e-7 is the released constant. ELU rounds to exactly -1 for large negative inputs; with the constant v stays
         # above 1 also in float32, by one unit in the last place.
@@ -159,7 +162,7 @@ class KernelMixtureHead(nn.Module):
         else:
             variances_BKCR = variances.view_as(means_BKCR)
         if self.component_layer is None:
-            log_weights_BKC = torch.zeros(shape, dtype=features_BD.dtype, device=features_BD.device)
+            log_weights_BKC = torch.zeros(shape, dtype=kernel_BD.dtype, device=kernel_BD.device)
         else:
             # log_softmax instead of softmax and log: a weight that underflows keeps a finite logarithm.
             log_weights_BKC = self.component_layer(kernel_BD).view(shape).log_softmax(-1)

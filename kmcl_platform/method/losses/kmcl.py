@@ -187,16 +187,16 @@ class KmclLoss(nn.Module):
             check_inputs(features_BD, mixture, targets_BK, with_kernels=self.uses_kernels)
             self._inputs_checked = True
         with torch.autocast(features_BD.device.type, enabled=False):
+            features_BD = _at_least_float32(features_BD)
             mixture = KernelMixture(*map(_at_least_float32, mixture))
             positive_BK, known_BK = targets_BK == 1, targets_BK >= 0
             if self.gather is None:
                 batch = local_batch(mixture, positive_BK, known_BK)
             else:
-                batch = self.gather(mixture, positive_BK, known_BK, with_kernels=self.uses_kernels)
+                batch = self.gather(features_BD, mixture, positive_BK, known_BK, with_kernels=self.uses_kernels)
             # Functions, because a term of weight 0 runs without a gradient graph (below).
             terms = [lambda: self.classification(mixture.logits_BK, positive_BK, known_BK)]
             if self.uses_kernels:
-                features_BD = _at_least_float32(features_BD)
                 terms.append(lambda: self._reconstruction(features_BD, mixture, positive_BK, known_BK))
                 terms.append(lambda: self._contrastive(features_BD.shape[1], batch))
             grad = torch.is_grad_enabled()

@@ -47,6 +47,11 @@ class LogitHead(nn.Module):
         pooled_BD = self._pool(features)
         return pooled_BD if self.kernels is None else self.kernels.kernel_features(pooled_BD)
 
+    def kernels_of(self, kernel_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `KernelMixtureHead.kernels_of`, of a head with kernels."""
+        assert self.kernels is not None, "a head without kernels"
+        return self.kernels.kernels_of(kernel_BD)
+
     def kernel_parameters(self) -> list[nn.Parameter]:
         """As `KernelMixtureHead.kernel_parameters`."""
         return [] if self.kernels is None else self.kernels.kernel_parameters()

@@ -3,13 +3,14 @@
 import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from kmcl_platform.method.kernels.mixture_head import KernelMixture
+from kmcl_platform.method.kernels.mixture_head import KernelMixture, KernelMixtureHead
 from kmcl_platform.method.losses.global_batch import BatchGather
 from tests.method.cases import build_loss, random_case
 from tests.support.waiting import free_port
@@ -29,6 +30,37 @@ CASES: dict[str, tuple[str, int, dict[str, Any]]] = {
     "released": ("isotropic", 1, {"formulation": "released"}),
 }
 """For each case: the kernel, the kernels per class, and the settings that differ from the default loss."""
+
+
+HEADS = {
+    "anisotropic": ("anisotropic", 2, 6),
+    "mahalanobis": ("mahalanobis", 1, 6),
+    "isotropic, more kernels than features": ("isotropic", 2, 6),
+    "isotropic, fewer kernels than features": ("isotropic", 1, 20),
+}
+"""For each case: the kernel, the kernels per class, and the features. All but the last send the features."""
+
+
+def build_head(case: str) -> tuple[KernelMixtureHead, Tensor, Tensor]:
+    """A head in float64 with features and targets."""
+    kernel, kernels_per_class, num_features = HEADS[case]
+    torch.manual_seed(5)
+    sizes = {"num_features": num_features, "num_classes": 4, "kernels_per_class": kernels_per_class}
+    head = KernelMixtureHead(**sizes, kernel=kernel, start="scaled", input="normalised").double()
+    f, _, y = random_case(seed=3, sizes=(NUM_SAMPLES, num_features, 4))
+    y[8:12] = y[8:12].clamp(max=0)
+    return head, f, y
+
+
+def train_head(
+    case: str, rows: slice, share: int | None = None, group: dist.ProcessGroup | None = None
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The terms of the loss, and the gradients of the features and of the head's parameters."""
+    head, f, y = build_head(case)
+    gather = BatchGather(share, group, kernels_of=head.kernels_of) if share else None
+    leaf = f[rows].clone().requires_grad_()
+    parts = build_loss(gather=gather, kernel_scale="per_feature")(head.kernel_features(leaf), head(leaf), y[rows])
+    return [part.detach() for part in parts], list(torch.autograd.grad(parts.total, [leaf, *head.parameters()]))
 
 
 def whole_case(kernel: str, kernels_per_class: int) -> tuple[Tensor, KernelMixture, Tensor]:
@@ -63,6 +95,10 @@ def work(rank: int, port: int, folder: str) -> None:
         for name, (kernel, kernels_per_class, changes) in CASES.items():
             case = whole_case(kernel, kernels_per_class)
             results[name, num_workers] = compute(*case, rows, BatchGather(share, group), changes)
+        for name in HEADS:
+            with mock.patch.object(dist, "all_gather_into_tensor", wraps=dist.all_gather_into_tensor) as sent:
+                results[name, num_workers] = train_head(name, rows, share, group)
+            results[name, num_workers, "sent"] = sent.call_args.args[1].shape[1]
     torch.save(results, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -96,6 +132,31 @@ def test_workers_agree_with_one_process(name: str, num_workers: int, saved: list
         assert (one - several).norm() <= 1e-5 * one.norm()
 
 
+@pytest.mark.parametrize("num_workers", GROUPS)
+@pytest.mark.parametrize("case", HEADS)
+def test_workers_agree_whether_features_or_kernels_are_sent(
+    case: str, num_workers: int, saved: list[dict[str, Any]]
+) -> None:
+    parts, (features, *parameters) = train_head(case, slice(None))
+    results = [saved[rank][case, num_workers] for rank in range(num_workers)]
+    for i, one in enumerate(parts):
+        assert sum(float(own[i]) for own, _ in results) / num_workers == pytest.approx(float(one), rel=1e-9)
+    torch.testing.assert_close(torch.cat([own[0] for _, own in results]) / num_workers, features)
+    # Data parallelism averages them.
+    for i, one in enumerate(parameters, start=1):
+        assert one.abs().sum() > 0
+        torch.testing.assert_close(sum(own[i] for _, own in results) / num_workers, one)
+
+
+def test_the_smaller_of_features_and_kernels_is_sent(saved: list[dict[str, Any]]) -> None:
+    labels = 2 * 4 + 1
+    for case, (_, kernels_per_class, num_features) in HEADS.items():
+        kernels = 3 * kernels_per_class * 4
+        fewer = case.endswith("fewer kernels than features")
+        assert saved[0][case, 2, "sent"] == labels + (kernels if fewer else num_features)
+        assert not fewer or kernels < num_features
+
+
 def test_released_keeps_pairs_within_a_worker(saved: list[dict[str, Any]]) -> None:
     kernel, kernels_per_class, changes = CASES["released"]
     case = whole_case(kernel, kernels_per_class)
@@ -111,10 +172,10 @@ def test_released_keeps_pairs_within_a_worker(saved: list[dict[str, Any]]) -> No
 def test_a_batch_larger_than_a_share_is_refused(tmp_path: Path) -> None:
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        _, mixture, y = random_case()
+        f, mixture, y = random_case()
         gather = BatchGather(4)
         with pytest.raises(ValueError, match="positive_BK: got 7 samples; valid: at most 4, a worker's share"):
-            gather(mixture, y == 1, y >= 0)
+            gather(f, mixture, y == 1, y >= 0)
         with pytest.raises(ValueError, match="share: got 0; valid: at least 1"):
             BatchGather(0)
     finally:
