@@ -44,6 +44,11 @@ class OptimConfig(Frozen):
     """Run the network in bfloat16 or float16 on a GPU; the loss stays in float32. No effect on CPUs."""
     deterministic: bool = False
     """On a GPU, use only operations that give the same numbers each time, which can be slower. On CPUs all do."""
+    tf32: bool = False
+    """On a GPU, compute matrix products of what stays float32 (the head and the loss; without `mixed_precision` the
+    network too) with numbers of 10 binary digits, which is faster. No effect on CPUs."""
+    compile: bool = False
+    """Compile the backbone with `torch.compile` at the first step. If that fails, the trial goes on without it."""
 
 
 class TrialConfig(Frozen):

@@ -1,10 +1,15 @@
 """How a network computes on a device: its floating-point type, the layout of its inputs, the choice of operations."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import nn
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,26 +57,53 @@ def to_device(inputs: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 @contextmanager
-def deterministic_operations(wanted: bool) -> Iterator[None]:
-    """Inside, all operations of PyTorch give the same numbers each time, also on a GPU; after it, as before.
-
-    An operation that cannot do that raises a RuntimeError. On CPUs all of ours do anyway.
+def chosen_operations(*, deterministic: bool, tf32: bool) -> Iterator[None]:
+    """Inside, the operations of PyTorch are those of a trial; after it, those of before. CPUs have no choice.
 
     Args:
-        wanted: False: nothing changes.
+        deterministic: all operations give the same numbers each time. One that cannot do that raises a RuntimeError.
+            False: cuDNN tries its algorithms for each shape of an input and takes the fastest one. It may be another
+            one the next time. The shapes of a training are the same at every step.
+        tf32: matrix products of float32 have the precision of TF32.
     """
-    if not wanted:
-        yield
-        return
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True)
-    # It compares algorithms by their time, and so may choose another one each time.
-    torch.backends.cudnn.benchmark = False
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.get_float32_matmul_precision(),
+    )
+    torch.use_deterministic_algorithms(deterministic or before[0])
+    torch.backends.cudnn.benchmark = not deterministic
+    if tf32:
+        torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
         torch.backends.cudnn.benchmark = before[1]
+        torch.set_float32_matmul_precision(before[2])
+
+
+def compile_network(network: nn.Module) -> None:
+    """Let `torch.compile` translate a network at its next call, in its place: names and weights stay as they are.
+
+    A copy of the network, such as an average of its weights, is not compiled. Networks of one architecture share the
+    result within a process. If the translation fails, a line in the log says why, and the network runs as before.
+    """
+    network.compile()
+    compiled = network._compiled_call_impl
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return compiled(*args, **kwargs)  # type: ignore[misc]  # a function since `compile`
+        except Exception as error:
+            network._compiled_call_impl = None
+            # An error of the network itself comes again here, as it would without `compile`.
+            result = network(*args, **kwargs)
+            reason = " ".join(str(error).split())[:300]
+            _logger.warning("optim.compile: got true, and torch.compile failed (%s); the trial goes on without", reason)
+            return result
+
+    network._compiled_call_impl = call
 
 
 @contextmanager

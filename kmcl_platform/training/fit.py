@@ -12,7 +12,7 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.training.checkpoints.checkpoint import read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import checkpoint_epoch, find_checkpoint
 from kmcl_platform.training.checkpoints.continuation import check_can_continue
-from kmcl_platform.training.device import deterministic_operations, small_floats_are_zero
+from kmcl_platform.training.device import chosen_operations, small_floats_are_zero
 from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.workers.distributed import Workers
 
@@ -62,7 +62,8 @@ def fit(
         CheckpointError: the checkpoint is of another trial or other data, or incomplete; raised on every worker.
         Diverged: a term of the loss, a weight or a score is not finite; raised on every worker.
     """
-    with small_floats_are_zero(), deterministic_operations(config.optim.deterministic):
+    optim = config.optim
+    with small_floats_are_zero(), chosen_operations(deterministic=optim.deterministic, tf32=optim.tf32):
         _fit(config, manifest, checkpoints, report, workers, features, stops)
 
 

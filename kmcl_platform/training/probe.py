@@ -18,7 +18,7 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.method.kernels.log_kernel import log_kernel
 from kmcl_platform.method.losses import LossParts
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
-from kmcl_platform.training.device import small_floats_are_zero, to_device
+from kmcl_platform.training.device import chosen_operations, small_floats_are_zero, to_device
 from kmcl_platform.training.evaluate import split_metrics
 from kmcl_platform.training.inputs import TrialInputs
 from kmcl_platform.training.session import TrainingSession
@@ -32,7 +32,6 @@ EVALUATION_BATCHES = 8
 """Batches of each worker in the measured part of the evaluation."""
 
 
-@small_floats_are_zero()
 def probe(
     config: TrialConfig,
     manifest: Manifest,
@@ -61,6 +60,14 @@ def probe(
     Raises:
         ConfigError, DataError: as `fit`.
     """
+    optim = config.optim
+    with small_floats_are_zero(), chosen_operations(deterministic=optim.deterministic, tf32=optim.tf32):
+        return _probe(config, manifest, num_steps, scratch, workers, features)
+
+
+def _probe(
+    config: TrialConfig, manifest: Manifest, num_steps: int, scratch: Path, workers: Workers, features: Path | None
+) -> Measurement:
     reset_peak_memory(workers.device)
     started = time.monotonic()
     if config.model.backbone_mode == "frozen":

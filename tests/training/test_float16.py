@@ -60,20 +60,3 @@ def test_a_trial_continues_on_a_device_of_another_type(
     assert bool(scaler_state(tmp_path)) is first.needs_scaling
     whole = train(first, manifest, tmp_path / "whole", monkeypatch)
     assert train(second, manifest, tmp_path, monkeypatch)["train/loss"] == pytest.approx(whole["train/loss"], rel=0.05)
-
-
-def test_deterministic_operations_are_chosen_for_the_trial_alone(
-    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
-    validate = session.TrainingSession.validate
-
-    def look(own: session.TrainingSession, epoch: int) -> dict[str, float]:
-        seen.append(torch.are_deterministic_algorithms_enabled())
-        return validate(own, epoch)
-
-    monkeypatch.setattr(session.TrainingSession, "validate", look)
-    for wanted in (False, True):
-        run(CONFIG.with_values({"optim.deterministic": wanted, "num_epochs": 1}), manifest, tmp_path / str(wanted))
-    assert seen == [False, True]
-    assert not torch.are_deterministic_algorithms_enabled()
