@@ -73,6 +73,9 @@ def start_ray(address: str | None) -> None:
         _provide_token()
     import ray
 
+    if not cluster:
+        _refresh_settings()
+
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not cluster:
         with _dashboard_port() as port:
@@ -173,6 +176,17 @@ def _provide_token() -> None:
     except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home at all.
         _logger.warning("Ray's token is kept in the environment of this search: HOME cannot be used: %s", error)
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _refresh_settings() -> None:
+    """Let Ray read its settings again.
+
+    It reads them when it is imported, and the program that calls us, or a plug-in, may have imported it before. This
+    process would then ask the new Ray without the token, and be refused. `ray.init` does the same if it chooses tokens.
+    """
+    from ray._raylet import Config
+
+    Config.initialize("")
 
 
 def stop_ray() -> None:

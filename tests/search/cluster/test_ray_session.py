@@ -88,6 +88,18 @@ def test_in_a_usable_home_ray_keeps_its_token(tmp_path: Path) -> None:
     assert token_with_home(tmp_path) == "none"
 
 
+@pytest.mark.story
+@pytest.mark.parametrize("module", ["ray", "ray.tune", "ray.train.torch"])
+def test_a_program_may_have_imported_ray_before(module: str) -> None:
+    program = (
+        f"import {module}; from kmcl_platform.search.cluster.ray_session import start_ray, stop_ray;"
+        "start_ray(None); print(len(ray.nodes()), 'node'); stop_ray()"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    said = subprocess.run([sys.executable, "-c", program], env=kept, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "1 node"
+
+
 def test_a_node_that_is_not_ready_in_time_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
