@@ -184,7 +184,7 @@ def _refresh_settings() -> None:
     It reads them when it is imported, and the program that calls us, or a plug-in, may have imported it before. This
     process would then ask the new Ray without the token, and be refused. `ray.init` does the same if it chooses tokens.
     """
-    from ray._raylet import Config
+    from ray._raylet import Config  # type: ignore[attr-defined]  # a compiled module
 
     Config.initialize("")
 
