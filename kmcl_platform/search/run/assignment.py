@@ -34,12 +34,14 @@ class Assignment(TypedDict):
 
 
 class Message(TypedDict, total=False):
-    """A message of the workers; it has one of these.
+    """A message of the workers; it has one of these, but for the one that goes with another.
 
     Attributes:
         report: the fields of an epoch's `EpochReport`.
         diverged: why the trial diverged: a loss or a weight is no longer finite.
         failure: why the trial failed.
+        out_of_memory: beside `failure`: it failed because memory ran out.
+        note: a line about the trial for the user; the trial goes on.
         trouble: why no trial can continue, for example a full disk.
         measurement: the fields of a probe's `Measurement`.
     """
@@ -47,5 +49,7 @@ class Message(TypedDict, total=False):
     report: dict[str, Any]
     diverged: str
     failure: str
+    out_of_memory: bool
+    note: str
     trouble: str
     measurement: dict[str, Any]

@@ -110,6 +110,9 @@ class SearchDriver:
         return True
 
     def _take(self, key: str, point: Point, message: Message) -> bool:
+        if "note" in message:
+            self._view.say(f"trial {point.number}: {message['note']}")
+            return False
         # An exception and not an end: the trial is not at fault, and must stay open in the study.
         if "trouble" in message:
             raise StoreError(message["trouble"])

@@ -89,7 +89,7 @@ class _DriverChannel:
     def diverge(self, reason: str) -> None:
         self.has_ended = self._driver.take(self._key, {"diverged": reason})
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, *, out_of_memory: bool = False) -> None:
         self.has_ended = self._driver.take(self._key, {"failure": reason})
 
     def halt(self, reason: str) -> None:

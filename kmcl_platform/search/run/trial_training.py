@@ -37,8 +37,8 @@ class Channel(Protocol):
     def diverge(self, reason: str) -> None:
         """End a trial that diverged."""
 
-    def fail(self, reason: str) -> None:
-        """End a trial that failed."""
+    def fail(self, reason: str, *, out_of_memory: bool = False) -> None:
+        """End a trial that failed; the reason may be that memory ran out."""
 
     def halt(self, reason: str) -> None:
         """Report that no trial can continue for now; this trial is not the cause and stays open."""
@@ -78,7 +78,10 @@ def train_assignment(
         # the caller replace the whole group.
         reason = str(error) if isinstance(error, KmclError) else _one_line(error)
         _logger.exception("trial %d failed", assignment["number"])
-        channel.fail(f"out of memory: {reason}" if is_out_of_memory(error) else reason)
+        if is_out_of_memory(error):
+            channel.fail(f"out of memory: {reason}", out_of_memory=True)
+        else:
+            channel.fail(reason)
         raise error
 
     interruptions: tuple[type[Exception], ...] = (RuntimeError, OSError, *channel.connection_errors)

@@ -44,6 +44,7 @@ def test_a_diverged_trial_and_a_failed_one_end_differently_everywhere(
             messages: dict[str, Message] = {"a": {"diverged": "diverged at step 3"}, "b": {"failure": "no such image"}}
             for trial, message in messages.items():
                 assert driver.next_trial(trial) is not None
+                assert not driver.take(trial, {"note": "is tried once more"}), "the trial goes on"
                 assert driver.take(trial, message), "the trial has ended"
         recorder.flush()
     finally:
@@ -56,6 +57,7 @@ def test_a_diverged_trial_and_a_failed_one_end_differently_everywhere(
     # The seconds depend on how busy the machine is.
     assert re.search(r"trial   0 DIVERGED after 0 of 2 epochs, in \d+ s \(diverged at step 3\)", output.getvalue())
     assert re.search(r"trial   1 FAILED after 0 of 2 epochs, in \d+ s \(no such image\)", output.getvalue())
+    assert "trial 1: is tried once more" in output.getvalue()
     assert "search s: trial 0 diverged: diverged at step 3" in caplog.messages
 
 

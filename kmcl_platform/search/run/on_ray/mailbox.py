@@ -110,10 +110,10 @@ class MailboxState:
             await self._changed.wait_for(lambda: key in self._decisions or not self._is_current(place))
             return self._decisions.get(key, False)
 
-    async def fail(self, place: int, reason: str) -> None:
+    async def fail(self, place: int, reason: str, out_of_memory: bool = False) -> None:
         """End a trial that failed."""
         async with self._changed:
-            self._end(place, {"failure": reason})
+            self._end(place, {"failure": reason, **({"out_of_memory": True} if out_of_memory else {})})
 
     async def diverge(self, place: int, reason: str) -> None:
         """End a trial that diverged."""

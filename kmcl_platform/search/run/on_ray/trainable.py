@@ -21,7 +21,9 @@ class WarmTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the worker group and give it its first trial."""
-        self._group = WorkerGroup(Resources.model_validate(config["resources"]))
+        self._resources = Resources.model_validate(config["resources"])
+        self._alone = False
+        self._group = WorkerGroup(self._resources)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -32,6 +34,11 @@ class WarmTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Wait for the next epoch's report."""
         message = self._group.next_message()
+        if message.get("out_of_memory") and 0 < self._resources.gpus_per_worker < 1 and not self._alone:
+            # Perhaps the other trials on its GPU took what it needs: that is not the fault of its values.
+            self._replace_group(alone=True)
+            self._group.begin(self._assignment)
+            return {"note": f"{message['failure']}; it is tried once more, alone on a GPU", "done": False}
         # After these messages the workers send nothing more for this trial: another `step` would wait forever.
         ended = "report" not in message or message["report"]["epoch"] == self._num_epochs
         return {**message, "done": ended}
@@ -48,6 +55,15 @@ class WarmTrial(tune.Trainable):
         self._group.close()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        assignment: Assignment = config["assignment"]
-        self._num_epochs = int(assignment["config"]["num_epochs"])
-        self._group.begin(assignment)
+        self._assignment: Assignment = config["assignment"]
+        self._num_epochs = int(self._assignment["config"]["num_epochs"])
+        if self._alone:
+            self._replace_group(alone=False)
+        self._group.begin(self._assignment)
+
+    def _replace_group(self, *, alone: bool) -> None:
+        """Start other workers: with a whole GPU, for which they wait, or with the share of the search file."""
+        self._group.close()
+        self._alone = alone
+        whole = {"gpus_per_worker": 1.0} if alone else {}
+        self._group = WorkerGroup(self._resources.model_copy(update=whole))

@@ -175,8 +175,8 @@ class _MailboxChannel:
     def diverge(self, reason: str) -> None:
         ray.get(self._mailbox.diverge.remote(self._place, reason))
 
-    def fail(self, reason: str) -> None:
-        ray.get(self._mailbox.fail.remote(self._place, reason))
+    def fail(self, reason: str, *, out_of_memory: bool = False) -> None:
+        ray.get(self._mailbox.fail.remote(self._place, reason, out_of_memory))
 
     def halt(self, reason: str) -> None:
         ray.get(self._mailbox.halt.remote(self._place, reason))
