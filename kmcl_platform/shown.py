@@ -6,9 +6,15 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-_WIDTH = 140
-"""Characters of a line in a notebook."""
+_WIDTH = 160
+"""Characters of a line in a notebook, a file or a pipe."""
 _HTML = "<pre style='line-height:normal;white-space:pre'>{code}</pre>"
+
+
+def open_console() -> Console:
+    """The standard output. Rich gives a file or a pipe only 80 columns, and would break the lines of tables."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
 
 
 class Shown:
@@ -20,7 +26,7 @@ class Shown:
 
     def show(self, console: Console | None = None) -> None:
         """Print the result. None: on standard output."""
-        console = console or Console(highlight=False)
+        console = console or open_console()
         for part in self.parts():
             # Text keeps its lines whole and is not searched for colours; tables are fitted to the terminal.
             if isinstance(part, str):

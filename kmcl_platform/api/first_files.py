@@ -54,7 +54,7 @@ def init(
 
     Args:
         data: a table of labels (CSV, Parquet), a manifest, or a folder: of VOC, MS-COCO, ADP or ChestX-ray14, with one
-            table beside the pictures, or with a folder of pictures for each class.
+            table beside the images, or with a folder of images for each class.
         name: of the search. None: made of the data's name.
         out: the search file. None: NAME.yaml.
         overwrite: replace files that exist.

@@ -36,9 +36,9 @@ class SearchTrials(Shown):
 
     def parts(self) -> Iterable[RenderableType]:
         """The table of trials, the finalists, the comparison with the baselines."""
-        from kmcl_platform.tracking.comparison.leaderboard_text import finalists_table, to_table
+        from kmcl_platform.tracking.comparison.leaderboard_text import TrialsTable, finalists_table
 
-        yield to_table(self.board)
+        yield TrialsTable(self.board)
         if self.finalists:
             yield finalists_table(self.finalists)
             yield from self.finalists.sentences()

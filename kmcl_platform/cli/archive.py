@@ -66,7 +66,7 @@ def archive(
 @click.option("--at-once", type=click.IntRange(1), help="Trials at the same time [default: as on this machine].")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the simulation.")
 @click.option("--out", type=click.Path(path_type=Path), help="Path of the page [default: NAME-replay.html].")
-@click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the page of --out if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def replay(
     file: Path,
@@ -84,10 +84,10 @@ def replay(
     The decisions are made by the code of a real search: its sampler, its early stopping, its budget. The result shows
     what they are worth, compared with no early stopping, with random search, and with the settings of --compare.
     """
-    from rich.console import Console
-
     from kmcl_platform import SearchFile, replay as run_replay
 
+    # A name of our own: the page is an older one of the same search.
+    overwrite = overwrite or out is None
     out = out or Path(f"{SearchFile.from_yaml(file).name}-replay.html")
     check_new_file("--out", out, ".html", "a page", overwrite=overwrite)
     with progress_bar() as progress:
@@ -98,11 +98,7 @@ def replay(
     if as_json:
         click.echo(result.to_json())
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # Rich takes 80 columns for a file or a pipe, and would fold the names of settings.
-        console = Console(highlight=False, width=160)
-    result.show(console)
+    result.show()
     click.echo(f"written: {show_path(out)}")
 
 

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from kmcl_platform.cli.options import changed_plugins_option, open_store, store_options
 from kmcl_platform.messages import mask_passwords, shell_command
@@ -65,6 +64,7 @@ def jobs(address: str) -> None:
     from rich.table import Table
 
     from kmcl_platform import open_jobs
+    from kmcl_platform.shown import open_console
 
     table = Table(box=None)
     for name in ("job", "search", "status", "started"):
@@ -73,7 +73,7 @@ def jobs(address: str) -> None:
     for job in open_jobs(address).list():
         started = job.started.astimezone().strftime("%Y-%m-%d %H:%M") if job.started else "-"
         table.add_row(job.job_id, job.search, job.status, started, job.message)
-    Console().print(table if table.row_count else "no jobs; next: kmcl submit FILE")
+    open_console().print(table if table.row_count else "no jobs; next: kmcl submit FILE")
 
 
 @click.command()

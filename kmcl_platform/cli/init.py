@@ -19,7 +19,7 @@ def init(data: Path, name: str | None, out: Path | None, overwrite: bool) -> Non
     """Look at DATA and at this machine, and write a search file that fits, and the manifest it reads.
 
     DATA is a table of labels (CSV, Parquet), a manifest, or a folder: of VOC, MS-COCO, ADP or ChestX-ray14, with one
-    table beside the pictures, or with a folder of pictures for each class.
+    table beside the images, or with a folder of images for each class.
     """
     from kmcl_platform import init as write_first_file
 

@@ -61,10 +61,12 @@ def main() -> None:
 @main.command()
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="Path of the page [default: NAME-report.html].")
-@click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
+@click.option("--overwrite", is_flag=True, help="Replace the page of --out if it exists.")
 @store_options
 def report(name: str, out: Path | None, overwrite: bool, folder: Path, tracking_uri: str | None) -> None:
     """Write the report of search NAME as one HTML page; the search's run in MLflow gets it too."""
+    # A name of our own: the page is an older one of the same search.
+    overwrite = overwrite or out is None
     out = out or Path(f"{name}-report.html")
     check_new_file("--out", out, ".html", "a page", overwrite=overwrite)
     write_text_file(out, open_store(folder, tracking_uri).report(name).html)

@@ -69,6 +69,7 @@ def history(model: str, as_json: bool, folder: Path, tracking_uri: str | None) -
     from rich.table import Table
 
     from kmcl_platform import history as read_history
+    from kmcl_platform.shown import open_console
 
     moves = read_history(model, store=open_store(folder, tracking_uri))
     if as_json:
@@ -78,7 +79,7 @@ def history(model: str, as_json: bool, folder: Path, tracking_uri: str | None) -
     for one in moves:
         # Whole seconds.
         table.add_row(one.time.partition(".")[0], one.user, one.kind, one.before or "-", one.after, one.reason)
-    Console().print(table)
+    open_console().print(table)
 
 
 def _relative(path: Path) -> Path:

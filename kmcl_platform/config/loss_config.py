@@ -12,6 +12,23 @@ from kmcl_platform.plugins.registry import list_components
 _NAMES: dict[str, Any] = {"examples": list_components(Loss)}
 """For the completion of editors. Plug-ins have other names."""
 
+KERNEL_PATHS = (
+    "loss.temperature",
+    "loss.kernel_scale",
+    "loss.kernel_start",
+    "loss.reconstruction_weight",
+    "loss.contrastive_weight",
+    "loss.balance",
+    "loss.reconstruction_share",
+    "loss.contrastive_share",
+    "model.kernels_per_class",
+    "model.kernel",
+    "model.reduced_dim",
+    "model.head_start",
+    "model.head_input",
+)
+"""The fields of a trial that have no effect if its loss has no kernel term."""
+
 
 class LossConfig(Frozen):
     """The objective. Defaults are plain KMCL, with kernel terms that are means over the features."""

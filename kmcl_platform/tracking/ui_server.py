@@ -12,9 +12,9 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.errors import KmclError, SearchError
 from kmcl_platform.messages import mask_passwords
 from kmcl_platform.tracking.database import connect_to_read, is_server
-from kmcl_platform.tracking.database.ui_urls import model_url, run_table_url
+from kmcl_platform.tracking.database.ui_urls import model_url, report_url, run_table_url
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
-from kmcl_platform.tracking.runs.searches import list_searches
+from kmcl_platform.tracking.runs.searches import find_parent, list_searches
 
 HOST = "127.0.0.1"
 _LAST_LINES_SECONDS = 5
@@ -50,6 +50,9 @@ def serve_ui(store: Store, port: int, say: Callable[[str], None]) -> None:
             say(f"  search {search}: no link ({error})")
             continue
         say(f"  search {search}: {run_table_url(base, board.experiment_id, board.metric, board.mode)}")
+        run = find_parent(client, store, search)
+        if run.info.status == "FINISHED":
+            say(f"    its report: {report_url(base, board.experiment_id, run.info.run_id)}")
     for model in client.search_registered_models():
         say(f"  model {model.name}: {model_url(base, model.name)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM ends the server as Ctrl-C does.
@@ -84,12 +87,16 @@ def start_server(store: Store, port: int) -> "subprocess.Popen[str]":
         sys.executable, "-m", "mlflow", "server",
         "--artifacts-destination", str(store.artifacts),
         "--host", HOST, "--port", str(port), "--workers", "1",
+        # Only what the user may have to repair, not a line for each request.
+        "--uvicorn-opts", "--log-level warning",
     ]  # fmt: skip
     settings = {
         "MLFLOW_BACKEND_STORE_URI": store.tracking_uri,
         "MLFLOW_REGISTRY_STORE_URI": store.tracking_uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # Its job runner starts seven processes of 240 MB each.
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        # Of MLflow's own libraries. They help its developers alone.
+        "PYTHONWARNINGS": "ignore",
     }
     return subprocess.Popen(
         command,

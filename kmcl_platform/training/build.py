@@ -53,7 +53,7 @@ def build_backbone(config: TrialConfig) -> Backbone:
     except HubError as error:
         raise WeightsError(
             f"model.pretrained: got true, but {error}; valid: where the hub cannot help, a local file of the weights "
-            "in model.pretrained_file"
+            "in model.pretrained_file; model.pretrained: false begins with random weights"
         ) from None
     except ImageSizeError as error:
         raise ConfigError(f"data.image_size: {error}") from None

@@ -18,7 +18,7 @@ def test_the_examples_run(
     # The page has the whole of the digits, which take longer, and a picture that the store of a demo has.
     samples = Path("kmcl_store/data/digits_samples")
     samples.mkdir(parents=True)
-    picture(samples / "00.png")
+    picture(samples / "digits-test-0000_labels-0-4.png")
     names: dict[str, object] = {}
     for block in blocks:
         exec(block.replace('"digits"', repr(str(small_manifest))), names)

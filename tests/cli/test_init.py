@@ -37,7 +37,7 @@ def test_a_folder_with_a_table_becomes_a_search_file(table: Path) -> None:
     assert manifest.class_names == ("cat", "dog", "owl")
     assert (file.base.data.batch_size, file.base.num_epochs) == (8, 20)
     assert "labels.csv is the only table in" in done.stdout and "next: kmcl plan my_data.yaml" in done.stdout
-    assert "# Data: 58 training pictures, 3 classes, " in Path("my_data.yaml").read_text()
+    assert "# Data: 58 training images, 3 classes, " in Path("my_data.yaml").read_text()
     # Nothing is replaced without being asked for.
     again = kmcl("init", table)
     assert (again.exit_code, again.stderr) == (

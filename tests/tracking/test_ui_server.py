@@ -46,11 +46,14 @@ def test_ui_serves_on_loopback_until_it_is_ended(
         words = [word for process in (psutil.Process(ui.pid), *children) for word in process.cmdline()]
         assert "server" in words and not any("mlflow.db" in word for word in words)
         ui.send_signal(signal.SIGTERM)
-        output, _ = ui.communicate(timeout=60)
+        output, said = ui.communicate(timeout=60)
     finally:
         ui.kill()
     assert ui.returncode == 0
     assert f"search tiny: http://127.0.0.1:{port}/#/experiments/" in output
+    assert f"/runs/{runs.parent_id}/artifacts/report/report.html" in output
+    # Nothing that the user need not repair.
+    assert "INFO" not in said and "Warning" not in said
     _, alive = psutil.wait_procs(children, timeout=20)
     assert alive == []
 

@@ -1,5 +1,6 @@
 """`qmc`: a quasi-random sequence, which fills the space more evenly than random draws."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 from kmcl_platform.plugins import Sampler, register
@@ -15,5 +16,8 @@ class QuasiMonteCarlo(Sampler):
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
         import optuna
 
-        # A quasi-random sequence is one sequence: its seed must not change from trial to trial.
-        return optuna.samplers.QMCSampler(seed=self.seed, scramble=True)
+        with warnings.catch_warnings():
+            # Optuna still calls it experimental, once for each search of a replay.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # A quasi-random sequence is one sequence: its seed must not change from trial to trial.
+            return optuna.samplers.QMCSampler(seed=self.seed, scramble=True)

@@ -36,7 +36,10 @@ def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: Se
         return None
     # The forecast would be of another search, for example of one with a smaller budget.
     if forecast.fingerprint != fingerprint(file):
-        return f"forecast of {file.name}: not scored: the search file has changed since `kmcl plan`"
+        return (
+            f"forecast of {file.name}: not scored, because the search file has changed since `kmcl plan`; a new plan "
+            "makes a new forecast"
+        )
     num_epochs, seconds = runs.trials.epochs_and_seconds()
     happened = {
         "hours": study.ledger.hours,

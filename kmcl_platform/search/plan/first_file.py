@@ -18,7 +18,7 @@ MOST_CLASSES = 1000
 """More than this many classes are free text in nearly every case."""
 
 _SAMPLE = 100
-"""Pictures whose size is read."""
+"""Images whose size is read."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class DatasetFacts:
     """What the choices depend on.
 
     Attributes:
-        train: pictures of the split `train`.
+        train: images of the split `train`.
         classes: number of classes.
-        labels: positive labels of a picture, the mean.
+        labels: positive labels of a image, the mean.
         imbalance: positives of the most frequent class, divided by those of the rarest one that has any.
         empty: classes without a positive label in `train`.
         side: the median of the shorter sides, in pixels.
@@ -65,26 +65,26 @@ def find_machine() -> Machine:
 
 
 def measure_dataset(manifest: Manifest) -> DatasetFacts:
-    """Look at a manifest: its labels, and the size of some of its pictures.
+    """Look at a manifest: its labels, and the size of some of its images.
 
     Raises:
-        DataError: it has no training pictures, or so many classes that its labels are free text.
+        DataError: it has no training images, or so many classes that its labels are free text.
     """
     train = summarise(manifest)["train"]
     classes = len(manifest.class_names)
     once = sum(count <= 1 for count in train.positives)
     if classes > MOST_CLASSES:
         raise DataError(
-            f"{manifest.name}: got {classes:,} classes, {once:,} of them on at most one training picture; valid: at "
+            f"{manifest.name}: got {classes:,} classes, {once:,} of them on at most one training image; valid: at "
             f"most {MOST_CLASSES:,}. If the labels are free text, choose some with kmcl data import table and --classes"
         )
     if not train.images:
         raise DataError(f"{manifest.name}: split train has no images; valid: at least one")
     sides = []
-    # Evenly over the split: the pictures of a folder are often sorted by source.
+    # Evenly over the split: the images of a folder are often sorted by source.
     for place in range(0, train.images, max(1, train.images // _SAMPLE)):
-        with Image.open(io.BytesIO(manifest.encoded_image("train", place))) as picture:
-            sides.append(min(picture.size))
+        with Image.open(io.BytesIO(manifest.encoded_image("train", place))) as opened:
+            sides.append(min(opened.size))
     positives = [count for count in train.positives if count]
     return DatasetFacts(
         train=train.images,
@@ -112,12 +112,12 @@ def first_file(name: str, source: str, facts: DatasetFacts, machine: Machine) ->
         machine: where the search will run.
     """
     gpu = machine.gpus > 0
-    # Pictures are not made larger than they are, and networks halve them five times.
+    # Images are not made larger than they are, and networks halve them five times.
     size = max(64, min(224, facts.side // 32 * 32)) if gpu else 64
     why_size = (
-        f"the pictures have a shorter side of {facts.side}"
+        f"the images have a shorter side of {facts.side}"
         if gpu
-        else "there is no GPU: pictures of twice the size take four times as long"
+        else "there is no GPU: images of twice the size take four times as long"
     )
     batch = next((size for size in (64, 32, 16) if facts.train >= 8 * size), 8)
     epochs = 20 if facts.train < 1000 else 10 if gpu else 6
@@ -131,12 +131,12 @@ def first_file(name: str, source: str, facts: DatasetFacts, machine: Machine) ->
         else "{workers_per_trial: 1, cpus_per_worker: 1}"
     )
     found = (
-        f"{count_of(facts.train, 'training picture')}, {facts.classes} classes, {facts.labels:.1f} labels a picture;\n"
+        f"{count_of(facts.train, 'training image')}, {facts.classes} classes, {facts.labels:.1f} labels a image;\n"
         f"# the most frequent class {facts.imbalance:.0f} times as frequent as the rarest"
     )
     notes = ""
     if facts.empty:
-        notes += f"# Classes without a training picture, which cannot be learned: {facts.empty}.\n"
+        notes += f"# Classes without a training image, which cannot be learned: {facts.empty}.\n"
     if facts.unknown:
         notes += "# Unknown labels (-1) are in no term of the loss.\n"
     network = "A usual network for a GPU" if gpu else "A small network that learns well on CPUs"
@@ -145,7 +145,8 @@ def first_file(name: str, source: str, facts: DatasetFacts, machine: Machine) ->
 # Written by kmcl init.
 # Data: {found}.
 # Machine: {count_of(machine.cpus, "CPU")}, {count_of(machine.gpus, "GPU")}.
-{notes}# Every field: docs/search_file.md and docs/trial_fields.md. Next: kmcl plan says how long the search takes here.
+{notes}# The pages search_fields.md and trial_fields.md of the documentation explain every field.
+# Next: kmcl plan says how long the search takes here.
 
 name: {name}
 objective: {{metric: val/mAP, mode: maximize}}
@@ -156,11 +157,11 @@ base:
     source: {json.dumps(source, ensure_ascii=False)}
     # {why_size[0].upper()}{why_size[1:]}.
     image_size: {size}
-    # A training needs many steps in an epoch: smaller with few pictures.
+    # A training needs many steps in an epoch: smaller with few images.
     batch_size: {batch}
-    # Processes that decode pictures{" for the GPU" if gpu else ": none, because the CPUs train"}.
+    # Processes that decode images{" for the GPU" if gpu else ": none, because the CPUs train"}.
     loader_processes: {loaders}
-    # pixels: each picture is decoded once, and kept on the disk at its new size{"" if gpu else ": saves little here"}.
+    # pixels: each image is decoded once, and kept on the disk at its new size{"" if gpu else ": saves little here"}.
     cache: {"pixels" if gpu else "none"}
     augmentation: none
   model:
@@ -170,7 +171,7 @@ base:
     pretrained: true
   loss: {{objective: kmcl, temperature: 0.17, reconstruction_weight: 0.1, contrastive_weight: 0.1}}
   optim: {{optimizer: adamw, lr: {rate}, weight_decay: 1e-4{", mixed_precision: true" if gpu else ""}}}
-  # {"Few pictures need more epochs." if facts.train < 1000 else "More epochs help, and take longer."}
+  # {"Few images need more epochs." if facts.train < 1000 else "More epochs help, and take longer."}
   num_epochs: {epochs}
 
 # What the search tries. zero: true means that a term may also be left out of the loss.

@@ -139,7 +139,7 @@ def running(
             score(file, store, study, runs, console)
             keep_report(store, file.name, console)
             search.reason = study.end_of_budget() or ""
-        clock.lap("end")
+        clock.lap("record and report")
 
 
 def _beginning(file: SearchFile, study: DurableStudy, concurrency: int, runner: Runner) -> str:

@@ -51,11 +51,12 @@ class BaselineComparison:
         return None if self.best is None else self.best.objective - self.baseline.objective
 
     def __str__(self) -> str:
-        kind = "KMCL trial" if self.kmcl else "trial"
+        kind = "KMCL trial" if self.kmcl else "trial apart from the baselines"
         baseline = f"best baseline: {self.baseline.baseline} (trial {self.baseline.number})"
         if self.best is None or self.difference is None:
             value = f"{self.metric} {self.baseline.objective:.4f}"
-            return f"no {kind} apart from the baselines has all epochs; {baseline}, {value}"
+            kind = "KMCL trial apart from the baselines" if self.kmcl else kind
+            return f"no {kind} has all epochs; {baseline}, {value}"
         gain = self.sign * self.difference
         word = "better" if gain > 0 else "worse" if gain < 0 else "equal"
         noise = self.seeds or "one seed: whether this is more than noise between seeds is not known"

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.comparison.finalists import FinalistResults, read_finalists
-from kmcl_platform.tracking.runs.leaderboard import Leaderboard
+from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
 
 
 def to_json(leaderboard: Leaderboard) -> str:
@@ -25,15 +27,45 @@ def to_json(leaderboard: Leaderboard) -> str:
     return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def to_table(leaderboard: Leaderboard) -> Table:
-    """The leaderboard for a terminal of 100 columns, with rounded values; `to_json` has the exact ones."""
+class TrialsTable:
+    """A leaderboard as a table that fits the terminal. No number is broken over two lines."""
+
+    def __init__(self, leaderboard: Leaderboard) -> None:
+        self._leaderboard = leaderboard
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A column for each searched value if there is room, else one column for all of them."""
+        table = to_table(self._leaderboard)
+        needed = Measurement.get(console, options.update(max_width=_ANY_WIDTH), table).maximum
+        yield table if needed <= options.max_width else to_table(self._leaderboard, narrow=True)
+
+
+_ANY_WIDTH = 10_000
+"""Wider than every table."""
+
+
+def to_table(leaderboard: Leaderboard, *, narrow: bool = False) -> Table:
+    """The leaderboard with rounded values; `to_json` has the exact ones.
+
+    Args:
+        leaderboard: the trials.
+        narrow: write the searched values into one column, which breaks between values.
+    """
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for header in ("#", "trial", "outcome", leaderboard.metric, "epochs", "time\n(s)"):
+    for header in ("#", "trial", "outcome", leaderboard.metric, "epochs", "train\n(s)"):
         table.add_column(header, no_wrap=True, justify="left" if header == "outcome" else "right")
-    for header in _short_names(leaderboard.paths):
+    names = _short_names(leaderboard.paths)
+    if narrow:
+        table.add_column("values")
+    for header in [] if narrow else names:
         # The columns of values are narrow, and their names may break after an underscore.
-        table.add_column(header.replace("_", "_\n"), overflow="fold", justify="right")
+        table.add_column(header.replace("_", "_\n"), no_wrap=True, justify="right")
     for row in leaderboard.rows:
+        values = [shown_value(row, path) for path in leaderboard.paths]
+        if narrow:
+            # Without a space a name and its value stay on one line.
+            pairs = zip(names, values, strict=True)
+            values = [", ".join(f"{name}={value}" for name, value in pairs if value != UNUSED)]
         table.add_row(
             "★" if row.rank == 1 else str(row.rank or ""),
             f"{_short_name(row.baseline_name)} {row.number}" if row.baseline else str(row.number),
@@ -41,10 +73,19 @@ def to_table(leaderboard: Leaderboard) -> Table:
             "" if row.objective is None else f"{row.objective:.4f}",
             f"{row.epochs}/{leaderboard.num_epochs}",
             f"{row.wall_seconds:.0f}",
-            *(_rounded(row.values[path]) for path in leaderboard.paths),
+            *values,
             style="bold" if row.rank == 1 else "dim" if row.rank is None else None,
         )
     return table
+
+
+UNUSED = "-"
+"""Shown for a value that has no effect in its trial."""
+
+
+def shown_value(row: LeaderboardRow, path: str) -> str:
+    """A searched value of a trial, rounded; `UNUSED` if only kernel terms use it, and the trial has none."""
+    return _rounded(row.values[path]) if row.uses(path) else UNUSED
 
 
 def finalists_table(finalists: FinalistResults) -> Table:

@@ -29,6 +29,12 @@ def run_table_url(ui: str, experiment_id: str, metric: str, mode: str) -> str:
     return f"{ui.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
+def report_url(ui: str, experiment_id: str, run_id: str) -> str:
+    """The page of the run of a search that shows its report."""
+    place = f"experiments/{experiment_id}/runs/{run_id}/artifacts/report/report.html"
+    return f"{ui.rstrip('/')}/#/{place}?{urlencode(_WORKFLOW)}"
+
+
 def model_url(ui: str, name: str) -> str:
     """The page of a registered model, with its versions and aliases."""
     return f"{ui.rstrip('/')}/#/models/{quote(name)}?{urlencode(_WORKFLOW)}"

@@ -11,6 +11,7 @@ from kmcl_platform.data.report.style import html_page
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.comparison.finalists import read_finalists
+from kmcl_platform.tracking.comparison.leaderboard_text import UNUSED
 from kmcl_platform.tracking.comparison.trial_file import trial_file
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
@@ -75,7 +76,7 @@ def _summary(data: "Collected") -> str:
     tiles = [(_number(best.objective), f"{board.metric} of the best trial, {best.number}")]
     if comparison is not None and comparison.difference is not None:
         against = f"the best baseline, {comparison.baseline.baseline}"
-        kind = "KMCL trial" if comparison.kmcl else "trial"
+        kind = "KMCL trial" if comparison.kmcl else "other trial"
         tiles.append((f"{comparison.difference:+.4f}", f"difference of the best {kind} from {against}"))
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     tiles.append((f"{len(board.rows)}", f"trials: {outcomes}"))
@@ -189,7 +190,7 @@ def _row(row: LeaderboardRow, data: "Collected") -> str:
         _number(row.objective),
         f"{row.epochs} of {data.board.num_epochs}",
         f"{row.wall_seconds:.0f}",
-        *(_short(row.values[path]) for path in data.board.paths),
+        *(_short(row.values[path]) if row.uses(path) else UNUSED for path in data.board.paths),
     ]
     kind = "" if row.rank is not None else " class='soft'"
     return f"<tr{kind}>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

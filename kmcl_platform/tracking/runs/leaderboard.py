@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kmcl_platform.config.loss_config import LossConfig
+from kmcl_platform.config.loss_config import KERNEL_PATHS, LossConfig
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
@@ -62,6 +62,10 @@ class LeaderboardRow:
     values: dict[str, str]
     run_id: str
     wall_seconds: float
+
+    def uses(self, path: str) -> bool:
+        """Whether a searched value has an effect. Some are for kernel terms alone; a weight of 0 leaves one out."""
+        return self.kernel_terms or path not in KERNEL_PATHS or self.values[path] in ("0", "0.0")
 
 
 @dataclass

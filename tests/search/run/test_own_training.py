@@ -92,7 +92,7 @@ def test_the_record_is_that_of_any_search(undisturbed: Store) -> None:
 
 def test_a_store_shows_it_in_every_form(undisturbed: Store, tmp_path: Path) -> None:
     board = undisturbed.leaderboard("mine")
-    assert "best trial: " in str(board) and "KMCL" not in str(board)
+    assert "best trial apart from the baselines: " in str(board) and "KMCL" not in str(board)
     assert board._repr_html_().startswith("<pre") and "mine" in str(undisturbed)
     assert undisturbed.report("mine").write(tmp_path / "r.html").read_text().startswith("<!")
     with pytest.raises(KmclError, match=r"r\.html: exists; valid: a new file, or the option overwrite"):

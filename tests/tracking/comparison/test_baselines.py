@@ -38,7 +38,9 @@ def test_the_best_trial_with_a_kernel_term_and_the_best_baseline() -> None:
     assert text_of(*trials) == f"{line}; {UNKNOWN}"
     # The plain asymmetric loss: both kernel terms are left out.
     assert text_of(*trials, (5, "", 0.6, False)) == f"{line}; {UNKNOWN}"
-    assert text_of(*trials, (5, "", 0.6, False), kmcl=False).startswith("best trial: 5, val/mAP 0.6000; ")
+    assert text_of(*trials, (5, "", 0.6, False), kmcl=False).startswith(
+        "best trial apart from the baselines: 5, val/mAP 0.6000; "
+    )
 
 
 def test_smaller_is_better() -> None:

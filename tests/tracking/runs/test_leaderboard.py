@@ -10,7 +10,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
-from kmcl_platform.tracking.comparison.leaderboard_text import to_json, to_table
+from kmcl_platform.tracking.comparison.leaderboard_text import TrialsTable, to_json
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
@@ -145,22 +145,37 @@ def test_json_has_stable_keys_and_exact_values(
     assert tree["comparison"]["difference"] == pytest.approx(0.2)
 
 
-def test_the_table_fits_100_columns(store: Store, run_trial: RunTrial) -> None:
+@pytest.mark.parametrize("width", [100, 80])
+def test_the_table_fits_the_terminal_and_breaks_no_number(width: int, store: Store, run_trial: RunTrial) -> None:
     content = (Path(__file__).parents[3] / "search_spaces" / "digits.yaml").read_bytes()
     file = parse_search_file(content, "digits.yaml")
     runs = SearchRuns.open(store, file, content, "digits.yaml")
     values = {"loss__temperature": 0.123456789, "loss__reconstruction_weight": 0.0123456, "optim__lr": 0.000512345}
     run_trial(runs, 0, [0.5] * file.base.num_epochs, TrialOutcome.COMPLETED, objective=0.5)
+    run_trial(runs, 1, [0.4] * 6, TrialOutcome.COMPLETED, objective=0.4, loss__objective="asymmetric")
     run_trial(runs, 11, [0.6] * file.base.num_epochs, TrialOutcome.COMPLETED, objective=0.61234567, **values)
     run_trial(runs, 3, [0.2, 0.3], TrialOutcome.INTERRUPTED, **values)
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))
-    console.print(to_table(read_leaderboard(store, "digits")))
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))
+    console.print(TrialsTable(read_leaderboard(store, "digits")))
     lines = console.export_text().splitlines()
 
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= width
     text = "\n".join(lines)
     (best,) = (line for line in lines if "★" in line)
-    assert best.split() == ["★", "11", "completed", "0.6123", "6/6", "12", "1", "0.123", "0.0123", "0.1", "0.000512"]
+    rest = ["★", "11", "completed", "0.6123", "6/6", "12"]
+    if width == 100:
+        assert best.split() == [*rest, "1", "0.123", "0.0123", "0.1", "0.000512"]
+        # The plain loss has no kernels: of the searched values it uses the learning rate alone.
+        (plain,) = (line for line in lines if "0.4000" in line)
+        assert plain.split()[-5:] == ["-", "-", "-", "-", "0.001"]
+    else:
+        assert best.split()[:6] == rest
+        for pair in (
+            "temperature=0.123",
+            "weight=0.0123",
+            "lr=0.000512",
+        ):
+            assert any(pair in line for line in lines)
     assert "base 0" in text
     assert "(s)" in text  # rich would read [s] as markup
     assert "reconstruction_" in text
