@@ -22,6 +22,7 @@ class LimitingBound:
         num_close: number of the best trials in the edge at this bound.
         num_best: number of the best trials that searched the path.
         suggestion: the range to search next, as the search file has it.
+        is_last: no value beyond the bound is valid.
     """
 
     path: str
@@ -30,6 +31,7 @@ class LimitingBound:
     num_close: int
     num_best: int
     suggestion: str
+    is_last: bool
 
 
 def find_limiting_bounds(
@@ -59,9 +61,10 @@ def find_limiting_bounds(
             # A single trial would always be more than half of all.
             if len(places) >= 2 and 2 * count > len(places):
                 bound = float(distribution.low if side == "low" else distribution.high)
-                found.append(
-                    LimitingBound(path, side, bound, count, len(places), _suggest(path, distribution, side, is_valid))
-                )
+                low, high = _suggest(path, distribution, side, is_valid)
+                text = "low: {}, high: {}".format(*(one if isinstance(one, int) else f"{one:g}" for one in (low, high)))
+                is_last = bound == (low if side == "low" else high)
+                found.append(LimitingBound(path, side, bound, count, len(places), text, is_last))
     return found
 
 
@@ -78,7 +81,9 @@ def _place(distribution: Distribution, value: float) -> float:
     return (value - low) / (high - low)
 
 
-def _suggest(path: str, distribution: Distribution, side: str, is_valid: Callable[[str, Scalar], bool]) -> str:
+def _suggest(
+    path: str, distribution: Distribution, side: str, is_valid: Callable[[str, Scalar], bool]
+) -> tuple[float, float]:
     """The half of the range next to the bound and, if it is valid, the same width beyond the bound."""
     assert not isinstance(distribution, Choice)
     low, high = float(distribution.low), float(distribution.high)
@@ -100,6 +105,4 @@ def _suggest(path: str, distribution: Distribution, side: str, is_valid: Callabl
         ends = (distribution.low, ends[1])
     if not is_valid(path, ends[1]):
         ends = (ends[0], distribution.high)
-    if isinstance(distribution, Int):
-        return f"low: {ends[0]}, high: {ends[1]}"
-    return f"low: {ends[0]:g}, high: {ends[1]:g}"
+    return ends

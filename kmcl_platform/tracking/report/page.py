@@ -165,9 +165,11 @@ def _is_valid(file: SearchFile, path: str, value: Scalar) -> bool:
 
 
 def _to_sentence(one: LimitingBound) -> str:
+    # Then the range can only become narrower.
+    last = f", the {'smallest' if one.side == 'low' else 'largest'} valid value" if one.is_last else ""
     return (
         f"{one.num_close} of the {one.num_best} best trials are close to the {one.side} bound of "
-        f"{one.path}, {one.bound:g}: search {{{one.suggestion}}} next."
+        f"{one.path}, {one.bound:g}{last}: search {{{one.suggestion}}} next."
     )
 
 

@@ -62,3 +62,13 @@ def test_a_suggestion_is_valid_after_it_was_rounded() -> None:
     # 0.9996 is valid, but it would be shown as 1.
     (found,) = find_limiting_bounds(space, best, lambda _, value: value is not None and 0 <= float(value) < 1)
     assert found.suggestion == "low: 0.333, high: 0.6664"
+
+
+@pytest.mark.parametrize(
+    ("low", "is_last", "suggestion"), [(1, True, "low: 1, high: 2"), (2, False, "low: 1, high: 3")]
+)
+def test_a_bound_beyond_which_nothing_is_valid_is_called_the_last_one(low: int, is_last: bool, suggestion: str) -> None:
+    space = {"model.kernels_per_class": Int(kind="int", low=low, high=low + 2)}
+    best = [{"model.kernels_per_class": low}] * 2
+    [found] = find_limiting_bounds(space, best, lambda _, value: float(value) >= 1)
+    assert (found.is_last, found.suggestion) == (is_last, suggestion)
