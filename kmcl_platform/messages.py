@@ -9,6 +9,7 @@ from os import PathLike
 
 MAX_VALUE_CHARACTERS = 200
 MAX_LINE_CHARACTERS = 1000
+_MAX_REASON_CHARACTERS = 600
 
 # The password may hold any character but white space and quotes, "/" and ":" among them: SQLAlchemy allows it too.
 # `host:8080/path/a@b` has no password: the number after the colon is a port.
@@ -43,6 +44,17 @@ def show_value(value: object, limit: int = MAX_VALUE_CHARACTERS) -> str:
 def bound_line(line: str) -> str:
     """A line of a message, cut in the middle if it is longer than 1,000 characters."""
     return _cut(line, MAX_LINE_CHARACTERS)
+
+
+def reason_line(text: str) -> str:
+    r"""A reason that other code gives, such as the text of its error, as one printable line of some hundred characters.
+
+    >>> reason_line("out of\\n memory \x1b[31m")
+    'out of memory \\x1b[31m'
+    """
+    # Not more than is needed is looked at: the text may be as long as a dump.
+    words = " ".join(text[: 10 * _MAX_REASON_CHARACTERS].split())
+    return _cut("".join(map(_escape_control, words)), _MAX_REASON_CHARACTERS)
 
 
 def show_path(path: str | PathLike[str]) -> str:
@@ -92,8 +104,10 @@ def _quote(word: str) -> str:
 
 
 def _escape(character: str) -> str:
-    if character in "\\'":
-        return f"\\{character}"
+    return f"\\{character}" if character in "\\'" else _escape_control(character)
+
+
+def _escape_control(character: str) -> str:
     if unicodedata.category(character) not in ("Cc", "Cs"):
         return character
     # Python keeps each byte of a path that is not UTF-8 as one of these surrogates. Other surrogates are in no path.

@@ -2,22 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kmcl_platform.api.pages import check_new
 from kmcl_platform.api.searches import AnyFile, as_source
 from kmcl_platform.api.store import AnyStore, as_store
 from kmcl_platform.errors import DataError
-from kmcl_platform.messages import show_path
+from kmcl_platform.files.given_path import AnyPath, as_path, as_paths
+from kmcl_platform.messages import show_path, show_value
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from kmcl_platform.search.replay.replay import Replay
 
-AnyPath = str | PathLike[str]
 Progress = Callable[[str, int, int], None]
 
 
@@ -68,15 +67,15 @@ def archive(
     from kmcl_platform.tracking.archive.archive_file import join_archives, read_archive, write_archive
     from kmcl_platform.tracking.archive.collect import archive_searches
 
-    names, path = [searches] if isinstance(searches, str) else list(searches), Path(to)
+    names, path = _as_names(searches), as_path(to, "to")
     check_new(path, overwrite=overwrite)
     if not names and not join:
         raise DataError("names: got none; valid: the names of searches, or --join with the path of an archive")
     # The files first: they are read in a moment, and a mistake in one of them is seen before the store is read.
-    tables = [read_archive(Path(one)) for one in join]
+    tables = [read_archive(one) for one in as_paths(join, "join")]
     if names:
         tables.insert(0, archive_searches(as_store(store), names, progress or _silent))
-    table = join_archives(tables, ", ".join([*names, *(show_path(one) for one in join)]))
+    table = join_archives(tables, ", ".join([*names, *map(show_path, as_paths(join, "join"))]))
     write_archive(table, path)
     trials = {tuple(row.values()) for row in table.select(["store", "search", "trial"]).to_pylist()}
     return Archive(path, len(trials), table.num_rows)
@@ -109,16 +108,23 @@ def replay(
     """
     from kmcl_platform.search.replay.replay import run_replay
 
-    paths = [archives] if isinstance(archives, str | PathLike) else archives
     return run_replay(
         as_source(file),
-        [Path(one) for one in paths],
+        as_paths(archives, "archives"),
         searches=searches,
         compare=compare,
         at_once=at_once,
         seed=seed,
         progress=progress,
     )
+
+
+def _as_names(searches: str | Sequence[str]) -> list[str]:
+    # Callers without a type checker may give anything.
+    found: list[Any] = [searches] if isinstance(searches, str) or not hasattr(searches, "__iter__") else list(searches)
+    if not all(isinstance(name, str) for name in found):
+        raise DataError(f"searches: got {show_value(searches)}; valid: the name of a search, or a list of names")
+    return found
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:

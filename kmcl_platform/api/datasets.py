@@ -1,8 +1,7 @@
 """Datasets: import one, check it, describe it, pack it."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from os import PathLike
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from rich.console import RenderableType
 from kmcl_platform.api.pages import check_new
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.file_status import is_same_file
+from kmcl_platform.files.given_path import AnyPath as AnyPath, as_path
 from kmcl_platform.messages import count_of, show_path, show_value
 from kmcl_platform.shown import Shown
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from kmcl_platform.data.manifest.manifest import Manifest
     from kmcl_platform.data.manifest.table_errors import Fault
 
-AnyPath = str | PathLike[str]
 Progress = Callable[[str, int, int], None]
 """Is called with the work's name, the part that is done, and the whole."""
 
@@ -99,6 +98,7 @@ def import_data(
     out: AnyPath,
     *,
     plugin: AnyPath | None = None,
+    name: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
     **options: Any,
@@ -110,6 +110,7 @@ def import_data(
         root: the folder of the layout, or the file of `table` and `manifest`.
         out: the manifest to write, `*.parquet`.
         plugin: a Python file with a reader of your own (docs/plugins.md).
+        name: of the dataset. None: that of the layout or of the table.
         overwrite: replace a file that exists.
         progress: see `Progress`.
         options: of the reader (docs/data.md), such as `labels_column="tags"` or `year="2007"`.
@@ -123,7 +124,7 @@ def import_data(
     from kmcl_platform.data.manifest.relative_paths import place_manifest
     from kmcl_platform.data.progress import silent
 
-    source, target, readers = Path(root), Path(out), list_readers(plugin)
+    source, target, readers = as_path(root, "root"), as_path(out, "out"), list_readers(plugin)
     if kind not in readers:
         raise DataError(f"kind: got {show_value(kind)}; valid: {', '.join(readers)}")
     if target.suffix != ".parquet":
@@ -137,6 +138,8 @@ def import_data(
     reader = build_reader(readers[kind], options)
     notes: list[Fault] = []
     manifest = read_dataset(reader, source, progress=progress or silent, notes=notes)
+    if name is not None:
+        manifest = replace(manifest, name=name)
     # The folder's real path, without links: relative paths in the manifest begin there.
     place = target.parent.resolve() / target.name
     # The manifest keeps the command that made it, so that a check can name the one that repairs it.

@@ -8,6 +8,7 @@ from pathlib import Path
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.atomic_write import write_atomically
 from kmcl_platform.files.file_status import is_there
+from kmcl_platform.files.given_path import as_path
 from kmcl_platform.messages import show_path
 
 
@@ -40,7 +41,7 @@ def write_text(path: str | PathLike[str], text: str, *, overwrite: bool) -> Path
     Raises:
         ConfigError: it exists or cannot be written.
     """
-    out = Path(path)
+    out = as_path(path, "path")
     check_new(out, overwrite=overwrite)
     try:
         write_atomically(out, text)

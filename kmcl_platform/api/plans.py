@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 
 from kmcl_platform.api.searches import AnyFile, as_source, new_console
 from kmcl_platform.api.store import AnyStore, as_store
+from kmcl_platform.files.given_path import as_paths
 from kmcl_platform.shown import Shown
 
 if TYPE_CHECKING:
@@ -77,6 +77,6 @@ def plan(
         console or new_console(),
         num_steps=steps,
         address=address,
-        archives=[Path(path) for path in archives],
+        archives=as_paths(archives, "archives"),
     )
     return Plans(tuple(found))

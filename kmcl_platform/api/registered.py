@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from kmcl_platform.api.pages import check_new
 from kmcl_platform.api.searches import AnyFile, as_source
 from kmcl_platform.api.store import AnyStore, Store, as_store
 from kmcl_platform.errors import DataError, RegistryError
+from kmcl_platform.files.given_path import AnyPath, as_path, as_paths
 from kmcl_platform.messages import shell_command, show_path
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from kmcl_platform.registry.promotion.alias_moves import Move
     from kmcl_platform.registry.promotion.promotion_result import PromotionResult
-
-AnyPath = str | PathLike[str]
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def predict(model: str, images: AnyPath | Sequence[AnyPath], *, store: AnyStore 
     """
     from kmcl_platform.registry.model.load import predict_images
 
-    paths = [Path(images)] if isinstance(images, str | PathLike) else [Path(one) for one in images]
+    paths = as_paths(images, "images")
     if not paths:
         raise DataError("images: got none; valid: at least one image file")
     table = predict_images(as_store(store), model, paths)
@@ -186,15 +184,15 @@ def predict_to_file(
 
     if bool(images) + (folder is not None) + (manifest is not None) != 1:
         raise DataError("images: got several sources or none; valid: exactly one of images, folder and manifest")
-    places, path = as_store(store), Path(out)
+    places, path = as_store(store), as_path(out, "out")
     check_new(path, overwrite=overwrite)
     # Before the model is loaded, which takes longer: a wrong folder or manifest is refused first.
-    found = batch.find_images(Path(folder)) if folder is not None else None
+    found = batch.find_images(as_path(folder, "folder")) if folder is not None else None
     opened = open_manifest(str(manifest), places.data) if manifest is not None else None
     loaded = load_registered(places, model)
     names = loaded.predictor.class_names
     if opened is None:
-        chosen = batch.images_of_paths(found.paths if found else [Path(one) for one in images], names)
+        chosen = batch.images_of_paths(found.paths if found else as_paths(images, "images"), names)
     else:
         chosen = batch.images_of_manifest(opened, split, names)
     count = batch.predict_to_parquet(loaded, chosen, path, progress or _silent, overwrite=overwrite)
@@ -226,7 +224,7 @@ def export_onnx(model: str, out: AnyPath, *, store: AnyStore = None, overwrite: 
     from kmcl_platform.registry.model.load import load_registered
     from kmcl_platform.registry.package.onnx_export import check_installed, export_onnx as write_onnx
 
-    path = Path(out)
+    path = as_path(out, "out")
     check_new(path, overwrite=overwrite)
     # Before the model is loaded, which takes seconds.
     check_installed()

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from kmcl_platform.api.store import AnyStore, Store, as_store
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.files.given_path import as_path
 from kmcl_platform.shown import Shown
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class SearchResult(Shown):
     def interrupted(self) -> bool:
         """Whether Ctrl-C or SIGTERM ended the last one."""
         return any(one.interrupted for one in self.summaries)
+
+    def has_completed(self, name: str) -> bool:
+        """Whether a trial of one of these searches has reached its last epoch, so that a model can be promoted."""
+        return any(row.rank == 1 for row in self.store.leaderboard(name).board.rows)
 
     @property
     def trials(self) -> "pd.DataFrame":
@@ -175,8 +180,12 @@ def train(
 
 
 def as_source(file: AnyFile) -> SearchFile | Path:
-    """A search as the platform's own functions take it."""
-    return file if isinstance(file, SearchFile) else Path(file)
+    """A search as the platform's own functions take it.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    return file if isinstance(file, SearchFile) else as_path(file, "file", "a SearchFile, or the path of a search file")
 
 
 def new_console() -> Console:

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Iterable
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
 from kmcl_platform.config.store import Store as StorePlaces, open_store
+from kmcl_platform.files.given_path import as_path
 from kmcl_platform.shown import Shown
 
 if TYPE_CHECKING:
@@ -34,14 +34,15 @@ class Store(StorePlaces, Shown):
         study_url: the database of the Optuna studies.
 
     Raises:
-        ConfigError: the folder's name is not UTF-8.
+        ConfigError: the folder is no path, or its name is not UTF-8.
     """
 
     def __init__(
         self, root: str | PathLike[str] | None = None, tracking_uri: str | None = None, study_url: str | None = None
     ) -> None:
+        given = os.environ.get("KMCL_STORE") or DEFAULT_STORE if root in (None, "") else root
         places = open_store(
-            Path(root or os.environ.get("KMCL_STORE") or DEFAULT_STORE),
+            as_path(given, "store", "a Store, or the path of its folder"),
             tracking_uri or os.environ.get("KMCL_TRACKING_URI"),
             study_url or os.environ.get("KMCL_STUDY_URL"),
         )

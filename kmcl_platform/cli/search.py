@@ -20,6 +20,9 @@ from kmcl_platform.cli.options import (
 from kmcl_platform.errors import ResourceError
 from kmcl_platform.messages import shell_command, show_path
 
+EXIT_NOTHING_COMPLETED = 4
+"""A search has ended, and each of its trials failed, diverged or was stopped early."""
+
 EXIT_INTERRUPTED = 130
 """128 + 2: the code that a shell gives a process which SIGINT (2) has ended."""
 
@@ -100,8 +103,15 @@ def _show_search(run: Any, what: Path | str, folder: Path, tracking_uri: str | N
         click.echo(f"stopped; to go on: {again}", err=True)
         sys.exit(EXIT_INTERRUPTED)
     result.show()
+    completed = [name for name in result.names if result.has_completed(name)]
     for name in result.names:
-        click.echo(f"next: {shell_command(['kmcl', 'promote', name])}{store_words(folder)}")
+        if name in completed:
+            click.echo(f"next: {shell_command(['kmcl', 'promote', name])}{store_words(folder)}")
+        else:
+            reasons = f"{shell_command(['kmcl', 'leaderboard', name])}{store_words(folder)}"
+            click.echo(f"no trial of {name} has completed; the reason of each: {reasons}")
+    if not completed:
+        sys.exit(EXIT_NOTHING_COMPLETED)
 
 
 @click.command()

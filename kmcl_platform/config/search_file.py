@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from kmcl_platform.config.after_search import Decision, Finalists, Promotion, Verdict
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.component_field import NamedComponent, default_component
-from kmcl_platform.config.reports.epoch_report import objective_names
+from kmcl_platform.config.reports.trial_columns import find_objective_problem
 from kmcl_platform.config.search_parts import (
     NAME_PATTERN as NAME_PATTERN,
     Baseline as Baseline,
@@ -32,6 +32,7 @@ from kmcl_platform.config.space.first_rung import with_first_rung
 from kmcl_platform.config.space.prior import Prior
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
+from kmcl_platform.files.given_path import as_path
 from kmcl_platform.files.yaml_document import write_yaml
 from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.sampler import Sampler
@@ -84,14 +85,17 @@ class SearchFile(Frozen):
         """
         from kmcl_platform.config.search_file_reader import read_search_file
 
-        return read_search_file(Path(path))
+        return read_search_file(as_path(path, "path", "the path of a search file"))
 
     @classmethod
     def from_text(cls, text: str) -> "SearchFile":
         """Read the text of a search file, as `from_yaml`; its plug-ins are installed, or in the current folder."""
         from kmcl_platform.config.search_file_reader import parse_search_file
 
-        return parse_search_file(text.encode(), "text")
+        if not isinstance(text, str):
+            raise ConfigError(f"text: got {show_value(text)}; valid: the text of a search file")
+        # What is no Unicode is refused by the reader, as in a file.
+        return parse_search_file(text.encode(errors="surrogatepass"), "text")
 
     def to_yaml(self) -> str:
         """The text of a search file, with every value written out; reading it gives the same search."""
@@ -119,10 +123,8 @@ class SearchFile(Frozen):
 
     @model_validator(mode="after")
     def _check_objective(self) -> "SearchFile":
-        metric = self.objective.metric
-        if metric not in objective_names() and not self.base.own:
-            known = f"one of {', '.join(objective_names())}, or a metric of a plug-in that `plugins` lists"
-            raise ValueError(f"objective.metric: got {show_value(metric)}; valid: {known}")
+        if problem := find_objective_problem(self.objective.metric, own=bool(self.base.own)):
+            raise ValueError(f"objective.metric: {problem}")
         return self
 
     @model_validator(mode="after")

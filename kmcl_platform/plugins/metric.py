@@ -1,13 +1,27 @@
 """`Metric`: the base class of metrics, the numbers that an evaluation yields."""
 
+import re
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.component import Component
 from kmcl_platform.plugins.registry import BUILT_IN, find_component, list_components
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+METRIC_NAME = (
+    "at most 250 letters, digits, spaces and _ - . : /, where no part between the / is empty or begins with two points"
+)
+"""The names that MLflow takes, in words. `is_metric_name` decides it."""
+
+
+def is_metric_name(name: object) -> bool:
+    """Whether MLflow takes a text as the name of a metric. One that it refuses would never leave the record's queue."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w./: -]{1,250}", name):
+        return False
+    return not any(part.strip() in ("", ".") or part.startswith("..") for part in name.split("/"))
 
 
 class Metric(Component):
@@ -33,6 +47,8 @@ class Metric(Component):
             return f"options, {', '.join(cls.model_fields)}; valid: no options, a metric is the same in all trials"
         if cls.mode not in ("maximize", "minimize"):
             return f"mode = {cls.mode!r}; valid: 'maximize', 'minimize'"
+        if unfit := next((name for name in cls.names if not is_metric_name(name)), None):
+            return f"names = {show_value(cls.names)}, with {show_value(unfit)}; valid: each is {METRIC_NAME}"
         if cls.measure is Metric.measure and cls.measure_all is Metric.measure_all:
             return "a class without the method `measure`; valid: a class that has it"
         return None

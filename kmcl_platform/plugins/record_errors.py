@@ -25,6 +25,10 @@ class OneLineErrors(ModelMetaclass):
     """
 
     def __call__(cls: Any, *values: Any, **fields: Any) -> Any:
+        if values and cls.__init__ is BaseModel.__init__:
+            names = ", ".join(f"{name}=…" for name, field in cls.model_fields.items() if field.is_required())
+            valid = f"{cls.__name__}({names or 'NAME=…'})"
+            raise ConfigError(f"{cls.__name__}: got {show_value(values[0])} without a name; valid: {valid}")
         try:
             return type.__call__(cls, *values, **fields)
         except ValidationError as error:
@@ -121,8 +125,9 @@ def _file_location(location: Sequence[int | str]) -> tuple[str, ...]:
     # pydantic inserts the kind that it chose, such as `uniform`, which is no name in the file.
     if depth and len(parts) > depth:
         del parts[depth]
-    # A name in a file can be megabytes long.
-    return tuple(str(part) if len(str(part)) <= 100 else show_value(part, 100) for part in parts if part != "[key]")
+    # A name in a file can be megabytes long, or have line breaks.
+    shown = [str(part) for part in parts if part != "[key]"]
+    return tuple(part if len(part) <= 100 and part.isprintable() else show_value(part, 100) for part in shown)
 
 
 def _field_names(model: type[BaseModel], location: tuple[str, ...]) -> list[str]:

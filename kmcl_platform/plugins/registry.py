@@ -53,6 +53,9 @@ def register(name: str) -> Callable[[type[C]], type[C]]:
                 )
         if problem := component.find_problem():
             raise ConfigError(f"register({name!r}): got {problem}")
+        # First the platform's own, so that a plug-in does not take the name of one that is not loaded yet.
+        if not component.__module__.startswith(f"{BUILT_IN}."):
+            _load_built_in(component.package)
         known = _components.get((component.kind, name))
         if known is not None and known.__module__ != component.__module__:
             raise ConfigError(

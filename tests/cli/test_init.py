@@ -1,6 +1,8 @@
 """`kmcl init`: from data to a search file that can be planned, without a question."""
 
 import csv
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +107,88 @@ def test_a_name_that_is_not_valid_leaves_nothing(table: Path) -> None:
     refused = kmcl("init", table, "--name", "Not Good")
     assert refused.exit_code == 2 and refused.stderr.startswith("kmcl: ") and "--name: got 'Not Good'" in refused.stderr
     assert not list(Path().glob("Not Good*"))
+
+
+def contents() -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in sorted(Path().iterdir()) if one.is_file()}
+
+
+def class_folders(table: Path) -> Path:
+    for place, picture in enumerate(sorted((table / "images").iterdir())):
+        folder = Path("sorted", ("cat", "dog")[place % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.rename(folder / picture.name)
+    return Path("sorted")
+
+
+def test_damaged_pictures_do_not_matter_unless_all_are(table: Path) -> None:
+    for place in range(40):
+        (table / "images" / f"{place}.png").write_bytes(b"x" * place)
+    assert kmcl("init", table, "--name", "pets").exit_code == 0
+    for place in range(80):
+        (table / "images" / f"{place}.png").write_bytes(b"x" * (place + 1))
+    refused = kmcl("init", table, "--name", "others")
+    assert refused.exit_code == 2 and re.fullmatch(
+        r"kmcl: .*My Data/images/\d+\.png: got no image \(UnidentifiedImageError.*\); valid: an image file\n",
+        refused.stderr,
+    )
+    assert not list(Path().glob("others*"))
+
+
+def test_a_command_that_fails_changes_nothing(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = class_folders(table)
+    Path("sorted_labels.csv").write_text("the user's own\n")
+    Path("sorted.yaml").write_text("the user's own search\n")
+    assert kmcl("init", folders).exit_code == 2
+    before = contents()
+    monkeypatch.setattr(module, "MOST_CLASSES", 1)
+    refused = kmcl("init", folders, "--overwrite")
+    assert refused.exit_code == 2 and "got 2 classes" in refused.stderr
+    assert contents() == before
+    monkeypatch.setattr(module, "MOST_CLASSES", 1000)
+    assert kmcl("init", folders, "--overwrite").exit_code == 0
+    assert contents().keys() == before.keys() | {"sorted.parquet"}
+    assert contents()["sorted_labels.csv"].startswith(b"image,label\n")
+
+
+def test_the_name_of_the_search_is_that_of_its_manifest(table: Path) -> None:
+    assert kmcl("init", table / "labels.csv", "--name", "pets").exit_code == 0
+    assert read_manifest(Path("pets.parquet")).name == "pets"
+
+
+def test_a_table_without_a_header(table: Path) -> None:
+    rows = (table / "labels.csv").read_text().splitlines()
+    (table / "labels.csv").write_text("\n".join(rows[1:]) + "\n")
+    refused = kmcl("init", table)
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "kmcl: My Data/labels.csv: got '0.png' as the name of a column, which is a picture; valid: a first row with the "
+        "names of the columns, such as image and labels\n",
+    )
+
+
+def test_data_and_places_that_cannot_be_used(table: Path) -> None:
+    folders = class_folders(table)
+    Path("cut.parquet").write_bytes(b"PAR1xxxx")
+    os.mkfifo("pipe.csv")
+    Path("loop").symlink_to("loop")
+    Path("few").mkdir()
+    Path("few/labels.csv").write_text("image,tags\na.png,cat\n")
+    Image.new("RGB", (40, 40)).save("few/a.png")
+    before = contents()
+    for words, message in (
+        ((folders, "--out", "nothing/y.yaml"), "nothing/y.yaml: cannot be written; valid: a name in UTF-8, such as"),
+        ((folders, "--out", "/proc/x.yaml"), "/proc/x_labels.csv: cannot be written: "),
+        (("cut.parquet",), "cut.parquet: cannot be read: "),
+        (("pipe.csv",), "pipe.csv: got a pipe or a device; valid: a table of labels, or a folder of pictures"),
+        (("loop",), "loop: no such file or folder; valid: "),
+        (("few/labels.csv",), "few/labels.csv: split 'test' drawn out of 'train': got 1 images to draw from; valid: "),
+    ):
+        refused = kmcl("init", *words)
+        assert refused.exit_code == 2 and refused.stderr.startswith(f"kmcl: {message}"), refused.output
+        assert len(refused.stderr.splitlines()) == 1
+    next((folders / "cat").iterdir()).rename(folders / "cat" / "\udce9.png")
+    refused = kmcl("init", folders)
+    assert refused.exit_code == 2
+    assert refused.stderr == "kmcl: sorted/cat/\\xe9.png: got a name that is not UTF-8; valid: rename it\n"
+    assert contents() == before

@@ -1,6 +1,6 @@
 """From the name of a reader and its options to a manifest."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from kmcl_platform.config.base import describe_error
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.file_status import is_there
-from kmcl_platform.messages import show_path
+from kmcl_platform.messages import show_path, show_value
 from kmcl_platform.plugins.reader import Reader, Row, RowReader
 from kmcl_platform.plugins.registry import find_component, list_components
 from kmcl_platform.plugins.source import find_plugin, load_plugin
@@ -72,13 +72,19 @@ def read_dataset(
     Raises:
         DataError: the dataset cannot be read, or has faults, or the code of a plug-in raises an error.
     """
-    if not isinstance(reader, RowReader):
-        manifest: Manifest = reader.read(root, progress=progress, notes=notes)
-        return manifest
-    from kmcl_platform.data.readers.rows import read_rows
+    try:
+        if not isinstance(reader, RowReader):
+            manifest: Manifest = reader.read(root, progress=progress, notes=notes)
+            return manifest
+        from kmcl_platform.data.readers.rows import read_rows
 
-    shared = {name: getattr(reader, name) for name in RowReader.model_fields}
-    return read_rows(_list_rows(reader, root), name=reader.name, root=root, progress=progress, notes=notes, **shared)
+        rows, shared = _list_rows(reader, root), {name: getattr(reader, name) for name in RowReader.model_fields}
+        return read_rows(rows, name=reader.name, root=root, progress=progress, notes=notes, **shared)
+    except DataError as error:
+        # Such as a split that cannot be drawn: that code knows no file. All others name it, or the plug-in.
+        if not str(error).startswith("split "):
+            raise
+        raise DataError(f"{show_path(root)}: {error}") from None
 
 
 def to_words(reader: Reader, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -102,13 +108,21 @@ def _list_rows(reader: RowReader, root: Path) -> list[Row]:
     except DataError:
         raise
     # The code of a plug-in may raise anything.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())[:300]
         raise DataError(f"{place} raises {type(error).__name__}: {text}; valid: no error") from error
     for number, row in enumerate(rows):
-        if not isinstance(row, Row) or isinstance(row.labels, str):
-            raise DataError(f"{place}: row {number}: got {str(row)[:200]}; valid: Row(image, labels), labels as a list")
+        if not isinstance(row, Row) or not _has_right_types(row):
+            valid = "Row(image, labels), labels as a list of texts, and split and group as texts"
+            raise DataError(f"{place}: row {number}: got {show_value(row)}; valid: {valid}")
     return rows
+
+
+def _has_right_types(row: Row) -> bool:
+    # Text is a collection of texts too.
+    if not isinstance(row.image, str | Path) or isinstance(row.labels, str) or not isinstance(row.labels, Collection):
+        return False
+    return all(isinstance(text, str) for text in (row.split, row.group, *row.labels))
 
 
 def _to_option(name: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kmcl_platform.data.discover.table_columns import describe_table
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import DataError
-from kmcl_platform.files.atomic_write import write_atomically
+from kmcl_platform.files.file_status import is_file, is_folder, is_there
 from kmcl_platform.messages import count_of, show_path, show_value
 
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -52,10 +52,13 @@ def find_dataset(path: Path) -> FoundDataset:
     Raises:
         DataError: there is nothing there, it has no pictures or no labels, or it may be read in several ways.
     """
-    if not path.exists():
+    if not is_there(path):
         raise DataError(f"{show_path(path)}: no such file or folder; valid: a table of labels, or a folder of pictures")
-    if path.is_dir():
+    if is_folder(path):
         return _of_folder(path)
+    # A pipe can be read only once, and reading may wait for ever.
+    if not is_file(path):
+        raise DataError(f"{show_path(path)}: got a pipe or a device; valid: a table of labels, or a folder of pictures")
     if path.suffix == ".json":
         raise DataError(
             f"{show_path(path)}: got a JSON file; valid: for MS-COCO the folder with annotations/ and the pictures; "
@@ -136,6 +139,8 @@ def _find_class_folders(folder: Path) -> FoundDataset:
             loose = len(pictures)
             continue
         labels += [(str(Path(place, name).relative_to(folder)), Path(place).name) for name in pictures]
+    if strange := next((path for path, _ in labels if show_path(path) != path), None):
+        raise DataError(f"{show_path(folder / strange)}: got a name that is not UTF-8; valid: rename it")
     classes = sorted({label for _, label in labels})
     if not labels and not loose:
         raise DataError(
@@ -153,13 +158,13 @@ def _find_class_folders(folder: Path) -> FoundDataset:
     return FoundDataset(CLASS_FOLDERS, folder, words, (reason,), tuple(labels))
 
 
-def write_labels(found: Sequence[tuple[str, str]], path: Path) -> None:
-    """Write the table of class folders, with the columns `image` and `label`."""
+def labels_text(found: Sequence[tuple[str, str]]) -> str:
+    """The table of class folders as CSV, with the columns `image` and `label`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("image", "label"))
     writer.writerows(found)
-    write_atomically(path, text.getvalue())
+    return text.getvalue()
 
 
 def _is_manifest(path: Path) -> bool:

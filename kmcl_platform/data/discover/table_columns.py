@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from kmcl_platform.data.readers.table import SPLIT_COLUMN
 from kmcl_platform.data.tables.text_table import read_text_table
 from kmcl_platform.errors import DataError
+from kmcl_platform.files.file_status import is_file
 from kmcl_platform.messages import show_path, show_value
 
 IMAGE_NAMES = ("image", "images", "file", "file_name", "filename", "path", "image_path", "img", "picture", "photo")
@@ -65,12 +66,22 @@ def _find_images(frame: pd.DataFrame, path: Path) -> tuple[str, Path]:
         cells = [cell for cell in frame[name].iloc[:_CELLS] if cell]
         for folder in folders:
             if cells and sum((folder / cell).is_file() for cell in cells) >= _SHARE_OF_FILES * len(cells):
+                _check_header(name, folder, path)
                 return name, folder
     first = ", ".join(f"{name} {frame[name].iloc[0]}" for name in (known or columns)[:3]) if len(frame) else "no rows"
     raise DataError(
         f"{show_path(path)}: no column has paths of pictures (the first row has {show_value(first, 200)}); valid: "
         "paths that begin in the table's folder, or in a folder beside the table"
     )
+
+
+def _check_header(name: str, folder: Path, path: Path) -> None:
+    """Refuse a table whose first row is not a header but the row of a picture, which would be lost."""
+    if is_file(folder / name):
+        raise DataError(
+            f"{show_path(path)}: got {show_value(name)} as the name of a column, which is a picture; valid: a first "
+            "row with the names of the columns, such as image and labels"
+        )
 
 
 def _find_labels(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> tuple[list[str], str]:
@@ -112,5 +123,8 @@ def _columns_of_lists(path: Path) -> list[str]:
             if content.read(4) != b"PAR1":
                 return []
             return [field.name for field in pq.read_schema(path) if pa.types.is_list(field.type)]
+    except pa.ArrowException:
+        # A damaged file, about which the reader of tables says more.
+        return []
     except OSError as error:
         raise DataError(f"{show_path(path)}: cannot be read: {error.strerror}; valid: a CSV or Parquet table") from None

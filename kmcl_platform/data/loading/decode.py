@@ -68,14 +68,7 @@ def decode_image(encoded: bytes, *, at_least: int | None = None, background: Col
     Raises:
         UndecodableError: as `decode_pixels`.
     """
-    try:
-        image = Image.open(io.BytesIO(encoded))
-    except UnidentifiedImageError:
-        # Pillow's own text contains the address of an object in memory, which is different each time.
-        raise UndecodableError("UnidentifiedImageError: no known image format") from None
-    except _DECODER_ERRORS as error:
-        raise UndecodableError(_reason(error)) from None
-    with image:
+    with _open(encoded) as image:
         try:
             # Other modes of JPEG (CMYK) need Pillow's conversion.
             rgb = _decode_jpeg(image, encoded, at_least) if _is_plain_jpeg(image) else None
@@ -85,6 +78,26 @@ def decode_image(encoded: bytes, *, at_least: int | None = None, background: Col
             return rgb._replace(pixels_HW3=turn_upright(rgb.pixels_HW3, _orientation(image)))
         except _DECODER_ERRORS as error:
             raise UndecodableError(_reason(error)) from None
+
+
+def read_size(encoded: bytes) -> tuple[int, int]:
+    """Width and height as they are stored; the pixels are not decoded.
+
+    Raises:
+        UndecodableError: the bytes are not an image.
+    """
+    with _open(encoded) as image:
+        return image.size
+
+
+def _open(encoded: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(encoded))
+    except UnidentifiedImageError:
+        # Pillow's own text contains the address of an object in memory, which is different each time.
+        raise UndecodableError("UnidentifiedImageError: no known image format") from None
+    except _DECODER_ERRORS as error:
+        raise UndecodableError(_reason(error)) from None
 
 
 def _is_plain_jpeg(image: Image.Image) -> bool:

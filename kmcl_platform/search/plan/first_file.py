@@ -1,18 +1,17 @@
 """The first search file for a dataset on a machine: every choice with its reason, as comments."""
 
-import io
 import json
 import os
 import re
 import statistics
 from dataclasses import dataclass
+from pathlib import Path
 
-from PIL import Image
-
+from kmcl_platform.data.loading.decode import UndecodableError, read_size
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.split_counts import summarise
 from kmcl_platform.errors import DataError
-from kmcl_platform.messages import count_of
+from kmcl_platform.messages import count_of, show_path
 
 MOST_CLASSES = 1000
 """More than this many classes are free text in nearly every case."""
@@ -68,7 +67,7 @@ def measure_dataset(manifest: Manifest) -> DatasetFacts:
     """Look at a manifest: its labels, and the size of some of its images.
 
     Raises:
-        DataError: it has no training images, or so many classes that its labels are free text.
+        DataError: it has no training images, none that can be read, or so many classes that its labels are free text.
     """
     train = summarise(manifest)["train"]
     classes = len(manifest.class_names)
@@ -80,11 +79,16 @@ def measure_dataset(manifest: Manifest) -> DatasetFacts:
         )
     if not train.images:
         raise DataError(f"{manifest.name}: split train has no images; valid: at least one")
-    sides = []
+    sides, problem = [], ""
     # Evenly over the split: the images of a folder are often sorted by source.
     for place in range(0, train.images, max(1, train.images // _SAMPLE)):
-        with Image.open(io.BytesIO(manifest.encoded_image("train", place))) as opened:
-            sides.append(min(opened.size))
+        try:
+            sides.append(min(read_size(manifest.encoded_image("train", place))))
+        except UndecodableError as error:
+            # Others say enough about the size; the check of the manifest finds all that are damaged.
+            problem = problem or f"{_name_of_image(manifest, place)}: got no image ({error}); valid: an image file"
+    if not sides:
+        raise DataError(problem)
     positives = [count for count in train.positives if count]
     return DatasetFacts(
         train=train.images,
@@ -95,6 +99,12 @@ def measure_dataset(manifest: Manifest) -> DatasetFacts:
         side=int(statistics.median(sides)),
         unknown=train.unknown_labels > 0,
     )
+
+
+def _name_of_image(manifest: Manifest, place: int) -> str:
+    rows = manifest.split("train")
+    path = rows["image"][place].as_py() if "image" in rows.column_names and not manifest.packing else None
+    return f"{manifest.name}: image {place} of train" if path is None else show_path((manifest.root or Path()) / path)
 
 
 def search_name(words: str) -> str:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from pydantic import ValidationError
 
+from kmcl_platform.config.base import describe_error
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.space.distributions import Choice, Int, LogUniform, Uniform
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
@@ -54,7 +56,7 @@ class ArchiveCurves:
         others: the curves of trials outside the space, such as baselines, by `config_key`.
         dataset: the name of the data.
         skipped: trials that are not of this search: other values of paths that it does not search, or outside its
-            ranges.
+            ranges, or with other code of a plug-in.
     """
 
     points: list[dict[str, Scalar]]
@@ -113,7 +115,11 @@ def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurve
     base = file.base.flat()
     points, curves, skipped, difference = [], [], 0, ""
     others: dict[str, list[Curve]] = defaultdict(list)
-    for config, curve in _trials(table, file, metric):
+    for config, curve in _trials(table, file, metric, where):
+        if isinstance(config, str):
+            skipped += 1
+            difference = difference or config
+            continue
         flat = config.flat()
         unlike = [p for p in flat if p not in file.space and p not in _WITHOUT_EFFECT and flat[p] != base[p]]
         # The number of epochs decides the learning rate at each of them.
@@ -140,8 +146,11 @@ def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurve
     return ArchiveCurves(points, curves, dict(others), str(table["dataset"][0].as_py()), skipped)
 
 
-def _trials(table: pa.Table, file: SearchFile, metric: str) -> list[tuple[TrialConfig, Curve]]:
-    """Every trial that completed with the file's number of epochs, or diverged."""
+def _trials(table: pa.Table, file: SearchFile, metric: str, where: str) -> list[tuple[TrialConfig | str, Curve]]:
+    """Every trial that completed with the file's number of epochs, or diverged.
+
+    A trial whose configuration cannot be read has the reason in its place, such as code of a plug-in that is not here.
+    """
     rows: dict[tuple[str, str, int], list[dict[str, object]]] = defaultdict(list)
     names = ["store", "search", "trial", "epoch", "config", "outcome", "num_epochs", "seconds", metric]
     for row in table.select(names).to_pylist():
@@ -163,8 +172,17 @@ def _trials(table: pa.Table, file: SearchFile, metric: str) -> list[tuple[TrialC
             curve = Curve(tuple(float(value) for value in values), tuple(seconds))  # type: ignore[arg-type]
         else:
             continue
-        found.append((TrialConfig.from_record(json.loads(str(last["config"]))), curve))
+        found.append((_read_config(str(last["config"]), where), curve))
     return found
+
+
+def _read_config(text: str, where: str) -> TrialConfig | str:
+    try:
+        return TrialConfig.from_record(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: column 'config': got {show_value(text)}; valid: JSON ({error})") from None
+    except ValidationError as error:
+        return describe_error(error, TrialConfig)
 
 
 def encode(values: Mapping[str, Scalar], file: SearchFile) -> np.ndarray:

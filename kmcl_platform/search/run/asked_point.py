@@ -1,12 +1,14 @@
 """`AskedPoint`: one trial of a search that is trained by the user's own code."""
 
 import math
-import re
+import operator
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
+from kmcl_platform.config.reports.trial_columns import find_metric_problem
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import SearchError
@@ -14,10 +16,6 @@ from kmcl_platform.files.atomic_write import make_folder
 from kmcl_platform.messages import show_value
 from kmcl_platform.search.run.assignment import Assignment, Message
 from kmcl_platform.search.run.driver import SearchDriver
-from kmcl_platform.tracking.runs.names import EPOCH_SECONDS, EPOCHS, OBJECTIVE, WALL_SECONDS
-
-_RESERVED = (EPOCHS, EPOCH_SECONDS, WALL_SECONDS, OBJECTIVE)
-"""Metrics that the record writes for each trial."""
 
 
 class AskedPoint:
@@ -48,6 +46,8 @@ class AskedPoint:
         self._driver = driver
         self._metric = file.objective.metric
         self._key = key
+        self._epoch = 0
+        """The last epoch that was reported here; after a kill, epochs up to `reached` may come again."""
         self._last = time.monotonic()
 
     def __repr__(self) -> str:
@@ -65,7 +65,8 @@ class AskedPoint:
         """Report the end of an epoch.
 
         Args:
-            epoch: its number, from 1. The trial is complete after the last one.
+            epoch: its number, from 1, later than that of the report before. Epochs may be left out. The trial is
+                complete after the last one.
             value: the objective after it. If it is not finite, the trial has diverged, and ends.
             metrics: further metrics for the record, by name.
             seconds: how long the epoch took. None: the time since the last report.
@@ -75,36 +76,67 @@ class AskedPoint:
             spent. In the last case it stays open, and is handed out again when the budget is raised.
 
         Raises:
-            SearchError: the epoch or the name of a metric is not valid.
+            SearchError: the epoch, a number or the name of a metric is not valid; nothing was recorded.
             StoreError: the store cannot be written to, for example because the disk is full.
         """
         if self.ended:
             return True
-        if not 1 <= epoch <= self.num_epochs:
-            raise SearchError(f"trial {self.number}: epoch: got {epoch}; valid: 1 to {self.num_epochs}")
-        for name in metrics or {}:
-            if not re.fullmatch(r"[\w./ -]{1,200}", name) or name in (*_RESERVED, self._metric):
-                raise SearchError(
-                    f"trial {self.number}: metrics: got {show_value(name)}; valid: a name of letters, digits, _ - . / "
-                    f"and spaces, and none of {', '.join((*_RESERVED, self._metric))}"
-                )
+        # All of it is checked before anything is recorded.
+        epoch = self._read_epoch(epoch)
+        found = self._read_metrics({} if metrics is None else metrics)
+        value = self._read_number(self._metric, value)
         now = time.monotonic()
-        took, self._last = now - self._last if seconds is None else seconds, now
-        value = float(value)
-        if not math.isfinite(value):
-            return self._take({"diverged": f"{self._metric} is {value} after epoch {epoch}"})
-        found = {name: float(one) for name, one in (metrics or {}).items()}
-        report = EpochReport(epoch=epoch, metrics=found | {self._metric: value}, seconds=took)
-        return self._take({"report": report.model_dump()})
+        took = now - self._last if seconds is None else self._read_number("seconds", seconds)
+        if math.isfinite(value):
+            report = EpochReport(epoch=epoch, metrics=found | {self._metric: value}, seconds=took)
+            message: Message = {"report": report.model_dump()}
+        else:
+            message = {"diverged": f"{self._metric} is {value} after epoch {epoch}"}
+        self._epoch, self._last = epoch, now
+        return self._take(message)
 
     def tell(self, value: float, metrics: Mapping[str, float] | None = None) -> None:
         """End the trial with its final value, as a report of its last epoch; one that has ended stays as it is."""
         self.report(self.num_epochs, value, metrics)
 
     def fail(self, reason: str) -> None:
-        """End the trial as failed; `reason` is one line for the record."""
+        """End the trial as failed; `reason` is one line for the record, and is cut if it is long."""
+        if not isinstance(reason, str):
+            raise self._refuse("reason", reason, "text, such as str(error)")
         if not self.ended:
-            self._take({"failure": " ".join(reason.split()) or "no reason was given"})
+            self._take({"failure": reason.strip() or "no reason was given"})
+
+    def _read_epoch(self, epoch: object) -> int:
+        try:
+            number = 0 if isinstance(epoch, bool) else operator.index(epoch)  # type: ignore[arg-type]
+        except TypeError:
+            number = 0
+        if not 1 <= number <= self.num_epochs:
+            raise self._refuse("epoch", epoch, f"a whole number from 1 to {self.num_epochs}")
+        if number <= self._epoch:
+            raise self._refuse("epoch", epoch, f"a later one than {self._epoch}, which was reported last")
+        return number
+
+    def _read_metrics(self, metrics: object) -> dict[str, float]:
+        if not isinstance(metrics, Mapping):
+            raise self._refuse("metrics", metrics, "a mapping of names to numbers, such as {'train/loss': 0.5}")
+        for name in metrics:
+            if problem := find_metric_problem(name):
+                raise SearchError(f"trial {self.number}: metrics: {problem}, {self._metric}")
+            if name == self._metric:
+                raise self._refuse("metrics", name, "another name, because that is the objective, the argument `value`")
+        return {name: self._read_number(f"metrics: {name}", value) for name, value in metrics.items()}
+
+    def _read_number(self, field: str, value: object) -> float:
+        # Numbers of numpy and torch too. Python would also read text as a number, and True as 1.
+        if not isinstance(value, str | bytes | bytearray | bool):
+            # Tensors with several numbers are a RuntimeError, arrays a TypeError, huge whole numbers an OverflowError.
+            with suppress(TypeError, ValueError, RuntimeError, OverflowError):
+                return float(value)  # type: ignore[arg-type]
+        raise self._refuse(field, value, "one number")
+
+    def _refuse(self, field: str, value: object, valid: str) -> SearchError:
+        return SearchError(f"trial {self.number}: {field}: got {' '.join(show_value(value).split())}; valid: {valid}")
 
     def _take(self, message: Message) -> bool:
         self.ended = self._driver.take(self._key, message) or self._driver.must_end()

@@ -17,6 +17,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import StoreError
+from kmcl_platform.messages import reason_line
 from kmcl_platform.plugins.metric import plugin_metrics
 from kmcl_platform.plugins.source import to_documents
 from kmcl_platform.search.run.assignment import Assignment, Message
@@ -171,7 +172,7 @@ class SearchDriver:
 
     def _settle(self, key: str, point: Point, end: TrialEnd, reason: str, value: float | None = None) -> None:
         self._open.pop(key)
-        outcome = TrialOutcome(end)
+        outcome, reason = TrialOutcome(end), reason_line(reason)
         if end in ("failed", "diverged"):
             _logger.warning("search %s: trial %d %s: %s", self._file.name, point.number, end, reason)
         # The order is that of a kill: scores are copied before their checkpoint may go; MLflow's record has the end

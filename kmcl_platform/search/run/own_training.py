@@ -13,6 +13,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import SearchSource, open_source
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ConfigError, SearchError
+from kmcl_platform.messages import show_value
 from kmcl_platform.search.run.asked_point import AskedPoint
 from kmcl_platform.search.run.driver import SearchDriver
 from kmcl_platform.search.run.run_search import prepare
@@ -51,6 +52,8 @@ class OpenSearch:
             SearchError: the next point is asked for, and `at_once` points have not ended.
             StoreError: the store cannot be written to.
         """
+        if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
+            raise SearchError(f"at_once: got {show_value(at_once)}; valid: a whole number of at least 1")
         while (point := self._next(at_once)) is not None:
             yield point
 

@@ -4,6 +4,12 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from kmcl_platform.config.reports.trial_columns import (
+    EPOCH_SECONDS as EPOCH_SECONDS,
+    EPOCHS as EPOCHS,
+    OBJECTIVE as OBJECTIVE,
+    WALL_SECONDS as WALL_SECONDS,
+)
 from kmcl_platform.errors import SearchError
 from kmcl_platform.messages import show_value
 
@@ -53,10 +59,6 @@ BASELINE_NAME_TAG = "kmcl.baseline_name"
 OUTCOME_TAG = "kmcl.outcome"
 REASON_TAG = "kmcl.reason"
 
-EPOCHS = "epochs"
-EPOCH_SECONDS = "epoch_seconds"
-WALL_SECONDS = "wall_seconds"
-OBJECTIVE = "objective"
 BEST_OBJECTIVE = "best_objective"
 """On the parent run, like `trials/OUTCOME`, `trials/running`, `hours` and `gpu_hours`: the search's progress. The step
 is the number of ended trials."""

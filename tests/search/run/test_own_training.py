@@ -1,6 +1,7 @@
 """Ask and tell: a search for a training loop of the user's own."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -142,8 +143,8 @@ def test_every_end_of_a_trial(prepared_store: Path) -> None:
         ):
             next(opened.ask())
         for epoch, metrics, message in (
-            (5, {}, "trial 0: epoch: got 5; valid: 1 to 4"),
-            (1, {"a\nb": 1.0}, r"trial 0: metrics: got 'a\nb'; valid: a name of letters"),
+            (5, {}, "trial 0: epoch: got 5; valid: a whole number from 1 to 4"),
+            (1, {"a\nb": 1.0}, r"trial 0: metrics: got 'a\nb'; valid: at most 250 letters"),
             (1, {"accuracy": 1.0}, "trial 0: metrics: got 'accuracy'; valid: "),
             (1, {"loss": float("nan")}, "EpochReport.metrics.loss: got nan; valid: a finite number"),
         ):
@@ -154,7 +155,7 @@ def test_every_end_of_a_trial(prepared_store: Path) -> None:
         assert not opened.report(1, 0.25)
         opened.tell(0.5)
         assert base.ended and base.report(2, 0.75), "a trial that has ended stays as it is"
-        next(asked).fail("out of\nmemory")
+        next(asked).fail("out of\nmemory \0\x1b[31m" + "x" * 5000)
         assert next(asked).report(2, float("inf"))
         # Two at the same time.
         together = opened.ask(at_once=2)
@@ -164,7 +165,10 @@ def test_every_end_of_a_trial(prepared_store: Path) -> None:
     trials = Store(prepared_store).trials("mine").set_index("trial")
     ends = [(one.outcome, one.reason, one.accuracy) for one in trials.sort_index().itertuples()]
     assert ends[0] == ("completed", "", 0.5) and ends[3:] == [("completed", "", 0.2), ("completed", "", 0.1)]
-    assert ends[1][:2] == ("failed", "out of memory")
+    assert ends[1][0] == "failed" and re.fullmatch(
+        r"out of memory \\x00\\x1b\[31mx+ … x+ \([\d,]+ characters\)", ends[1][1]
+    )
+    assert len(ends[1][1]) < 700
     assert ends[2][:2] == ("diverged", "accuracy is inf after epoch 2")
     assert (base.folder / "own.pt").read_bytes() == b"weights", "the folder of one of the best trials is kept"
 
