@@ -49,7 +49,7 @@ def bound_line(line: str) -> str:
 def reason_line(text: str) -> str:
     r"""A reason that other code gives, such as the text of its error, as one printable line of some hundred characters.
 
-    >>> reason_line("out of\\n memory \x1b[31m")
+    >>> reason_line("out of\n memory \x1b[31m")
     'out of memory \\x1b[31m'
     """
     # Not more than is needed is looked at: the text may be as long as a dump.

@@ -35,10 +35,11 @@ class SearchTrials(Shown):
     checkpoints: "CheckpointsOnDisk"
 
     def parts(self) -> Iterable[RenderableType]:
-        """The table of trials, the finalists, the comparison with the baselines."""
-        from kmcl_platform.tracking.comparison.leaderboard_text import TrialsTable, finalists_table
+        """The table of trials, why some failed, the finalists, the comparison with the baselines."""
+        from kmcl_platform.tracking.comparison.leaderboard_text import TrialsTable, finalists_table, reason_lines
 
         yield TrialsTable(self.board)
+        yield from reason_lines(self.board)
         if self.finalists:
             yield finalists_table(self.finalists)
             yield from self.finalists.sentences()

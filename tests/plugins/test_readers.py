@@ -7,7 +7,7 @@ import pytest
 
 from kmcl_platform.data.manifest.parquet import read_manifest
 from tests.data.fixtures import picture
-from tests.support.command_line import Answer, kmcl
+from tests.support.command_line import Answer, kmcl, kmcl_process
 from tests.support.example import read_example
 
 HEADING = "A reader of datasets"
@@ -102,6 +102,11 @@ def test_wrong_commands(folder: Path, change: tuple[str, str], message: str) -> 
         ("(RowReader)", "", "; valid: a class that inherits from a class of kmcl_platform.plugins"),
         ("yield Row(", "yield (", "the reader sidecar: row 0: got ('0.png', ['cat']); valid: Row(image, labels)"),
         ("picture.name", "'x' + picture.name", "row 0, column 'image': got 'x0.png'"),
+        ("labels if label]", "labels if label], group=3", "row 0: got Row(image='0.png', labels=['cat'], split='', group=3)"),
+        ("labels if label]", "labels if label], split=None", "labels as a list of texts, and split and group as texts"),
+        ("[label for label in labels if label]", "[1]", "row 0: got Row(image='0.png', labels=[1], split='', group='')"),
+        ("    ending: str", "    root: int = 1\n    ending: str", "register('sidecar'): got an option root, a name that kmcl data "),
+        ("    ending: str", "    w: list[int] = [1]\n    ending: str", "got an option w of type list[int]; valid: bool, int, "),
         ("for label in labels if label]", "for label in []]", "got no labels; valid: at least one row with a label"),
     ],
 )  # fmt: skip
@@ -112,3 +117,14 @@ def test_wrong_code_is_one_line(folder: Path, before: str, after: str, message: 
     assert answer.exit_code == 2
     assert message in answer.stderr and len(answer.stderr.strip().splitlines()) == 1, answer.stderr
     assert not (folder / "mine.parquet").exists()
+
+
+def test_the_names_of_the_platforms_readers_are_taken_before_they_are_loaded(folder: Path) -> None:
+    (folder / "my_reader.py").write_text(PLUGIN.replace('"sidecar"', '"coco"'))
+    # A process of its own, which has not loaded them.
+    answer = kmcl_process("data", "import", "--plugin", "my_reader.py", "coco", "pictures", "o.parquet", folder=folder)
+    assert answer.exit_code == 2
+    taken = (
+        "register('coco'): got a reader that kmcl_platform.components.readers.coco has registered; valid: another name"
+    )
+    assert answer.stderr == f"kmcl: plugins.my_reader: my_reader.py cannot be loaded: {taken}\n"

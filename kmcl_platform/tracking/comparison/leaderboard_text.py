@@ -10,9 +10,11 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 
+from kmcl_platform.messages import reason_line
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.comparison.finalists import FinalistResults, read_finalists
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
+from kmcl_platform.tracking.runs.names import TrialOutcome
 
 
 def to_json(leaderboard: Leaderboard) -> str:
@@ -77,6 +79,25 @@ def to_table(leaderboard: Leaderboard, *, narrow: bool = False) -> Table:
             style="bold" if row.rank == 1 else "dim" if row.rank is None else None,
         )
     return table
+
+
+_MOST_REASONS = 5
+
+
+def reason_lines(leaderboard: Leaderboard) -> list[str]:
+    """Why trials failed or diverged: a line for each reason, with the trials that have it; the most frequent first."""
+    trials: dict[tuple[str, str], list[int]] = {}
+    for row in leaderboard.rows:
+        if row.outcome in (TrialOutcome.FAILED, TrialOutcome.DIVERGED) and row.reason:
+            trials.setdefault((row.outcome, reason_line(row.reason)), []).append(row.number)
+    lines = []
+    for (outcome, reason), numbers in sorted(trials.items(), key=lambda one: (-len(one[1]), one[1])):
+        more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""
+        shown = ", ".join(map(str, sorted(numbers)[:8]))
+        lines.append(f"{outcome}: {'trial' if len(numbers) == 1 else 'trials'} {shown}{more}: {reason}")
+    if len(lines) > _MOST_REASONS:
+        lines[_MOST_REASONS:] = [f"{len(lines) - _MOST_REASONS} more reasons: kmcl leaderboard --json has all"]
+    return lines
 
 
 UNUSED = "-"
