@@ -53,7 +53,7 @@ def reason_line(text: str) -> str:
     'out of memory \\x1b[31m'
     """
     # Not more than is needed is looked at: the text may be as long as a dump.
-    words = " ".join(text[: 10 * _MAX_REASON_CHARACTERS].split())
+    words = mask_passwords(" ".join(text[: 10 * _MAX_REASON_CHARACTERS].split()))
     return _cut("".join(map(_escape_control, words)), _MAX_REASON_CHARACTERS)
 
 

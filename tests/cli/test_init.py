@@ -175,9 +175,9 @@ def test_data_and_places_that_cannot_be_used(table: Path) -> None:
     Path("few").mkdir()
     Path("few/labels.csv").write_text("image,tags\na.png,cat\n")
     Image.new("RGB", (40, 40)).save("few/a.png")
-    before = contents()
+    before, missing = contents(), Path("nothing") / "y.yaml"
     for words, message in (
-        ((folders, "--out", "nothing/y.yaml"), "nothing/y.yaml: cannot be written; valid: a name in UTF-8, such as"),
+        ((folders, "--out", missing), f"{missing}: cannot be written; valid: a name in UTF-8, such as"),
         ((folders, "--out", "/proc/x.yaml"), "/proc/x_labels.csv: cannot be written: "),
         (("cut.parquet",), "cut.parquet: cannot be read: "),
         (("pipe.csv",), "pipe.csv: got a pipe or a device; valid: a table of labels, or a folder of pictures"),
