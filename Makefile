@@ -33,7 +33,7 @@ help:
 	@echo "make browser the tests of MLflow's pages about a search, in headless Chromium (Debian's package chromium)"
 	@echo "make screenshots  write the README's pictures again, from the store of make demo"
 	@echo "make chaos   kill processes and servers of a search in many ways, and test that nothing is lost"
-	@echo "make gpu     the tests that need CUDA"
+	@echo "make gpu     the tests and the benchmarks that need CUDA"
 	@echo "make docs    the documentation as a website, in $(DOCS)/site"
 	@echo "make lock    pin all dependencies again"
 
@@ -106,6 +106,9 @@ chaos: $(READY)
 
 gpu: $(READY)
 	@$(PYTEST) tests/gpu
+	@$(BIN)/python -m benchmarks.losses --device cuda
+	@$(BIN)/python -m benchmarks.step --device cuda
+	@$(BIN)/python -m benchmarks.gpu
 
 # The documentation has an environment of its own. MkDocs prints advice about its next version unless it is told not to.
 $(DOCS)/.ready: requirements-docs.lock

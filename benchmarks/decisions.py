@@ -43,7 +43,7 @@ def main(folder: str, uri: str) -> None:
     val, test = (score_images(predictor, manifest, split) for split in ("val", "test"))
     rules = {"0.5 of raw scores": default_rule(len(manifest.class_names))}
     for calibration in ("none", "temperature", "shifted"):
-        decision = Decision(calibration=calibration)  # type: ignore[arg-type]
+        decision = Decision(calibration=calibration)
         rules[f"calibration: {calibration}"] = fit_rule(val.scores_NK, val.targets_NK, decision).rule
     print(f"{uri} on {len(test.scores_NK)} test images\n")
     print(f"{'rule':<26}{'calibration error':>18}{'macro F1':>10}")

@@ -77,11 +77,11 @@ def run_search(base: TrialConfig, folder: Path, trials: int) -> float:
         "budget": {"trials": trials},
     }
     (folder / "frozen.yaml").write_bytes(write_yaml(file))
-    command = [sys.executable, "-m", "kmcl_platform.cli.main", "search", folder / "frozen.yaml"]
+    command = [sys.executable, "-m", "kmcl_platform.cli.main", "search", str(folder / "frozen.yaml")]
     started = time.perf_counter()
     with (folder / "search.txt").open("wb") as output:
         # After an error, the end of its output is part of the exception that the caller sees.
-        done = subprocess.run([*command, "--store", folder / "store"], stdout=output, stderr=output, check=False)
+        done = subprocess.run([*command, "--store", str(folder / "store")], stdout=output, stderr=output, check=False)
     if done.returncode:
         raise RuntimeError((folder / "search.txt").read_text()[-2000:])
     return time.perf_counter() - started

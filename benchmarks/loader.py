@@ -34,7 +34,7 @@ from torchvision.datasets import ImageFolder
 from kmcl_platform.components.augmentations.released import Released
 from kmcl_platform.data.loading.augmentations import cutout
 from kmcl_platform.data.loading.dataset import ImageDataset
-from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.loader import Batches, build_loader
 from kmcl_platform.data.loading.pixel_cache import open_pixel_cache
 from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.data.loading.transforms import EvalTransform, TrainTransform
@@ -77,9 +77,7 @@ def usual_loader(folder: Path, augmentation: list[Callable[..., object]]) -> Dat
     return DataLoader(ImageFolder(str(folder), transforms.Compose(steps)), batch_size=BATCH_SIZE)
 
 
-def our_loader(
-    paths: list[Path], transform: EvalTransform | TrainTransform, *, cached: bool = False
-) -> DataLoader[object]:
+def our_loader(paths: list[Path], transform: EvalTransform | TrainTransform, *, cached: bool = False) -> Batches:
     """The pipeline of a trial."""
     manifest = build_manifest(
         name="photographs",
@@ -109,7 +107,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def exhaust(loader: DataLoader[object]) -> None:
+def exhaust(loader: Batches | DataLoader[object]) -> None:
     for _ in loader:
         pass
 

@@ -213,8 +213,9 @@ def main() -> None:
     # As in training: the gradients of distant kernels are denormal numbers, which CPUs compute very slowly.
     torch.set_flush_denormal(True)
     if arguments.memory_of:
-        texts = arguments.memory_of
-        print_memory(Case(*map(int, texts[:4]), texts[4], float(texts[5]), texts[6]))
+        batch, classes, features, per_class, kernel, labels, formulation = arguments.memory_of
+        sizes = (int(batch), int(classes), int(features), int(per_class))
+        print_memory(Case(*sizes, kernel, float(labels), formulation))
         return
     device = torch.device(arguments.device)
     lines = table(device, arguments.seconds)

@@ -87,7 +87,7 @@ class PlainLoop:
         network = timm.create_model(
             config.model.backbone, pretrained=start, pretrained_cfg_overlay=overlay, num_classes=classes
         )
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self.train_loader = self.loader("train", shuffle=True, drop_last=True)
         self.val_loader = self.loader("val")
         self.optimizer = torch.optim.AdamW(
@@ -97,11 +97,18 @@ class PlainLoop:
         self.schedule = OneCycleLR(self.optimizer, optim.lr, steps, pct_start=optim.warmup_fraction)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def loader(self, split: str, **options: bool) -> Loader:
-        normalisation = self.network.pretrained_cfg
+    def loader(self, split: str, *, shuffle: bool = False, drop_last: bool = False) -> Loader:
+        normalisation: Any = self.network.pretrained_cfg
         data, processes = self.config.data, self.config.data.loader_processes
         pictures = Pictures(self.manifest, split, data.image_size, normalisation["mean"], normalisation["std"])
-        return DataLoader(pictures, data.batch_size, num_workers=processes, persistent_workers=processes > 0, **options)
+        return DataLoader(
+            pictures,
+            data.batch_size,
+            shuffle,
+            num_workers=processes,
+            persistent_workers=processes > 0,
+            drop_last=drop_last,
+        )
 
     def train_epoch(self) -> None:
         self.network.train()
@@ -234,7 +241,11 @@ def main() -> None:
             known = sum(one["data"] == name and "plain" in one for one in results)
             if known < options.pairs:
                 bce = config.with_values({"loss.objective": "bce", "num_epochs": options.pairs - known + 1})
-                compare(bce, manifest, lambda pair, name=name: keep({"data": name, **pair}))
+
+                def keep_pair(pair: dict[str, Any], data: str = name) -> None:
+                    keep({"data": data, **pair})
+
+                compare(bce, manifest, keep_pair)
             continue
         for seed, lr in product(range(options.seeds), LEARNING_RATES):
             key = (name, config.num_epochs, seed, lr)

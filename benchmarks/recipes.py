@@ -59,7 +59,7 @@ FROZEN = SHARED | {
 def search_file(name: str, base: TrialConfig, trials: int) -> dict[str, Any]:
     """The search file of one dataset."""
     frozen = base.model.backbone_mode == "frozen"
-    start = {"loss.objective": "asymmetric"}
+    start: dict[str, Scalar] = {"loss.objective": "asymmetric"}
     # The files of experiments on a frozen backbone are short: a trial that is stopped early would save seconds.
     warm = max(1, round(base.num_epochs / 3))
     return {

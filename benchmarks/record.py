@@ -67,7 +67,7 @@ def watch(costs: Costs) -> None:
             # In the thread itself, at its end: the clock counts the CPU time of this thread alone.
             costs.writing += time.thread_time()
 
-    recorder_module.Writer = Watched  # type: ignore[misc]
+    recorder_module.Writer = Watched  # type: ignore[attr-defined]
 
     class Drawing(figures_module.FigureProcess):
         def finish(self) -> None:
@@ -92,7 +92,7 @@ def watch(costs: Costs) -> None:
                     return
                 costs.drawing = max(costs.drawing, times.user + times.system)
 
-    recorder_module.FigureProcess = Drawing  # type: ignore[misc]
+    recorder_module.FigureProcess = Drawing  # type: ignore[attr-defined]
 
 
 def run(store: Store, costs: Costs) -> tuple[float, int, float]:

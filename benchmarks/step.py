@@ -56,7 +56,7 @@ def main() -> None:
         gradient_clip_norm=None,
     )
     whole = median_ms(lambda: step(images, targets), device, arguments.repeats)
-    loss = build(Case(arguments.batch_size, num_classes, model.backbone.num_features), device)
+    loss = build(Case(arguments.batch_size, num_classes, model.head.num_features), device)
     alone = median_ms(loss, device, arguments.repeats)
     print(f"step {whole:.2f} ms, loss {alone:.2f} ms, {100 * alone / whole:.1f} %")
 

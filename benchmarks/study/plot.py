@@ -19,6 +19,7 @@ def draw_differences(comparisons: dict[str, dict[tuple[str, str], list[Compariso
     # Fixed names inside the file: the same results give the same bytes.
     matplotlib.rcParams["svg.hashsalt"] = "kmcl"
     import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
 
     metrics, arms = list(comparisons), [arm for arm in ARMS if arm != REFERENCE]
     datasets = list(dict.fromkeys(dataset for found in comparisons.values() for dataset, _ in found))
@@ -43,8 +44,7 @@ def draw_differences(comparisons: dict[str, dict[tuple[str, str], list[Compariso
             panel.set_yticks([-place - 0.4 for place in range(len(arms))], arms, fontsize=8)
             panel.tick_params(axis="x", labelsize=8)
     handles = [
-        plt.Line2D([], [], color=colours[place], marker="o", linewidth=1, label=name)
-        for place, name in enumerate(datasets)
+        Line2D([], [], color=colours[place], marker="o", linewidth=1, label=name) for place, name in enumerate(datasets)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(datasets), fontsize=8)
     figure.supxlabel(f"difference from the {REFERENCE} loss, percentage points", fontsize=9)

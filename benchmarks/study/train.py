@@ -48,7 +48,9 @@ def run_cell(arm: str, base: TrialConfig, known: list[dict[str, Any]], keep: Kee
     base = base.with_values(values)
     manifest = open_condition(base.data)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0, n_startup_trials=4))
-    distributions = {path: _distribution(one) for path, one in ranges.items()}
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
+        path: _distribution(one) for path, one in ranges.items()
+    }
     for one in known:
         if "val" in one and "seed" not in one:
             study.add_trial(
