@@ -16,6 +16,7 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.dataset import Batch
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.method.kernels.log_kernel import log_kernel
+from kmcl_platform.method.kernels.mixture_head import KernelMixture
 from kmcl_platform.method.losses import LossParts
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.device import chosen_operations, small_floats_are_zero, to_device
@@ -27,6 +28,9 @@ from kmcl_platform.training.workers.memory import peak_memory, reset_peak_memory
 
 WARM_UP_STEPS = 3
 """Steps before the measured ones. They also allocate memory and choose kernels, so they take longer."""
+
+PART_STEPS = 4
+"""Steps that measure what a step waits for."""
 
 EVALUATION_BATCHES = 8
 """Batches of each worker in the measured part of the evaluation."""
@@ -93,10 +97,13 @@ def _probe(
     checkpoint_seconds, checkpoint_bytes, average_bytes = _time_checkpoint(session, scratch)
     # Last, because these steps can make the weights infinite or NaN.
     peak_parts = _steps_at_peak(session, batches, num_timed)
+    in_memory, loss_seconds = _time_parts(session, images_B3HW, targets_BK)
     return Measurement(
         device="cuda" if workers.device.type == "cuda" else "cpu",
         setup_seconds=setup_seconds,
         seconds_per_step=step_seconds,
+        seconds_in_memory=in_memory,
+        loss_seconds=loss_seconds,
         steps_per_epoch=len(session.loader),
         evaluation_seconds=evaluation_seconds,
         checkpoint_seconds=checkpoint_seconds,
@@ -146,6 +153,23 @@ def _steps_at_peak(session: TrainingSession, batches: Iterator[Batch], num_steps
         group["lr"] = group["max_lr"]
     # `step`, not `train_batch`: the schedule would set its own learning rate again.
     return [session.step(*next(batches)) for _ in range(num_steps)]
+
+
+def _time_parts(session: TrainingSession, images_B3HW: torch.Tensor, targets_BK: torch.Tensor) -> tuple[float, float]:
+    """Seconds of a step whose images are in memory, and of its loss alone."""
+    clock = _Clock(session.workers)
+    for _ in range(PART_STEPS):
+        session.step(images_B3HW, targets_BK)
+    step_seconds = clock.stop() / PART_STEPS
+    device, step = session.workers.device, session.step
+    with torch.no_grad(), step.precision.autocast():
+        features_BD, mixture = session.model(to_device(images_B3HW, device))
+    leaves = [part.detach().requires_grad_() for part in (features_BD, *mixture)]
+    targets_BK = targets_BK.to(device)
+    clock = _Clock(session.workers)
+    for _ in range(PART_STEPS):
+        step.loss(leaves[0], KernelMixture(*leaves[1:]), targets_BK).total.backward()
+    return step_seconds, clock.stop() / PART_STEPS
 
 
 def _time_evaluation(session: TrainingSession) -> float:

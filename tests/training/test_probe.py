@@ -1,16 +1,19 @@
 """probe: its first steps are those of the trial, and its measurements are right."""
 
 import mmap
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
+from kmcl_platform.data.loading.dataset import Batch, ImageDataset
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
-from kmcl_platform.method.losses import TermFactors
+from kmcl_platform.method.losses import KmclLoss, LossParts, TermFactors
 from kmcl_platform.training import probe as module
 from kmcl_platform.training.checkpoints.checkpoint_folder import folder_bytes, keep_average
 from kmcl_platform.training.evaluate import SplitScorer
@@ -47,6 +50,28 @@ def test_every_cost_is_measured(manifest: Manifest, tmp_path: Path) -> None:
     assert found.epoch_seconds == pytest.approx(6 * found.seconds_per_step + found.evaluation_seconds)
     assert 1e8 < found.peak_bytes < 2e10
     assert list(tmp_path.iterdir()) == []
+
+
+def test_slow_images_and_a_slow_loss_are_found(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, loss = ImageDataset.__getitems__, KmclLoss.forward
+
+    def read_slowly(self: ImageDataset, indices: list[int]) -> Batch:
+        time.sleep(0.5)
+        return read(self, indices)
+
+    def compute_slowly(self: KmclLoss, *words: Any) -> LossParts:
+        time.sleep(0.5)
+        return loss(self, *words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageDataset, "__getitems__", read_slowly)
+        assert run(manifest, tmp_path).limit[0] == "images"
+    monkeypatch.setattr(KmclLoss, "forward", compute_slowly)
+    found = run(manifest, tmp_path)
+    assert found.limit[0] == "loss"
+    assert found.loss_seconds > 0.5
 
 
 def test_the_checkpoint_is_as_large_as_a_trial_of_that_kind_leaves(manifest: Manifest, tmp_path: Path) -> None:

@@ -10,6 +10,10 @@ Level = Literal["high", "middle", "low"]
 """The position of a probe point's numbers within their bounds."""
 
 
+_WAITING = 0.25
+"""Share of a step from which on its wait for images counts. The times of single steps vary by about a tenth."""
+
+
 class Measurement(Frozen):
     """The costs of one trial, measured on the workers that would train it.
 
@@ -17,6 +21,8 @@ class Measurement(Frozen):
         device: where the workers compute.
         setup_seconds: time to build the model, the datasets and the optimizer.
         seconds_per_step: mean wall time of an optimizer step after the first few, data loading included.
+        seconds_in_memory: the same with images that are in memory already.
+        loss_seconds: wall time of the loss alone, with its backward pass to the features.
         steps_per_epoch: optimizer steps in an epoch.
         evaluation_seconds: time to evaluate the whole validation split, with its metrics; computed from some batches.
         checkpoint_seconds: time to write one checkpoint.
@@ -36,6 +42,8 @@ class Measurement(Frozen):
     device: Literal["cpu", "cuda"]
     setup_seconds: float = Field(ge=0)
     seconds_per_step: float = Field(gt=0)
+    seconds_in_memory: float = Field(default=0, ge=0)
+    loss_seconds: float = Field(default=0, ge=0)
     steps_per_epoch: int = Field(ge=1)
     evaluation_seconds: float = Field(ge=0)
     checkpoint_seconds: float = Field(ge=0)
@@ -49,6 +57,20 @@ class Measurement(Frozen):
     peak_steps: int = Field(default=0, ge=0)
     nonfinite_peak_steps: int = Field(default=0, ge=0)
     total_seconds: float = Field(ge=0)
+
+    @property
+    def limit(self) -> tuple[Literal["images", "loss", "network"], float]:
+        """What a step waits for most, and its share of the step.
+
+        A step waits for images if it takes longer than with images in memory. If it does so for less than a quarter of
+        its time, the larger one of loss and network counts.
+        """
+        waiting = max(0.0, 1 - self.seconds_in_memory / self.seconds_per_step)
+        loss = min(self.loss_seconds / self.seconds_per_step, 1 - waiting)
+        if waiting > _WAITING:
+            return "images", waiting
+        network = 1 - waiting - loss
+        return ("loss", loss) if loss > network else ("network", network)
 
     @property
     def epoch_seconds(self) -> float:

@@ -58,8 +58,28 @@ def to_table(plan: SearchPlan) -> Group:
             f"  checkpoints  {_span(forecast.disk_bytes, '{:.3g}', 1e6)} MB, {plan.free_bytes / 1e9:.0f} GB free",
             f"  trials       {_span(forecast.trials, '{:.0f}')}, {_span(forecast.epochs, '{:.0f}')} epochs in all",
         ]
+    lines += _limit(plan)
     lines += [f"  note         {note}" for note in plan.notes]
     return Group(table, Text("\n".join(lines)))
+
+
+REMEDIES = {
+    "images": "more data.loader_processes, data.cache: pixels or a smaller data.image_size help",
+    "loss": "fewer model.kernels_per_class or isotropic kernels help",
+    "network": "a smaller network, smaller images or model.backbone_mode: frozen help",
+}
+
+
+def _limit(plan: SearchPlan) -> list[str]:
+    """What a step of the middle corner waits for most."""
+    for one in plan.tried:
+        if one.corner.level == "middle" and one.measured is not None:
+            what, share = one.measured.limit
+            # Features are in memory, and a backbone that does not train costs nothing.
+            frozen = plan.file.base.model.backbone_mode == "frozen"
+            remedy = "" if frozen and what != "loss" else f"; {REMEDIES[what]}"
+            return [f"  limit        the {what}: {100 * share:.0f} % of a step{remedy}"]
+    return []
 
 
 def _agreement(plan: SearchPlan) -> list[str]:
@@ -117,7 +137,9 @@ def _document(plan: SearchPlan) -> dict[str, Any]:
             {
                 "level": one.corner.level,
                 "values": one.corner.values,
-                "measured": one.measured and one.measured.model_dump() | {"epoch_seconds": one.measured.epoch_seconds},
+                "measured": one.measured
+                and one.measured.model_dump()
+                | {"epoch_seconds": one.measured.epoch_seconds, "limit": dict([one.measured.limit])},
                 "failure": one.failure,
             }
             for one in plan.tried

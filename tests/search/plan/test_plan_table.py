@@ -1,13 +1,18 @@
 """A plan as a terminal and a program see it: rungs, what an archive says of them, and what is trained again."""
 
 import json
+from dataclasses import replace
 
+import pytest
+
+from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.rank_agreement import RankAgreement
 from kmcl_platform.search.forecast.costs import Range
 from kmcl_platform.search.forecast.forecast import Forecast
 from kmcl_platform.search.plan.plan import SearchPlan
 from kmcl_platform.search.plan.plan_table import to_json, to_table
+from kmcl_platform.search.plan.probe_points import Corner, TriedCorner
 
 FILE = """
 name: s
@@ -48,6 +53,29 @@ def test_the_agreement_is_shown_at_each_rung() -> None:
     ]
     (document,) = json.loads(to_json([plan_of()]))
     assert document["agreement"]["9"] == AGREEMENT[9]._asdict()
+
+
+@pytest.mark.parametrize(
+    ("in_memory", "loss", "line"),
+    [
+        (0.06, 0.01, "limit        the images: 70 % of a step; more data.loader_processes, data.cache: pixels or"),
+        (0.19, 0.15, "limit        the loss: 75 % of a step; fewer model.kernels_per_class or isotropic kernels help"),
+        (0.21, 0.02, "limit        the network: 90 % of a step; a smaller network, smaller images or"),
+    ],
+)
+def test_the_plan_says_what_a_step_waits_for(in_memory: float, loss: float, line: str) -> None:
+    measured = Measurement(
+        device="cpu", setup_seconds=1, seconds_per_step=0.2, seconds_in_memory=in_memory, loss_seconds=loss,
+        steps_per_epoch=10, evaluation_seconds=2, checkpoint_seconds=0.5, checkpoint_bytes=100, average_bytes=30,
+        peak_bytes=1, first_steps=3, total_seconds=5,
+    )  # fmt: skip
+    tried = [TriedCorner(Corner(level, {}), measured, "") for level in ("high", "middle", "low")]
+    plan = replace(plan_of(), tried=tried)
+    (found,) = lines_of(plan, "limit")
+    assert found.startswith(line)
+    (document,) = json.loads(to_json([plan]))
+    assert list(document["corners"][1]["measured"]["limit"]) == [line.split()[2].rstrip(":")]
+    assert lines_of(plan_of(), "limit") == []
 
 
 def test_the_new_trainings_of_finalists_are_counted() -> None:
