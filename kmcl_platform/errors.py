@@ -2,6 +2,7 @@
 
     KmclError                 one line for the user; the command line prints it and exits with code 2
     ├── ConfigError           a file or field that cannot be used: names it, the value got, what is valid
+    ├── PluginError           the code of a plug-in raised an error, or gave something that is not valid
     ├── DataError             a dataset, manifest or image that cannot be used
     ├── WeightsError          pretrained weights that cannot be loaded, for example of another network
     ├── ResourceError         the cluster is too small for the resources in the search file
@@ -22,11 +23,18 @@ from kmcl_platform.messages import bound_line, mask_passwords
 class KmclError(Exception):
     """Base of all errors that a user can cause; its text is one line.
 
-    The text is safe to show: passwords in addresses are masked, and a line has 1,000 characters at most.
+    The text is safe to show: passwords in addresses are masked, and it has 1,000 characters at most. Line breaks, such
+    as those in the message of a user's own check, become spaces.
     """
 
     def __str__(self) -> str:
-        return "\n".join(map(bound_line, mask_passwords(super().__str__()).split("\n")))
+        text = mask_passwords(super().__str__())
+        if text.startswith("Caught ") and "\nOriginal Traceback (most recent call last):" in text:
+            # A DataLoader raises the error of a loader process again, with the whole traceback as its message. The last
+            # line of it is our message.
+            last_line = text.rstrip().rpartition("\n")[2]
+            text = last_line.removeprefix(f"{type(self).__module__}.{type(self).__qualname__}: ")
+        return bound_line(" ".join(line.strip() for line in text.splitlines()))
 
     def _render_traceback_(self) -> list[str]:
         # IPython calls it: a notebook shows the line alone, as the command line does.
@@ -35,6 +43,10 @@ class KmclError(Exception):
 
 class ConfigError(KmclError):
     """A search file or a field of it is invalid."""
+
+
+class PluginError(KmclError):
+    """The code of a plug-in raised an error, or gave something that is not valid, while a search ran."""
 
 
 class DataError(KmclError):

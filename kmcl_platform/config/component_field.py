@@ -6,6 +6,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Serializ
 from pydantic_core import CoreSchema, core_schema
 
 from kmcl_platform.config.base import describe_error
+from kmcl_platform.config.component_options import read_component
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.component import Component
@@ -73,7 +74,7 @@ class NamedComponent:
         except ConfigError as error:
             raise ValueError(f"kind: got {show_value(name)}; valid: {error}") from None
         try:
-            return component.model_validate(options)
+            return read_component(component, options)
         except ValidationError as error:
             raise ValueError(describe_error(error, component)) from None
 

@@ -13,7 +13,7 @@ from kmcl_platform.config.base import describe_error
 from kmcl_platform.config.reports.epoch_report import objective_names
 from kmcl_platform.config.search_file import NAME_PATTERN, SearchFile
 from kmcl_platform.config.space.edge_check import check_every_edge
-from kmcl_platform.errors import ConfigError, ResourceError
+from kmcl_platform.errors import ConfigError, PluginError, ResourceError
 from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.messages import show_path, show_value
 from kmcl_platform.plugins.registry import list_components
@@ -106,11 +106,10 @@ def parse_search_file(content: bytes, origin: str, find: FindPlugin | None = Non
         raise ConfigError(f"{origin}: got {show_value(tree)}; valid: a YAML mapping with name, base, space and budget")
     with errors_name(origin):
         tree = with_plugins(tree, find or find_beside(Path("search.yaml")))
-    try:
-        file = SearchFile.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{origin}: {describe_error(error, SearchFile)}") from None
-    with errors_name(origin):
+        try:
+            file = SearchFile.model_validate(tree)
+        except ValidationError as error:
+            raise ConfigError(describe_error(error, SearchFile)) from None
         _check_every_search(file)
     return file
 
@@ -147,7 +146,7 @@ def errors_name(origin: str) -> Iterator[None]:
     """Put the name of a search file before the message of each error about what is in it."""
     try:
         yield
-    except (ConfigError, ResourceError) as error:
+    except (ConfigError, PluginError, ResourceError) as error:
         raise type(error)(f"{origin}: {error}") from None
 
 

@@ -1,7 +1,9 @@
 """`CustomBackbone`: the base class of backbones that are not timm's."""
 
-from typing import TYPE_CHECKING, ClassVar
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.component import Component
 
 if TYPE_CHECKING:
@@ -27,9 +29,16 @@ class CustomBackbone(Component):
 
     @classmethod
     def find_problem(cls) -> str | None:
-        if cls.build is not CustomBackbone.build:
-            return None
-        return "a class without the method `build`; valid: a class that has it"
+        if cls.build is CustomBackbone.build:
+            return "a class without the method `build`; valid: a class that has it"
+        for name, lowest in (("mean", -math.inf), ("std", 0)):
+            value = getattr(cls, name)
+            if not (
+                isinstance(value, tuple | list) and len(value) == 3 and all(_is_above(one, lowest) for one in value)
+            ):
+                above = " above 0" if name == "std" else ""
+                return f"{name} = {show_value(value)}; valid: three numbers{above}, for red, green and blue"
+        return None
 
     def build(self, image_size: int, pretrained: bool) -> "nn.Module":
         """The network, which has its number of features D as the attribute `num_features`.
@@ -45,3 +54,7 @@ class CustomBackbone(Component):
                 `model.pretrained: false`. A file in `model.pretrained_file` is loaded by the platform.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method `build`")
+
+
+def _is_above(value: Any, lowest: float) -> bool:
+    return isinstance(value, int | float) and lowest < value < math.inf

@@ -6,7 +6,7 @@ import it at their top.
 """
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -33,6 +33,8 @@ class Component(BaseModel, metaclass=OneLineErrors):
         package: the package below `kmcl_platform.components` with the platform's own components of this kind.
         name: in search files; `register` sets it.
         needs_defaults: each option must have a default.
+        option_types: types of options, in addition to those of a value in a search file.
+        reserved: names that no option can have.
     """
 
     model_config = FROZEN
@@ -40,6 +42,8 @@ class Component(BaseModel, metaclass=OneLineErrors):
     requires: ClassVar[str] = ""
     package: ClassVar[str]
     needs_defaults: ClassVar[bool] = True
+    option_types: ClassVar[tuple[Any, ...]] = ()
+    reserved: ClassVar[tuple[str, ...]] = ()
     name: ClassVar[str] = ""
 
     @classmethod

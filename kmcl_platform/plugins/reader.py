@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -37,6 +37,9 @@ class Reader(Component):
     kind: ClassVar[str] = "reader"
     package: ClassVar[str] = "readers"
     needs_defaults: ClassVar[bool] = False
+    option_types: ClassVar[tuple[Any, ...]] = (Path, tuple[str, ...])
+    # The command and `import_data` have arguments of these names.
+    reserved: ClassVar[tuple[str, ...]] = ("help", "notes", "out", "overwrite", "plugin", "progress", "root")
 
     duplicates: Literal["keep", "group", "drop"] = "group"
     """Pictures with the same bytes. keep: not compared; group: never in two splits; drop: one row of each."""
@@ -47,7 +50,7 @@ class Reader(Component):
     @classmethod
     def find_problem(cls) -> str | None:
         if cls.read is not Reader.read:
-            return _find_problem_of_options(cls)
+            return None
         return "a class without the method `read`; valid: a class that has it, or a RowReader with the method `rows`"
 
     def read(self, root: Path, *, notes: list[Any], progress: "Callable[[str, int, int], None]") -> Any:
@@ -77,7 +80,7 @@ class RowReader(Reader):
     @classmethod
     def find_problem(cls) -> str | None:
         if cls.rows is not RowReader.rows:
-            return _find_problem_of_options(cls)
+            return None
         return "a class without the method `rows`; valid: a class that has it"
 
     def rows(self, root: Path) -> Iterable[Row]:
@@ -87,20 +90,3 @@ class RowReader(Reader):
             root: what is read: a folder, or a file.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method `rows`")
-
-
-_TAKEN = ("help", "kind", "name", "notes", "out", "overwrite", "plugin", "progress", "root")
-"""Names that `kmcl data import` and `import_data` have themselves."""
-
-
-def _find_problem_of_options(reader: type[Reader]) -> str | None:
-    for name, field in reader.model_fields.items():
-        if name in _TAKEN:
-            return f"an option {name}, a name that kmcl data import uses; valid: another name"
-        kinds = [field.annotation, *get_args(field.annotation)]
-        if any((get_origin(kind) or kind) in (list, dict, set, frozenset) for kind in kinds):
-            return (
-                f"an option {name} of type {field.annotation}; valid: bool, int, float, str, Path, a Literal, or "
-                "tuple[str, ...], which is written as A,B"
-            )
-    return None

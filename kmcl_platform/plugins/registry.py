@@ -9,13 +9,12 @@ from typing import TypeVar
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import nearest_first, show_value
 from kmcl_platform.plugins.component import Component
+from kmcl_platform.plugins.faults.class_check import find_problem_of_class
+from kmcl_platform.plugins.faults.code_errors import BUILT_IN as BUILT_IN
 
 C = TypeVar("C", bound=Component)
 
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
-
-BUILT_IN = "kmcl_platform.components"
-"""The package with a package for each kind, whose modules register the platform's own components."""
 
 _components: dict[tuple[str, str], type[Component]] = {}
 
@@ -27,8 +26,8 @@ def register(name: str) -> Callable[[type[C]], type[C]]:
         name: lower-case letters, digits and _, at most 63, beginning with a letter.
 
     Raises:
-        ConfigError: the name is not valid or taken, or the decorated object is no component, or an option of it has no
-            default.
+        ConfigError: the name is not valid or taken, or the decorated object is no component, or one of its options or
+            methods is not valid.
     """
 
     def add(component: type[C]) -> type[C]:
@@ -42,25 +41,24 @@ def register(name: str) -> Callable[[type[C]], type[C]]:
                 f"register({show_value(name)}): got a name that is not valid; valid: lower-case letters, digits and _, "
                 "beginning with a letter"
             )
-        for option, field in component.model_fields.items():
-            if component.needs_defaults and field.is_required():
-                raise ConfigError(
-                    f"register({name!r}): option {option} has no default; valid: a default for each option"
-                )
-            if option in Component.__class_vars__:
-                raise ConfigError(
-                    f"register({name!r}): got an option {option}, a name that the platform uses; valid: another name"
-                )
         if problem := component.find_problem():
             raise ConfigError(f"register({name!r}): got {problem}")
+        if problem := find_problem_of_class(component):
+            raise ConfigError(f"register({name!r}): {problem}")
         # First the platform's own, so that a plug-in does not take the name of one that is not loaded yet.
         if not component.__module__.startswith(f"{BUILT_IN}."):
             _load_built_in(component.package)
         known = _components.get((component.kind, name))
-        if known is not None and known.__module__ != component.__module__:
+        # A cell of a notebook is run again; the code of a plug-in is forgotten before it is loaded again.
+        if known is not None and not known.__module__ == component.__module__ == "__main__":
             raise ConfigError(
                 f"register({name!r}): got a {component.kind} that {known.__module__} has registered; valid: another "
                 "name"
+            )
+        if _components.get((component.kind, component.name)) is component:
+            raise ConfigError(
+                f"register({name!r}): got a class that is registered as {component.name!r} already; valid: one name "
+                "for each class"
             )
         component.name = name
         _components[component.kind, name] = component
@@ -82,9 +80,8 @@ def find_component(base: type[C], name: str) -> type[C]:
     _load_built_in(base.package)
     found = _components.get((base.kind, name))
     if found is None or not issubclass(found, base):
-        raise ConfigError(
-            f"{nearest_first(name, list_components(base))}, or the name in a plug-in that `plugins` lists"
-        )
+        names = nearest_first(name, list_components(base))
+        raise ConfigError(f"{names + ', or ' if names else ''}the name in a plug-in that `plugins` lists")
     return found
 
 

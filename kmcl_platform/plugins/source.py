@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import entry_points
 from importlib.util import find_spec, module_from_spec
 from linecache import cache as line_cache
 from pathlib import Path
 
 from kmcl_platform.errors import ConfigError, KmclError
+from kmcl_platform.files.file_status import is_same_file
 from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.plugins.faults.code_errors import CODE_ERRORS, note_file, show_error
 from kmcl_platform.plugins.registry import NAME_PATTERN, forget_components
 
 
@@ -64,7 +66,13 @@ def find_plugin(name: str, folder: Path) -> PluginSource:
             f"plugins: got {show_value(name)}; valid: the name of a module, without folder and without .py"
         )
     path = folder / f"{name}.py"
-    if not path.is_file():
+    if path.is_file():
+        if is_taken(name, path):
+            raise ConfigError(
+                f"plugins: got {show_value(name)} ({show_path(path)}), which is also the name of a module of Python or "
+                "of an installed package; valid: another name"
+            )
+    else:
         installed = _find_installed(name)
         if installed is None:
             raise ConfigError(
@@ -74,11 +82,22 @@ def find_plugin(name: str, folder: Path) -> PluginSource:
             raise ConfigError(f"plugins: got {show_value(name)}, a module of Python; valid: a module of your own")
         path = installed
     try:
-        return PluginSource(name, path.read_text(encoding="utf-8"), show_path(path))
+        return PluginSource(name, path.read_text(encoding="utf-8-sig"), show_path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"plugins.{name}: {show_path(path)} cannot be read: {error}; valid: a text in UTF-8"
         ) from None
+
+
+def is_taken(name: str, path: Path) -> bool:
+    """Whether a module of Python or of an installed package has the name of a plug-in's file."""
+    # The plug-in would replace it for all other code.
+    if name in sys.builtin_module_names or name in sys.stdlib_module_names or name == "kmcl_platform":
+        return True
+    # Only where packages are installed: the folder of the file may be one in which Python looks for modules, too.
+    folders = [folder for folder in sys.path if Path(folder).name in ("site-packages", "dist-packages")]
+    spec = PathFinder.find_spec(name, folders)
+    return spec is not None and (spec.origin is None or not is_same_file(Path(spec.origin), path))
 
 
 def find_known(digests: Mapping[str, str]) -> Callable[[str], PluginSource]:
@@ -181,6 +200,7 @@ def load_plugin(source: PluginSource) -> None:
     module = module_from_spec(ModuleSpec(source.name, None, origin=source.origin))
     # Without it, pydantic does not find the texts under the options.
     module.__file__ = source.origin
+    note_file(source.origin)
     # Lines of the code in tracebacks, also where there is no such file.
     line_cache[source.origin] = len(source.code), None, source.code.splitlines(keepends=True), source.origin
     before = sys.modules.get(source.name)
@@ -188,15 +208,17 @@ def load_plugin(source: PluginSource) -> None:
     sys.modules[source.name] = module
     try:
         exec(compile(source.code, source.origin, "exec"), module.__dict__)
-    except Exception as error:
+    except BaseException as error:
         forget_components(source.name)
         if before is None:
             del sys.modules[source.name]
         else:
             sys.modules[source.name] = before
-        reason = str(error) if isinstance(error, KmclError) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, CODE_ERRORS):
+            raise
+        reason = str(error) if isinstance(error, KmclError) else show_error(error)
         raise ConfigError(
-            f"plugins.{source.name}: {source.origin} cannot be loaded: {' '.join(reason.split())}"
+            f"plugins.{source.name}: {source.origin} cannot be loaded: {reason}"
             + ("" if isinstance(error, KmclError) else "; valid: a module that Python can import")
         ) from error
     _loaded[source.name] = source.digest

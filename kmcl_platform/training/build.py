@@ -167,7 +167,7 @@ def build_classification(config: LossConfig, labels: LabelCounts | None = None) 
     component = config.component(name)
     if built := component.classification(config):
         return built
-    loss = component.loss if labels is None else component.for_labels(*labels)
+    loss = component.loss if labels is None else component.for_labels(list(labels.positives_K), labels.num_images)
     return SumOfSamples(loss, f"the loss {name}", config.label_smoothing)
 
 

@@ -10,6 +10,7 @@ from kmcl_platform.data.loading.feature_dataset import SplitDataset
 from kmcl_platform.data.loading.loader import build_loader
 from kmcl_platform.data.loading.samplers import ShardedSequence
 from kmcl_platform.method.metrics import check_scores
+from kmcl_platform.plugins.faults.code_errors import code_of, is_of_plugin
 from kmcl_platform.plugins.metric import list_metrics
 from kmcl_platform.training.device import Precision, to_device
 from kmcl_platform.training.workers.distributed import Workers
@@ -97,11 +98,15 @@ def evaluate_scores(
 
     Raises:
         ValueError: shapes differ, a score is not in [0, 1], or a target has another value.
+        PluginError: the code of a plug-in raises an error.
     """
     check_scores(scores_NK, targets_NK)
     found: dict[str, float] = {}
     for metric in list_metrics(plugins):
-        found |= metric().measure_all(scores_NK, targets_NK)
+        with code_of(metric):
+            # Copies: a metric of a plug-in may change its arguments, and the others use them too.
+            own = (scores_NK.clone(), targets_NK.clone()) if is_of_plugin(metric) else (scores_NK, targets_NK)
+            found |= metric().measure_all(*own)
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

@@ -89,7 +89,7 @@ BAD = {
     "fails at its end": (
         RESULT,
         RESULT + "\n\n\nraise RuntimeError('no data')",
-        r"cannot be loaded: RuntimeError: no data; valid",
+        r"cannot be loaded: RuntimeError: no data \(my_losses\.py, line \d+\); valid",
     ),
     "no default": (
         "Field(default=2.0, gt=0)",

@@ -105,8 +105,8 @@ def test_wrong_commands(folder: Path, change: tuple[str, str], message: str) -> 
         ("labels if label]", "labels if label], group=3", "row 0: got Row(image='0.png', labels=['cat'], split='', group=3)"),
         ("labels if label]", "labels if label], split=None", "labels as a list of texts, and split and group as texts"),
         ("[label for label in labels if label]", "[1]", "row 0: got Row(image='0.png', labels=[1], split='', group='')"),
-        ("    ending: str", "    root: int = 1\n    ending: str", "register('sidecar'): got an option root, a name that kmcl data "),
-        ("    ending: str", "    w: list[int] = [1]\n    ending: str", "got an option w of type list[int]; valid: bool, int, "),
+        ("    ending: str", "    root: int = 1\n    ending: str", "register('sidecar'): got an option root, a name that the platfor"),
+        ("    ending: str", "    w: list[int] = [1]\n    ending: str", "option w: got the type list[int]; valid: bool, int, "),
         ("for label in labels if label]", "for label in []]", "got no labels; valid: at least one row with a label"),
     ],
 )  # fmt: skip

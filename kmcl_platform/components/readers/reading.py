@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, get_origin
 from pydantic import ValidationError
 
 from kmcl_platform.config.base import describe_error
+from kmcl_platform.config.component_options import read_component
 from kmcl_platform.errors import DataError
 from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import show_path, show_value
+from kmcl_platform.plugins.faults.code_errors import CODE_ERRORS, place_of, show_error
 from kmcl_platform.plugins.reader import Reader, Row, RowReader
 from kmcl_platform.plugins.registry import find_component, list_components
 from kmcl_platform.plugins.source import find_plugin, load_plugin
@@ -52,7 +54,7 @@ def build_reader(reader: type[Reader], options: Mapping[str, Any]) -> Reader:
         if get_origin(field.annotation) is tuple and isinstance(values.get(name), str):
             values[name] = tuple(one.strip() for one in values[name].split(",") if one.strip())
     try:
-        return reader.model_validate(values)
+        return read_component(reader, values)
     except ValidationError as error:
         name, colon, rest = describe_error(error, reader).partition(":")
         raise DataError(f"{_to_option(name)}{colon}{rest}") from None
@@ -102,15 +104,14 @@ def to_words(reader: Reader, options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _list_rows(reader: RowReader, root: Path) -> list[Row]:
-    place = f"plugins.{type(reader).__module__}: the reader {reader.name}"
+    place = place_of(reader)
     try:
         rows = list(reader.rows(root))
     except DataError:
         raise
     # The code of a plug-in may raise anything.
-    except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())[:300]
-        raise DataError(f"{place} raises {type(error).__name__}: {text}; valid: no error") from error
+    except CODE_ERRORS as error:
+        raise DataError(f"{place} raises {show_error(error)}; valid: no error") from error
     for number, row in enumerate(rows):
         if not isinstance(row, Row) or not _has_right_types(row):
             valid = "Row(image, labels), labels as a list of texts, and split and group as texts"

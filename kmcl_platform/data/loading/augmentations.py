@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from kmcl_platform.errors import PluginError
+from kmcl_platform.plugins.faults.code_errors import show_error
+
 Augment = Callable[[np.ndarray], np.ndarray]
 """A function of pixels_SS3 that returns pixels_SS3, both uint8.
 
@@ -57,6 +60,10 @@ def cutout(pixels_SS3: np.ndarray, fraction: float) -> np.ndarray:
     return pixels_SS3
 
 
+class AugmentationResultError(ValueError):
+    """An augmentation of a user's own returned something that is not an image of the same size."""
+
+
 class SeededDraws:
     """Applies an augmentation with draws that depend only on a seed, the epoch and the image's index.
 
@@ -83,6 +90,8 @@ class SeededDraws:
 
         Raises:
             ValueError: there are more or fewer keys than images.
+            AugmentationResultError: a result is no image of the size of its argument.
+            PluginError: an augmentation asks for the end of the program.
         """
         augmented = []
         with _restored_random_states():
@@ -93,8 +102,25 @@ class SeededDraws:
                 torch.default_generator.manual_seed(int(state[0]))
                 random.seed(int(state[1]))
                 np.random.seed(state[1])
-                augmented.append(augment(image))
+                # Pixels of a file or of the cache are read-only, and an augmentation may change its argument.
+                own = image if image.flags.writeable else image.copy()
+                shape = own.shape
+                try:
+                    result = augment(own)
+                except SystemExit as error:
+                    # It would end the process of a loader, which then seems to be lost.
+                    raise PluginError(f"the augmentation raises {show_error(error)}; valid: no error") from error
+                if not isinstance(result, np.ndarray) or result.shape != shape or result.dtype != np.uint8:
+                    raise AugmentationResultError(_describe_result(result, shape))
+                augmented.append(result)
         return augmented
+
+
+def _describe_result(result: object, shape: tuple[int, ...]) -> str:
+    kind = (
+        f"{result.dtype} of shape {result.shape}" if isinstance(result, np.ndarray) else f"type {type(result).__name__}"
+    )
+    return f"got a result of {kind}; valid: an array of uint8 of shape {shape}, as the image"
 
 
 @contextmanager

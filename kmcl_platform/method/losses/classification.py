@@ -83,18 +83,15 @@ class SumOfSamples:
 
     def __init__(self, loss: Callable[[Tensor, Tensor, Tensor], Tensor], name: str, label_smoothing: float) -> None:
         self.loss, self.name, self.label_smoothing = loss, name, label_smoothing
-        self._checked = False
 
     def __call__(self, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
         """The loss, summed over samples and classes; 0-dimensional.
 
         Raises:
-            LossShapeError: the function's result has another shape or type, or no gradient. Only the first call checks.
+            LossShapeError: the function's result has another shape or type, or no gradient.
         """
         losses_B = self._losses(logits_BK, positive_BK, known_BK)
-        if not self._checked:
-            self._check(losses_B, logits_BK)
-            self._checked = True
+        self._check(losses_B, logits_BK)
         if self.label_smoothing:
             # As in `Classification`.
             opposite_B = self._losses(logits_BK, positive_BK.logical_not(), known_BK)
@@ -102,7 +99,8 @@ class SumOfSamples:
         return losses_B.sum()
 
     def _losses(self, logits_BK: Tensor, positive_BK: Tensor, known_BK: Tensor) -> Tensor:
-        return self.loss(logits_BK, positive_BK & known_BK, known_BK)
+        # Copies: other terms use the tensors too, and the function may change its arguments.
+        return self.loss(logits_BK.clone(), positive_BK & known_BK, known_BK.clone())
 
     def _check(self, losses_B: object, logits_BK: Tensor) -> None:
         wanted = f"valid: a floating-point tensor of shape ({len(logits_BK)},), one loss for each image"

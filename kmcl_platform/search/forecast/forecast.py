@@ -15,6 +15,7 @@ from kmcl_platform.config.search_file import SearchFile, is_point, list_baseline
 from kmcl_platform.errors import SearchError
 from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import show_path
+from kmcl_platform.plugins.faults.code_errors import code_of
 from kmcl_platform.search.forecast.costs import Costs, Range
 from kmcl_platform.search.forecast.expected_trials import expected_trials
 
@@ -64,8 +65,9 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
     # At the earliest, the first trial is the best one, and `patience` more trials end after it.
     fewest = searched if patience is None else min(searched, patience + 1)
     likely = searched if patience is None else expected_trials(searched, patience)
-    low = file.scheduler.fewest_epochs(num_epochs, fewest) + fixed * num_epochs
-    middle = file.scheduler.expected_epochs(num_epochs, likely) + fixed * num_epochs
+    with code_of(file.scheduler):
+        low = file.scheduler.fewest_epochs(num_epochs, fewest) + fixed * num_epochs
+        middle = file.scheduler.expected_epochs(num_epochs, likely) + fixed * num_epochs
     totals = {
         "low": _total(file, costs, concurrency, "low", fewest + fixed, low),
         "expected": _total(file, costs, concurrency, "expected", likely + fixed, middle),

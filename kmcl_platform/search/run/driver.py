@@ -16,7 +16,7 @@ from typing import get_args
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
-from kmcl_platform.errors import StoreError
+from kmcl_platform.errors import PluginError, StoreError
 from kmcl_platform.messages import reason_line
 from kmcl_platform.plugins.metric import plugin_metrics
 from kmcl_platform.plugins.source import to_documents
@@ -47,8 +47,8 @@ class SearchDriver:
         self._recorder = recorder
         self._view = view
         self._open: dict[str, Point] = {}
-        self.trouble: StoreError | None = None
-        """Why the search cannot continue, for example a full disk. Trials that run at that time stay open."""
+        self.trouble: StoreError | PluginError | None = None
+        """Why the search cannot continue, for example a full disk or a faulty sampler. Trials that run stay open."""
 
     def next_trial(self, key: str) -> Assignment | None:
         """The next trial. None: no point is left, or the search cannot continue.
@@ -166,7 +166,8 @@ class SearchDriver:
         try:
             yield
         except Exception as error:
-            self.trouble = find_trouble(error, self._store)
+            # The code of the trials does not run here: it is that of the sampler or of the scheduler.
+            self.trouble = find_trouble(error, self._store) or (error if isinstance(error, PluginError) else None)
             if self.trouble is None:
                 raise
 

@@ -10,8 +10,9 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.data.loading.own_features import digest_own_features
-from kmcl_platform.errors import ConfigError, Diverged, KmclError, StoreError
+from kmcl_platform.errors import ConfigError, Diverged, KmclError, PluginError, StoreError
 from kmcl_platform.messages import mask_passwords, show_value
+from kmcl_platform.plugins.faults.code_errors import CODE_ERRORS, show_error
 from kmcl_platform.plugins.source import know_documents
 from kmcl_platform.search.run.assignment import Assignment
 from kmcl_platform.training.fit import fit
@@ -73,7 +74,7 @@ def train_assignment(
     def report(result: EpochReport) -> bool:
         return channel.report(result.model_dump())
 
-    def fail_and_leave(error: Exception) -> NoReturn:
+    def fail_and_leave(error: BaseException) -> NoReturn:
         # Perhaps only this worker has failed, and the others wait for it in a collective operation. The exception makes
         # the caller replace the whole group.
         reason = str(error) if isinstance(error, KmclError) else _one_line(error)
@@ -82,6 +83,9 @@ def train_assignment(
             channel.fail(f"out of memory: {reason}", out_of_memory=True)
         else:
             channel.fail(reason)
+        if isinstance(error, SystemExit):
+            # It must not end this process: only the trial has failed.
+            raise PluginError(reason) from error
         raise error
 
     interruptions: tuple[type[Exception], ...] = (RuntimeError, OSError, *channel.connection_errors)
@@ -139,10 +143,10 @@ def train_assignment(
         _logger.warning("trial %d is interrupted: %s", assignment["number"], _one_line(error))
         channel.note_error(_one_line(error))
         raise
-    except Exception as error:
+    except CODE_ERRORS as error:
         fail_and_leave(error)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     # An error of a library may repeat an address with its password. The search shows and records the line.
-    return mask_passwords(f"{type(error).__name__}: {' '.join(str(error).split())}")[:500]
+    return mask_passwords(show_error(error))

@@ -8,6 +8,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE
 from kmcl_platform.config.search_file import SearchFile, active_paths, base_name, is_point
+from kmcl_platform.plugins.faults.code_errors import code_of, is_of_plugin
+from kmcl_platform.search.sampling.checked_sampler import CheckedSampler
 from kmcl_platform.search.sampling.prior import FROM_PRIOR, PriorSampler, draws_from_prior
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.sampling.space import grid, suggest_values, to_params
@@ -79,6 +81,9 @@ def next_sampler(study: SearchStudy, file: SearchFile) -> optuna.samplers.BaseSa
 
     Its seed depends on the number of the point, so that a continued search gets the same points as one that was not
     interrupted.
+
+    Raises:
+        PluginError: by it, or by its methods: the code of a plug-in raises an error, or gives a value outside a range.
     """
     # Not the number of all trials: a half-drawn point does not count, and gets its seed again.
     # Nor the baselines outside the space: a search with them draws the same points as one without.
@@ -86,7 +91,10 @@ def next_sampler(study: SearchStudy, file: SearchFile) -> optuna.samplers.BaseSa
     seed = derive_seed(file.sampler.seed, "trial", len(searched))
     if draws_from_prior(file, [trial for trial in searched if not baseline_name(trial)], seed):
         return PriorSampler(file, seed)
-    return file.sampler.build_sampler(seed)
+    if not is_of_plugin(file.sampler):
+        return file.sampler.build_sampler(seed)
+    with code_of(file.sampler):
+        return CheckedSampler(file.sampler.build_sampler(seed), file.sampler)
 
 
 def finish_asking(study: SearchStudy, file: SearchFile) -> None:

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kmcl_platform.components.schedulers.pruners.rungs import decide_before_report, read_verdict
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.plugins.faults.code_errors import code_of
 from kmcl_platform.search.sampling.asking import (
     VALUES,
     baseline_name,
@@ -109,7 +110,8 @@ class DurableStudy:
         if not is_searched(frozen):
             return False
         # Called for other baselines too: only this call enters a trial into Optuna's comparison at its rung.
-        wanted = open_trial(self._study, number).should_prune()
+        with code_of(self.file.scheduler):
+            wanted = open_trial(self._study, number).should_prune()
         # At other epochs there may be no checkpoint.
         epochs = self.file.scheduler.stopping_epochs(self.file.base.num_epochs)
         return wanted and not baseline_name(frozen) and frozen.last_step in epochs
@@ -241,10 +243,6 @@ class DurableStudy:
         frozen = self._frozen(number)
         config = with_values(self.file.base, frozen.user_attrs[VALUES], self._former_plugins, number)
         base = self.file.base.model_copy(update={"plugins": config.plugins})
-        return Point(
-            number=number,
-            config=config,
-            baseline=baseline_name(frozen),
-            is_base=bool(baseline_name(frozen)) and config == base,
-            reached=frozen.last_step or 0,
-        )
+        name = baseline_name(frozen)
+        is_base = bool(name) and config == base
+        return Point(number=number, config=config, baseline=name, is_base=is_base, reached=frozen.last_step or 0)

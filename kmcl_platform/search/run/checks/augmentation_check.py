@@ -9,6 +9,7 @@ from kmcl_platform.config.component_options import make_component
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.plugins.augmentation import Augmentation
+from kmcl_platform.plugins.faults.code_errors import CODE_ERRORS, show_error
 from kmcl_platform.plugins.registry import list_registered
 
 _DRAWS = 8
@@ -30,20 +31,16 @@ def check_augmentations(file: SearchFile) -> None:
 
 def _find_problem(augmentation: Augmentation, size: int) -> str | None:
     """What is wrong with an augmentation, in words; None: nothing."""
-    from kmcl_platform.data.loading.augmentations import SeededDraws
+    from kmcl_platform.data.loading.augmentations import AugmentationResultError, SeededDraws
 
     pixels_SS3 = np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype(np.uint8)
     try:
         change = augmentation.build()
         keys = [(1, index) for index in range(_DRAWS)]
-        results = SeededDraws(0).apply(change, [pixels_SS3.copy() for _ in keys], keys)
+        SeededDraws(0).apply(change, [pixels_SS3.copy() for _ in keys], keys)
     # The code of a plug-in may raise anything.
-    except Exception as error:
-        return f" raises {type(error).__name__}: {' '.join(str(error).split())[:300]}; valid: no error"
-    for result in results:
-        valid = f"valid: an array of uint8 of shape {pixels_SS3.shape}, as the image"
-        if not isinstance(result, np.ndarray):
-            return f": got a result of type {type(result).__name__}; {valid}"
-        if result.shape != pixels_SS3.shape or result.dtype != np.uint8:
-            return f": got a result of {result.dtype} of shape {result.shape}; {valid}"
+    except AugmentationResultError as error:
+        return f": {error}"
+    except CODE_ERRORS as error:
+        return f" raises {show_error(error)}; valid: no error"
     return None

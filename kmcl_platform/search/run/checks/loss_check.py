@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError
+from kmcl_platform.plugins.faults.code_errors import CODE_ERRORS, show_error
 from kmcl_platform.plugins.loss import Loss
 from kmcl_platform.plugins.registry import list_registered
 
@@ -45,8 +46,8 @@ def _find_problem(file: SearchFile, name: str) -> str | None:
     except LossShapeError as error:
         return str(error)
     # The code of a plug-in may raise anything.
-    except Exception as error:
-        return f"the loss {name} raises {type(error).__name__}: {' '.join(str(error).split())[:300]}; valid: no error"
+    except CODE_ERRORS as error:
+        return f"the loss {name} raises {show_error(error)}; valid: no error"
     return _find_bad_number(name, value, gradient)
 
 

@@ -10,6 +10,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, KmclError
 from kmcl_platform.plugins.backbone import CustomBackbone
+from kmcl_platform.plugins.faults.code_errors import CODE_ERRORS, show_error
 from kmcl_platform.plugins.head import Head
 from kmcl_platform.plugins.registry import list_registered
 from kmcl_platform.search.run.checks.files_check import possible_networks
@@ -17,8 +18,10 @@ from kmcl_platform.search.run.checks.files_check import possible_networks
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_B, _T, _D, _K = 6, 9, 64, 5
-"""Sizes of the made-up features. 64 is a multiple of the usual numbers of attention heads and groups."""
+_B, _T = 6, 9
+_SIZES = ((64, 5), (128, 7))
+"""D and K of the made-up features: two, because a head may ignore the sizes that it is given. 64 and 128 are multiples
+of the usual numbers of attention heads and groups."""
 
 
 def check_heads(file: SearchFile) -> None:
@@ -30,29 +33,30 @@ def check_heads(file: SearchFile) -> None:
     """
     for name, module in list_registered(Head, file.plugins):
         head = make_component(Head, name, file.base.model.head_options)
-        problem = _find_problem_of_head(head, name)
-        if problem:
-            raise ConfigError(f"plugins.{module}: the head {name}{problem}")
+        for num_features, num_classes in _SIZES:
+            if problem := _find_problem_of_head(head, num_features, num_classes):
+                sizes = f" of {num_features} features and {num_classes} classes" if num_features != _SIZES[0][0] else ""
+                raise ConfigError(f"plugins.{module}: the head {name}{sizes}{problem}")
 
 
-def _find_problem_of_head(head: Head, name: str) -> str | None:
+def _find_problem_of_head(head: Head, num_features: int, num_classes: int) -> str | None:
     """What is wrong with a head, in words; None: nothing."""
     import torch
 
-    shape = (_B, _T, _D) if head.takes_feature_map else (_B, _D)
+    shape = (_B, _T, num_features) if head.takes_feature_map else (_B, num_features)
     features = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
     try:
         # The weights of the trials come from the same random state, which stays as it is.
         with torch.random.fork_rng(devices=[]):
-            network = head.build(_D, _K)
+            network = head.build(num_features, num_classes)
             if not isinstance(network, torch.nn.Module):
                 return f": got {type(network).__name__} from build; valid: a torch.nn.Module"
             logits_BK = network(features)
-            problem = _find_bad_result(logits_BK, (_B, _K), "a logit of each class")
+            problem = _find_bad_result(logits_BK, (_B, num_classes), "a logit of each class")
             return problem or _find_bad_gradient(network, logits_BK, features)
     # The code of a plug-in may raise anything.
-    except Exception as error:
-        return _describe_error(error)
+    except CODE_ERRORS as error:
+        return f" raises {show_error(error)}; valid: no error"
 
 
 def _find_bad_result(result: Any, shape: tuple[int, ...], meaning: str) -> str | None:
@@ -90,10 +94,6 @@ def _find_bad_gradient(network: "nn.Module", result: "Tensor", features: "Tensor
     if features is not None and not found[0].any():
         return ": got a gradient of 0 for the features; valid: a result that depends on them"
     return None
-
-
-def _describe_error(error: Exception) -> str:
-    return f" raises {type(error).__name__}: {' '.join(str(error).split())[:300]}; valid: no error"
 
 
 def check_backbones(file: SearchFile) -> None:
@@ -136,8 +136,8 @@ def _find_problem_of_backbone(component: CustomBackbone, size: int, pretrained: 
             problem = _find_bad_result(result, valid, "features")
             return problem or _find_bad_gradient(network, result)
     # The code of a plug-in may raise anything.
-    except Exception as error:
-        return _describe_error(error)
+    except CODE_ERRORS as error:
+        return f" raises {show_error(error)}; valid: no error"
 
 
 _NETWORK_PATHS = ("model.backbone", "model.head", "data.image_size")
