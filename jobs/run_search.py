@@ -24,7 +24,8 @@ def main(path: Path, *, allow_changed_plugins: bool) -> int:
         allow_changed_plugins: go on with other code of its plug-ins than the search began with.
 
     Returns:
-        The exit code. 0: all have ended; 130: stopped; 2: an error of the user, printed as one line.
+        The exit code. 0: all have ended; 130: stopped; 4: no trial of a search has completed; 2: an error of the
+        user, printed as one line.
     """
     # First: the environment of every later step needs them, and their file should be on the disk for a moment only.
     take_secrets(Path.cwd())
@@ -33,19 +34,26 @@ def main(path: Path, *, allow_changed_plugins: bool) -> int:
         # Imported after the check: in another environment these packages may be missing, or have another version.
         from rich.console import Console
 
-        from kmcl_platform.config.store import open_store
-        from kmcl_platform.search.run.run_search import run_search
+        from kmcl_platform import SearchInterrupted, Store, search
 
         places = os.environ
-        store = open_store(
-            Path(places.get("KMCL_STORE", "kmcl_store")), places.get("KMCL_TRACKING_URI"), places.get("KMCL_STUDY_URL")
+        store = Store(
+            places.get("KMCL_STORE", "kmcl_store"),
+            tracking_uri=places.get("KMCL_TRACKING_URI"),
+            study_url=places.get("KMCL_STUDY_URL"),
         )
         # A job has no terminal, and rich would break lines after 80 characters.
-        summaries = run_search(path, store, Console(width=120), allow_changed_plugins=allow_changed_plugins)
+        console = Console(width=120)
+        try:
+            result = search(path, store=store, console=console, allow_changed_plugins=allow_changed_plugins)
+        except SearchInterrupted as stop:
+            stop.result.show(console)
+            return 130
+        result.show(console)
+        return 4 if result.names and not any(map(result.has_completed, result.names)) else 0
     except KmclError as error:
         print(f"kmcl: {error}", file=sys.stderr)
         return 2
-    return 130 if any(summary.interrupted for summary in summaries) else 0
 
 
 def run(words: list[str]) -> int:

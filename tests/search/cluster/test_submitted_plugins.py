@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from jobs import run_search as job
-from kmcl_platform.config.store import Store
 from tests.support.command_line import kmcl
 
 PLUGIN = "VALUE = 1\n"
@@ -56,7 +55,7 @@ def test_changed_plugins_are_allowed_in_the_job_if_the_command_allows_them(
 
     seen: list[bool] = []
 
-    def run(_path: Path, _store: Store, _console: Any, *, allow_changed_plugins: bool) -> list[Any]:
+    def run(*_: Any, allow_changed_plugins: bool, **__: Any) -> list[Any]:
         seen.append(allow_changed_plugins)
         return []
 
