@@ -1,5 +1,6 @@
-"""Faults of the code of plug-ins: found when it is loaded, checked or run, and always one line that names it."""
+"""Faults of the code of plug-ins while it is checked or run: one line that names it; nothing is lost."""
 
+import io
 import re
 import sys
 from pathlib import Path
@@ -7,202 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from kmcl_platform.config.search_file_reader import read_search_file
+from kmcl_platform.config.store import open_store
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.augmentations import AugmentationResultError, SeededDraws
 from kmcl_platform.errors import ConfigError, KmclError, PluginError
 from kmcl_platform.method.losses.classification import LossShapeError, SumOfSamples
-from kmcl_platform.plugins import list_components
 from kmcl_platform.plugins.faults.code_errors import note_file, show_error
-from kmcl_platform.plugins.loss import Loss
 from kmcl_platform.search.forecast.costs import Costs, Range
 from kmcl_platform.search.forecast.forecast import build_forecast
 from kmcl_platform.search.run.checks.component_check import check_components
+from kmcl_platform.search.run.run_search import run_search
 from kmcl_platform.search.study.study import DurableStudy
+from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.training.build import build_classification
 from kmcl_platform.training.evaluate import evaluate_scores
-
-TOP = """import enum, pathlib, sys
-from decimal import Decimal
-import numpy as np
-import optuna
-import torch
-from pydantic import Field, field_validator
-from kmcl_platform.plugins import *
-"""
-LOSS = """@register("x")
-class X(Loss):
-    {option}
-    def loss(self, logits_BK, positive_BK, known_BK):
-        {body}
-        return (logits_BK.square() * known_BK).sum(1)
-"""
-SAMPLER = """class Own(optuna.samplers.RandomSampler):
-    def sample_independent(self, study, trial, name, distribution):
-        {body}
-    def after_trial(self, study, trial, state, values):
-        {after}
-
-@register("sm")
-class X(Sampler):
-    def build_sampler(self, seed):
-        return Own(seed)
-"""
-SCHEDULER = """@register("sc")
-class X(Scheduler):
-    def build_pruner(self, num_epochs):
-        {pruner}
-    def stopping_epochs(self, num_epochs):
-        return [1]
-    def fewest_epochs(self, num_epochs, num_trials):
-        {fewest}
-"""
-SEARCH = """name: s
-plugins: [p]
-base:
-  data: {source: digits, image_size: 32}
-  model: {backbone: test_resnet}
-  loss: {objective: asymmetric}
-  optim: {lr: 0.005}
-  num_epochs: 3
-space:
-  optim.lr: {kind: loguniform, low: 0.001, high: 0.01}
-budget: {trials: 3}
-"""
-
-
-def write(folder: Path, code: str, search: str = SEARCH, name: str = "p") -> Path:
-    """A search file beside a plug-in."""
-    (folder / f"{name}.py").write_text(TOP + code)
-    (folder / "s.yaml").write_text(search.replace("plugins: [p]", f"plugins: [{name}]"))
-    return folder / "s.yaml"
-
-
-def loss(option: str = "", body: str = "pass") -> str:
-    return LOSS.format(option=option, body=body)
-
-
-def sampler(body: str = "return 0.005", after: str = "pass") -> str:
-    return SAMPLER.format(body=body, after=after)
-
-
-def scheduler(fewest: str = "return 3", pruner: str = "return optuna.pruners.NopPruner()") -> str:
-    return SCHEDULER.format(fewest=fewest, pruner=pruner)
-
-
-def one_line(error: pytest.ExceptionInfo[KmclError]) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    return text
-
-
-@pytest.mark.parametrize("name", ["json", "os", "random", "torch", "pluggy", "kmcl_platform"])
-def test_a_plugin_cannot_have_the_name_of_another_module(tmp_path: Path, name: str) -> None:
-    before = sys.modules.get(name)
-    with pytest.raises(
-        ConfigError, match=rf"got '{name}' \(.*/{name}\.py\), which is also the name of a module of Pyt"
-    ):
-        read_search_file(write(tmp_path, "", name=name))
-    assert sys.modules.get(name) is before
-
-
-def test_a_plugin_may_be_in_a_folder_where_python_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(tmp_path))
-    file = write(tmp_path, "", name="my_own_plugin")
-    # The mark with which some editors begin a text in UTF-8.
-    (tmp_path / "my_own_plugin.py").write_text(TOP + loss(), encoding="utf-8-sig")
-    assert read_search_file(file).plugins == ("my_own_plugin",)
-
-
-REFUSED = {
-    "twice": (loss() + loss(), r"register\('x'\): got a loss that p has registered; valid: another name"),
-    "two names": ('@register("y")\n' + loss(), r"register\('y'\): got a class that is registered as 'x' already"),
-    "Enum": ('class E(enum.Enum):\n    A = "a"\n' + loss("w: E = E.A"), r"option w: got the type E; valid: bool, int"),
-    "Decimal": (loss('w: Decimal = Decimal("1")'), r"option w: got the type Decimal; valid: bool, int, float, str, Non"),
-    "Path": (loss('w: pathlib.Path = pathlib.Path("a")'), r"option w: got the type Path; valid: .*Literal, or several"),
-    "set": (loss("w: set[int] = {1}"), r"option w: got the type set\[int\]; valid: "),
-    "list": (loss("w: list[float] = [1]"), r"option w: got the type list\[float\]; valid: "),
-    "bytes": (loss("w: bytes | None = None"), r"option w: got the type bytes \| None; valid: "),
-    "unknown type": (loss('w: "Nope" = 1'), r"option w: got the type .*Nope.*; valid: "),
-    "any value": (loss("w: object = [1]"), r"option w: got the default \[1\]; valid: a number, text"),
-    "alias": (loss('w: float = Field(default=1.0, alias="v")'), r"option w has an alias; valid: no alias"),
-    "wrong default": (loss("w: float = Field(default=-1, gt=0)"), r"option w: got -1; valid: a number above 0, but this"),
-    "factory": (loss("w: float = Field(default_factory=lambda: 1 / 0)"), r"raises ZeroDivisionError: .* \(p\.py, line 10\)"),
-    "post init": (
-        loss("def model_post_init(self, context):\n        raise RuntimeError('no')"),
-        r"with its defaults it raises RuntimeError: no \(p\.py, line 11\); valid: no error",
-    ),
-    "init": (loss("def __init__(self, **values):\n        raise KeyError('q')"), r"raises KeyError: 'q' \(p\.py, line 11"),
-    "arguments": (loss().replace("positive_BK, ", ""), r"got the method loss\(self, logits_BK, known_BK\); valid: loss\(self,"),
-    "end": ("sys.exit(3)\n", r"p\.py cannot be loaded: SystemExit: 3 \(p\.py, line 8\); valid: a module that"),
-    "std": (
-        '@register("b")\nclass B(CustomBackbone):\n    std = (0, 0, 0)\n    def build(self, size, pretrained): ...\n',
-        r"got std = \(0, 0, 0\); valid: three numbers above 0",
-    ),
-    "mean": (
-        '@register("b")\nclass B(CustomBackbone):\n    mean = (0.5, 0.5)\n    def build(self, size, pretrained): ...\n',
-        r"got mean = \(0\.5, 0\.5\); valid: three numbers, for red",
-    ),
-    "option of a reader": (
-        '@register("rd")\nclass R(RowReader):\n    w: list[int] = [1]\n    def rows(self, root): ...\n',
-        r"option w: got the type list\[int\]; valid: .*Path, tuple\[str, \.\.\.\]",
-    ),
-    "name of the command": (
-        '@register("rd")\nclass R(RowReader):\n    root: str = ""\n    def rows(self, root): ...\n',
-        r"got an option root, a name that the platform uses",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("code", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_class_that_cannot_be_a_component_is_refused_when_the_file_is_read(
-    tmp_path: Path, code: str, message: str
-) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
-        read_search_file(write(tmp_path, code))
-    assert one_line(caught).startswith(f"{tmp_path}/s.yaml: plugins.p: {tmp_path}/p.py cannot be loaded: ")
-    assert "x" not in list_components(Loss)
-
-
-@pytest.mark.parametrize("option", ["w: int | None = None", "w: Literal[1, 'a', True] = 'a'", "w: Rate = 0.5"])
-def test_types_of_values_are_accepted(tmp_path: Path, option: str) -> None:
-    types = "from typing import Annotated, Literal\nRate = Annotated[float, Field(gt=0, lt=1)]\n"
-    read_search_file(write(tmp_path, types + loss(option), SEARCH.replace("asymmetric", "x")))
-
-
-CHECK = (
-    "w: float = 1.0\n    @field_validator('w')\n    @classmethod\n    def check(cls, w):\n        {}\n        return w"
-)
-
-
-@pytest.mark.parametrize(
-    ("check", "message"),
-    [
-        ("if w > 2: raise RuntimeError('boom')", r"s\.yaml: plugins\.p: the loss x with the options \{'w': 3\.?0?\} raises "
-         r"RuntimeError: boom \(p\.py, line 14\); valid: no error$"),
-        ("if w > 2: raise ValueError('small,\\nor none')", r"loss\.options\.x\.w: got 3\.?0?; valid: small, or none$"),
-        ("if w > 2: sys.exit(1)", r"the loss x with the options .* raises SystemExit: 1 \(p\.py, line 14\)"),
-        ("w = 'a'", r"plugins\.p: .*"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("where", ["base", "space"])
-def test_the_check_of_an_option(tmp_path: Path, check: str, message: str, where: str) -> None:
-    search = SEARCH.replace("{objective: asymmetric}", "{objective: x}")
-    if where == "base":
-        search = search.replace("{objective: x}", "{objective: x, options: {x: {w: 3}}}")
-    else:
-        search = search.replace("budget:", "  loss.options.x.w: {kind: uniform, low: 1, high: 3}\nbudget:")
-    with pytest.raises((ConfigError, PluginError), match=message) as caught:
-        read_search_file(write(tmp_path, loss(CHECK.format(check)), search))
-    one_line(caught)
-
-
-def test_names_with_line_breaks_stay_on_one_line() -> None:
-    with pytest.raises(ConfigError, match=r"'a b\\n'") as caught:
-        TrialConfig(own={"a b\n": 1})
-    one_line(caught)
-
+from tests.plugins.faults.written import SEARCH, loss, one_line, sampler, scheduler, write
 
 CHECKED = {
     "exit in a loss": (loss(body="sys.exit(4)"), "", r"the loss x raises SystemExit: 4 \(p\.py, line 12\); valid: no error"),
@@ -354,3 +177,26 @@ def test_the_forecast_names_the_scheduler(tmp_path: Path) -> None:
 def test_a_name_without_alternatives() -> None:
     with pytest.raises(ConfigError, match=re.escape("unknown name; valid: the name in a plug-in that `plugins` lists")):
         TrialConfig.model_validate({}).with_values({"model.backbone_options.nope.a": 1})
+
+
+def test_a_search_keeps_the_reason_of_a_trial_and_ends_with_the_line_of_its_sampler(
+    tmp_path: Path, small_manifest: Path
+) -> None:
+    late = "CALLS.append(1)\n        if len(CALLS) > 2: sys.exit(3)"
+    # The check before the search draws point 0 only.
+    code = "CALLS = []\n" + loss(body=late) + sampler("return 55.0 if trial.number else 0.005")
+    lines = "sampler: {kind: sm}\nscheduler: {kind: none}\n"
+    search = SEARCH.replace("digits", str(small_manifest)).replace("{objective: asymmetric}", "{objective: x}") + lines
+    file, store = write(tmp_path, code, search), open_store(tmp_path / "store")
+    console = Console(file=io.StringIO(), width=200)
+    line = r"^plugins\.p: the sampler sm: optim\.lr: got 55\.0; valid: a number from 0\.001 to 0\.01$"
+    with pytest.raises(PluginError, match=line):
+        run_search(file, store, console, inline=True)
+    (trial,) = read_leaderboard(store, "s").rows
+    assert (trial.outcome, trial.reason) == ("failed", "SystemExit: 3 (p.py, line 14)")
+    # The mended sampler draws the point whose number was taken.
+    mended = code.replace("return 55.0 if trial.number else 0.005", "return 0.004").replace("sys.exit(3)", "pass")
+    write(tmp_path, mended, search.replace("trials: 3", "trials: 2"))
+    run_search(file, store, console, inline=True, allow_changed_plugins=True)
+    rows = {row.number: row.outcome for row in read_leaderboard(store, "s").rows}
+    assert rows == {0: "failed", 1: "completed"}
