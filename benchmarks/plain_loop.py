@@ -23,6 +23,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -97,18 +98,11 @@ class PlainLoop:
         self.schedule = OneCycleLR(self.optimizer, optim.lr, steps, pct_start=optim.warmup_fraction)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def loader(self, split: str, *, shuffle: bool = False, drop_last: bool = False) -> Loader:
+    def loader(self, split: str, **options: Any) -> Loader:
         normalisation: Any = self.network.pretrained_cfg
         data, processes = self.config.data, self.config.data.loader_processes
         pictures = Pictures(self.manifest, split, data.image_size, normalisation["mean"], normalisation["std"])
-        return DataLoader(
-            pictures,
-            data.batch_size,
-            shuffle,
-            num_workers=processes,
-            persistent_workers=processes > 0,
-            drop_last=drop_last,
-        )
+        return DataLoader(pictures, data.batch_size, num_workers=processes, persistent_workers=processes > 0, **options)
 
     def train_epoch(self) -> None:
         self.network.train()
@@ -229,7 +223,8 @@ def main() -> None:
     path = options.work / "plain_loop.jsonl"
     results = read_results(path)
 
-    def keep(result: dict[str, Any]) -> None:
+    def keep(result: dict[str, Any], **more: Any) -> None:
+        result = more | result
         results.append(result)
         append_result(path, result)
         print(json.dumps(result), flush=True)
@@ -241,11 +236,7 @@ def main() -> None:
             known = sum(one["data"] == name and "plain" in one for one in results)
             if known < options.pairs:
                 bce = config.with_values({"loss.objective": "bce", "num_epochs": options.pairs - known + 1})
-
-                def keep_pair(pair: dict[str, Any], data: str = name) -> None:
-                    keep({"data": data, **pair})
-
-                compare(bce, manifest, keep_pair)
+                compare(bce, manifest, partial(keep, data=name))
             continue
         for seed, lr in product(range(options.seeds), LEARNING_RATES):
             key = (name, config.num_epochs, seed, lr)

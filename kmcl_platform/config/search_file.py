@@ -32,9 +32,8 @@ from kmcl_platform.config.space.first_rung import with_first_rung
 from kmcl_platform.config.space.prior import Prior
 from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.files.given_path import as_path
+from kmcl_platform.files.given_path import as_path, as_text
 from kmcl_platform.files.yaml_document import write_yaml
-from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.sampler import Sampler
 from kmcl_platform.plugins.scheduler import Scheduler
 
@@ -92,10 +91,9 @@ class SearchFile(Frozen):
         """Read the text of a search file, as `from_yaml`; its plug-ins are installed, or in the current folder."""
         from kmcl_platform.config.search_file_reader import parse_search_file
 
-        if not isinstance(text, str):
-            raise ConfigError(f"text: got {show_value(text)}; valid: the text of a search file")
         # What is no Unicode is refused by the reader, as in a file.
-        return parse_search_file(text.encode(errors="surrogatepass"), "text")
+        content = as_text(text, "text", "the text of a search file").encode(errors="surrogatepass")
+        return parse_search_file(content, "text")
 
     def to_yaml(self) -> str:
         """The text of a search file, with every value written out; reading it gives the same search."""

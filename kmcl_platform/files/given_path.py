@@ -1,4 +1,4 @@
-"""Paths as a caller gives them to the Python API."""
+"""Paths and texts as a caller gives them to the Python API."""
 
 import os
 from collections.abc import Sequence
@@ -36,3 +36,11 @@ def as_paths(values: AnyPath | Sequence[AnyPath], name: str, valid: str = "a pat
     if not hasattr(values, "__iter__"):
         raise ConfigError(f"{name}: got {show_value(values)}; valid: {valid}")
     return [as_path(one, name, valid) for one in values]
+
+
+def as_text(value: str, name: str, valid: str) -> str:
+    """A text that a caller gives; arguments and errors as for `as_path`."""
+    # Callers without a type checker may give anything.
+    if not isinstance(value, str):
+        raise ConfigError(f"{name}: got {' '.join(show_value(value).split())}; valid: {valid}")
+    return value

@@ -207,10 +207,8 @@ def test_trials_whose_configuration_cannot_be_read_are_others(tmp_path: Path) ->
             row["config"] = json.dumps(config | {"plugins": {"absent": "f" * 64}})
     archive = select_curves(to_table(good, "the test"), FILE, "the test")
     assert (archive.skipped, len(archive.curves)) == (3, len({row["trial"] for row in good}) - 3)
-    few = [row for row in good if row["trial"] < 5]
-    assert "(the first that is not: plugins.absent: got ffffffffffff, whose code is not here; valid: " in refused(
-        tmp_path, few
-    )
+    message = refused(tmp_path, [row for row in good if row["trial"] < 5])
+    assert "(the first that is not: plugins.absent: got ffffffffffff, whose code is not here; valid: " in message
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
