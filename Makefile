@@ -125,6 +125,6 @@ docs: $(DOCS)/.ready
 # Written without the index's address, so that any index can serve it.
 lock:
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		--python-version 3.11 --group dev --extra cluster --extra jpeg pyproject.toml -o requirements.lock
+		--python-version 3.11 --group dev --extra cluster --extra jpeg --extra gpu pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--python-version 3.11 --group docs -o requirements-docs.lock

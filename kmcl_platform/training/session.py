@@ -152,6 +152,7 @@ class TrainingSession:
         for step, (images_B3HW, targets_BK) in enumerate(self.loader, start=1):
             # The shares of the gradients cost a backward pass for each term, so only the last step has them.
             watch.add(self.train_batch(images_B3HW, targets_BK, self.gradients if step == last else None))
+            self.meter.sample()
         # Not `self.average`: its counter is on the CPU, and NCCL sends only tensors of GPUs.
         self.workers.broadcast_buffers(self.average.module)
         # Before the weights: if both are not finite, the loss names the earlier step.

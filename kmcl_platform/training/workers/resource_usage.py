@@ -1,6 +1,10 @@
 """The CPU time, memory and throughput of an epoch over all workers, under the names of MLflow's system metrics."""
 
+import logging
+import math
+import statistics
 import time
+from importlib.util import find_spec
 
 import psutil
 import torch
@@ -8,6 +12,11 @@ import torch
 from kmcl_platform.training.workers.distributed import Workers
 
 MEGABYTE = 1e6
+
+SECONDS_BETWEEN_SAMPLES = 1.0
+"""The driver's own figure is a mean over up to a second."""
+
+_logger = logging.getLogger(__name__)
 
 
 class UsageMeter:
@@ -23,14 +32,33 @@ class UsageMeter:
         self._workers = workers
         self._loader_processes = loader_processes
         self._process = psutil.Process()
+        # The package of NVIDIA's driver is optional.
+        self._asks_driver = workers.device.type == "cuda" and find_spec("pynvml") is not None
         self.start()
 
     def start(self) -> None:
         """Begin to measure an epoch."""
         self._began = time.monotonic()
         self._cpu_seconds = self._spent()
+        self._busy: list[float] = []
+        self._sampled = 0.0
         if self._workers.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._workers.device)
+
+    def sample(self) -> None:
+        """Ask how busy the GPU is. Call it at each step: it asks only once a second, and never waits for the GPU."""
+        now = time.monotonic()
+        if not self._asks_driver or now - self._sampled < SECONDS_BETWEEN_SAMPLES:
+            return
+        self._sampled = now
+        import pynvml
+
+        try:
+            self._busy.append(float(torch.cuda.utilization(self._workers.device)))
+        except pynvml.NVMLError as error:
+            # A part of a GPU (MIG) has no such figure.
+            self._asks_driver = False
+            _logger.warning("the GPU's driver does not say how busy it is: %s", error)
 
     def usage(self, num_images: int) -> dict[str, float]:
         """The usage since `start`. All workers call this together.
@@ -41,7 +69,8 @@ class UsageMeter:
         Returns:
             By metric name: CPU time divided by wall time, in percent of a core (mean over workers); resident memory in
             megabytes, with the loader processes (sum over workers); training images per second of the whole epoch (sum
-            over workers); and on GPUs the peak memory of tensors in megabytes (mean over workers).
+            over workers); and on GPUs the peak memory of tensors in megabytes and, if the driver says so, the share of
+            the time in which the GPU was busy, in percent (means over workers).
         """
         # A clock of coarse resolution can show no time at all.
         seconds = max(time.monotonic() - self._began, 1e-9)
@@ -55,6 +84,8 @@ class UsageMeter:
         on_gpu = self._workers.device.type == "cuda"
         if on_gpu:
             own.append(torch.cuda.max_memory_allocated(self._workers.device) / MEGABYTE)
+            # NaN stays NaN in the mean over workers.
+            own.append(statistics.mean(self._busy) if self._busy else float("nan"))
         mean = self._workers.mean(torch.tensor(own, device=self._workers.device)).tolist()
         count = self._workers.world_size
         usage = {
@@ -62,7 +93,11 @@ class UsageMeter:
             "system/memory_usage_megabytes": mean[1] * count,
             "system/images_per_second": mean[2] * count,
         }
-        return usage | ({"system/gpu_memory_usage_megabytes": mean[3]} if on_gpu else {})
+        if on_gpu:
+            usage["system/gpu_memory_usage_megabytes"] = mean[3]
+            if not math.isnan(mean[4]):
+                usage["system/gpu_utilization_percentage"] = mean[4]
+        return usage
 
     def _family(self) -> list[psutil.Process]:
         return [self._process, *self._children()]
