@@ -51,12 +51,16 @@ def test_a_space_may_have_several_backbones_and_sizes(tmp_path: Path) -> None:
     assert all(str(found) == published for found, published in means)
 
 
+LOCKED = pytest.mark.locked
+"""Older versions of timm cannot build this network without memory: then its first trial shows the same."""
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("[32, 48]", "[32, 40]", "data.image_size: got 40; valid: a multiple of 16, because test_vit divides images into patches"),
+        pytest.param("[32, 48]", "[32, 40]", "data.image_size: got 40; valid: a multiple of 16, because test_vit divides images into patches", marks=LOCKED),
         ("test_efficientnet", "test_efficient", "model.backbone: name: got 'test_efficient'; valid: a timm model (close names: test_eff"),
-        (CHOICES, CHOICES.replace("test_vit", "test_maxvit").replace("48", "56"), "data.image_size: got 56, with which test_maxvit raises RuntimeError"),
+        pytest.param(CHOICES, CHOICES.replace("test_vit", "test_maxvit").replace("48", "56"), "data.image_size: got 56, with which test_maxvit raises RuntimeError", marks=LOCKED),
         ("test_efficientnet]}", "test_vit2]}\n  model.backbone_options.test_vit2.x: {kind: int, low: 1, high: 2}", "unknown path; valid: model.backbone"),
     ],
 )  # fmt: skip

@@ -81,7 +81,7 @@ def test_rows_may_have_splits_and_groups(folder: Path) -> None:
     [
         (("my_reader.py", "no_reader.py"), "--plugin: got no_reader.py; valid: a Python file (*.py)"),
         (("--plugin my_reader.py ", ""), "No such command 'sidecar'"),
-        (("--ending", "--endings"), "No such option '--endings'"),
+        (("--ending", "--endings"), "--endings"),
         (("--ending", "--val-fraction 1 --ending"), "--val-fraction: got 1.0; valid: a number below 1"),
         (("--ending .labels", ""), "plugins.my_reader: the reader sidecar raises FileNotFoundError: "),
         (("pictures/", "nothing/"), "nothing: got no rows; valid: one for each image"),
