@@ -50,11 +50,13 @@ class Ui:
     Attributes:
         base: its address.
         search: the page of the search's trials.
+        report: the page of the search's report.
         model: the page of the registered model.
     """
 
     base: str
     search: str
+    report: str
     model: str
 
 
@@ -67,8 +69,8 @@ def ui(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     server = start_kmcl("ui", "--port", port, log=output, store=store)
     try:
         wait_until(lambda: answers(f"{base}/health"), seconds=SECONDS, process=server, log=output)
-        links = dict(re.findall(r"^  (search|model) \S+: (\S+)$", output.read_text(), re.MULTILINE))
-        yield Ui(base, links["search"], links["model"])
+        links = dict(re.findall(r"^ +(search|its report|model)[^:]*: (\S+)$", output.read_text(), re.MULTILINE))
+        yield Ui(base, links["search"], links["its report"], links["model"])
     finally:
         server.terminate()
         server.wait(30)
