@@ -7,7 +7,8 @@ median of several), of its forward pass, loss, backward pass, optimizer and aver
 their sum is a little more), and its images per second as a share of those of a plain step: the same timm network with
 its classifier, binary cross-entropy, the same precision and optimizer, in the same run. A wait is an operation for
 which the host waits for the GPU; the step may have none. The evaluation scores uint8 images that are in memory already.
-The last line has the images per second that a core decodes and augments, and how many cores feed the fastest step.
+The last two lines have the images per second of the augmentation `released` in batches on the device, and of a core
+that decodes and augments, with the number of cores that feed the fastest step.
 
 When the minutes are spent, the remaining cases are left out, and said so. FOLDER/gpu.json has all figures.
 """
@@ -26,8 +27,10 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.step import median_ms
+from kmcl_platform.components.augmentations.released import Released
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.trial_config import ModelConfig, TrialConfig
+from kmcl_platform.data.augmentation.batches import draw_epoch
 from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.device import choose_precision, compile_network
 from kmcl_platform.training.optim import MovingAverage
@@ -190,7 +193,6 @@ def decode_rate(size: int) -> float:
     import numpy as np
     from PIL import Image
 
-    from kmcl_platform.components.augmentations.released import Released
     from kmcl_platform.data.loading.decode import decode_pixels
     from kmcl_platform.data.loading.transforms import EvalTransform
 
@@ -211,6 +213,15 @@ def decode_rate(size: int) -> float:
     return count / (time.perf_counter() - started)
 
 
+def augment_rate(size: int, device: torch.device) -> float:
+    """Images per second of the augmentation `released` in batches of 64, on the device."""
+    augment = Released().build_batched()
+    images = torch.randint(0, 256, (64, 3, size, size), dtype=torch.uint8, device=device)
+    images = images.to(memory_format=torch.channels_last)
+    draws = iter(draw_epoch(0, 1, 64 * 64, augment.num_draws).reshape(64, 64, -1))
+    return 64e3 / median_ms(lambda: augment(images, next(draws)), device, repeats=40)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=4.0)
@@ -229,11 +240,18 @@ def main() -> None:
     rows = [row for n in arguments.networks for b in arguments.batches for row in measure(n, b, arguments, until)]
     rate = decode_rate(arguments.image_size)
     fastest = max(1e3 * row["batch"] / row["step_ms"] for row in rows)
+    batched = augment_rate(arguments.image_size, device)
+    print(f"augmentation in batches: {batched:.0f} images/s")
     print(f"loader: {rate:.0f} images/s a core, augmented; the fastest step needs {fastest / rate:.1f} cores")
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        record = {"device": name, "torch": torch.__version__, "loader_images_per_second": rate, "rows": rows}
-        (arguments.out / "gpu.json").write_text(json.dumps(record, indent=1))
+        record = {
+            "device": name,
+            "torch": torch.__version__,
+            "loader_images_per_second": rate,
+            "augmented_in_batches": batched,
+        }
+        (arguments.out / "gpu.json").write_text(json.dumps(record | {"rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

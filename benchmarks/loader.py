@@ -2,13 +2,14 @@
 
     python -m benchmarks.loader
 
-Six ways to read the same files, in one process with one thread. They alternate, so that a busy machine slows all of
+Seven ways to read the same files, in one process with one thread. They alternate, so that a busy machine slows all of
 them equally:
 
     bare decoder   read and decode at full size, nothing else: the upper limit
     ours           ImageDataset and its loader, as a trial uses them
     torchvision    ImageFolder, Pillow, torchvision's transforms, default collation
     both           again with the released augmentation: Cutout and RandAugment
+    ours, in batches   again, with `data.augment_batches`
     ours, cached   `data.cache: pixels`, without augmentation, after the first epoch
 
 The photographs are crops of scikit-learn's two sample images, with quality 90 (about 70 kB each).
@@ -32,7 +33,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from kmcl_platform.components.augmentations.released import Released
-from kmcl_platform.data.loading.augmentations import cutout
+from kmcl_platform.data.augmentation.augmented_batches import AugmentedBatches
+from kmcl_platform.data.augmentation.single_images import cutout
 from kmcl_platform.data.loading.dataset import ImageDataset
 from kmcl_platform.data.loading.loader import Batches, build_loader
 from kmcl_platform.data.loading.pixel_cache import open_pixel_cache
@@ -126,6 +128,15 @@ def main() -> None:
         usual, usual_augmented = usual_loader(folder, []), usual_loader(folder, released)
         ours = our_loader(paths, EvalTransform(image_size=SIZE))
         augmented = our_loader(paths, TrainTransform(image_size=SIZE, augment=Released().build(), seed=0))
+        batched = AugmentedBatches(
+            our_loader(paths, TrainTransform(image_size=SIZE, augment=None, seed=0)),
+            Released().build_batched(),
+            order=range(len(paths)),
+            epoch=lambda: 1,
+            num_images=len(paths),
+            seed=0,
+            device=torch.device("cpu"),
+        )
         os.environ["KMCL_CACHE"] = str(folder / "cache")
         cached = our_loader(paths, EvalTransform(image_size=SIZE), cached=True)
         ways: dict[str, Callable[[], object]] = {
@@ -134,6 +145,7 @@ def main() -> None:
             "ours, cached": lambda: exhaust(cached),
             "torchvision": lambda: exhaust(usual),
             "ours, released augmentation": lambda: exhaust(augmented),
+            "ours, augmented in batches": lambda: exhaust(batched),
             "torchvision, the same augmentation": lambda: exhaust(usual_augmented),
         }
         taken: dict[str, list[float]] = {name: [] for name in ways}

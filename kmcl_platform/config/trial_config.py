@@ -9,7 +9,9 @@ from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.trial.data_config import DataConfig as DataConfig
 from kmcl_platform.config.trial.model_config import ModelConfig as ModelConfig
 from kmcl_platform.errors import ConfigError
+from kmcl_platform.plugins.augmentation import Augmentation
 from kmcl_platform.plugins.component import Component
+from kmcl_platform.plugins.registry import find_component, list_components
 from kmcl_platform.plugins.source import require_plugin
 
 FORMER_FIELDS: dict[str, Scalar] = {"loss.similarity_per_dimension": False}
@@ -93,6 +95,25 @@ class TrialConfig(Frozen):
                 except ConfigError as error:
                     raise ValueError(str(error)) from None
         return tree
+
+    @model_validator(mode="after")
+    def _check_augmented_batches(self) -> "TrialConfig":
+        if not self.data.augment_batches:
+            return self
+        if self.model.backbone_mode == "frozen":
+            raise ValueError(
+                "data.augment_batches: got true; valid: false with model.backbone_mode frozen, whose features are "
+                "computed once"
+            )
+        if not self.data.augmentation_component.has_batched_form():
+            named = [
+                name for name in list_components(Augmentation) if find_component(Augmentation, name).has_batched_form()
+            ]
+            raise ValueError(
+                f"data.augment_batches: got true with data.augmentation {self.data.augmentation!r}; valid: false, or "
+                f"an augmentation for batches: {', '.join(named)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_frozen(self) -> "TrialConfig":

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from kmcl_platform.data.augmentation.single_images import (
+        cutout as cutout,
+    )
     from kmcl_platform.data.builtin.datasets import (
         manifest_location as manifest_location,
         open_manifest as open_manifest,
@@ -21,9 +24,6 @@ if TYPE_CHECKING:
     from kmcl_platform.data.check.remedies import (
         Remedy as Remedy,
         find_remedies as find_remedies,
-    )
-    from kmcl_platform.data.loading.augmentations import (
-        cutout as cutout,
     )
     from kmcl_platform.data.loading.dataset import (
         Batch as Batch,

@@ -204,6 +204,11 @@ def build_loss(
     )
 
 
+def augmentation_seed(config: TrialConfig) -> int:
+    """A seed for this purpose alone: its draws are unrelated to those of the weights and of the order of images."""
+    return derive_seed(config.seed, "augmentation")
+
+
 def build_dataset(config: TrialConfig, manifest: Manifest, split: str, *, may_cache: bool = False) -> ImageDataset:
     """Build the dataset of one split: its images are resized, and augmented in the split `train` only.
 
@@ -220,9 +225,8 @@ def build_dataset(config: TrialConfig, manifest: Manifest, split: str, *, may_ca
     transform: Transform = EvalTransform(image_size=data.image_size)
     augmentation = data.augmentation_component
     if split == "train" and augmentation.changes_images:
-        # A seed for this purpose alone: its draws are unrelated to those of the weights and of the order of images.
-        seed = derive_seed(config.seed, "augmentation")
-        transform = TrainTransform(image_size=data.image_size, augment=augmentation.build(), seed=seed)
+        augment = None if data.augment_batches else augmentation.build()
+        transform = TrainTransform(image_size=data.image_size, augment=augment, seed=augmentation_seed(config))
     cache = None
     if may_cache and data.cache == "pixels":
         at_least = transform.decode_at_least

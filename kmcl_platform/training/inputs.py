@@ -7,13 +7,15 @@ from torch import nn
 
 from kmcl_platform.config.store import full_disk_is_store_error
 from kmcl_platform.config.trial_config import TrialConfig
+from kmcl_platform.data.augmentation.augmented_batches import AugmentedBatches
+from kmcl_platform.data.loading.dataset import ImageDataset
 from kmcl_platform.data.loading.feature_dataset import FeatureDataset, SplitDataset
-from kmcl_platform.data.loading.loader import build_loader
+from kmcl_platform.data.loading.loader import Batches, build_loader
 from kmcl_platform.data.loading.shard_shuffle import build_training_order
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.seeds import derive_seed
-from kmcl_platform.training.build import build_dataset
+from kmcl_platform.training.build import augmentation_seed, build_dataset
 from kmcl_platform.training.device import Precision
 from kmcl_platform.training.evaluate import SplitScorer
 from kmcl_platform.training.features.backbone_weights import store_backbone
@@ -93,7 +95,7 @@ class TrialInputs:
             world_size=workers.world_size,
             seed=derive_seed(config.seed, "order"),
         )
-        self.loader = build_loader(
+        self.loader: Batches = build_loader(
             self.training_set,
             self.sampler,
             batch_size=self.batch_size,
@@ -102,6 +104,16 @@ class TrialInputs:
             processes=self.processes,
             pin_memory=workers.device.type == "cuda",
         )
+        if config.data.augment_batches and isinstance(self.training_set, ImageDataset):
+            self.loader = AugmentedBatches(
+                self.loader,
+                config.data.augmentation_component.build_batched(),
+                order=self.sampler,
+                epoch=self.training_set.current_epoch,
+                num_images=len(self.training_set),
+                seed=augmentation_seed(config),
+                device=workers.device,
+            )
         self._scorer: SplitScorer | None = None
         if not len(self.loader):
             raise DataError(

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from kmcl_platform.plugins.augmentation import BatchAugment
+
 
 @register("flip")
 class Flip(Augmentation):
@@ -17,6 +19,11 @@ class Flip(Augmentation):
 
     def build(self) -> "Callable[[np.ndarray], np.ndarray]":
         return flip
+
+    def build_batched(self) -> "BatchAugment":
+        from kmcl_platform.data.augmentation.batches import BatchFlip
+
+        return BatchFlip()
 
 
 def flip(pixels_SS3: "np.ndarray") -> "np.ndarray":

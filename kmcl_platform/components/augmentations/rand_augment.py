@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from kmcl_platform.plugins.augmentation import BatchAugment
+
 
 @register("rand_augment")
 class RandAugment(Augmentation):
@@ -24,7 +26,12 @@ class RandAugment(Augmentation):
     def build(self) -> "Callable[[np.ndarray], np.ndarray]":
         from torchvision.transforms import v2
 
-        from kmcl_platform.data.loading.augmentations import OnPictures
+        from kmcl_platform.data.augmentation.single_images import OnPictures
 
         rand_augment = v2.RandAugment(num_ops=self.operations, magnitude=self.magnitude)
         return OnPictures(v2.Compose([v2.RandomHorizontalFlip(), rand_augment]))
+
+    def build_batched(self) -> "BatchAugment":
+        from kmcl_platform.data.augmentation.batches import BatchFlip, BatchRandAugment, InOrder
+
+        return InOrder(BatchFlip(), BatchRandAugment(self.operations, self.magnitude))

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from kmcl_platform.plugins.augmentation import BatchAugment
+
 
 @register("released")
 class Released(Augmentation):
@@ -18,6 +20,11 @@ class Released(Augmentation):
     def build(self) -> "Callable[[np.ndarray], np.ndarray]":
         from torchvision.transforms import v2
 
-        from kmcl_platform.data.loading.augmentations import OnPictures, cutout
+        from kmcl_platform.data.augmentation.single_images import OnPictures, cutout
 
         return OnPictures(v2.RandAugment(num_ops=2, magnitude=9), first=partial(cutout, fraction=0.5))
+
+    def build_batched(self) -> "BatchAugment":
+        from kmcl_platform.data.augmentation.batches import BatchCutout, BatchRandAugment, InOrder
+
+        return InOrder(BatchCutout(0.5), BatchRandAugment(operations=2, magnitude=9))

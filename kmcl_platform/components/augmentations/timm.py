@@ -18,7 +18,7 @@ class Timm(Augmentation):
     def build(self) -> "Callable[[np.ndarray], np.ndarray]":
         from timm.data.auto_augment import rand_augment_transform
 
-        from kmcl_platform.data.loading.augmentations import OnPictures
+        from kmcl_platform.data.augmentation.single_images import OnPictures
 
         # timm draws magnitudes from a normal distribution. About one draw in fifty would reach magnitude 10, where timm
         # posterises an image to 0 bits. Pillow refuses that, so the magnitude is limited.

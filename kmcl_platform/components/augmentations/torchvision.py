@@ -17,6 +17,6 @@ class Torchvision(Augmentation):
     def build(self) -> "Callable[[np.ndarray], np.ndarray]":
         from torchvision.transforms import v2
 
-        from kmcl_platform.data.loading.augmentations import OnPictures
+        from kmcl_platform.data.augmentation.single_images import OnPictures
 
         return OnPictures(v2.Compose([v2.RandomHorizontalFlip(), v2.TrivialAugmentWide()]))

@@ -37,6 +37,10 @@ class DataConfig(Frozen):
     augmentation_options: dict[str, dict[str, FileScalar]] = Field(default_factory=dict, validate_default=True)
     """Options of augmentations, under their names, such as `rand_augment: {magnitude: 5}`. Those of the chosen one are
     filled in."""
+    augment_batches: bool = False
+    """Apply `augmentation` to whole batches on the device that trains, and not to each image while it is loaded. It
+    helps where a GPU waits for its loader processes. The changes have the same distribution. For flip, rand_augment,
+    released, and plug-ins with such a form."""
     features: str | None = None
     """A file with own features (embeddings), which are used instead of those of a backbone: `*.npy`, or `*.parquet`
     with a column `features`; one row for each row of the manifest, in its order. Needs model.backbone_mode frozen."""

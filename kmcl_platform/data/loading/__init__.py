@@ -5,9 +5,6 @@ from typing import TYPE_CHECKING
 from kmcl_platform.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from kmcl_platform.data.loading.augmentations import (
-        cutout as cutout,
-    )
     from kmcl_platform.data.loading.dataset import (
         Batch as Batch,
         ImageDataset as ImageDataset,

@@ -131,6 +131,10 @@ class ImageDataset(Dataset[Batch]):
         if self._skipped_N is not None:
             self._skipped_N.zero_()
 
+    def current_epoch(self) -> int:
+        """The epoch that was chosen last."""
+        return int(self._epoch)
+
     def __getitem__(self, index: int) -> Batch:
         """One image_3HW and targets_K.
 
@@ -164,7 +168,7 @@ class ImageDataset(Dataset[Batch]):
                 taken.append(at)
                 yield pixels
 
-        epoch = int(self._epoch)
+        epoch = self.current_epoch()
         # The transform consumes all of `decoded`, so `taken` is complete when it returns.
         images_B3HW = self._transform(decoded(), [(epoch, index) for index in indices])
         return images_B3HW, taken

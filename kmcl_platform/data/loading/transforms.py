@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from kmcl_platform.data.loading.augmentations import Augment, SeededDraws
+from kmcl_platform.data.augmentation.single_images import Augment, SeededDraws
 
 
 class Transform(Protocol):
@@ -55,11 +55,11 @@ class TrainTransform:
     The result does not depend on the process that prepares an image, or on the other images of its batch.
     """
 
-    def __init__(self, *, image_size: int, augment: Augment, seed: int) -> None:
+    def __init__(self, *, image_size: int, augment: Augment | None, seed: int) -> None:
         """
         Args:
             image_size: height and width in pixels, 1 or more. The aspect ratio is not kept.
-            augment: the changes of one image.
+            augment: the changes of one image. None: it is changed later, in its batch.
             seed: 0 or more.
 
         Raises:
@@ -72,6 +72,8 @@ class TrainTransform:
     def __call__(self, pixels: Iterable[np.ndarray], keys: Sequence[tuple[int, int]]) -> torch.Tensor:
         """As `Transform`."""
         resized = (resize(image, self._image_size) for image in pixels)
+        if self._augment is None:
+            return _batch(list(resized), self._image_size)
         return _batch(self._draws.apply(self._augment, resized, keys), self._image_size)
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.store import open_store
 from kmcl_platform.config.trial_config import TrialConfig
-from kmcl_platform.data.loading.augmentations import AugmentationResultError, SeededDraws
+from kmcl_platform.data.augmentation.single_images import AugmentationResultError, SeededDraws
 from kmcl_platform.errors import ConfigError, KmclError, PluginError
 from kmcl_platform.method.losses.classification import LossShapeError, SumOfSamples
 from kmcl_platform.plugins.faults.code_errors import note_file, show_error

@@ -20,7 +20,7 @@ def check_augmentations(file: SearchFile) -> None:
     """Change a made-up image with each augmentation of the file's plug-ins.
 
     Raises:
-        ConfigError: an augmentation raises an error, or its result is no image of the same size.
+        ConfigError: an augmentation raises an error, or a result is no image of the same size.
     """
     for name, module in list_registered(Augmentation, file.plugins):
         augmentation = make_component(Augmentation, name, file.base.data.augmentation_options)
@@ -31,13 +31,16 @@ def check_augmentations(file: SearchFile) -> None:
 
 def _find_problem(augmentation: Augmentation, size: int) -> str | None:
     """What is wrong with an augmentation, in words; None: nothing."""
-    from kmcl_platform.data.loading.augmentations import AugmentationResultError, SeededDraws
+    from kmcl_platform.data.augmentation.augmented_batches import check_batched_form
+    from kmcl_platform.data.augmentation.single_images import AugmentationResultError, SeededDraws
 
     pixels_SS3 = np.random.default_rng(0).integers(0, 256, (size, size, 3)).astype(np.uint8)
     try:
         change = augmentation.build()
         keys = [(1, index) for index in range(_DRAWS)]
         SeededDraws(0).apply(change, [pixels_SS3.copy() for _ in keys], keys)
+        if augmentation.has_batched_form():
+            check_batched_form(augmentation.build_batched(), pixels_SS3, _DRAWS)
     # The code of a plug-in may raise anything.
     except AugmentationResultError as error:
         return f": {error}"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kmcl_platform.components.augmentations import MODULES
-from kmcl_platform.data.loading.augmentations import cutout
+from kmcl_platform.data.augmentation.single_images import cutout
 from kmcl_platform.plugins import Augmentation, find_component, list_components
 
 
