@@ -5,6 +5,8 @@ during training.
 """
 
 import logging
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +44,12 @@ class TermGradients:
         self._head = head
         self._seen: tuple[torch.Tensor, Any] | None = None
         self._squares: torch.Tensor | None = None
+        self._seconds = math.nan
+
+    @property
+    def loss_seconds(self) -> float:
+        """Wall time of the loss and its gradient to the features in the last `measure`. NaN: there was none."""
+        return self._seconds
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -92,8 +100,13 @@ class TermGradients:
     def measure(
         self, loss: KmclLoss, targets_BK: torch.Tensor, factors: TermFactors = NO_FACTORS, *, scale: float = 1.0
     ) -> None:
-        """Measure `squares` for the next call of `shares`, which do not depend on the scale."""
+        """Measure `squares` for the next call of `shares`, which do not depend on the scale, and `loss_seconds`.
+
+        The host waits for the device, before and after.
+        """
+        started = _now(targets_BK.device)
         self._squares = self.squares(loss, targets_BK, factors, scale=scale)
+        self._seconds = _now(targets_BK.device) - started
 
     def shares(self, workers: Workers) -> dict[str, float]:
         """Each term's share, in [0, 1], of the sum of all norms. It covers the samples of all workers.
@@ -109,6 +122,13 @@ class TermGradients:
         if not 0 < total < float("inf"):
             return {}
         return {name: value / total for name, value in zip(GRADIENT_SHARES, norms.tolist(), strict=True) if value > 0}
+
+
+def _now(device: torch.device) -> float:
+    """The time at which the device has done its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.monotonic()
 
 
 class DominanceWatch:

@@ -149,14 +149,15 @@ class TrainingSession:
         self.begin_epoch(epoch)
         last = len(self.loader)
         watch = LossWatch(self.workers, first_step=(epoch - 1) * last + 1)
-        for step, (images_B3HW, targets_BK) in enumerate(self.loader, start=1):
+        for step, (images_B3HW, targets_BK) in enumerate(self.meter.waiting(self.loader), start=1):
             # The shares of the gradients cost a backward pass for each term, so only the last step has them.
             watch.add(self.train_batch(images_B3HW, targets_BK, self.gradients if step == last else None))
             self.meter.sample()
         # Not `self.average`: its counter is on the CPU, and NCCL sends only tensors of GPUs.
         self.workers.broadcast_buffers(self.average.module)
-        # Before the weights: if both are not finite, the loss names the earlier step.
+        # Before the weights: if both are not finite, the loss names the earlier step. It waits for the device.
         means = watch.means()
+        self.meter.training_ends(loss_seconds=last * self.gradients.loss_seconds)
         # A loss shows the weights before its step. No loss follows the last step, so its weights are checked here.
         check_weights(self.average.module, self.workers, step=epoch * last)
         shares, weights = self.gradients.shares(self.workers), self.balance.metrics(self.step.factors)

@@ -52,6 +52,7 @@ def test_every_metric_is_reported_each_epoch_under_its_name(undisturbed: list[Ep
     usage = undisturbed[0].usage
     assert set(usage) == {
         "system/cpu_utilization_percentage", "system/memory_usage_megabytes", "system/images_per_second",
+        "system/waiting_for_images_percentage", "system/loss_percentage",
     }  # fmt: skip
     assert min(usage.values()) > 0
 

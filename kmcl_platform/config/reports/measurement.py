@@ -5,13 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from kmcl_platform.config.base import Frozen
+from kmcl_platform.config.reports.step_limit import StepLimit, find_limit
 
 Level = Literal["high", "middle", "low"]
 """The position of a probe point's numbers within their bounds."""
-
-
-_WAITING = 0.25
-"""Share of a step from which on its wait for images counts. The times of single steps vary by about a tenth."""
 
 
 class Measurement(Frozen):
@@ -59,18 +56,10 @@ class Measurement(Frozen):
     total_seconds: float = Field(ge=0)
 
     @property
-    def limit(self) -> tuple[Literal["images", "loss", "network"], float]:
-        """What a step waits for most, and its share of the step.
-
-        A step waits for images if it takes longer than with images in memory. If it does so for less than a quarter of
-        its time, the larger one of loss and network counts.
-        """
+    def limit(self) -> StepLimit:
+        """What a step waits for most. It waits for images as long as it takes longer than with images in memory."""
         waiting = max(0.0, 1 - self.seconds_in_memory / self.seconds_per_step)
-        loss = min(self.loss_seconds / self.seconds_per_step, 1 - waiting)
-        if waiting > _WAITING:
-            return "images", waiting
-        network = 1 - waiting - loss
-        return ("loss", loss) if loss > network else ("network", network)
+        return find_limit(waiting, self.loss_seconds / self.seconds_per_step)
 
     @property
     def epoch_seconds(self) -> float:

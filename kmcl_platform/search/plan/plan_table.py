@@ -63,22 +63,12 @@ def to_table(plan: SearchPlan) -> Group:
     return Group(table, Text("\n".join(lines)))
 
 
-REMEDIES = {
-    "images": "more data.loader_processes, data.cache: pixels or a smaller data.image_size help",
-    "loss": "fewer model.kernels_per_class or isotropic kernels help",
-    "network": "a smaller network, smaller images or model.backbone_mode: frozen help",
-}
-
-
 def _limit(plan: SearchPlan) -> list[str]:
     """What a step of the middle corner waits for most."""
     for one in plan.tried:
         if one.corner.level == "middle" and one.measured is not None:
-            what, share = one.measured.limit
-            # Features are in memory, and a backbone that does not train costs nothing.
             frozen = plan.file.base.model.backbone_mode == "frozen"
-            remedy = "" if frozen and what != "loss" else f"; {REMEDIES[what]}"
-            return [f"  limit        the {what}: {100 * share:.0f} % of a step{remedy}"]
+            return [f"  limit        {one.measured.limit.describe(frozen=frozen)}"]
     return []
 
 

@@ -55,7 +55,7 @@ def to_page(data: "Collected") -> str:
 
     from kmcl_platform.tracking.report.figures import HEIGHT, build_figures
 
-    sections = [_summary(data), _next(data), _finalists(data), _stopping(data), _leaderboard(data)]
+    sections = [_summary(data), _next(data), _finalists(data), _stopping(data), _speed(data), _leaderboard(data)]
     for figure in build_figures(data):
         body = f"<h2>{escape(figure.title)}</h2><p class='soft'>{escape(figure.text)}</p>"
         if figure.figure is not None:
@@ -125,6 +125,16 @@ def _stopping(data: "Collected") -> str:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<section><h2>Did stopping pay?</h2><ul>{items}</ul></section>"
+
+
+def _speed(data: "Collected") -> str:
+    from kmcl_platform.tracking.report.step_time import describe_step_time
+
+    lines = describe_step_time(data.metrics.values(), frozen=data.file.base.model.backbone_mode == "frozen")
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<section><h2>Where does the time go?</h2><ul>{items}</ul></section>"
 
 
 def _finalists(data: "Collected") -> str:

@@ -4,12 +4,17 @@ import logging
 import math
 import statistics
 import time
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from typing import TypeVar
 
 import psutil
 import torch
 
+from kmcl_platform.config.reports.step_limit import GPU, LOSS, WAITING
 from kmcl_platform.training.workers.distributed import Workers
+
+T = TypeVar("T")
 
 MEGABYTE = 1e6
 
@@ -40,10 +45,32 @@ class UsageMeter:
         """Begin to measure an epoch."""
         self._began = time.monotonic()
         self._cpu_seconds = self._spent()
+        self._waited = 0.0
+        self._shares = (math.nan, math.nan)
         self._busy: list[float] = []
         self._sampled = 0.0
         if self._workers.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._workers.device)
+
+    def waiting(self, batches: Iterable[T]) -> Iterator[T]:
+        """The batches, with the time that each one takes to come. `training_ends` ends the training."""
+        iterator = iter(batches)
+        while True:
+            asked = time.monotonic()
+            batch = next(iterator, None)
+            self._waited += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def training_ends(self, *, loss_seconds: float) -> None:
+        """Call it when the device has done all steps of the epoch.
+
+        Args:
+            loss_seconds: time of the loss in them. NaN: not known.
+        """
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        self._shares = (100 * self._waited / seconds, 100 * loss_seconds / seconds)
 
     def sample(self) -> None:
         """Ask how busy the GPU is. Call it at each step: it asks only once a second, and never waits for the GPU."""
@@ -69,8 +96,9 @@ class UsageMeter:
         Returns:
             By metric name: CPU time divided by wall time, in percent of a core (mean over workers); resident memory in
             megabytes, with the loader processes (sum over workers); training images per second of the whole epoch (sum
-            over workers); and on GPUs the peak memory of tensors in megabytes and, if the driver says so, the share of
-            the time in which the GPU was busy, in percent (means over workers).
+            over workers); the shares of the training time that go to images and to the loss, if they were measured, in
+            percent (means over workers); and on GPUs the peak memory of tensors in megabytes and, if the driver says
+            so, the share of the time in which the GPU was busy, in percent (means over workers).
         """
         # A clock of coarse resolution can show no time at all.
         seconds = max(time.monotonic() - self._began, 1e-9)
@@ -80,11 +108,11 @@ class UsageMeter:
             100 * max(0.0, self._spent() - self._cpu_seconds) / seconds,
             sum(_memory(member) for member in family) / MEGABYTE,
             num_images / seconds,
+            *self._shares,
         ]
         on_gpu = self._workers.device.type == "cuda"
         if on_gpu:
             own.append(torch.cuda.max_memory_allocated(self._workers.device) / MEGABYTE)
-            # NaN stays NaN in the mean over workers.
             own.append(statistics.mean(self._busy) if self._busy else float("nan"))
         mean = self._workers.mean(torch.tensor(own, device=self._workers.device)).tolist()
         count = self._workers.world_size
@@ -93,10 +121,12 @@ class UsageMeter:
             "system/memory_usage_megabytes": mean[1] * count,
             "system/images_per_second": mean[2] * count,
         }
+        # NaN stays NaN in the mean over workers.
+        usage |= {name: mean[3 + i] for i, name in enumerate((WAITING, LOSS)) if not math.isnan(mean[3 + i])}
         if on_gpu:
-            usage["system/gpu_memory_usage_megabytes"] = mean[3]
-            if not math.isnan(mean[4]):
-                usage["system/gpu_utilization_percentage"] = mean[4]
+            usage["system/gpu_memory_usage_megabytes"] = mean[5]
+            if not math.isnan(mean[6]):
+                usage[GPU] = mean[6]
         return usage
 
     def _family(self) -> list[psutil.Process]:
