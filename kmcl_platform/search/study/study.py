@@ -69,6 +69,7 @@ class DurableStudy:
         self.url = url
         self.say = say
         self.file = file
+        self._stopping_epochs = set(file.scheduler.stopping_epochs(file.base.num_epochs))
         self.inputs = inputs or Inputs()
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
@@ -106,15 +107,16 @@ class DurableStudy:
     def should_prune(self, number: int) -> bool:
         """Whether the pruner stops a trial at the last epoch that it reported."""
         frozen = self._frozen(number)
+        # At other epochs there may be no checkpoint, and the pruner is not asked.
+        if frozen.last_step not in self._stopping_epochs:
+            return False
         # A plain loss that learns faster at first must not stop the trials of the space.
         if not is_searched(frozen):
             return False
         # Called for other baselines too: only this call enters a trial into Optuna's comparison at its rung.
         with code_of(self.file.scheduler):
             wanted = open_trial(self._study, number).should_prune()
-        # At other epochs there may be no checkpoint.
-        epochs = self.file.scheduler.stopping_epochs(self.file.base.num_epochs)
-        return wanted and not baseline_name(frozen) and frozen.last_step in epochs
+        return wanted and not baseline_name(frozen)
 
     @patient
     def stop_reason(self, number: int) -> str:
