@@ -1,25 +1,37 @@
 """Which recipe trains well before any search? One search of it for each dataset, with the plain losses alone.
 
     python -m benchmarks.recipes --work FOLDER [--data digits own=MANIFEST.parquet,WEIGHTS.safetensors] [--trials 60]
+        [--seeds 3] [--also optim.lr=0.003,optim.ema_decay=0.9]
 
 The words of `--data`, and the recipes at which the searches begin, are those of `benchmarks.kernel_scale`. A search is
 `kmcl search` over what a careful user would try: the loss, label smoothing, learning rates, weight decay, averaging and
 augmentation. Its first trial is the recipe as it stands. The number of epochs is fixed, because more epochs help every
 recipe. The searches are in FOLDER/store. The same command continues them and prints the tables.
+
+The best of many trials is best by luck too. So `--seeds` trains the recipe as it stands, the best trial found, and each
+recipe of `--also` (changes of the recipe as it stands) again with so many other seeds. Each is one line of
+FOLDER/recipes.jsonl.
 """
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kernel_scale import recipe
+# Sets the number of threads, before torch is imported.
+from benchmarks.kernel_scale import recipe, run
+
+# isort: split
+import yaml
+
+from benchmarks.results import append_result, read_results
 from kmcl_platform.config.store import open_store
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.files.yaml_document import write_yaml
-from kmcl_platform.tracking.runs.leaderboard import Leaderboard, count_outcomes, read_leaderboard
+from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow, count_outcomes, read_leaderboard
 
 Distribution = dict[str, Any]
 
@@ -91,12 +103,43 @@ def show(board: Leaderboard, best: int) -> None:
     print(f"\n{board.search}: the recipe {first.objective:.4f}, the best {top:.4f}, {top - first.objective:+.4f}")
 
 
+def confirm(data: str, board: Leaderboard, also: list[str], seeds: int, work: Path) -> None:
+    """Train the recipe, the best trial and other changes of the recipe with new seeds, and print their means."""
+    name, base = recipe(data, None)
+    base = base.with_values({"loss.objective": "asymmetric"})
+    best = next(row for row in board.rows if row.objective is not None and row.rank == 1)
+    changes = {"as it stands": "", f"the best, trial {best.number}": trial_changes(best), **{one: one for one in also}}
+    path = work / "recipes.jsonl"
+    results = read_results(path)
+    print(f"\n{name}: new seeds 1 to {seeds}\n\n| recipe | " + " | ".join(map(str, range(1, seeds + 1))) + " | mean |")
+    print("|---" * (seeds + 2) + "|")
+    for title, words in changes.items():
+        values = {path: yaml.safe_load(value) for path, value in (word.split("=") for word in words.split(",") if word)}
+        scores = []
+        for seed in range(1, seeds + 1):
+            key = {"data": name, "values": values, "seed": seed, "epochs": base.num_epochs}
+            found = next((one["val"] for one in results if key.items() <= one.items()), None)
+            if found is None:
+                found = run(base.with_values({**values, "seed": seed}), work)["last"]["val/mAP"]
+                results.append({**key, "val": found})
+                append_result(path, results[-1])
+            scores.append(found)
+        print(f"| {title} | " + " | ".join(f"{one:.4f}" for one in scores) + f" | {statistics.mean(scores):.4f} |")
+
+
+def trial_changes(row: LeaderboardRow) -> str:
+    """The searched values that a trial uses, as words of `--also`."""
+    return ",".join(f"{path}={value}" for path, value in row.values.items() if row.uses(path))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data", nargs="+", default=["digits"])
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--best", type=int, default=8, help="lines of each table")
+    parser.add_argument("--seeds", type=int, default=0, help="of the second comparison (default: none)")
+    parser.add_argument("--also", nargs="+", default=[], help="recipes for the second comparison")
     options = parser.parse_args()
     work = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
@@ -109,7 +152,10 @@ def main() -> None:
         file.write_bytes(write_yaml(search_file(name, base, options.trials)))
         command = [sys.executable, "-m", "kmcl_platform.cli", "search", str(file), "--store", str(store.root)]
         subprocess.run(command, check=True)
-        show(read_leaderboard(store, name), options.best)
+        board = read_leaderboard(store, name)
+        show(board, options.best)
+        if options.seeds:
+            confirm(data, board, options.also, options.seeds, work)
 
 
 if __name__ == "__main__":

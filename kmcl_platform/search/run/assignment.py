@@ -38,6 +38,7 @@ class Message(TypedDict, total=False):
 
     Attributes:
         report: the fields of an epoch's `EpochReport`.
+        earlier: beside `report`: those of epochs before it, which were not sent yet.
         diverged: why the trial diverged: a loss or a weight is no longer finite.
         failure: why the trial failed.
         out_of_memory: beside `failure`: it failed because memory ran out.
@@ -47,6 +48,7 @@ class Message(TypedDict, total=False):
     """
 
     report: dict[str, Any]
+    earlier: list[dict[str, Any]]
     diverged: str
     failure: str
     out_of_memory: bool

@@ -123,7 +123,10 @@ class SearchDriver:
         if "failure" in message:
             self._settle(key, point, "failed", message["failure"])
             return True
-        report = EpochReport.model_validate(message["report"])
+        reports = [*message.get("earlier", []), message["report"]]
+        return any(self._take_report(key, point, EpochReport.model_validate(report)) for report in reports)
+
+    def _take_report(self, key: str, point: Point, report: EpochReport) -> bool:
         # The record first, then the study: see the top of this module.
         self._recorder.log_epoch(point.number, report)
         value = report.metrics.get(self._file.objective.metric)

@@ -81,3 +81,31 @@ def test_pictures_are_made_of_the_baselines_and_of_trials_that_are_among_the_bes
         recorder.close()
     # The base always. The fourth trial is behind two others, the fifth is as good as the second best.
     assert asked == [True, True, True, False, True, True]
+
+
+def test_epochs_that_arrive_together_are_all_recorded_up_to_the_one_that_ends_the_trial(prepared_store: Path) -> None:
+    content = FILE.replace(b"num_epochs: 2", b"num_epochs: 3") + b"scheduler: {kind: none}\n"
+    store, file = open_store(prepared_store), parse_search_file(content, "s.yaml")
+    runs = SearchRuns.open(store, file, content, "s.yaml")
+    recorder, study = Recorder(store, file, runs, print), DurableStudy(store.study_url, file)
+    driver = SearchDriver(file, store, study, recorder, SearchView(file, Console(file=io.StringIO()), {}, None))
+
+    def report(epoch: int, **metrics: float) -> dict[str, object]:
+        named = {f"val/{name}": value for name, value in metrics.items()}
+        return EpochReport(epoch=epoch, seconds=1.0, metrics=named).model_dump()
+
+    try:
+        assert driver.next_trial("a") is not None
+        assert driver.take("a", {"earlier": [report(1, mAP=0.1), report(2, mAP=0.2)], "report": report(3, mAP=0.3)})
+        assert driver.next_trial("b") is not None
+        # After epoch 1 without a value the trial has failed, and what follows is of no trial.
+        assert driver.take("b", {"earlier": [report(1, precision=0.1)], "report": report(2, mAP=0.2)})
+        recorder.flush()
+    finally:
+        recorder.close()
+    assert study.ends() == {0: "completed", 1: "failed"}
+    assert study.counted()[0].intermediate_values == {1: 0.1, 2: 0.2, 3: 0.3}
+    assert study.counted()[1].intermediate_values == {}
+    client = connect(store)
+    (run,) = client.search_runs([runs.experiment_id], "tags.`kmcl.role` = 'trial' and tags.`kmcl.number` = '0'")
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "val/mAP")] == [0.1, 0.2, 0.3]

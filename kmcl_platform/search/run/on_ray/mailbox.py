@@ -30,7 +30,9 @@ class MailboxState:
         self._closed = False
         self._outbox: list[Message] = []
         self._received: set[tuple[int, int]] = set()
-        self._decisions: dict[tuple[int, int], bool] = {}
+        # For each place the last epoch after which the trial may continue. "Stop" is not stored: it follows from the
+        # next assignment, or from `close`.
+        self._continued: dict[int, int] = {}
         # Starts of the group since the current trial began, or last finished an epoch.
         self._starts = 0
         self._last_error = ""
@@ -56,8 +58,7 @@ class MailboxState:
     async def go_on(self, epoch: int) -> None:
         """Let the current trial continue after an epoch."""
         async with self._changed:
-            # Only "continue" is stored. "Stop" follows from the next assignment, or from `close`.
-            self._decisions[len(self._assignments) - 1, epoch] = True
+            self._continued[len(self._assignments) - 1] = epoch
             self._changed.notify_all()
 
     async def close(self) -> None:
@@ -96,19 +97,24 @@ class MailboxState:
                 self._starts = max(1, self._starts)
             return self._assignments[place]
 
-    async def report(self, place: int, report: dict[str, Any]) -> bool:
-        """Send the report of an epoch and wait for the decision; True: continue, False: stop."""
-        key = (place, int(report["epoch"]))
+    async def report(self, place: int, reports: list[dict[str, Any]]) -> bool:
+        """Send the reports of one or more epochs, and wait for the decision after the last one.
+
+        Returns:
+            True: continue; False: stop.
+        """
+        last = int(reports[-1]["epoch"])
         async with self._changed:
-            if key not in self._received and self._is_current(place):
-                self._received.add(key)
-                self._outbox.append({"report": report})
+            new = [report for report in reports if (place, report["epoch"]) not in self._received]
+            if new and self._is_current(place):
+                self._received |= {(place, report["epoch"]) for report in new}
+                self._outbox.append({"report": new[-1], "earlier": new[:-1]})
                 # The trial has made progress, so the count of starts begins again.
                 self._starts = 1
                 self._changed.notify_all()
             # A repeated report of a decided epoch returns at this line without waiting.
-            await self._changed.wait_for(lambda: key in self._decisions or not self._is_current(place))
-            return self._decisions.get(key, False)
+            await self._changed.wait_for(lambda: self._continued.get(place, 0) >= last or not self._is_current(place))
+            return self._continued.get(place, 0) >= last
 
     async def fail(self, place: int, reason: str, out_of_memory: bool = False) -> None:
         """End a trial that failed."""

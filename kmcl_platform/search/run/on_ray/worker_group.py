@@ -30,6 +30,9 @@ JOIN_SECONDS = 10.0
 
 A search whose time is spent ends at most this much later, when a trial does not react."""
 
+SECONDS_BETWEEN_REPORTS = 1.0
+"""Shorter epochs are reported together, if the search cannot stop the trial after them."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -151,7 +154,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     _logger.info("worker %d of %d is ready on %s", workers.rank, workers.world_size, workers.device)
     frozen = False
     while (assignment := ray.get(mailbox.take.remote(place))) is not None:
-        channel = _MailboxChannel(mailbox, place)
+        channel = _MailboxChannel(mailbox, place, assignment)
         is_probe = "probe_steps" in assignment
         train_assignment(assignment, workers, channel, measured=channel.measured if is_probe else None)
         place += 1
@@ -171,17 +174,40 @@ class _MailboxChannel:
 
     connection_errors: tuple[type[Exception], ...] = (ray.exceptions.RayError,)
 
-    def __init__(self, mailbox: Any, place: int) -> None:
+    def __init__(self, mailbox: Any, place: int, assignment: Assignment) -> None:
         self._mailbox = mailbox
         self._place = place
+        # A message passes four processes. A trial on features has many epochs in a second, so an epoch after which the
+        # search cannot stop the trial waits here for the next one. If it is lost, the trial reports it again.
+        self._can_wait = "stopping_epochs" in assignment
+        self._decided = {*assignment.get("stopping_epochs", []), assignment["config"]["num_epochs"]}
+        self._waiting: list[dict[str, Any]] = []
+        self._sent = time.monotonic()
 
     def report(self, report: dict[str, Any]) -> bool:
-        return bool(ray.get(self._mailbox.report.remote(self._place, report)))
+        self._waiting.append(report)
+        is_early = time.monotonic() - self._sent < SECONDS_BETWEEN_REPORTS
+        if self._can_wait and is_early and report["epoch"] not in self._decided:
+            return True
+        return self._send_reports()
+
+    def _send_waiting(self) -> None:
+        """Before the end of a trial: its epochs are part of the record."""
+        if self._waiting:
+            self._send_reports()
+
+    def _send_reports(self) -> bool:
+        reports, self._waiting = self._waiting, []
+        goes_on = bool(ray.get(self._mailbox.report.remote(self._place, reports)))
+        self._sent = time.monotonic()
+        return goes_on
 
     def diverge(self, reason: str) -> None:
+        self._send_waiting()
         ray.get(self._mailbox.diverge.remote(self._place, reason))
 
     def fail(self, reason: str, *, out_of_memory: bool = False) -> None:
+        self._send_waiting()
         ray.get(self._mailbox.fail.remote(self._place, reason, out_of_memory))
 
     def halt(self, reason: str) -> None:

@@ -20,19 +20,39 @@ def test_the_successor_of_a_killed_worker_gets_the_decision() -> None:
     async def scene() -> None:
         box = MailboxState()
         await box.assign(assignment(0))
-        victim = asyncio.create_task(box.report(0, {"epoch": 1}))
+        victim = asyncio.create_task(box.report(0, [{"epoch": 1}]))
         assert (await box.next_message())["report"]["epoch"] == 1
         # The victim's process is gone, but its call still waits in the mailbox.
         assert await box.first_place() == 0
-        successor = asyncio.create_task(box.report(0, {"epoch": 1}))
+        successor = asyncio.create_task(box.report(0, [{"epoch": 1}]))
         await box.go_on(1)
         assert await successor is True
         assert await victim is True
         # The second report of epoch 1 was not passed on: the next message is epoch 2's.
-        third = asyncio.create_task(box.report(0, {"epoch": 2}))
+        third = asyncio.create_task(box.report(0, [{"epoch": 2}]))
         assert (await box.next_message())["report"]["epoch"] == 2
         await box.assign(assignment(1))
         assert await third is False
+
+    play(scene())
+
+
+def test_a_group_that_died_after_several_epochs_repeats_them_in_other_parts() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        await box.assign(assignment(0))
+        victim = asyncio.create_task(box.report(0, [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]))
+        message = await box.next_message()
+        assert (message["report"], message["earlier"]) == ({"epoch": 3}, [{"epoch": 1}, {"epoch": 2}])
+        await box.go_on(3)
+        assert await victim is True
+        # Known epochs are not passed on, and have their decision already.
+        assert await box.report(0, [{"epoch": 1}, {"epoch": 2}]) is True
+        successor = asyncio.create_task(box.report(0, [{"epoch": 3}, {"epoch": 4}, {"epoch": 5}]))
+        message = await box.next_message()
+        assert (message["report"], message["earlier"]) == ({"epoch": 5}, [{"epoch": 4}])
+        await box.go_on(5)
+        assert await successor is True
 
     play(scene())
 

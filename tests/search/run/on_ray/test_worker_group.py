@@ -28,7 +28,7 @@ class Mailbox:
 
 
 def train(mailbox: Mailbox, assignment: Any, workers: Workers) -> None:
-    trial_training.train_assignment(assignment, workers, worker_group._MailboxChannel(mailbox, 0))
+    trial_training.train_assignment(assignment, workers, worker_group._MailboxChannel(mailbox, 0, assignment))
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,39 @@ def test_own_features_that_are_replaced_during_a_search_stop_it(
     with pytest.raises(StoreError, match="^data.features: 'own.npy' was replaced while the search ran; valid: restore"):
         train(mailbox, assignment, alone)
     assert [kind for kind, *_ in mailbox.sent] == ["report", "halt"]
+
+
+@pytest.fixture
+def channel(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The channel of a trial of 9 epochs that can be stopped after epoch 4, with its mailbox and a clock."""
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(worker_group, "time", clock)
+    monkeypatch.setattr(worker_group.ray, "get", lambda answer: answer)
+    mailbox = Mailbox()
+    assignment: Any = {"config": {"num_epochs": 9}, "stopping_epochs": [4]}
+    return worker_group._MailboxChannel(mailbox, 0, assignment), mailbox, clock
+
+
+def test_short_epochs_are_sent_together_but_for_those_with_a_decision(channel: Any) -> None:
+    own, mailbox, clock = channel
+    for epoch in range(1, 10):
+        clock.now += 0.2
+        own.report({"epoch": epoch})
+    sent = [[report["epoch"] for report in reports] for _, _, reports in mailbox.sent]
+    assert sent == [[1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+
+def test_long_epochs_are_sent_one_by_one(channel: Any) -> None:
+    own, mailbox, clock = channel
+    for epoch in (1, 2, 3):
+        clock.now += 1.5
+        own.report({"epoch": epoch})
+    assert [len(reports) for _, _, reports in mailbox.sent] == [1, 1, 1]
+
+
+def test_what_waits_is_sent_before_a_trial_diverges(channel: Any) -> None:
+    own, mailbox, _ = channel
+    assert own.report({"epoch": 1})
+    own.diverge("at step 3")
+    assert mailbox.sent == [("report", 0, [{"epoch": 1}]), ("diverge", 0, "at step 3")]
