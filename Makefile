@@ -19,7 +19,7 @@ VERSIONS ?=
 OTHER_PYTHON ?= $(BIN)/python
 RESOLUTION ?= highest
 
-.PHONY: pages help demo test check stories long test-lowest test-versions browser screenshots chaos gpu docs lock
+.PHONY: pages help demo test check stories long test-lowest test-versions browser screenshots chaos soak gpu docs lock
 
 help:
 	@echo "make demo    set up, then search, promote and predict on real handwritten digits"
@@ -33,6 +33,7 @@ help:
 	@echo "make browser the tests of MLflow's pages about a search, in headless Chromium (Debian's package chromium)"
 	@echo "make screenshots  write the README's pictures again, from the store of make demo"
 	@echo "make chaos   kill processes and servers of a search in many ways, and test that nothing is lost"
+	@echo "make soak    a search of 1,000 trials that report recorded curves: what the driver and the record take"
 	@echo "make gpu     the tests and the benchmarks that need CUDA"
 	@echo "make docs    the documentation as a website, in $(DOCS)/site"
 	@echo "make lock    pin all dependencies again"
@@ -103,6 +104,9 @@ screenshots: demo
 chaos: $(READY)
 	@echo "== every disaster three times, in random order (about an hour)"
 	@$(PYTEST) tests/integration/chaos --rounds 3
+
+soak: $(READY)
+	@$(BIN)/python -m benchmarks.soak --work build/soak-$$(date +%s)
 
 gpu: $(READY)
 	@$(PYTEST) tests/gpu

@@ -17,8 +17,9 @@ from kmcl_platform.tracking.runs.names import TrialOutcome
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 from kmcl_platform.tracking.writing.outbox import Entry, Outbox
 
-BATCH = 64
-"""Entries that are read from the outbox together. Epochs of one trial among them become one request."""
+BATCH = 512
+"""Entries that are read from the outbox together. Epochs of one trial among them become one request: with many trials at
+the same time, a few entries would have one epoch of each."""
 PAUSE_SECONDS = 5.0
 """Time between two tries at a server that does not answer, in addition to MLflow's own retries."""
 FIGURES = "figures"
@@ -202,17 +203,19 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
 
 
 def _group(entries: list[Entry]) -> list[list[Entry]]:
-    """Entries in their order; neighbouring epochs of one trial become one group."""
-    # Neighbours only: a write between two epochs, such as another trial's end, keeps its place.
+    """Entries in their order; the epochs of a trial that follow one another become one group, at the place of the first.
+
+    Entries of other trials between them do not matter: no write depends on those of another trial.
+    """
     groups: list[list[Entry]] = []
+    # The last group of each trial. The search's own progress has no number.
+    last: dict[int | None, list[Entry]] = {}
     for entry in entries:
-        last = groups[-1][-1] if groups else None
-        if (
-            last is not None
-            and last.kind == entry.kind == "epoch"
-            and last.content["number"] == entry.content["number"]
-        ):
-            groups[-1].append(entry)
+        number = entry.content.get("number")
+        former = last.get(number)
+        if former is not None and former[-1].kind == entry.kind == "epoch":
+            former.append(entry)
         else:
-            groups.append([entry])
+            last[number] = [entry]
+            groups.append(last[number])
     return groups

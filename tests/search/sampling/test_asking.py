@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
@@ -71,6 +72,28 @@ def test_a_grid_begins_with_the_base_and_has_each_point_once(url: str) -> None:
     assert asked == [
         ("kmcl", 0.01), ("kmcl", 0.1), ("kmcl", 0.001), ("bce", 0.1), ("bce", 0.01), ("bce", 0.001)
     ]  # fmt: skip
+
+
+def test_a_start_reads_the_trials_as_often_for_a_large_grid_as_for_a_small_one(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grid of 1,000 points was compared with 1,000 trials for each of its points, at every start."""
+    real, reads = optuna.Study._get_trials, 0
+
+    def count(self: optuna.Study, *words: Any, **options: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return real(self, *words, **options)
+
+    monkeypatch.setattr(optuna.Study, "_get_trials", count)
+    numbers = []
+    for text in (GRID, GRID.replace("[0.1, 0.01, 0.001]", str([0.1, 0.01, *(k / 1e4 for k in range(1, 20))]))):
+        reads = 0
+        # Another name: the database has the study of the other grid.
+        name = f"grid{len(numbers)}"
+        DurableStudy(url, search_file(text).model_copy(update={"name": name}))
+        numbers.append(reads)
+    assert numbers[0] == numbers[1]
 
 
 @pytest.mark.parametrize(
