@@ -18,8 +18,8 @@ from kmcl_platform.tracking.runs.search_run import SearchRuns
 from kmcl_platform.tracking.writing.outbox import Entry, Outbox
 
 BATCH = 512
-"""Entries that are read from the outbox together. Epochs of one trial among them become one request: with many trials at
-the same time, a few entries would have one epoch of each."""
+"""Entries that are read from the outbox together. Epochs of one trial among them become one request: with many trials
+at the same time, a few entries would have one epoch of each."""
 PAUSE_SECONDS = 5.0
 """Time between two tries at a server that does not answer, in addition to MLflow's own retries."""
 FIGURES = "figures"
@@ -203,7 +203,7 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
 
 
 def _group(entries: list[Entry]) -> list[list[Entry]]:
-    """Entries in their order; the epochs of a trial that follow one another become one group, at the place of the first.
+    """Entries in their order. Epochs of a trial that follow one another are one group, at the place of the first one.
 
     Entries of other trials between them do not matter: no write depends on those of another trial.
     """
