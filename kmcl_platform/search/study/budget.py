@@ -38,15 +38,20 @@ class Ledger:
         """Start the clock."""
         self._last = self._now()
 
-    def charge(self, epoch_seconds: float = 0.0) -> None:
-        """Write the time since the last charge, and the GPU time of an epoch that took `epoch_seconds`."""
+    def add_epoch(self, seconds: float) -> None:
+        """Add the GPU time of an epoch. Short epochs are written together: each write waits for the disk."""
+        self._gpu_seconds += seconds * self._gpus
+        if seconds >= CHARGE_SECONDS or self.is_charge_due():
+            self.charge()
+
+    def charge(self) -> None:
+        """Write the time since the last charge, and the GPU time of all epochs."""
         now = self._now()
         # The sums change before the write. If the write fails, the next charge writes them, and nothing is counted
         # twice.
         if self._last is not None:
             self._seconds += now - self._last
             self._last = now
-        self._gpu_seconds += epoch_seconds * self._gpus
         self.write()
 
     def stop(self) -> None:

@@ -99,9 +99,9 @@ class DurableStudy:
             # The verdict first: after a kill the trial reports again, and other trials may have reported before it.
             if is_searched(frozen) and (line := decide_before_report(self._study, frozen, epoch, value)):
                 self.say(line)
-            # A kill between these two lines loses the epoch's GPU time. In the other order it would be charged twice.
+            # A kill between these two lines loses the epoch's GPU time. In the other order it would be added twice.
             open_trial(self._study, number).report(value, epoch)
-            self.ledger.charge(seconds)
+            self.ledger.add_epoch(seconds)
 
     @patient
     def should_prune(self, number: int) -> bool:

@@ -80,3 +80,29 @@ def test_after_a_search_its_hours_do_not_change(tmp_path: Path, monkeypatch: pyt
     clock.now += 60  # The record is completed, and the forecast scored.
     assert study.ledger.hours == pytest.approx(30 / 3600)
     assert DurableStudy(store.study_url, file).ledger.hours == study.ledger.hours
+
+
+def test_short_epochs_are_written_together_and_a_long_one_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, store = Clock(monkeypatch), open_store(tmp_path)
+    content = FILE.replace(b", hours: 0.0255", b"") + b"resources: {workers_per_trial: 2, gpus_per_worker: 1}\n"
+    file = parse_search_file(content, "s.yaml")
+    study = DurableStudy(store.study_url, file)
+    study.ledger.start()
+
+    def written() -> float:
+        return DurableStudy(store.study_url, file).ledger.gpu_hours * 3600
+
+    for _ in range(4):
+        clock.now += 1
+        study.ledger.add_epoch(1)
+    assert (study.ledger.gpu_hours * 3600, written()) == (pytest.approx(8), 0)
+    clock.now += 1
+    study.ledger.add_epoch(1)
+    assert written() == pytest.approx(10), "what is written is at most a few seconds old"
+    study.ledger.add_epoch(CHARGE_SECONDS)
+    assert written() == pytest.approx(10 + 2 * CHARGE_SECONDS)
+    study.ledger.add_epoch(1)
+    study.ledger.stop()
+    assert written() == pytest.approx(12 + 2 * CHARGE_SECONDS), "the end of a search writes all"
