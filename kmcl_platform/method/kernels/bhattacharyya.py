@@ -1,5 +1,8 @@
 """The similarity of two Gaussians in log space, with its explicit derivative.
 
+These forms lose no digits where two Gaussians nearly agree, also if a factor of thousands magnifies the result. Kernels
+with a mean and a variance for each feature need no such factor: `featurewise_terms.py` has their faster forms.
+
 Here the means and variances of a Gaussian are stacked in the first dimension: `left_2R…[0]` is μ, `left_2R…[1]` is v.
 `left` and `right` are broadcast against each other in all dimensions after the first two.
 
@@ -71,7 +74,7 @@ def slopes(difference_2R: Tensor, inverse_sum_R: Tensor, grad: Tensor) -> Tensor
 class PairLogRho(Function):
     """`log_rho` of Gaussians one by one (no broadcasting), as an autograd operation.
 
-    Backward computes the differences again instead of keeping them: for R = D they are the largest tensors.
+    Backward computes the differences again instead of keeping them.
     """
 
     @staticmethod

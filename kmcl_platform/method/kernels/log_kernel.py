@@ -1,6 +1,6 @@
 """The kernel between features and a sample's mixture, in log space.
 
-The isotropic form has an explicit derivative. Autograd would keep the intermediate tensors of several small operations
+Both forms have an explicit derivative. Autograd would keep the intermediate tensors of several small operations
 and start one operation for each of them, which takes several times the memory and the time of the formula itself.
 
 Shape suffixes: B batch, D features, K classes, C kernels per class, R values of one kernel's mean or variance (1 or D),
@@ -31,16 +31,9 @@ def log_kernel(features_BD: Tensor, mixture: KernelMixture, *, scale: float = 1.
     Returns:
         log_g_BK, at most 0; finite also where g itself underflows.
     """
-    if mixture.means_BKCR.shape[3] == 1:
-        log_g_BK: Tensor = _IsotropicLogKernel.apply(features_BD, *mixture[1:], scale)  # means, variances, log weights
-        return log_g_BK
-    # R = D: each dimension has its own mean and variance, so the identity above does not apply.
-    offset_BKCR = features_BD[:, None, None, :] - mixture.means_BKCR
-    log_terms_BKC = (-0.5 * scale) * (offset_BKCR.square() / mixture.variances_BKCR).sum(3)
-    if log_terms_BKC.shape[2] == 1:
-        # The log weight of a single component is 0.
-        return log_terms_BKC.squeeze(2)
-    return (mixture.log_weights_BKC + log_terms_BKC).logsumexp(2)
+    kernel = _IsotropicLogKernel if mixture.means_BKCR.shape[3] == 1 else _FeaturewiseLogKernel
+    log_g_BK: Tensor = kernel.apply(features_BD, *mixture[1:], scale)  # means, variances, log weights
+    return log_g_BK
 
 
 class _IsotropicLogKernel(Function):
@@ -105,5 +98,52 @@ class _IsotropicLogKernel(Function):
             shift_BM.mul_(features_BD.shape[1] * ctx.scale).view(ctx.shape),
             pull_BM.mul_(distance_BM).mul_(0.5 * ctx.scale).view(ctx.shape),
             None if share_BKC is None else grad_BM.view(ctx.shape[:3]),
+            None,
+        )
+
+
+class _FeaturewiseLogKernel(Function):
+    """log Σ_c α exp(-½ s Σ_d (f_d - μ_d)² / v_d): each dimension has its own mean and variance.
+
+    With w = (f - μ) / v and `share` as above,
+
+        ∂/∂log α_c = share_c        ∂/∂μ_c = s share_c w        ∂/∂v_c = ½ s share_c w²        ∂/∂f = -s Σ_c share_c w
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features_BD: Tensor,
+        means_BKCD: Tensor,
+        variances_BKCD: Tensor,
+        log_weights_BKC: Tensor,
+        scale: float,
+    ) -> Tensor:
+        offset_BKCD = features_BD[:, None, None, :] - means_BKCD
+        pull_BKCD = offset_BKCD / variances_BKCD
+        log_terms_BKC = offset_BKCD.mul_(pull_BKCD).sum(3).mul_(-0.5 * scale)
+        if log_weights_BKC.shape[2] == 1:
+            # The log weight of a single component is 0, and its share is 1.
+            log_g_BK, share_BKC = log_terms_BKC.squeeze(2), None
+        else:
+            log_terms_BKC += log_weights_BKC
+            log_g_BK = log_terms_BKC.logsumexp(2)
+            share_BKC = log_terms_BKC.sub_(log_g_BK.unsqueeze(2)).exp_()
+        ctx.scale = scale
+        ctx.save_for_backward(pull_BKCD, share_BKC)
+        return log_g_BK
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_BK: Tensor) -> tuple[Tensor | None, ...]:
+        pull_BKCD, share_BKC = ctx.saved_tensors
+        grad_BKC = grad_BK.unsqueeze(2) if share_BKC is None else grad_BK.unsqueeze(2) * share_BKC
+        grad_means_BKCD = pull_BKCD * (grad_BKC * ctx.scale).unsqueeze(3)
+        return (
+            # Features of a frozen backbone have no gradient.
+            grad_means_BKCD.flatten(1, 2).sum(1).neg_() if ctx.needs_input_grad[0] else None,
+            grad_means_BKCD,
+            (grad_means_BKCD * pull_BKCD).mul_(0.5),
+            None if share_BKC is None else grad_BKC,
             None,
         )

@@ -8,6 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_BLOCK_ELEMENTS = 2**18
+"""Elements of a pairwise quantity in one block on a CPU: 1 MB in float32, which fits in its cache."""
+
+_BLOCK_ELEMENTS_ON_ACCELERATORS = 2**26
+"""The same on a GPU: 256 MB. There the memory is the limit, and fewer blocks mean fewer kernel launches."""
+
 
 class Rows(NamedTuple):
     """Labels (n, k) whose similarities to all samples are wanted.
@@ -15,10 +21,12 @@ class Rows(NamedTuple):
     Attributes:
         sample_P: n of each row.
         class_P: k of each row.
+        only_class: the class of all rows, if the host knows that they have one. None: they may have several.
     """
 
     sample_P: Tensor
     class_P: Tensor
+    only_class: int | None = None
 
 
 def flat_index(rows: Rows, batch_size: int) -> Tensor:
@@ -29,3 +37,8 @@ def flat_index(rows: Rows, batch_size: int) -> Tensor:
 def flatten_rows(part_XRCKB: Tensor) -> Tensor:
     """(X, R, C, K, B) as (X, R, C, K·B), without a copy, so that `flat_index` selects in the last dimension."""
     return part_XRCKB.view(*part_XRCKB.shape[:3], -1)
+
+
+def block_limit(device: torch.device) -> int:
+    """How many pairwise values to compute together on a device."""
+    return _BLOCK_ELEMENTS if device.type == "cpu" else _BLOCK_ELEMENTS_ON_ACCELERATORS

@@ -4,23 +4,21 @@ They have explicit derivatives. Autograd would keep every intermediate tensor of
 one operation for each of them, which takes several times the memory and the time of the formula itself.
 
 Shape suffixes: B batch, K classes, C kernels per class, R values of one kernel's mean or variance (1 or D),
-P rows (n, k) with a positive label, S pairs c < c' of a class's kernels; small r: the R values of one block.
+P rows (n, k) with a positive label, S pairs c < c' of a class's kernels.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from kmcl_platform.method.kernels.bhattacharyya import PairLogRho, log_rho, slopes
+from kmcl_platform.method.kernels.bhattacharyya import PairLogRho
+from kmcl_platform.method.kernels.featurewise_pairs import FeaturewisePairs
+from kmcl_platform.method.kernels.featurewise_terms import ComponentLogRho
 from kmcl_platform.method.kernels.mixture_head import KernelMixture
-from kmcl_platform.method.kernels.rows import Rows, flat_index, flatten_rows
-
-_BLOCK_ELEMENTS = 2**18
-"""Elements of a pairwise quantity in one block on a CPU: 1 MB in float32, which fits in its cache."""
-
-_BLOCK_ELEMENTS_ON_ACCELERATORS = 2**26
-"""The same on a GPU: 256 MB. There the memory is the limit, and fewer blocks mean fewer kernel launches."""
+from kmcl_platform.method.kernels.rows import Rows, flat_index
+from kmcl_platform.method.kernels.single_value_pairs import SingleValuePairs
 
 _LOG_2 = math.log(2.0)
 
@@ -51,42 +49,34 @@ class MixtureSimilarity:
         log_norms_KB: Tensor | None,
         dimension_scale: float,
     ) -> None:
-        # The samples are the last dimension, so elementwise operations and sums over C and R read long contiguous rows.
-        self._kernels_2RCKB = torch.stack((means_BKCR.permute(3, 2, 1, 0), variances_BKCR.permute(3, 2, 1, 0)))
+        pairs = SingleValuePairs if means_BKCR.shape[3] == 1 else FeaturewisePairs
+        self._pairs: SingleValuePairs | FeaturewisePairs = pairs(means_BKCR, variances_BKCR, dimension_scale)
+        self._batch_size = len(means_BKCR)
         self._log_weights_CKB = None if log_norms_KB is None else log_weights_BKC.permute(2, 1, 0).contiguous()
         self._log_norms_KB = log_norms_KB
-        self._scale = dimension_scale
-        # From log_similarity to add_gradient of the same rows: the blocks of R, what `slopes` needs, and the share of
-        # each pair of components (c of the row, c' of sample j) in the inner product.
-        self._blocks: list[slice] = []
-        self._kept: tuple[Tensor, ...] = ()
+        # From log_similarity to add_gradient of the same rows: the share of each pair of components (c of the row, c'
+        # of sample j) in the inner product.
         self._shares_CCPB: Tensor | None = None
-        # Sums over all rows so far: `slopes` for each kernel, and the gradients of log weights and log norms.
-        self._slopes_3RCKB: Tensor | None = None
+        # Sums over all rows so far: the gradients of log weights and log norms.
         self._grad_weights_CKB: Tensor | None = None
         self._grad_norms_KB: Tensor | None = None
 
-    def rows_per_block(self, batch_size: int) -> int:
-        """How many rows to process together: as many as fit in a block with one of a kernel's R values."""
-        return max(1, _limit(self._kernels_2RCKB.device) // (batch_size * self._kernels_2RCKB.shape[2] ** 2))
+    def row_blocks(self, class_P: Tensor, *, may_wait: bool) -> Iterator[tuple[slice, int | None]]:
+        """Rows to process together, and their class if it is known to be one.
+
+        Args:
+            class_P: of all rows, ascending.
+            may_wait: the host may wait for the device.
+        """
+        return self._pairs.row_blocks(class_P, may_wait=may_wait)
 
     def log_similarity(self, rows: Rows) -> Tensor:
         """Return log_rho_PB, at most 0 (to rounding), and 0 where j = n."""
-        _, num_values, num_components, _, batch_size = self._kernels_2RCKB.shape
-        row_P = flat_index(rows, batch_size)
-        per_value = max(1, num_components**2 * len(row_P) * batch_size)
-        size = max(1, _limit(row_P.device) // per_value)
-        # With R = D even a few rows exceed a block, so the sum over R is taken block by block too.
-        self._blocks = [slice(start, start + size) for start in range(0, num_values, size)]
-        log_rho_CCPB, *kept = self._bhattacharyya(self._blocks[0], row_P, rows.class_P)
-        for block in self._blocks[1:]:
-            # In place is safe here and below: the derivative needs the differences, not log ρ itself.
-            log_rho_CCPB += self._bhattacharyya(block, row_P, rows.class_P)[0]
-        # With several blocks the differences are computed again in add_gradient: keeping them would need O(P·B·R).
-        self._kept = tuple(kept) if len(self._blocks) == 1 else ()
+        log_rho_CCPB = self._pairs.log_rho(rows)
         if self._log_weights_CKB is None or self._log_norms_KB is None:
             # One component: its weight cancels in the cosine, and both norms are 1.
             return log_rho_CCPB.flatten(0, 2)
+        row_P = flat_index(rows, self._batch_size)
         # log of α_c α_c' ρ(c, c'): the first C belongs to the row, the second to sample j.
         log_rho_CCPB += self._log_weights_CKB.flatten(1).index_select(1, row_P)[:, None, :, None]
         log_rho_CCPB += self._log_weights_CKB.index_select(1, rows.class_P)
@@ -103,57 +93,26 @@ class MixtureSimilarity:
             rows: those of the last call of `log_similarity`.
             grad_PB: the derivative of the loss by their log ρ.
         """
-        _, num_values, num_components, num_classes, batch_size = self._kernels_2RCKB.shape
-        row_P = flat_index(rows, batch_size)
-        if self._slopes_3RCKB is None:
-            self._slopes_3RCKB = grad_PB.new_zeros((3, num_values, num_components, num_classes, batch_size))
         grad_CCPB = grad_PB
         if self._shares_CCPB is not None:
             grad_CCPB = self._shares_CCPB.mul_(grad_PB)
-            self._add_weight_gradients(rows, row_P, grad_CCPB, grad_PB)
-        for block in self._blocks:
-            kept = self._kept or self._bhattacharyya(block, row_P, rows.class_P)[1:]
-            slopes_3rCCPB = slopes(kept[0], kept[1], grad_CCPB)
-            # A view: `index_add_` below writes into the sums of all rows.
-            sums_3rCKB = self._slopes_3RCKB[:, block]
-            # Each pair (row's kernel, sample j's kernel) adds to both of its ends. The sample's end first: summed over
-            # the row's components, then added to class k of every sample.
-            columns = slopes_3rCCPB.squeeze(2) if num_components == 1 else slopes_3rCCPB.sum(2)
-            sums_3rCKB.index_add_(3, rows.class_P, columns)
-            # The row's end: summed over the samples and their components. The differences μ - μ' and v - v' change
-            # sign between the two ends of a pair; the third part, a square, does not.
-            own_3rCP = slopes_3rCCPB.sum((3, 5))
-            own_3rCP[:2].neg_()
-            flatten_rows(sums_3rCKB).index_add_(3, row_P, own_3rCP)
-        self._kept, self._shares_CCPB = (), None
+            self._add_weight_gradients(rows, flat_index(rows, self._batch_size), grad_CCPB, grad_PB)
+            self._shares_CCPB = None
+        self._pairs.add_gradient(rows, grad_CCPB.expand(1, 1, -1, -1) if grad_CCPB.ndim == 2 else grad_CCPB)
 
     def gradients(self, factor: float) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """The gradients of means_BKCR, variances_BKCR, log_weights_BKC and log_norms_KB, times a factor.
 
         Call it once, at the end: it overwrites the sums. None: there are no such inputs (C = 1).
         """
-        if self._slopes_3RCKB is None:
-            self._slopes_3RCKB = self._kernels_2RCKB.new_zeros((3, *self._kernels_2RCKB.shape[1:]))
-        mean, relative, shared = self._slopes_3RCKB.unbind()
-        # The formulas of `slopes` for the right Gaussian; the left one's signs were applied in add_gradient. The
-        # division by a kernel's own variance is the same for all its pairs, so it is applied to their sum.
-        grad_means = mean.mul_(0.5 * self._scale * factor)
-        grad_variances = relative.div_(self._kernels_2RCKB[1]).add_(shared).mul_(0.25 * self._scale * factor)
-        outer = (3, 2, 1, 0)
+        grad_means, grad_variances = self._pairs.gradients(factor)
         weights, norms = self._grad_weights_CKB, self._grad_norms_KB
         return (
-            grad_means.permute(outer),
-            grad_variances.permute(outer),
+            grad_means,
+            grad_variances,
             None if weights is None else weights.mul_(factor).permute(2, 1, 0),
             None if norms is None else norms.mul_(factor),
         )
-
-    def _bhattacharyya(self, block: slice, row_P: Tensor, class_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`log_rho` of the rows' kernels, (2, r, C, 1, P, 1), and class k's of every sample, (2, r, 1, C, P, B)."""
-        kernels_2rCKB = self._kernels_2RCKB if len(self._blocks) == 1 else self._kernels_2RCKB[:, block]
-        rows_2rCP = flatten_rows(kernels_2rCKB).index_select(3, row_P)
-        columns_2rCPB = kernels_2rCKB.index_select(3, class_P)
-        return log_rho(rows_2rCP[:, :, :, None, :, None], columns_2rCPB.unsqueeze(2), self._scale)
 
     def _add_weight_gradients(self, rows: Rows, row_P: Tensor, grad_CCPB: Tensor, grad_PB: Tensor) -> None:
         """Add the gradients of log α and of the log norms; each pair of samples adds to both of its ends."""
@@ -181,17 +140,16 @@ def log_norms(mixture: KernelMixture, dimension_scale: float) -> Tensor | None:
     num_components = mixture.means_BKCR.shape[2]
     if num_components == 1:
         return None
-    kernels_2RCKB = torch.stack((mixture.means_BKCR, mixture.variances_BKCR)).permute(0, 4, 3, 2, 1)
     log_weights_CKB = mixture.log_weights_BKC.permute(2, 1, 0)
     # ρ(c, c) = 1 and ρ is symmetric: only the C(C - 1)/2 pairs c < c' are computed, and each counts twice (log 2).
-    first, second = torch.triu_indices(num_components, num_components, 1, device=kernels_2RCKB.device)
-    log_rho_SKB: Tensor = PairLogRho.apply(
-        kernels_2RCKB.index_select(2, first), kernels_2RCKB.index_select(2, second), dimension_scale
-    )
+    first, second = torch.triu_indices(num_components, num_components, 1, device=log_weights_CKB.device)
+    log_rho_SKB: Tensor
+    if mixture.means_BKCR.shape[3] == 1:
+        kernels_21CKB = torch.stack((mixture.means_BKCR, mixture.variances_BKCR)).permute(0, 4, 3, 2, 1)
+        ends = (kernels_21CKB.index_select(2, first), kernels_21CKB.index_select(2, second))
+        log_rho_SKB = PairLogRho.apply(*ends, dimension_scale)
+    else:
+        log_rho_SKB = ComponentLogRho.apply(mixture.means_BKCR, mixture.variances_BKCR, dimension_scale)
     # The terms of c = c' are α_c² ρ(c, c) = α_c², with the logarithm 2 log α_c.
     log_crossed_SKB = log_rho_SKB + log_weights_CKB.index_select(0, first) + log_weights_CKB.index_select(0, second)
     return 0.5 * torch.cat((2.0 * log_weights_CKB, log_crossed_SKB + _LOG_2)).logsumexp(0)
-
-
-def _limit(device: torch.device) -> int:
-    return _BLOCK_ELEMENTS if device.type == "cpu" else _BLOCK_ELEMENTS_ON_ACCELERATORS

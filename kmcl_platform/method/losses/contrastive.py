@@ -113,12 +113,10 @@ class _ContrastiveLoss(Function):
         weights_AB = (jaccard_AB.sign() if settings.weight_inside_log else jaccard_AB) / partners_A1
 
         total: Tensor | None = None
-        size = similarity.rows_per_block(len(positive_BK))
-        for start in range(0, len(class_P), size):
-            block = slice(start, start + size)
+        for block, only_class in similarity.row_blocks(class_P, may_wait=settings.max_labels is None):
             classes, anchor = class_P[block], anchor_P[block]
             # `anchor` counts this worker's samples. In the global batch they begin at `first`.
-            rows = Rows(anchor + first if first else anchor, classes)
+            rows = Rows(anchor + first if first else anchor, classes, only_class)
             # Row (n, k) has a term for each partner j that also has the label k.
             weights_PB = weights_AB.index_select(0, anchor).mul_(positive_KB.index_select(0, classes))
             if real_P is not None:

@@ -107,6 +107,20 @@ def test_the_loss_is_finite_at_any_temperature(temperature: float) -> None:
     assert mixture.means_BKCR.grad is not None and bool(mixture.means_BKCR.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("kernels_per_class", [1, 3])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_known_bound_on_the_labels_does_not_change_the_result(kernel: str, kernels_per_class: int) -> None:
+    """With it, the rows are processed as on a GPU: the host knows neither their number nor their classes."""
+    _, mixture, y = random_case(kernels_per_class, 0, kernel=kernel)
+    results = []
+    for max_labels in (None, y.shape[1]):
+        leaves = [part.clone().requires_grad_() for part in mixture]
+        value = loss(KernelMixture(*leaves), y, max_labels=max_labels)
+        results.append([value, *torch.autograd.grad(value, leaves[1:3])])
+    for a, b in zip(*results, strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
 def test_blocks_of_dimensions_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     _, mixture, y = random_case(2, 0, kernel="anisotropic")
 
@@ -116,6 +130,6 @@ def test_blocks_of_dimensions_do_not_change_the_result(monkeypatch: pytest.Monke
         return [value, *torch.autograd.grad(value, leaves[1:])]
 
     whole = compute()
-    monkeypatch.setattr("kmcl_platform.method.kernels.similarity._BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr("kmcl_platform.method.kernels.rows._BLOCK_ELEMENTS", 1)
     for a, b in zip(compute(), whole, strict=True):
         assert torch.allclose(a, b, rtol=1e-12)
