@@ -113,6 +113,7 @@ gpu: $(READY)
 	@$(BIN)/python -m benchmarks.losses --device cuda
 	@$(BIN)/python -m benchmarks.step --device cuda
 	@$(BIN)/python -m benchmarks.gpu
+	@$(BIN)/python -m benchmarks.packed
 
 # The documentation has an environment of its own. MkDocs prints advice about its next version unless it is told not to.
 $(DOCS)/.ready: requirements-docs.lock
