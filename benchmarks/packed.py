@@ -34,7 +34,8 @@ def train(case: str, device_name: str, at_once: int, seconds: float, begin: Barr
     """A trial: put the images per second into the queue."""
     import torch
 
-    from kmcl_platform.config.trial_config import LossConfig, ModelConfig, TrialConfig
+    from kmcl_platform.config.loss_config import LossConfig
+    from kmcl_platform.config.trial_config import ModelConfig, TrialConfig
     from kmcl_platform.training.build import build_loss, build_model
     from kmcl_platform.training.device import choose_precision
     from kmcl_platform.training.step import TrainStep
