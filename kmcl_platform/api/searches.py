@@ -120,6 +120,7 @@ def search(
     inline: bool = False,
     address: str | None = None,
     allow_changed_plugins: bool = False,
+    extend: bool = False,
     console: Console | None = None,
 ) -> SearchResult:
     """Run a search, or continue it if the store already knows it.
@@ -130,6 +131,7 @@ def search(
         inline: train in this process, one trial after the other, without Ray.
         address: a running Ray cluster (`auto`, `HOST:PORT`). None: start Ray on this machine, on loopback.
         allow_changed_plugins: go on with the code that plug-ins have now; trials that have begun keep theirs.
+        extend: go on with the space of the file, whose ranges may be others, and which may have new paths.
         console: where progress is shown. None: the terminal or the notebook.
 
     Raises:
@@ -137,9 +139,10 @@ def search(
         KmclError: the file, the data or the machine does not allow it; see `errors.py` for the kinds.
     """
     from kmcl_platform.search.run.run_search import run_search
+    from kmcl_platform.search.study.definition import Allowed
 
-    allowed = {"allow_changed_plugins": allow_changed_plugins}
-    return _run(run_search, as_source(file), store, console, inline=inline, address=address, **allowed)
+    allowed = Allowed(plugins=allow_changed_plugins, space=extend)
+    return _run(run_search, as_source(file), store, console, inline=inline, address=address, allowed=allowed)
 
 
 def resume(
@@ -153,9 +156,10 @@ def resume(
 ) -> SearchResult:
     """Continue a search of the store, by its name, with the file in its record; arguments as for `search`."""
     from kmcl_platform.search.run.run_search import resume_search
+    from kmcl_platform.search.study.definition import Allowed
 
-    allowed = {"allow_changed_plugins": allow_changed_plugins}
-    return _run(resume_search, search, store, console, inline=inline, address=address, **allowed)
+    allowed = Allowed(plugins=allow_changed_plugins)
+    return _run(resume_search, search, store, console, inline=inline, address=address, allowed=allowed)
 
 
 def train(

@@ -32,12 +32,14 @@ EXIT_INTERRUPTED = 130
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @click.option("--inline", is_flag=True, help="Train in this process, one trial after the other, without Ray.")
 @changed_plugins_option
+@click.option("--extend", is_flag=True, help="Go on with other ranges of the space, or with new paths in it.")
 @store_options
 def search(
     file: Path,
     address: str | None,
     inline: bool,
     allow_changed_plugins: bool,
+    extend: bool,
     folder: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -45,7 +47,9 @@ def search(
     from kmcl_platform import search as run_search
 
     words = ["kmcl", "search", file, *(["--inline"] if inline else [])]
-    run = partial(run_search, address=address, inline=inline, allow_changed_plugins=allow_changed_plugins)
+    run = partial(
+        run_search, address=address, inline=inline, allow_changed_plugins=allow_changed_plugins, extend=extend
+    )
     _show_search(run, file, folder, tracking_uri, f"{shell_command(words)}{store_words(folder)}")
 
 

@@ -14,7 +14,7 @@ from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.plugins import find_component, find_plugin, source as module
 from kmcl_platform.plugins.loss import Loss
-from kmcl_platform.search.study.definition import PLUGIN_CHANGES
+from kmcl_platform.search.study.definition import PLUGIN_CHANGES, Allowed
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.runs.names import PLUGIN_CHANGES_TAG, PLUGINS_TAG
 from kmcl_platform.tracking.runs.search_run import SearchRuns
@@ -57,7 +57,7 @@ def test_each_trial_keeps_the_code_with_which_it_began(file: Path, tmp_path: Pat
         r"definition \(the budget may grow\), or another name in the file; or --allow-changed-plugins, for trials with",
     ):
         DurableStudy(url, second)
-    study = DurableStudy(url, second, allow_changed_plugins=True)
+    study = DurableStudy(url, second, allowed=Allowed(plugins=True))
     # Later starts need no option, and a third code is another change.
     study = DurableStudy(url, second)
     assert study.next_point() == interrupted
@@ -66,7 +66,7 @@ def test_each_trial_keeps_the_code_with_which_it_began(file: Path, tmp_path: Pat
     assert new is not None and new.config.plugins == second.base.plugins
     with pytest.raises(SearchError, match="was begun with base.plugins.my_losses"):
         DurableStudy(url, change(file, CHANGED + "# Another.\n"))
-    third = DurableStudy(url, read_search_file(file), allow_changed_plugins=True)
+    third = DurableStudy(url, read_search_file(file), allowed=Allowed(plugins=True))
     assert [third.config(number).plugins for number in range(3)] == [first.base.plugins] * 2 + [second.base.plugins]
     changes = third._study.user_attrs[PLUGIN_CHANGES]
     assert [one["trials"] for one in changes] == [[0, 1], [2]]
@@ -78,7 +78,7 @@ def test_looking_at_an_older_trial_leaves_the_loaded_code_as_it_is(file: Path, t
     study = DurableStudy(url, read_search_file(file))
     assert study.next_point() is not None
     second = change(file)
-    study = DurableStudy(url, second, allow_changed_plugins=True)
+    study = DurableStudy(url, second, allowed=Allowed(plugins=True))
     study.config(0)
     assert loaded_code() == second.base.plugins["my_losses"]
     # The other way round: a trial of the former code trains in this process, and the search draws a new one.
@@ -94,7 +94,7 @@ def test_only_code_may_change(file: Path, tmp_path: Path) -> None:
     with pytest.raises(
         SearchError, match=r"begun with base\.loss\.options\.heavy_positives\.weight = 2\.0, the file now"
     ):
-        DurableStudy(url, change(file, PLUGIN.replace("default=2.0", "default=3.0")), allow_changed_plugins=True)
+        DurableStudy(url, change(file, PLUGIN.replace("default=2.0", "default=3.0")), allowed=Allowed(plugins=True))
     assert PLUGIN_CHANGES not in DurableStudy(url, change(file, PLUGIN))._study.user_attrs
 
 
@@ -115,8 +115,8 @@ def test_a_kill_during_the_change_is_repeated_by_the_next_start(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SearchStudy, "set_user_attr", killed)
-        DurableStudy(url, second, allow_changed_plugins=True)
-    study = DurableStudy(url, second, allow_changed_plugins=True)
+        DurableStudy(url, second, allowed=Allowed(plugins=True))
+    study = DurableStudy(url, second, allowed=Allowed(plugins=True))
     assert [one["trials"] for one in study._study.user_attrs[PLUGIN_CHANGES]] == [[0]]
 
 

@@ -1,7 +1,11 @@
-"""Attributes of a trial of the Optuna study that several packages read."""
+"""Attributes of the Optuna study and of its trials that several packages read."""
 
 OUTSIDE_SPACE = "outside_space"
 """A baseline that is no point of the space."""
 
 VERDICTS = "verdicts"
 """The trial's verdict at each rung that it reached, by the rung's epoch (as text)."""
+
+SPACE_CHANGES = "space_changes"
+"""Of the study: for each change of the space, the number of trials before it (`trials`), and for each line of the space
+that changed its former and its new value, as JSON (`changed`)."""

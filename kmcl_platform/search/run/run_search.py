@@ -28,7 +28,7 @@ from kmcl_platform.search.run.runner import Runner
 from kmcl_platform.search.run.running_search import SearchSummary as SearchSummary, keep_report
 from kmcl_platform.search.run.single_search import run_or_find
 from kmcl_platform.search.study.compared_trials import plan_retraining
-from kmcl_platform.search.study.definition import check_new_search
+from kmcl_platform.search.study.definition import NOTHING, Allowed, check_new_search
 from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.tracking.comparison.arms import compare_retrained, record_verdict
 from kmcl_platform.tracking.comparison.finalists import record_finalists
@@ -43,7 +43,7 @@ def run_search(
     *,
     address: str | None = None,
     inline: bool = False,
-    allow_changed_plugins: bool = False,
+    allowed: Allowed = NOTHING,
 ) -> list[SearchSummary]:
     """Run the search that a file describes, or continue it if the store already knows it.
 
@@ -58,8 +58,7 @@ def run_search(
         console: where progress is shown.
         address: a running Ray cluster (`auto`, `HOST:PORT`); None: start Ray on this machine, on loopback.
         inline: train in this process, one trial after the other, without Ray.
-        allow_changed_plugins: continue with other code of the plug-ins than the search began with. Its trials so far
-            keep their code.
+        allowed: what may differ from the search as it was begun.
 
     Returns:
         How each search ended, in the file's order; an interrupted one is the last.
@@ -75,7 +74,7 @@ def run_search(
         ClusterError: the cluster cannot be reached, or Ray cannot be started.
     """
     runner = _choose_runner(address, inline)
-    return _run_searches(open_source(source), store, console, runner, allow_changed_plugins)
+    return _run_searches(open_source(source), store, console, runner, allowed)
 
 
 def train_base(
@@ -121,7 +120,7 @@ def resume_search(
     *,
     address: str | None = None,
     inline: bool = False,
-    allow_changed_plugins: bool = False,
+    allowed: Allowed = NOTHING,
 ) -> list[SearchSummary]:
     """Continue a search of the store with the search file in its record, the latest that it ran with.
 
@@ -131,7 +130,7 @@ def resume_search(
         console: where progress is shown.
         address: as for `run_search`.
         inline: as for `run_search`. A search may go on inline that was begun on Ray, and the other way round.
-        allow_changed_plugins: take the plug-ins from the current folder, or installed ones, instead of the record.
+        allowed: with other plug-ins, they come from the current folder, or installed ones, instead of the record.
 
     Returns:
         How the search ended, alone in the list.
@@ -140,10 +139,10 @@ def resume_search(
         SearchError: there is no such store or search, and as for `run_search`, like the other errors.
     """
     content, find = read_latest_file(store, search)
-    if allow_changed_plugins:
+    if allowed.plugins:
         find = find_beside(Path("search.yaml"))
     document = SearchDocument(content, f"the file of search {search!r}", find)
-    return _run_searches(document, store, console, _choose_runner(address, inline), allow_changed_plugins)
+    return _run_searches(document, store, console, _choose_runner(address, inline), allowed)
 
 
 def check_data(file: SearchFile, store: Store) -> str:
@@ -202,7 +201,7 @@ def _choose_runner(address: str | None, inline: bool) -> Runner:
 
 
 def _run_searches(
-    document: SearchDocument, store: Store, console: Console, runner: Runner, allow_changed_plugins: bool = False
+    document: SearchDocument, store: Store, console: Console, runner: Runner, allowed: Allowed = NOTHING
 ) -> list[SearchSummary]:
     file, content, origin = document.parse(), document.content, document.origin
     # A file without arms is recorded byte for byte, with its comments.
@@ -215,9 +214,7 @@ def _run_searches(
     try:
         inputs = prepare(file, origin, [search for search, _ in searches], store)
         for search, own_content in searches:
-            summaries.append(
-                run_or_find(search, own_content, origin, store, console, runner, inputs, allow_changed_plugins)
-            )
+            summaries.append(run_or_find(search, own_content, origin, store, console, runner, inputs, allowed))
             # The user has stopped the command, not only this arm.
             if summaries[-1].interrupted:
                 return summaries

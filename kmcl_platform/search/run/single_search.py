@@ -11,6 +11,7 @@ from kmcl_platform.search.forecast.score import is_score_due
 from kmcl_platform.search.run.runner import Runner
 from kmcl_platform.search.run.running_search import SearchSummary, running, say_on, score
 from kmcl_platform.search.study.checkpoint_check import check_checkpoints
+from kmcl_platform.search.study.definition import NOTHING, Allowed
 from kmcl_platform.search.study.inputs import Inputs
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.reconcile import finish_record
@@ -30,7 +31,7 @@ def run_or_find(
     console: Console,
     runner: Runner,
     inputs: Inputs,
-    allow_changed_plugins: bool = False,
+    allowed: Allowed = NOTHING,
 ) -> SearchSummary:
     """Run or continue one search under its lock. If it has ended, only its record is completed.
 
@@ -42,12 +43,12 @@ def run_or_find(
         console: where progress is shown.
         runner: trains the trials.
         inputs: the content of the files that it reads.
-        allow_changed_plugins: go on with other code of its plug-ins than it began with.
+        allowed: what may differ from the search as it was begun.
 
     Raises:
         KmclError: as `run_search`.
     """
-    with opened_study(file, store, console, inputs, allow_changed_plugins) as study:
+    with opened_study(file, store, console, inputs, allowed) as study:
         if study.end_of_budget():
             return complete_record(store, study, console, runner)
         # The file with what a study keeps from its first start.
@@ -56,7 +57,7 @@ def run_or_find(
 
 @contextmanager
 def opened_study(
-    file: SearchFile, store: Store, console: Console, inputs: Inputs, allow_changed_plugins: bool = False
+    file: SearchFile, store: Store, console: Console, inputs: Inputs, allowed: Allowed = NOTHING
 ) -> Iterator[DurableStudy]:
     """The study of a search, under its lock until the block ends; arguments and errors as for `run_or_find`."""
     with SearchLock(store.root, file.name):
@@ -66,7 +67,7 @@ def opened_study(
             know_recorded_plugins(store, file.name)
         with locked(store):  # Two searches that begin a store at the same time would both make Optuna's tables.
             say = say_on(console)
-            study = DurableStudy(store.study_url, file, say, inputs, allow_changed_plugins=allow_changed_plugins)
+            study = DurableStudy(store.study_url, file, say, inputs, allowed=allowed)
         check_checkpoints(store, file.name, {trial.number: study.config(trial.number) for trial in study.counted()})
         yield study
 

@@ -12,15 +12,12 @@ from kmcl_platform.config.search_file import SearchFile, active_paths, base_name
 from kmcl_platform.plugins.faults.code_errors import code_of, is_of_plugin
 from kmcl_platform.search.sampling.checked_sampler import CheckedSampler
 from kmcl_platform.search.sampling.prior import FROM_PRIOR, PriorSampler, draws_from_prior
-from kmcl_platform.search.sampling.search_study import SearchStudy
+from kmcl_platform.search.sampling.search_study import VALUES as VALUES, SearchStudy
 from kmcl_platform.search.sampling.space import grid, suggest_values, to_params
 from kmcl_platform.seeds import derive_seed
 
 BASELINE = "baseline"
 """Attribute of a trial: the name of the baseline that it is. The base of an older study has True."""
-
-VALUES = "values"
-"""Attribute of a trial: its values. It is the mark that the point is complete."""
 
 _QUEUED = "fixed_params"
 """Optuna's own attribute of a trial that was queued: its values."""
@@ -116,6 +113,7 @@ def finish_asking(study: SearchStudy, file: SearchFile) -> None:
                     sampler=next_sampler(study, file),
                 )
             )
+            copy.file = study.file
             copy.add_trials([trial for trial in study.all_trials() if trial.number != half.number])
             asked = copy.ask()
             suggest_values(asked, file)

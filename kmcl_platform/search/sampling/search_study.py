@@ -6,6 +6,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.search.sampling.space import as_point
+
+VALUES = "values"
+"""Attribute of a trial: its values. It is the mark that the point is complete."""
 
 
 class SearchStudy(optuna.Study):
@@ -13,7 +18,12 @@ class SearchStudy(optuna.Study):
 
     Such a trial has no parameters, and another loss perhaps. A Gaussian process would model no parameter, because it
     uses those that all trials have. The pruner would stop trials that are behind a plain loss in their first epochs.
+
+    If the space has changed, former trials are seen as points of the space of today, as far as they lie in it.
     """
+
+    file: SearchFile | None = None
+    """The search as it is today, if its space has changed. None: trials are seen as they are."""
 
     @classmethod
     def of(cls, study: optuna.Study) -> "SearchStudy":
@@ -25,7 +35,11 @@ class SearchStudy(optuna.Study):
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
         found = super()._get_trials(deepcopy, states, use_cache)
-        return [trial for trial in found if OUTSIDE_SPACE not in trial.user_attrs]
+        points = [trial for trial in found if OUTSIDE_SPACE not in trial.user_attrs]
+        if self.file is None:
+            return points
+        seen = [as_point(trial, trial.user_attrs.get(VALUES), self.file) for trial in points]
+        return [trial for trial in seen if trial is not None]
 
     def all_trials(self) -> list[FrozenTrial]:
         """Every trial, by number; they are not copied, so do not change them."""

@@ -1,7 +1,7 @@
 """The definition of a search: everything in its file that decides what trials compute and how they are chosen."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from kmcl_platform.config.search_file import Baseline, SearchFile, find_missing_room, list_baselines
 from kmcl_platform.config.trial_config import FORMER_DEFAULTS, FORMER_FIELDS, Scalar, TrialConfig
@@ -11,6 +11,7 @@ from kmcl_platform.plugins.source import other_plugins
 from kmcl_platform.search.sampling.asking import counted_trials
 from kmcl_platform.search.sampling.rung_schedule import find_early_rung
 from kmcl_platform.search.sampling.search_study import SearchStudy
+from kmcl_platform.search.study.space_change import SPACE, find_problem, note_change
 from kmcl_platform.search.study.storage import load_study
 
 DEFINITION = "definition"
@@ -27,7 +28,23 @@ _LEFT_OUT = ("plugins", "budget", "verdict", "finalists", "promotion", "decision
 """Parts of a search file that no trial's result depends on. The code of plug-ins is in `base.plugins`."""
 
 
-def settle_definition(study: SearchStudy, file: SearchFile, *, allow_changed_plugins: bool = False) -> SearchFile:
+class Allowed(NamedTuple):
+    """What may differ from the definition that a search was begun with.
+
+    Attributes:
+        plugins: the code of plug-ins. Trials so far keep their code.
+        space: the ranges of the space, and new paths in it. Trials so far stay.
+    """
+
+    plugins: bool = False
+    space: bool = False
+
+
+NOTHING = Allowed()
+"""The definition must be the same."""
+
+
+def settle_definition(study: SearchStudy, file: SearchFile, allowed: Allowed = NOTHING) -> SearchFile:
     """Refuse to continue a study with another search: mixing two spaces would make its ranking meaningless.
 
     A study without a definition gets that of the file.
@@ -35,8 +52,7 @@ def settle_definition(study: SearchStudy, file: SearchFile, *, allow_changed_plu
     Args:
         study: of the search.
         file: the search.
-        allow_changed_plugins: go on if only the code of plug-ins differs. The study keeps which trials began with the
-            former code.
+        allowed: what may differ. The study keeps what it was, and for which trials.
 
     Returns:
         The file, with a list of baselines. If it has none, the list is the study's; a new study has the defaults, and a
@@ -66,11 +82,17 @@ def settle_definition(study: SearchStudy, file: SearchFile, *, allow_changed_plu
     for path, value in FORMER_FIELDS.items():
         if before.get(f"base.{path}") == json.dumps(value):
             del before[f"base.{path}"]
+    if allowed.space and (problem := find_problem(before, file)):
+        raise SearchError(f"search {file.name!r}: {problem}; or another name in the file")
     plugins = {path: now[path] for path in before.keys() & now.keys() if path.startswith(_PLUGINS)}
     # Sorted, so that each start names the same difference.
     for path in sorted(before.keys() | now.keys()):
-        if not _is_same(before.get(path), now.get(path)) and not (allow_changed_plugins and path in plugins):
+        in_space = path.startswith(SPACE)
+        may_differ = (allowed.plugins and path in plugins) or (allowed.space and in_space)
+        if not _is_same(before.get(path), now.get(path)) and not may_differ:
             other = "; or --allow-changed-plugins, for trials with different code" if path in plugins else ""
+            if in_space and find_problem(before, file) is None:
+                other = "; or --extend, to go on with the other space"
             raise SearchError(
                 f"search {file.name!r} was begun with {path} = {before.get(path, 'nothing')}, the file now says "
                 f"{now.get(path, 'nothing')}; "
@@ -80,6 +102,11 @@ def settle_definition(study: SearchStudy, file: SearchFile, *, allow_changed_plu
         _keep_former_code(study, {path.removeprefix(_PLUGINS): json.loads(before[path]) for path in plugins})
         # Last: after a kill before this line, the next start does both again.
         study.set_user_attr(DEFINITION, study.user_attrs[DEFINITION] | plugins)
+    if allowed.space:
+        note_change(study, before, now, len(counted_trials(study)))
+        others = {path: text for path, text in study.user_attrs[DEFINITION].items() if not path.startswith(SPACE)}
+        space = {path: text for path, text in now.items() if path.startswith(SPACE)}
+        study.set_user_attr(DEFINITION, others | space)
     return file
 
 

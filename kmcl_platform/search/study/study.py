@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.components.schedulers.pruners.rungs import decide_before_report, read_verdict
+from kmcl_platform.config.reports.trial_marks import SPACE_CHANGES
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.plugins.faults.code_errors import code_of
@@ -30,7 +31,7 @@ from kmcl_platform.search.sampling.asking import (
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study import ended_trials
 from kmcl_platform.search.study.budget import Ledger
-from kmcl_platform.search.study.definition import former_plugins, settle_definition, with_values
+from kmcl_platform.search.study.definition import NOTHING, Allowed, former_plugins, settle_definition, with_values
 from kmcl_platform.search.study.ended_trials import STATES, TrialEnd, best_trials, last_value, trial_end
 from kmcl_platform.search.study.inputs import Inputs, check_same_inputs
 from kmcl_platform.search.study.point import Point
@@ -57,7 +58,7 @@ class DurableStudy:
         say: Callable[[str], None] = _logger.warning,
         inputs: Inputs | None = None,
         clock: Callable[[], float] | None = None,
-        allow_changed_plugins: bool = False,
+        allowed: Allowed = NOTHING,
     ) -> None:
         """Open the file's study, or create it.
 
@@ -73,7 +74,7 @@ class DurableStudy:
         self.inputs = inputs or Inputs()
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
-        self._study = self._open(allow_changed_plugins)
+        self._study = self._open(allowed)
         self.ledger = Ledger(self._study, file, clock)
         self._interrupted = self._running_trials()
 
@@ -193,15 +194,14 @@ class DurableStudy:
         """Numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
         return [trial.number for trial in best_trials(self.counted(), self.file.objective.sign)[:count]]
 
-    def _open(self, allow_changed_plugins: bool = False) -> SearchStudy:
+    def _open(self, allowed: Allowed = NOTHING) -> SearchStudy:
+        storage, direction = open_storage(self.url), self.file.objective.mode
         study = optuna.create_study(
-            study_name=self.file.name,
-            storage=open_storage(self.url),
-            direction=self.file.objective.mode,
-            load_if_exists=True,
+            study_name=self.file.name, storage=storage, direction=direction, load_if_exists=True
         )
         self._study = SearchStudy.of(study)
-        self.file = settle_definition(self._study, self.file, allow_changed_plugins=allow_changed_plugins)
+        self.file = settle_definition(self._study, self.file, allowed)
+        self._study.file = self.file if SPACE_CHANGES in self._study.user_attrs else None
         self._former_plugins = former_plugins(self._study)
         # A study that was begun with another default of the first rung keeps it.
         self._study.pruner = self.file.scheduler.build_pruner(self.file.base.num_epochs)

@@ -3,7 +3,7 @@
 from html import escape
 from typing import TYPE_CHECKING
 
-from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, SPACE_CHANGES
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
@@ -15,6 +15,7 @@ from kmcl_platform.tracking.comparison.leaderboard_text import UNUSED
 from kmcl_platform.tracking.comparison.trial_file import trial_file
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
+from kmcl_platform.tracking.report.space_history import describe_space_changes
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
 from kmcl_platform.tracking.runs.ownership import check_own
 
@@ -100,6 +101,7 @@ def _next(data: "Collected") -> str:
             "interval of a difference has the confidence level of its step in this correction; it excludes 0 exactly "
             "where a difference is shown."
         )
+    lines += describe_space_changes(data.study.user_attrs.get(SPACE_CHANGES, []))
     best = _best_values(data)
     bounds = find_limiting_bounds(data.file.space, best, lambda path, value: _is_valid(data.file, path, value))
     lines += [_to_sentence(one) for one in bounds]
@@ -179,7 +181,7 @@ def _to_sentence(one: LimitingBound) -> str:
     last = f", the {'smallest' if one.side == 'low' else 'largest'} valid value" if one.is_last else ""
     return (
         f"{one.num_close} of the {one.num_best} best trials are close to the {one.side} bound of "
-        f"{one.path}, {one.bound:g}{last}: search {{{one.suggestion}}} next."
+        f"{one.path}, {one.bound:g}{last}: search {{{one.suggestion}}} next, with --extend."
     )
 
 

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Container, Mapping
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE
@@ -21,7 +22,12 @@ class SearchedStudy(optuna.Study):
         """Read the trials of a study; `space` is that of its search file."""
         super().__init__(study.study_name, study._storage)
         points = [trial for trial in study.get_trials(deepcopy=False) if OUTSIDE_SPACE not in trial.user_attrs]
-        self._trials = [_with_one_zero(trial, space) for trial in points]
+        # The space of a search may have changed. Only trials of today's ranges can be in one plot.
+        latest: dict[str, BaseDistribution] = {}
+        for trial in points:
+            latest |= trial.distributions
+        seen = [_with_distributions(trial, latest) for trial in points]
+        self._trials = [_with_one_zero(trial, space) for trial in seen if trial is not None]
 
     # All readers of Optuna come here: `trials`, `get_trials` and the plots.
     def _get_trials(
@@ -35,6 +41,18 @@ def describe_zeros(space: Mapping[str, Distribution]) -> str:
     """For readers of a plot: where the zeros of each path are. Empty: no range has `zero`."""
     zeros = {path: d for path, d in space.items() if isinstance(d, LogUniform) and d.zero}
     return "".join(f" A place of {path} below {d.low:g} stands for 0." for path, d in zeros.items())
+
+
+def _with_distributions(trial: FrozenTrial, latest: Mapping[str, BaseDistribution]) -> FrozenTrial | None:
+    """The trial with the latest distributions of its parameters; None: a value lies outside."""
+    own = {path: latest[path] for path in trial.params}
+    if own == trial.distributions:
+        return trial
+    if not all(one._contains(one.to_internal_repr(trial.params[path])) for path, one in own.items()):
+        return None
+    shown = copy.copy(trial)
+    shown.distributions = own
+    return shown
 
 
 def _with_one_zero(trial: FrozenTrial, space: Mapping[str, Distribution]) -> FrozenTrial:

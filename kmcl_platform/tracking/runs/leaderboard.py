@@ -24,7 +24,7 @@ from kmcl_platform.tracking.runs.names import (
     TrialOutcome,
     trial_number,
 )
-from kmcl_platform.tracking.runs.searches import find_parent, read_search_file_of
+from kmcl_platform.tracking.runs.searches import find_parent, read_latest_search_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -109,9 +109,9 @@ def read_leaderboard(store: Store, search: str) -> Leaderboard:
     """
     client = connect_to_read(store)
     parent = find_parent(client, store, search)
-    # The first file: a search that continues must have the same objective, space and epochs
-    # (`search/study/definition.py`).
-    file = read_search_file_of(client, parent.info.run_id, search)
+    # The latest file: the space may have got new paths since the search began. The objective and the epochs are the
+    # same (`search/study/definition.py`).
+    file = read_latest_search_file(store, search)
     board = build_leaderboard(client, file, parent.info.experiment_id, parent.info.run_id)
     board.baseline_verdict = parent.data.tags.get(BASELINE_VERDICT_TAG, "")
     board.finalists = parent.data.tags.get(FINALISTS_TAG, "")

@@ -21,6 +21,7 @@ from kmcl_platform.search.forecast.costs import Costs, Range
 from kmcl_platform.search.forecast.forecast import build_forecast
 from kmcl_platform.search.run.checks.component_check import check_components
 from kmcl_platform.search.run.run_search import run_search
+from kmcl_platform.search.study.definition import Allowed
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.training.build import build_classification
@@ -112,7 +113,7 @@ def test_the_error_of_a_loader_process_names_the_line() -> None:
 
 
 def study_of(file: Path, url: str, *, changed: bool = False) -> DurableStudy:
-    return DurableStudy(url, read_search_file(file), allow_changed_plugins=changed)
+    return DurableStudy(url, read_search_file(file), allowed=Allowed(plugins=changed))
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,6 @@ def test_a_search_keeps_the_reason_of_a_trial_and_ends_with_the_line_of_its_samp
     # The mended sampler draws the point whose number was taken.
     mended = code.replace("return 55.0 if trial.number else 0.005", "return 0.004").replace("sys.exit(3)", "pass")
     write(tmp_path, mended, search.replace("trials: 3", "trials: 2"))
-    run_search(file, store, console, inline=True, allow_changed_plugins=True)
+    run_search(file, store, console, inline=True, allowed=Allowed(plugins=True))
     rows = {row.number: row.outcome for row in read_leaderboard(store, "s").rows}
     assert rows == {0: "failed", 1: "completed"}
