@@ -59,4 +59,4 @@ def check_new(path: Path, *, overwrite: bool) -> None:
         ConfigError: it exists, and `overwrite` is not set.
     """
     if is_there(path) and not overwrite:
-        raise ConfigError(f"{show_path(path)}: exists; valid: a new file, or the option overwrite")
+        raise ConfigError(f"{show_path(path)}: exists; valid: a new file, or --overwrite (in Python overwrite=True)")

@@ -121,8 +121,8 @@ class SearchFile(Frozen):
 
     @model_validator(mode="after")
     def _check_objective(self) -> "SearchFile":
-        if problem := find_objective_problem(self.objective.metric, own=bool(self.base.own)):
-            raise ValueError(f"objective.metric: {problem}")
+        if problem := find_objective_problem(self.objective.metric, self.objective.mode, own=bool(self.base.own)):
+            raise ValueError(f"objective.{problem}")
         return self
 
     @model_validator(mode="after")

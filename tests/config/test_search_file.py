@@ -120,6 +120,14 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
         (("trials: 3", "trials: 0"), "f.yaml: budget.trials: got 0; valid: a number of at least 1"),
         (("budget: {trials: 3}", ""), "f.yaml: budget: missing; valid: give it a value"),
         (("name: trial", "name: trial\nobjective: {metric: val/map}"), "f.yaml: objective.metric: got 'val/map'; valid: one of"),
+        (
+            ("name: trial", "name: trial\nobjective: {metric: val/mAP, mode: minimize}"),
+            "f.yaml: objective.mode: got minimize; valid: maximize, the direction in which val/mAP gets better",
+        ),
+        (
+            ("name: trial", "name: trial\nobjective: {metric: train/loss, mode: maximize}"),
+            "f.yaml: objective.mode: got maximize; valid: minimize, the direction in which train/loss gets better",
+        ),
         (("name: trial", "name: trial\nname: other"), "f.yaml:3: 'name' is given twice, here and in line 2"),
         (
             ("budget:", "  loss.temperature: {kind: uniform, low: 0.1, high: 1}\nbudget:"),

@@ -21,6 +21,7 @@ FIRST_LINE = f"# yaml-language-server: $schema={SHIPPED.name}\n"
 
 ACROSS_FIELDS = (
     "f.yaml: resources.gpus_per_worker: got 0.5; valid: 0 or 1 with more than one",
+    "f.yaml: objective.mode: got m",
     # A plug-in may have a loss and an augmentation of any name.
     "f.yaml: baselines.plain: got {'loss.objective': 'mse'}",
     "f.yaml: space.data.augmentation: got 'off'",
@@ -36,6 +37,7 @@ ACROSS_FIELDS = (
     "f.yaml: space.loss.temperature: data.batch_size: got 64; valid: a multiple",
     "f.yaml: scheduler.min_epochs: got 9",
     "f.yaml: resources.gpus_per_worker: got 0.5; valid: 0 or 1 with more than one",
+    "f.yaml: objective.mode: got m",
     "f.yaml: space.loss.temperature.when: got 'loss.objective'; valid: a path of the space that comes before",
     # JSON has no NaN, so a schema cannot refuse it.
     "f.yaml: space.loss.temperature.choices.0: got nan",

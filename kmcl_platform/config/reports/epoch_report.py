@@ -35,7 +35,9 @@ def objective_names(*, built_in: bool = False) -> list[str]:
 
 
 def objective_mode(metric: str) -> Literal["maximize", "minimize"]:
-    """The direction of a search that names none: that of its metric. A loss in training has none of its own."""
+    """The direction in which a metric gets better, which a search has by default."""
+    if metric in TRAIN_LOSSES:
+        return "minimize"
     return next((one.mode for one in list_metrics() if metric.removeprefix("val/") in metric_names(one)), "maximize")
 
 

@@ -1,6 +1,6 @@
 """The numbers that the record has of every trial beside the metrics of its training, and the names that are taken."""
 
-from kmcl_platform.config.reports.epoch_report import objective_names
+from kmcl_platform.config.reports.epoch_report import objective_mode, objective_names
 from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.metric import METRIC_NAME, is_metric_name
 
@@ -23,18 +23,22 @@ def find_metric_problem(name: object) -> str | None:
     return f"got {show_value(name)}; valid: {METRIC_NAME}; and none of {', '.join(TAKEN)}"
 
 
-def find_objective_problem(name: str, *, own: bool) -> str | None:
-    """Why a search cannot have an objective of this name, as the end of a message; None: it can.
+def find_objective_problem(name: str, mode: str, *, own: bool) -> str | None:
+    """Why a search cannot have such an objective, as the end of a message, from the field on; None: it can.
 
     Args:
         name: of the metric.
-        own: whether the training is the user's own, whose metrics have any names.
+        mode: `maximize` or `minimize`.
+        own: whether the training is the user's own, whose metrics have any names and directions.
     """
     if own and name in _COLUMNS:
-        return f"got {show_value(name)}; valid: another name, because the table of trials has a column {name}"
+        return f"metric: got {show_value(name)}; valid: another name, because the table of trials has a column {name}"
     if own:
-        return find_metric_problem(name)
-    if name in objective_names():
-        return None
-    known = f"one of {', '.join(objective_names())}, or a metric of a plug-in that `plugins` lists"
-    return f"got {show_value(name)}; valid: {known}"
+        problem = find_metric_problem(name)
+        return problem and f"metric: {problem}"
+    if name not in objective_names():
+        known = f"one of {', '.join(objective_names())}, or a metric of a plug-in that `plugins` lists"
+        return f"metric: got {show_value(name)}; valid: {known}"
+    wanted = objective_mode(name)
+    # Otherwise the search would promote its worst trial.
+    return None if mode == wanted else f"mode: got {mode}; valid: {wanted}, the direction in which {name} gets better"

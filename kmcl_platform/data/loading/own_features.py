@@ -110,8 +110,9 @@ def _read_parquet(path: Path, where: str, manifest: Manifest) -> np.ndarray:
     with path.open("rb") as content:
         file = pq.ParquetFile(content)
         names = file.schema_arrow.names
-        if FEATURES_COLUMN not in names:
-            raise DataError(f"{where}: got columns {show_value(names)}; valid: a column {FEATURES_COLUMN!r}")
+        if names.count(FEATURES_COLUMN) != 1 or names.count("image") > 1:
+            valid = f"one column {FEATURES_COLUMN!r}, and at most one 'image'"
+            raise DataError(f"{where}: got columns {show_value(names)}; valid: {valid}")
         # Other columns may be large.
         table = file.read([name for name in (FEATURES_COLUMN, "image") if name in names])
     _check_order(table, where, manifest)

@@ -72,6 +72,12 @@ def read_table(
     options |= {labels_column: "--labels-column"} if labels_column is not None else {}
     options |= {group_column: "--group-column"} if group_column is not None else {}
     named = [column for column in (image_column, labels_column, group_column) if column is not None]
+    if separator == "":
+        raise DataError("--separator: got ''; valid: what is between two labels, such as ';'")
+    if labels_column is not None and labels_column == image_column:
+        raise DataError(
+            f"--labels-column: got {show_value(labels_column)}, the column of the images; valid: that of the labels"
+        )
     frame = read_text_table(
         path,
         [*named, *(classes if labels_column is None else ())],

@@ -86,7 +86,8 @@ def _valid_file(name: str) -> str:
 
 def _read_tensors(file: Path, valid: str) -> dict[str, Tensor]:
     if not file.is_file():
-        raise WeightsFileError(f"got {file}: no such file; valid: {valid}")
+        what = "a folder" if file.is_dir() else "no such file"
+        raise WeightsFileError(f"got {file}: {what}; valid: {valid}")
     try:
         # timm takes averaged weights before raw ones. Without `weights_only` an older timm runs code from the file.
         tensors = load_state_dict(str(file), weights_only=True)

@@ -1,6 +1,7 @@
 """Trials in this process, one after the other: no Ray and no second process. Breakpoints work."""
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 from kmcl_platform.config.search_file import SearchFile
@@ -23,6 +24,12 @@ class InlineRunner:
         count = file.resources.workers_per_trial
         if count != 1:
             raise ResourceError(f"resources.workers_per_trial: got {count}; valid with --inline: 1")
+        # More threads than cores wait for each other: a step then takes minutes.
+        cores, wanted = os.cpu_count() or 1, file.resources.cpus_per_worker
+        if wanted > cores:
+            raise ResourceError(
+                f"resources.cpus_per_worker: got {wanted:g}; valid with --inline: at most {cores}, the cores here"
+            )
         if file.resources.gpus_per_worker:
             import torch
 

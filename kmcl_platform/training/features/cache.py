@@ -140,7 +140,7 @@ def _compute(source: FeatureSource, place: _Place, workers: Workers) -> None:
             if not np.isfinite(values_BD).all():
                 raise DataError(
                     f"{where}: the features of {source.name} are not finite as {source.dtype}; valid: "
-                    "model.feature_dtype float32, or other weights"
+                    f"{'model.feature_dtype float32, or ' if source.dtype == 'float16' else ''}other weights"
                 )
             if workers.is_first:
                 if not all_rows:

@@ -50,6 +50,13 @@ def write_npz(path: Path) -> None:
 
 NAN_ND = FEATURES_ND.copy()
 NAN_ND[3, 1] = np.nan
+
+
+def write_twice(path: Path) -> None:
+    column = pa.table({"features": [[1.0]] * 5})["features"]
+    pq.write_table(pa.Table.from_arrays([column, column], ["features", "features"]), path)
+
+
 WRONG: list[tuple[str, Callable[[Path], object], str]] = [
     ("f.npy", lambda path: None, "cannot be read (No such file or directory); valid: *.npy"),
     ("f.npy", lambda path: path.write_bytes(b"no array"), "cannot be read ("),
@@ -64,7 +71,8 @@ WRONG: list[tuple[str, Callable[[Path], object], str]] = [
     ("f.npy", save(FEATURES_ND.astype(int)), "got type int64; valid: float16, float32 or float64"),
     ("f.npy", save(np.array([[None]] * 5)), "cannot be read ("),
     ("f.parquet", lambda path: path.write_bytes(b"PAR1"), "cannot be read ("),
-    ("f.parquet", lambda path: pq.write_table(pa.table({"a": [1]}), path), "got columns ['a']; valid: a column"),
+    ("f.parquet", lambda path: pq.write_table(pa.table({"a": [1]}), path), "got columns ['a']; valid: one column"),
+    ("f.parquet", write_twice, "got columns ['features', 'features']; valid: one column 'features', and at most one"),
     ("f.parquet", lambda path: write_parquet(path, list(FEATURES_ND), IMAGES[::-1]), "row 0, column 'image': got '4.png'"),
     ("f.parquet", lambda path: write_parquet(path, [[1.0, 2.0]] * 4 + [[1.0]]), "row 4: got 1 numbers; valid: 2, as in"),
     ("f.parquet", lambda path: write_parquet(path, [1.0] * 5), "column 'features': got double; valid: lists of float32"),

@@ -168,3 +168,21 @@ def test_a_column_of_splits_that_is_not_found_is_never_replaced_by_a_draw(
         "val",
         "test",
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels_column": "tags", "separator": ""}, "--separator: got ''; valid: what is between two labels"),
+        (
+            {"labels_column": "image"},
+            "--labels-column: got 'image', the column of the images; valid: that of the labels",
+        ),
+    ],
+)
+def test_options_that_would_make_nonsense_of_the_labels_are_refused(
+    options: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path / "t.csv", ["image", "split", "tags"], [["a.png", "train", "cat;dog"]])
+    with pytest.raises(DataError, match=message):
+        read_table(path, **options)  # type: ignore[arg-type]

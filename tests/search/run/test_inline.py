@@ -1,6 +1,7 @@
 """A search in one process: the study, the record and the figures of any other search, without Ray."""
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -217,6 +218,10 @@ def test_what_cannot_run_inline_is_refused(file: Path, prepared_store: Path) -> 
     text = file.read_text()
     for resources, message in (
         ("{workers_per_trial: 2}", "resources.workers_per_trial: got 2; valid with --inline: 1"),
+        (
+            "{cpus_per_worker: 1000}",
+            f"resources.cpus_per_worker: got 1000; valid with --inline: at most {os.cpu_count()}, the cores here",
+        ),
         (
             "{gpus_per_worker: 1}",
             "resources.gpus_per_worker: got 1; valid with --inline: 0, because torch finds no GPU here",

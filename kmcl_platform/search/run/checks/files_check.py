@@ -74,6 +74,9 @@ def possible_networks(file: SearchFile, paths: tuple[str, ...] = WEIGHTS_PATHS) 
         for edges in product(*(search.space[path].edges() for path in searched)):
             config = search.base.with_values(_active(search, dict(zip(searched, edges, strict=True))))
             found.setdefault(tuple(config.value(path) for path in paths), config)
+        for baseline in list_baselines(search):
+            config = search.base.with_values(baseline.values)
+            found.setdefault(tuple(config.value(path) for path in paths), config)
     return list(found.values())
 
 

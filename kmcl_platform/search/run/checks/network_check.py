@@ -3,6 +3,8 @@
 Legend of shapes: B images, T places of a feature map, D features, K classes.
 """
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kmcl_platform.config.component_options import make_component
@@ -146,7 +148,7 @@ _NETWORK_PATHS = ("model.backbone", "model.head", "data.image_size")
 def check_networks(file: SearchFile) -> None:
     """Try whether each backbone that trials may have takes images of their size, and has what the head takes.
 
-    A search with one usual network is not checked: its first trial shows the same, and the check imports timm.
+    Of a search with one usual network only the name is looked up, without timm, whose import takes seconds.
 
     Raises:
         ConfigError: a backbone does not exist, or does not fit.
@@ -157,6 +159,18 @@ def check_networks(file: SearchFile) -> None:
             # A model of own features has no backbone, and those of plug-ins are tried by `check_backbones`.
             if config.data.features is None and config.model.custom_backbone is None:
                 _try_network(config)
+        return
+    model = configs[0].model
+    if configs[0].data.features is None and model.custom_backbone is None and not _is_written(model.backbone):
+        _try_network(configs[0])
+
+
+def _is_written(name: str) -> bool:
+    """Whether timm's code has a function of this name: those of its networks have. A name may go on after a point."""
+    spec = find_spec("timm")
+    folder = Path(spec.origin).parent / "models" if spec and spec.origin else Path()
+    wanted = f"\ndef {name.partition('.')[0]}("
+    return any(wanted in file.read_text(encoding="utf-8") for file in folder.glob("*.py"))
 
 
 def _try_network(config: TrialConfig) -> None:
