@@ -40,5 +40,10 @@ def find_objective_problem(name: str, mode: str, *, own: bool) -> str | None:
         known = f"one of {', '.join(objective_names())}, or a metric of a plug-in that `plugins` lists"
         return f"metric: got {show_value(name)}; valid: {known}"
     wanted = objective_mode(name)
-    # Otherwise the search would promote its worst trial.
-    return None if mode == wanted else f"mode: got {mode}; valid: {wanted}, the direction in which {name} gets better"
+    # Otherwise the search would promote its worst trial. The metric of a plug-in may mean something else in each search.
+    may_differ = name not in objective_names(built_in=True)
+    return (
+        None
+        if mode == wanted or may_differ
+        else f"mode: got {mode}; valid: {wanted}, the direction in which {name} gets better"
+    )

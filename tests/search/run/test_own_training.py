@@ -96,7 +96,7 @@ def test_a_store_shows_it_in_every_form(undisturbed: Store, tmp_path: Path) -> N
     assert "best trial apart from the baselines: " in str(board) and "KMCL" not in str(board)
     assert board._repr_html_().startswith("<pre") and "mine" in str(undisturbed)
     assert undisturbed.report("mine").write(tmp_path / "r.html").read_text().startswith("<!")
-    with pytest.raises(KmclError, match=r"r\.html: exists; valid: a new file, or the option overwrite"):
+    with pytest.raises(KmclError, match=r"r\.html: exists; valid: a new file, or --overwrite"):
         undisturbed.report("mine").write(tmp_path / "r.html")
     best = undisturbed.trials("mine").iloc[0]
     own = SearchFile.from_text(undisturbed.export_config("mine")).base.own
