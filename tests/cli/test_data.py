@@ -109,7 +109,7 @@ def test_import_overwrites_only_with_the_option(tmp_path: Path) -> None:
     first = out.read_bytes()
     answer = run("import", "table", path, out)
     assert answer.exit_code == 2
-    assert answer.stderr == f"kmcl: {out}: exists; valid: a new file, or the option overwrite\n"
+    assert answer.stderr == f"kmcl: {out}: exists; valid: a new file, or --overwrite (in Python overwrite=True)\n"
     assert out.read_bytes() == first
     path.write_text(path.read_text().replace("cat", "dog"))
     assert run("import", "table", path, out, "--overwrite").exit_code == 0
@@ -232,7 +232,7 @@ def test_describe_overwrites_only_with_the_option(tmp_path: Path) -> None:
     page.write_text("mine")
     answer = run("describe", out, page)
     assert answer.exit_code == 2
-    assert answer.stderr == f"kmcl: {page}: exists; valid: a new file, or the option overwrite\n"
+    assert answer.stderr == f"kmcl: {page}: exists; valid: a new file, or --overwrite (in Python overwrite=True)\n"
     assert page.read_text() == "mine"
     assert run("describe", out, page, "--overwrite").exit_code == 0
     assert page.read_text().startswith("<!doctype html>")

@@ -43,7 +43,7 @@ def test_a_folder_with_a_table_becomes_a_search_file(table: Path) -> None:
     # Nothing is replaced without being asked for.
     again = kmcl("init", table)
     assert (again.exit_code, again.stderr) == (
-        2, "kmcl: my_data.yaml: exists; valid: a new file, or the option overwrite\n"
+        2, "kmcl: my_data.yaml: exists; valid: a new file, or --overwrite (in Python overwrite=True)\n"
     )  # fmt: skip
     assert kmcl("init", table, "--overwrite").exit_code == 0
     # The manifest keeps how it was made, for the check's remedies.

@@ -52,7 +52,7 @@ def test_the_example_is_an_objective_with_its_direction(file: Path) -> None:
     assert search.objective == Objective(metric="val/all_wrong", mode="minimize")
     file.write_text(SEARCH.replace("all_wrong}", "all_wrong, mode: maximize}"))
     assert read_search_file(file).objective.mode == "maximize"
-    assert Objective().mode == Objective(metric="train/loss").mode == "maximize"
+    assert (Objective().mode, Objective(metric="train/loss").mode) == ("maximize", "minimize")
 
 
 def test_a_split_has_it_beside_the_platforms_own_only_if_the_trial_names_the_plugin(file: Path) -> None:

@@ -40,7 +40,7 @@ def find_objective_problem(name: str, mode: str, *, own: bool) -> str | None:
         known = f"one of {', '.join(objective_names())}, or a metric of a plug-in that `plugins` lists"
         return f"metric: got {show_value(name)}; valid: {known}"
     wanted = objective_mode(name)
-    # Otherwise the search would promote its worst trial. The metric of a plug-in may mean something else in each search.
+    # Otherwise the search would promote its worst trial. The metric of a plug-in may mean something else each time.
     may_differ = name not in objective_names(built_in=True)
     return (
         None

@@ -123,7 +123,7 @@ def read_latest_search_file(store: Store, search: str) -> SearchFile:
         ConfigError: the file is not valid for this version of the platform.
     """
     content, find = read_latest_file(store, search)
-    return parse_search_file(content, f"the file of search {search!r}", find)
+    return parse_search_file(content, f"{SEARCH_FILE} of search {search!r}", find)
 
 
 def read_search_file_of(client: "MlflowClient", parent_id: str, search: str) -> SearchFile:

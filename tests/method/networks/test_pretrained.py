@@ -121,7 +121,7 @@ def write_cut_short(path: Path) -> None:
     ("write", "file", "message"),
     [
         (lambda path: None, "none.pth", "no such file"),
-        (Path.mkdir, "folder.pth", "no such file"),
+        (Path.mkdir, "folder.pth", "a folder"),
         (write_garbage, "x.pth", "cannot be read as tensors alone"),
         (write_garbage, "x.safetensors", "cannot be read as tensors alone"),
         (write_cut_short, "x.safetensors", "cannot be read as tensors alone"),

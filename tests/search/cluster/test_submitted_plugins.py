@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from jobs import run_search as job
+from kmcl_platform.search.study.definition import Allowed
 from tests.support.command_line import kmcl
 
 PLUGIN = "VALUE = 1\n"
@@ -55,8 +56,8 @@ def test_changed_plugins_are_allowed_in_the_job_if_the_command_allows_them(
 
     seen: list[bool] = []
 
-    def run(*_: Any, allow_changed_plugins: bool, **__: Any) -> list[Any]:
-        seen.append(allow_changed_plugins)
+    def run(*_: Any, allowed: Allowed, **__: Any) -> list[Any]:
+        seen.append(allowed.plugins)
         return []
 
     monkeypatch.setattr("kmcl_platform.search.run.run_search.run_search", run)

@@ -54,7 +54,7 @@ def test_the_rule_is_that_of_optuna(direction: str, factor: int) -> None:
     """Trials report in random order; Optuna's own pruner decides about the same values."""
     rng = random.Random(factor)
     text = FILE.replace("reduction_factor: 2", f"reduction_factor: {factor}")
-    text += f"objective: {{metric: val/mAP, mode: {direction}}}\n"
+    text += f"objective: {{metric: {'val/mAP' if direction == 'maximize' else 'train/loss'}}}\n"
     ours = open_study("memory:", text)
     theirs = optuna.create_study(
         direction=direction, pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=2, reduction_factor=factor)
