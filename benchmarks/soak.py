@@ -99,10 +99,12 @@ class Trials:
 
     draws_here = False
 
-    def __init__(self, file: SearchFile, curves: list[dict[str, np.ndarray]], at_once: int, seconds: float) -> None:
+    def __init__(
+        self, file: SearchFile, store: Store, curves: list[dict[str, np.ndarray]], at_once: int, seconds: float
+    ) -> None:
         self._curves, self._at_once, self._seconds = curves, at_once, seconds
         self._model = build_model(file.base, 10)
-        targets_NK = open_manifest(file.base.data.source, Path()).targets("val")
+        targets_NK = open_manifest(file.base.data.source, store.data).targets("val")
         self._scores = SplitScores(np.random.default_rng(0).random(targets_NK.shape, np.float32), targets_NK)
         self.times: Times = defaultdict(list)
         self.begun = 0
@@ -239,7 +241,7 @@ def main() -> None:
     for trials in (options.trials // 2, options.trials):
         content = write_yaml(search_file(trials, options.epochs, "soak"))
         file = parse_search_file(content, "soak.yaml")
-        runner = Trials(file, curves, options.at_once, options.epoch_seconds)
+        runner = Trials(file, store, curves, options.at_once, options.epoch_seconds)
         runner.begun = begun
         started = time.monotonic()
         inputs = prepare(file, "soak.yaml", [file], store)

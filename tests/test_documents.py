@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -247,3 +248,21 @@ def test_a_wrong_command_is_found(line: str) -> None:
     ((words, complete),) = commands(f"```\n{line}\n```\n")
     with pytest.raises(click.UsageError):
         check_command(words, complete=complete)
+
+
+TOP = {
+    ".ci", ".gitignore", "Makefile", "README.md", "benchmarks", "cluster.yaml", "deploy", "docs", "jobs", "kmcl_platform",
+    "mkdocs.yml", "pyproject.toml", "requirements-docs.lock", "requirements.lock", "search_spaces", "tests",
+}  # fmt: skip
+"""Everything at the top of the project."""
+
+
+def test_nothing_that_a_program_left_behind_is_part_of_the_project() -> None:
+    """Databases and datasets that a run had written into the current folder were committed twice."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("these files are no git checkout")
+    names = [name for name in listed.stdout.decode().split("\0") if name]
+    assert {name.partition("/")[0] for name in names} == TOP
+    sizes = {name: (ROOT / name).stat().st_size for name in names if (ROOT / name).is_file()}
+    assert {name: size for name, size in sizes.items() if size > 700_000} == {}

@@ -1,7 +1,6 @@
 """Points that do not come from the sampler (the baselines, a grid), and points whose driver died while it drew them."""
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -157,12 +156,8 @@ def enqueue_points(study: SearchStudy, file: SearchFile) -> None:
     if file.sampler.lists_points:
         # An earlier start may have queued some of them, and a baseline may be one of them. Optuna's own check compares
         # each point with all trials, which takes minutes for a thousand points.
-        known = {_point_key(trial.system_attrs.get(_QUEUED, trial.params)) for trial in study.all_trials()}
+        taken = [trial.system_attrs.get(_QUEUED, trial.params) for trial in study.all_trials()]
+        known = {frozenset(params.items()) for params in taken}
         for values in grid(file.space):
-            if _point_key(values) not in known:
+            if frozenset(values.items()) not in known:
                 study.enqueue_trial(values)
-
-
-def _point_key(params: Mapping[str, Any]) -> frozenset[tuple[str, str, Any]]:
-    # With the types: True and 1 are equal in Python, and two choices.
-    return frozenset((path, type(value).__name__, value) for path, value in params.items())

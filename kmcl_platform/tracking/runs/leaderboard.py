@@ -24,7 +24,7 @@ from kmcl_platform.tracking.runs.names import (
     TrialOutcome,
     trial_number,
 )
-from kmcl_platform.tracking.runs.searches import find_parent, read_latest_search_file
+from kmcl_platform.tracking.runs.searches import find_parent, read_latest_search_file_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,7 +111,7 @@ def read_leaderboard(store: Store, search: str) -> Leaderboard:
     parent = find_parent(client, store, search)
     # The latest file: the space may have got new paths since the search began. The objective and the epochs are the
     # same (`search/study/definition.py`).
-    file = read_latest_search_file(store, search)
+    file = read_latest_search_file_of(client, parent, search)
     board = build_leaderboard(client, file, parent.info.experiment_id, parent.info.run_id)
     board.baseline_verdict = parent.data.tags.get(BASELINE_VERDICT_TAG, "")
     board.finalists = parent.data.tags.get(FINALISTS_TAG, "")

@@ -70,7 +70,10 @@ def read_latest_file(store: Store, search: str) -> tuple[bytes, FindPlugin]:
         SearchError: there is no such store or search, or its record is incomplete.
     """
     client = connect_to_read(store)
-    parent = find_parent(client, store, search)
+    return _latest_of(client, find_parent(client, store, search), search)
+
+
+def _latest_of(client: "MlflowClient", parent: "Run", search: str) -> tuple[bytes, FindPlugin]:
     content = read_artifact(client, parent.info.run_id, parent.data.tags.get(LATEST_FILE_TAG, SEARCH_FILE))
     return content, find_recorded(client, parent.info.run_id, search)
 
@@ -122,7 +125,13 @@ def read_latest_search_file(store: Store, search: str) -> SearchFile:
         SearchError: as `read_latest_file`.
         ConfigError: the file is not valid for this version of the platform.
     """
-    content, find = read_latest_file(store, search)
+    client = connect_to_read(store)
+    return read_latest_search_file_of(client, find_parent(client, store, search), search)
+
+
+def read_latest_search_file_of(client: "MlflowClient", parent: "Run", search: str) -> SearchFile:
+    """As `read_latest_search_file`, from the search's run."""
+    content, find = _latest_of(client, parent, search)
     return parse_search_file(content, f"{SEARCH_FILE} of search {search!r}", find)
 
 

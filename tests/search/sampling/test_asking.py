@@ -7,14 +7,13 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.study.study import DurableStudy
-from tests.search.study.small_study import FILE, finish, score, search_file, states_of
+from tests.search.study.small_study import FILE, KilledError, finish, kill_after, score, search_file, states_of
 
 Asked = tuple[list[TrialConfig], list[TrialState]]
 """The trials of a search in their order, and how each ended."""
@@ -152,25 +151,3 @@ def test_a_driver_may_die_at_any_write_while_it_draws_a_point(
     text, expected = undisturbed
     assert expected[1].count(TrialState.COMPLETE) == 3
     assert run_to_the_end(url, text, kill) == expected
-
-
-class KilledError(BaseException):
-    """Stands for a SIGKILL."""
-
-
-def kill_after(num_written: int, patch: pytest.MonkeyPatch) -> None:
-    """Allow so many writes, then die before the next one. The order: the trial, its parameters, its mark."""
-    written = 0
-
-    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
-        def write(*arguments: Any, **named: Any) -> Any:
-            nonlocal written
-            if written == num_written:
-                raise KilledError
-            written += 1
-            return method(*arguments, **named)
-
-        return write
-
-    for name in ("create_new_trial", "set_trial_param", "set_trial_user_attr"):
-        patch.setattr(_CachedStorage, name, wrap(getattr(_CachedStorage, name)))

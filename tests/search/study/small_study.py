@@ -1,6 +1,11 @@
 """A small search file, and what tests of its study need."""
 
+from collections.abc import Callable
+from typing import Any
+
 import optuna
+import pytest
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 
 from kmcl_platform.config.search_file import SearchFile
@@ -38,3 +43,29 @@ def finish(study: DurableStudy, number: int) -> None:
 
 def states_of(url: str) -> list[TrialState]:
     return [trial.state for trial in optuna.load_study(study_name="s", storage=url).get_trials()]
+
+
+class KilledError(BaseException):
+    """Stands for a SIGKILL."""
+
+
+POINT_WRITES = ("create_new_trial", "set_trial_param", "set_trial_user_attr")
+"""The writes of a point, in their order: the trial, its parameters, its mark."""
+
+
+def kill_after(num_written: int, patch: pytest.MonkeyPatch, writes: tuple[str, ...] = POINT_WRITES) -> None:
+    """Allow so many of these writes, then die before the next one."""
+    written = 0
+
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        def write(*arguments: Any, **named: Any) -> Any:
+            nonlocal written
+            if written == num_written:
+                raise KilledError
+            written += 1
+            return method(*arguments, **named)
+
+        return write
+
+    for name in writes:
+        patch.setattr(_CachedStorage, name, wrap(getattr(_CachedStorage, name)))

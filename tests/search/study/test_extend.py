@@ -1,5 +1,6 @@
 """A space that changes while its search goes on: which trials the sampler sees, and which changes are refused."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kmcl_platform.errors import SearchError
 from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.study.definition import Allowed
 from kmcl_platform.search.study.study import DurableStudy
-from tests.search.study.small_study import finish, search_file
+from tests.search.study.small_study import KilledError, finish, kill_after, search_file
 
 FILE = """
 name: s
@@ -134,19 +135,42 @@ def test_what_former_trials_cannot_be_part_of_is_refused(change: tuple[str, str]
     assert len(seen(study)) == 12
 
 
-def test_a_killed_driver_gets_the_points_of_an_undisturbed_one(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_written", [None, 0, 1, 2, 3])
+def test_a_killed_driver_gets_the_points_of_an_undisturbed_one(
+    num_written: int | None, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed during a trial, or while it draws the values of one."""
     (tmp_path / "other.db").write_bytes((tmp_path / "optuna.db").read_bytes())
     file, other = changed((LR, LR.replace("1e-3", "1e-5"))), f"sqlite:///{tmp_path}/other.db"
     undisturbed = run(DurableStudy(url, file, allowed=EXTEND))
     configs = []
     while True:
         study = DurableStudy(other, file, allowed=EXTEND)
-        if (point := study.next_point()) is None:
+        if num_written is None:
+            study.next_point()
+        else:
+            with monkeypatch.context() as patch, suppress(KilledError):
+                kill_after(num_written, patch)
+                study.next_point()
+        again = DurableStudy(other, file, allowed=EXTEND)
+        if (point := again.next_point()) is None:
             break
-        again = DurableStudy(other, file, allowed=EXTEND).next_point()
-        assert again is not None
-        assert again.config == point.config
         configs.append(point.config)
-        finish(study, point.number)
+        finish(again, point.number)
     assert configs == undisturbed
     assert len(DurableStudy(other, file)._study.user_attrs[SPACE_CHANGES]) == 1
+
+
+@pytest.mark.parametrize("num_written", [0, 1])
+def test_a_driver_may_die_while_it_changes_the_space(
+    num_written: int, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = changed((LR, LR.replace("1e-3", "1e-5")))
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        kill_after(num_written, patch, ("set_study_user_attr",))
+        DurableStudy(url, file, allowed=EXTEND)
+    with pytest.raises(SearchError, match="or --extend"):
+        DurableStudy(url, file)
+    study = DurableStudy(url, file, allowed=EXTEND)
+    assert [change["trials"] for change in study._study.user_attrs[SPACE_CHANGES]] == [12]
+    assert len(seen(DurableStudy(url, file))) == 12

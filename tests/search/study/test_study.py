@@ -204,3 +204,26 @@ def test_gpu_hours_without_a_gpu_are_refused() -> None:
         ConfigError, match=r"^s\.yaml: budget\.gpu_hours: got 3; valid: no value, because trials have no GPU"
     ):
         with_budget("gpu_hours: 3")
+
+
+def test_a_trial_is_stopped_only_where_its_scheduler_says_that_it_may_be(url: str) -> None:
+    """At another epoch there may be no checkpoint, whatever the pruner of a plug-in says."""
+
+    class Always(optuna.pruners.BasePruner):
+        asked = 0
+
+        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+            self.asked += 1
+            return True
+
+    text = FILE.replace("min_epochs: 1", "min_epochs: 2") + "baseline: false\nbaselines: []\n"
+    study = DurableStudy(url, search_file(text))
+    study._study.pruner = pruner = Always()
+    point = study.next_point()
+    assert point is not None
+    stopped = []
+    for epoch in (1, 2, 3):
+        study.report(point.number, epoch, 0.5)
+        stopped.append(study.should_prune(point.number))
+    assert stopped == [False, True, False]
+    assert pruner.asked == 1

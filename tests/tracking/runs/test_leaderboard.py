@@ -62,6 +62,14 @@ def test_trials_have_their_order_ranks_and_values(
     assert best.wall_seconds == 8.0
 
 
+def test_a_path_that_was_added_to_the_space_is_shown(store: Store) -> None:
+    content = b"name: s\nbudget: {trials: 4}\nspace:\n  optim.lr: {kind: loguniform, low: 1e-4, high: 1e-1}\n"
+    added = content + b"  optim.weight_decay: {kind: loguniform, low: 1e-5, high: 1e-1}\n"
+    for text in (content, added):
+        SearchRuns.open(store, parse_search_file(text, "s.yaml"), text, "s.yaml")
+    assert read_leaderboard(store, "s").paths == ["optim.lr", "optim.weight_decay"]
+
+
 def test_a_minimised_metric_ranks_the_other_way(store: Store) -> None:
     content = (
         b"name: low\nobjective: {metric: train/loss, mode: minimize}\nbase: {num_epochs: 1}\nbudget: {trials: 2}\n"

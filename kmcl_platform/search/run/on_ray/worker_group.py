@@ -152,7 +152,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     # Only the first worker asks, because each call counts as a start; all must begin with the same trial.
     place = workers.broadcast(ray.get(mailbox.first_place.remote()) if workers.is_first else 0)
     _logger.info("worker %d of %d is ready on %s", workers.rank, workers.world_size, workers.device)
-    frozen = False
+    has_trained = False
     while (assignment := ray.get(mailbox.take.remote(place))) is not None:
         channel = _MailboxChannel(mailbox, place, assignment)
         is_probe = "probe_steps" in assignment
@@ -160,11 +160,11 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
         place += 1
         # Reference cycles may hold the ended trial's tensors; the next trial needs their memory.
         gc.collect()
-        if not frozen:
+        if not has_trained:
             # The libraries are loaded now. Without their million objects, the collections of later trials take
             # milliseconds instead of a quarter of a second.
             gc.freeze()
-            frozen = True
+            has_trained = True
         if workers.device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -137,8 +137,9 @@ def test_long_epochs_are_sent_one_by_one(channel: Any) -> None:
     assert [len(reports) for _, _, reports in mailbox.sent] == [1, 1, 1]
 
 
-def test_what_waits_is_sent_before_a_trial_diverges(channel: Any) -> None:
+@pytest.mark.parametrize("end", [("diverge",), ("fail", False)])
+def test_what_waits_is_sent_before_the_end_of_a_trial(end: tuple[Any, ...], channel: Any) -> None:
     own, mailbox, _ = channel
     assert own.report({"epoch": 1})
-    own.diverge("at step 3")
-    assert mailbox.sent == [("report", 0, [{"epoch": 1}]), ("diverge", 0, "at step 3")]
+    getattr(own, end[0])("at step 3")
+    assert mailbox.sent == [("report", 0, [{"epoch": 1}]), (end[0], 0, "at step 3", *end[1:])]
