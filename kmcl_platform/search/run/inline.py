@@ -2,6 +2,11 @@
 
 import logging
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from kmcl_platform.config.search_file import SearchFile
@@ -53,12 +58,14 @@ class InlineRunner:
         threads = torch.get_num_threads()
         # As many as a worker of Ray has: the number of threads decides the order of floating-point sums.
         torch.set_num_threads(max(1, int(file.resources.cpus_per_worker)))
+        interrupted = threading.Event()
         try:
             number = 0
             while not driver.must_end() and (assignment := driver.next_trial(key := f"inline {number}")) is not None:
-                channel = _DriverChannel(driver, key)
+                channel = _DriverChannel(driver, key, interrupted)
                 try:
-                    train_assignment(assignment, workers, channel)
+                    with _noting_interrupts(interrupted):
+                        train_assignment(assignment, workers, channel)
                 except Exception:
                     # The channel has the end of the trial, or the trouble with the store, from `train_assignment`. Any
                     # other error interrupts a trial: a group of Ray workers is replaced, and tries again. This process
@@ -81,15 +88,18 @@ class _DriverChannel:
 
     connection_errors: tuple[type[Exception], ...] = ()
 
-    def __init__(self, driver: SearchDriver, key: str) -> None:
+    def __init__(self, driver: SearchDriver, key: str, interrupted: threading.Event) -> None:
         self._driver = driver
         self._key = key
+        self._interrupted = interrupted
         self.has_ended = False
         """Whether the driver has taken the trial's end, or no trial can continue."""
         self.last_error = ""
 
     def report(self, report: dict[str, Any]) -> bool:
         self.has_ended = self._driver.take(self._key, {"report": report})
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
         # If the time is spent, the trial stays open in the study, and continues when the budget is raised.
         return not self.has_ended and not self._driver.must_end()
 
@@ -104,6 +114,26 @@ class _DriverChannel:
 
     def note_error(self, reason: str) -> None:
         self.last_error = reason
+
+
+@contextmanager
+def _noting_interrupts(interrupted: threading.Event) -> Iterator[None]:
+    """Set an event at Ctrl-C too: Python discards an error that is raised in the callback of a weak reference."""
+    before = signal.getsignal(signal.SIGINT)
+    # Python allows handlers in the main thread only. A handler that Python did not set cannot be called.
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _this_process(file: SearchFile) -> "Workers":

@@ -3,8 +3,12 @@
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,20 +145,36 @@ def test_a_trial_or_a_file_that_is_not_there(searched: tuple[Path, Path], tmp_pa
         assert (refused.exit_code, refused.stderr.strip()) == (2, f"kmcl: {message}")
 
 
+def press_keys() -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def press_keys_in_a_callback() -> None:
+    """Ctrl-C at a moment in which Python discards the error."""
+    something = threading.Event()
+    reference = weakref.ref(something, lambda _: press_keys())
+    del something
+    assert reference() is None
+
+
 @pytest.mark.story
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("press", [press_keys, press_keys_in_a_callback])
 def test_an_interrupted_search_goes_on_with_the_same_numbers(
-    file: Path, prepared_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    press: Callable[[], None], file: Path, prepared_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(prepared_store)
     fit = trial_training.fit
 
     def interrupted(*words: Any, report: Any, **others: Any) -> None:
-        def press_keys(result: EpochReport) -> bool:
+        def report_and_press(result: EpochReport) -> bool:
+            if press is press_keys_in_a_callback:
+                press()
             goes_on: bool = report(result)
-            raise KeyboardInterrupt
+            press()
             return goes_on
 
-        fit(*words, report=press_keys, **others)
+        fit(*words, report=report_and_press, **others)
 
     with monkeypatch.context() as patch:
         patch.setattr(trial_training, "fit", interrupted)
