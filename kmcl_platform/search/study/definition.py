@@ -4,6 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 from kmcl_platform.config.search_file import Baseline, SearchFile, find_missing_room, list_baselines
+from kmcl_platform.config.space.dead_paths import find_dead_path
 from kmcl_platform.config.trial_config import FORMER_DEFAULTS, FORMER_FIELDS, Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.plugins.scheduler import RungScheduler
@@ -175,10 +176,15 @@ def check_new_search(file: SearchFile, url: str) -> None:
         url: the address of the study's database.
 
     Raises:
-        ConfigError: the file names no baselines and cannot have the default ones; a rung lies in the warm-up; or
-            trials are stopped, and the sampler does not learn from stopped trials.
+        ConfigError: the file names no baselines and cannot have the default ones; a rung lies in the warm-up; trials
+            are stopped, and the sampler does not learn from stopped trials; or a path changes nothing in any trial.
     """
-    problem = _find_problem_of_baselines(file) or find_early_rung(file) or _find_problem_of_sampler(file)
+    problem = (
+        _find_problem_of_baselines(file)
+        or find_early_rung(file)
+        or _find_problem_of_sampler(file)
+        or find_dead_path(file.base, file.space)
+    )
     if problem and load_study(url, file.name) is None:
         raise ConfigError(problem)
 
