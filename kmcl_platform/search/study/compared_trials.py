@@ -6,6 +6,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.search.study.ended_trials import best_trials
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.comparison.baselines import (
+    WITHOUT_VALUE,
     BaselineComparison,
     Contender,
     compare_baselines,
@@ -81,4 +82,5 @@ def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:
         metric=objective.metric,
         sign=objective.sign,
         kmcl=not base.own and (base.loss.uses_kernels or "loss.objective" in study.file.space),
+        failed=filter(None, (study.baseline(number) for number, end in study.ends().items() if end in WITHOUT_VALUE)),
     )

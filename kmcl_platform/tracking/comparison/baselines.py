@@ -4,8 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kmcl_platform.tracking.runs.names import TrialOutcome
+
 if TYPE_CHECKING:
     from kmcl_platform.tracking.runs.leaderboard import Leaderboard
+
+WITHOUT_VALUE = (TrialOutcome.FAILED, TrialOutcome.DIVERGED)
+"""How a trial ends that has no value, and never gets one."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class BaselineComparison:
         best: None: no such trial trained to its last epoch.
         baseline: the best baseline.
         seeds: how the two compare on several new seeds; empty: they were not trained again.
+        failed: the baselines that failed or diverged.
     """
 
     metric: str
@@ -44,6 +50,7 @@ class BaselineComparison:
     best: Contender | None
     baseline: Contender
     seeds: str
+    failed: tuple[str, ...] = ()
 
     @property
     def difference(self) -> float | None:
@@ -53,21 +60,28 @@ class BaselineComparison:
     def __str__(self) -> str:
         kind = "KMCL trial" if self.kmcl else "trial apart from the baselines"
         baseline = f"best baseline: {self.baseline.baseline} (trial {self.baseline.number})"
+        failed = f"; without a value: {', '.join(self.failed)}" if self.failed else ""
         if self.best is None or self.difference is None:
             value = f"{self.metric} {self.baseline.objective:.4f}"
             kind = "KMCL trial apart from the baselines" if self.kmcl else kind
-            return f"no {kind} has all epochs; {baseline}, {value}"
+            return f"no {kind} has all epochs; {baseline}, {value}{failed}"
         gain = self.sign * self.difference
         word = "better" if gain > 0 else "worse" if gain < 0 else "equal"
         noise = self.seeds or "one seed: whether this is more than noise between seeds is not known"
         return (
             f"best {kind}: {self.best.number}, {self.metric} {self.best.objective:.4f}; "
-            f"{baseline}, {self.baseline.objective:.4f}; difference {self.difference:+.4f}, {word}; {noise}"
+            f"{baseline}, {self.baseline.objective:.4f}{failed}; difference {self.difference:+.4f}, {word}; {noise}"
         )
 
 
 def compare_baselines(
-    contenders: Iterable[Contender], *, metric: str, sign: int, kmcl: bool, verdict: str = ""
+    contenders: Iterable[Contender],
+    *,
+    metric: str,
+    sign: int,
+    kmcl: bool,
+    verdict: str = "",
+    failed: Iterable[str] = (),
 ) -> BaselineComparison | None:
     """Find the best trial and the best baseline; None: no baseline trained to its last epoch.
 
@@ -79,6 +93,7 @@ def compare_baselines(
             plain asymmetric loss.
         verdict: the comparison on several seeds, as `compare_retrained` words it. It is left out if it is about other
             trials: the search may have continued after it.
+        failed: names of the baselines that failed or diverged.
     """
     best = baseline = None
     for one in contenders:
@@ -92,7 +107,7 @@ def compare_baselines(
         return None
     pair = f"{retrained_label(best)} compared with {retrained_label(baseline)}:" if best else ""
     seeds = verdict if pair and verdict.startswith(pair) else ""
-    return BaselineComparison(metric, sign, kmcl, best, baseline, seeds)
+    return BaselineComparison(metric, sign, kmcl, best, baseline, seeds, tuple(failed))
 
 
 def compare_leaderboard(board: "Leaderboard") -> BaselineComparison | None:
@@ -107,6 +122,7 @@ def compare_leaderboard(board: "Leaderboard") -> BaselineComparison | None:
         sign=1 if board.mode == "maximize" else -1,
         kmcl=any(row.kernel_terms for row in board.rows),
         verdict=board.baseline_verdict,
+        failed=[row.baseline_name for row in board.rows if row.baseline_name and row.outcome in WITHOUT_VALUE],
     )
 
 

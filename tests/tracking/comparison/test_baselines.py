@@ -43,6 +43,14 @@ def test_the_best_trial_with_a_kernel_term_and_the_best_baseline() -> None:
     )
 
 
+def test_baselines_without_a_value_are_named() -> None:
+    contenders = [Contender(4, "", 0.6, True), Contender(0, "kmcl", 0.4, True)]
+    compared = compare_baselines(contenders, metric="val/mAP", sign=1, kmcl=True, failed=["asymmetric", "bce"])
+    assert "best baseline: kmcl (trial 0), 0.4000; without a value: asymmetric, bce; difference" in str(compared)
+    alone = compare_baselines(contenders[1:], metric="val/mAP", sign=1, kmcl=True, failed=["bce"])
+    assert str(alone).endswith("best baseline: kmcl (trial 0), val/mAP 0.4000; without a value: bce")
+
+
 def test_smaller_is_better() -> None:
     line = text_of((0, "kmcl", 0.4, True), (1, "", 0.3, True), sign=-1)
     assert "difference -0.1000, better; " in line
@@ -73,16 +81,24 @@ def test_names_and_the_line_come_from_the_record(store: Store, monkeypatch: pyte
         runs.trials.log_epochs(number, [])
         connect(store).log_metric(runs.trials.all_runs()[-1].info.run_id, "epochs", 1)
         runs.trials.end(number, TrialOutcome.COMPLETED, objective=objective)
+    runs.trials.begin(4, file.base.with_values({"loss.objective": "bce"}), baseline=True, baseline_name="bce")
+    runs.trials.end(4, TrialOutcome.DIVERGED, objective=None, reason="diverged at step 3")
     board = read_leaderboard(store, "w")
-    assert [(row.number, row.baseline_name, row.kernel_terms) for row in board.rows] == [
+    assert [(row.number, row.baseline_name, row.kernel_terms) for row in board.rows[:-1]] == [
         (2, "", False), (3, "", True), (1, "asymmetric", False), (0, "kmcl", True)
     ]  # fmt: skip
-    line = "best KMCL trial: 3, val/mAP 0.6000; best baseline: asymmetric (trial 1), 0.5000; difference +0.1000, better"
+    line = (
+        "best KMCL trial: 3, val/mAP 0.6000; best baseline: asymmetric (trial 1), 0.5000; without a value: bce; "
+        "difference +0.1000, better"
+    )
     assert str(compare_leaderboard(board)) == f"{line}; {UNKNOWN}"
     found = connect(store).search_runs([board.experiment_id], "tags.`kmcl.baseline` = 'true'", order_by=["start_time"])
     names = {run.info.run_name: run.data.tags["kmcl.baseline_name"] for run in found}
-    assert names == {"trial-0000-baseline-kmcl": "kmcl", "trial-0001-baseline-asymmetric": "asymmetric"}
-    assert list(to_table(board).columns[1].cells) == ["2", "3", "asymmetric 1", "kmcl 0"]
+    assert names == {
+        "trial-0000-baseline-kmcl": "kmcl", "trial-0001-baseline-asymmetric": "asymmetric",
+        "trial-0004-baseline-bce": "bce",
+    }  # fmt: skip
+    assert list(to_table(board).columns[1].cells) == ["2", "3", "asymmetric 1", "kmcl 0", "bce 4"]
     shown = kmcl("leaderboard", "w", "--store", str(store.root))
     assert f"{line}; {UNKNOWN}" in shown.output
     verdict = "trial 3 compared with asymmetric: better (val/mAP +0.1)"
