@@ -97,6 +97,10 @@ def _read_tensors(file: Path, valid: str) -> dict[str, Tensor]:
         ) from None
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise WeightsFileError(f"got {file}: does not hold a network's tensors; valid: {valid}")
+    # Else each trial would diverge at its first step.
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise WeightsFileError(f"got {file}: {name} has values that are not finite; valid: {valid}")
     return tensors
 
 

@@ -136,6 +136,11 @@ def write_cut_short(path: Path) -> None:
             "x.safetensors",
             "not the weights",
         ),
+        (
+            lambda path: save_file(weights() | {"conv1.weight": torch.full((4,), torch.nan)}, path),
+            "x.safetensors",
+            "conv1.weight has values that are not finite",
+        ),
         (lambda path: save_file({"fc.weight": torch.zeros(7, 3)}, path), "x.safetensors", "not the weights"),
     ],
 )
