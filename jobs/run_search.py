@@ -16,12 +16,13 @@ from kmcl_platform.search.cluster.job_secrets import take_secrets
 from kmcl_platform.search.cluster.lock_check import check_environment
 
 
-def main(path: Path, *, allow_changed_plugins: bool) -> int:
+def main(path: Path, *, allow_changed_plugins: bool = False, extend: bool = False) -> int:
     """Run the search of a file, or those of its arms.
 
     Args:
         path: the file.
         allow_changed_plugins: go on with other code of its plug-ins than the search began with.
+        extend: go on with another space than the search began with.
 
     Returns:
         The exit code. 0: all have ended; 130: stopped; 4: no trial of a search has completed; 2: an error of the
@@ -45,7 +46,9 @@ def main(path: Path, *, allow_changed_plugins: bool) -> int:
         # A job has no terminal, and rich would break lines after 80 characters.
         console = Console(width=120)
         try:
-            result = search(path, store=store, console=console, allow_changed_plugins=allow_changed_plugins)
+            result = search(
+                path, store=store, console=console, allow_changed_plugins=allow_changed_plugins, extend=extend
+            )
         except SearchInterrupted as stop:
             stop.result.show(console)
             return 130
@@ -63,8 +66,9 @@ def run(words: list[str]) -> int:
     )
     parser.add_argument("file", type=Path)
     parser.add_argument("--allow-changed-plugins", action="store_true")
+    parser.add_argument("--extend", action="store_true")
     options = parser.parse_args(words)
-    return main(options.file, allow_changed_plugins=options.allow_changed_plugins)
+    return main(options.file, allow_changed_plugins=options.allow_changed_plugins, extend=options.extend)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def submit(
     store: AnyStore = None,
     secrets: Sequence[str] = (),
     allow_changed_plugins: bool = False,
+    extend: bool = False,
     say: Callable[[str], None] = print,
 ) -> SubmittedJob:
     """Send a search to a Ray cluster as a job; every node must see the store's folder under the same path.
@@ -66,6 +67,7 @@ def submit(
         store: where the search will be kept. Its addresses are those that the cluster sees.
         secrets: names of environment variables whose values the search's driver gets, hidden from other users.
         allow_changed_plugins: go on with the code that plug-ins have now; trials that have begun keep theirs.
+        extend: go on with the space of the file, whose ranges may be others, and which may have new paths.
         say: prints one line about a step that takes long.
 
     Raises:
@@ -83,6 +85,7 @@ def submit(
         study_url=None if places.has_own_study else places.study_url,
         secret_names=secrets,
         allow_changed_plugins=allow_changed_plugins,
+        extend=extend,
         say=say,
     )
     return SubmittedJob(job_id, address, open_jobs(address))

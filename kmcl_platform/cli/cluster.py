@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from kmcl_platform.cli.options import changed_plugins_option, open_store, store_options
+from kmcl_platform.cli.options import changed_plugins_option, extend_option, open_store, store_options
 from kmcl_platform.messages import mask_passwords, shell_command
 
 _address_option = click.option(
@@ -25,6 +25,7 @@ _address_option = click.option(
     help="Environment variable for the search's driver, hidden from other users; may be repeated.",
 )
 @changed_plugins_option
+@extend_option
 @store_options
 def submit(
     file: Path,
@@ -32,6 +33,7 @@ def submit(
     follow: bool,
     secrets: tuple[str, ...],
     allow_changed_plugins: bool,
+    extend: bool,
     folder: Path,
     tracking_uri: str | None,
 ) -> None:
@@ -45,6 +47,7 @@ def submit(
         store=store,
         secrets=secrets,
         allow_changed_plugins=allow_changed_plugins,
+        extend=extend,
         say=click.echo,
     )
     place = ["--address", mask_passwords(address)]

@@ -20,6 +20,10 @@ changed_plugins_option = click.option(
     help="Go on with the code that plug-ins have now. Trials that have begun keep the code of then.",
 )
 
+extend_option = click.option(
+    "--extend", is_flag=True, help="Go on with other ranges of the space, or with new paths in it."
+)
+
 
 def store_options(command: Any) -> Any:
     """Give a command `--store`, `--tracking-uri` and `--study-url`.

@@ -12,6 +12,7 @@ from rich.console import Console
 from kmcl_platform.cli.options import (
     changed_plugins_option,
     check_new_file,
+    extend_option,
     open_store,
     store_options,
     store_words,
@@ -32,7 +33,7 @@ EXIT_INTERRUPTED = 130
 @click.option("--address", help="Ray cluster to run on (auto, HOST:PORT) [default: this machine].")
 @click.option("--inline", is_flag=True, help="Train in this process, one trial after the other, without Ray.")
 @changed_plugins_option
-@click.option("--extend", is_flag=True, help="Go on with other ranges of the space, or with new paths in it.")
+@extend_option
 @store_options
 def search(
     file: Path,

@@ -40,6 +40,7 @@ def submit_search(
     study_url: str | None = None,
     secret_names: Sequence[str] = (),
     allow_changed_plugins: bool = False,
+    extend: bool = False,
     say: Callable[[str], None],
 ) -> str:
     """Check a search file and send it to a cluster, with the package's code, the locked environment and the secrets.
@@ -52,7 +53,8 @@ def submit_search(
         study_url: the address of the studies as the cluster sees it; None: the cluster's own KMCL_STUDY_URL, or SQLite
             in the store.
         secret_names: environment variables whose values the driver gets.
-        allow_changed_plugins: see `run_search`.
+        allow_changed_plugins: the code of the search's plug-ins may differ from that with which it began.
+        extend: its space may differ from the one with which it began.
         say: prints one line about a step that takes long.
 
     Returns:
@@ -88,6 +90,7 @@ def submit_search(
             # same package would not find them.
             (folder / "nonce").write_text(secrets.token_hex(16))
         command = "python jobs/run_search.py search.yaml" + " --allow-changed-plugins" * allow_changed_plugins
+        command += " --extend" * extend
         return cluster.submit(entrypoint=command, runtime_env=runtime_env, metadata={SEARCH: file.name})
 
 

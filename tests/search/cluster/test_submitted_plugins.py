@@ -1,4 +1,4 @@
-"""A job on a cluster gets the plug-ins of its search file, and may go on with changed ones."""
+"""A job on a cluster gets the plug-ins of its search file, and may go on with what the command allows to differ."""
 
 import shlex
 from pathlib import Path
@@ -39,25 +39,32 @@ class Cluster:
         return f"{self.address}/{job_id}"
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_changed_plugins_are_allowed_in_the_job_if_the_command_allows_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+@pytest.mark.parametrize(
+    ("words", "allowed"),
+    [
+        ((), Allowed()),
+        (("--allow-changed-plugins",), Allowed(plugins=True)),
+        (("--extend",), Allowed(space=True)),
+        (("--extend", "--allow-changed-plugins"), Allowed(plugins=True, space=True)),
+    ],
+)
+def test_what_the_command_allows_is_allowed_in_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], allowed: Allowed
 ) -> None:
     Cluster.sent = []
     monkeypatch.setattr("kmcl_platform.search.cluster.submit.Jobs", Cluster)
     monkeypatch.setattr("kmcl_platform.search.cluster.jobs.Jobs", Cluster)
     (tmp_path / "search.yaml").write_text(SEARCH)
     (tmp_path / "my_losses.py").write_text(PLUGIN)
-    words = ["--allow-changed-plugins"] * allowed
     answer = kmcl("submit", tmp_path / "search.yaml", "--address", "http://head:8265", *words, store=tmp_path / "store")
     assert answer.exit_code == 0, answer.output
     [(entrypoint, code)] = Cluster.sent
     assert code == PLUGIN
 
-    seen: list[bool] = []
+    seen: list[Allowed] = []
 
     def run(*_: Any, allowed: Allowed, **__: Any) -> list[Any]:
-        seen.append(allowed.plugins)
+        seen.append(allowed)
         return []
 
     monkeypatch.setattr("kmcl_platform.search.run.run_search.run_search", run)
