@@ -65,6 +65,9 @@ class Resources(Frozen):
     0: it trains on the CPU."""
     max_concurrent_trials: int | None = Field(default=None, ge=1)
     """Largest number of trials that run at the same time; None: as many as fit on the cluster."""
+    checkpoint_minutes: float | None = Field(default=10, gt=0, le=10_000)
+    """Minutes of training between two checkpoints within an epoch: a trial that loses a worker goes on from the last.
+    Epochs that take less time have none. None: such a trial begins its epoch again."""
 
     @field_validator("gpus_per_worker")
     @classmethod

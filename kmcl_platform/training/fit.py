@@ -4,16 +4,21 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from pathlib import Path
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
-from kmcl_platform.training.checkpoints.checkpoint import read_progress
-from kmcl_platform.training.checkpoints.checkpoint_folder import checkpoint_epoch, find_checkpoint
+from kmcl_platform.messages import count_of
+from kmcl_platform.training.breaks import Breaks
+from kmcl_platform.training.checkpoints.checkpoint import read_part, read_progress
+from kmcl_platform.training.checkpoints.checkpoint_folder import find_continuation
 from kmcl_platform.training.checkpoints.continuation import check_can_continue
+from kmcl_platform.training.checkpoints.epoch_part import EpochPart
 from kmcl_platform.training.device import chosen_operations, small_floats_are_zero
 from kmcl_platform.training.session import TrainingSession
+from kmcl_platform.training.workers import notice
 from kmcl_platform.training.workers.distributed import Workers
 
 logger = logging.getLogger(__name__)
@@ -35,15 +40,19 @@ def fit(
     workers: Workers,
     features: Path | None = None,
     stops: Collection[int] | None = None,
+    checkpoint_minutes: float | None = None,
+    saved: Callable[[], None] = lambda: None,
 ) -> None:
     """Train a trial until its last epoch, or until `report` returns False.
 
     Every worker of the group calls this with the same arguments. After each epoch the first worker writes a checkpoint
     and calls `report`. A trial on features writes one only after an epoch that can be its last one, and after
-    `CHECKPOINT_SECONDS`: after a kill it repeats some epochs. If the folder has a checkpoint, the trial continues after
-    it. On CPUs, and on GPUs with `optim.deterministic`, it has the numbers of a trial that was never interrupted. The
-    reports of its finished epochs are repeated first, because the process that receives them may have died before they
-    arrived.
+    `CHECKPOINT_SECONDS`: after a kill it repeats some epochs. A trial on images writes further
+    ones within an epoch that takes long, and when its process is told to end.
+
+    If the folder has a checkpoint, the trial continues after it. On CPUs, and on GPUs with `optim.deterministic`, it
+    has the numbers of a trial that was never interrupted. The reports of its finished epochs are repeated first,
+    because the process that receives them may have died before they arrived.
 
     Args:
         config: the trial.
@@ -53,6 +62,8 @@ def fit(
         workers: this process's place in the group.
         features: the store's folder of features. Only a trial with a frozen backbone needs it.
         stops: the epochs after which `report` may return False. None: every one.
+        checkpoint_minutes: training time between two checkpoints within an epoch. None: there are none.
+        saved: called on the first worker after a checkpoint within an epoch.
 
     Raises:
         ConfigError: the backbone is unknown, or the batch cannot be divided among the workers.
@@ -61,10 +72,16 @@ def fit(
         StoreError: the disk is full.
         CheckpointError: the checkpoint is of another trial or other data, or incomplete; raised on every worker.
         Diverged: a term of the loss, a weight or a score is not finite; raised on every worker.
+        ToldToEnd: the process of some worker was told to end, and the checkpoint is written; raised on every worker.
     """
     optim = config.optim
-    with small_floats_are_zero(), chosen_operations(deterministic=optim.deterministic, tf32=optim.tf32):
-        _fit(config, manifest, checkpoints, report, workers, features, stops)
+    with (
+        small_floats_are_zero(),
+        chosen_operations(deterministic=optim.deterministic, tf32=optim.tf32),
+        # Epochs on features take a fraction of a second. Nothing looks for a notice in them.
+        nullcontext() if config.model.backbone_mode == "frozen" else notice.training(),
+    ):
+        _fit(config, manifest, checkpoints, report, workers, features, stops, checkpoint_minutes, saved)
 
 
 def _fit(
@@ -75,43 +92,62 @@ def _fit(
     workers: Workers,
     features: Path | None,
     stops: Collection[int] | None,
+    checkpoint_minutes: float | None,
+    saved: Callable[[], None],
 ) -> None:
     # One worker looks, so that all of them continue from the same checkpoint.
-    found = workers.broadcast(find_checkpoint(checkpoints) if workers.is_first else None)
+    found = workers.broadcast(find_continuation(checkpoints) if workers.is_first else None)
     progress = read_progress(found) if found else None
     if found and progress:
         # Before the network is built and the reports are repeated: a report of another trial must not reach the study.
         check_can_continue(found, progress, config, manifest.class_names)
     session = TrainingSession(config, manifest, workers, continued=progress, features=features)
     reports = session.restore(found) if found else ()
+    part = read_part(found) if found else None
     if workers.is_first:
-        logger.info("%s: %s", checkpoints, f"continues after epoch {len(reports)}" if found else "begins")
+        steps = f" and {count_of(part.step, 'step')}" if part else ""
+        logger.info("%s: %s", checkpoints, f"continues after epoch {len(reports)}{steps}" if found else "begins")
     # A stop that was decided before the interruption is decided again: the study gives the same answer to the same
     # report.
     for earlier in reports:
         if not _report(workers, report, earlier):
             return
-    may_skip = stops is not None and config.model.backbone_mode == "frozen"
-    needed, saved = {*(stops or ()), config.num_epochs}, time.monotonic()
+    is_frozen = config.model.backbone_mode == "frozen"
+    may_skip = stops is not None and is_frozen
+    needed, written = {*(stops or ()), config.num_epochs}, time.monotonic()
+
+    def save_part(done: EpochPart) -> None:
+        session.save(checkpoints, reports, done)
+        saved()
+
+    breaks = Breaks(
+        workers,
+        minutes=checkpoint_minutes,
+        must_end=notice.is_given,
+        worker_part=session.inputs.worker_part,
+        save=save_part,
+    )
+    resumed_from = len(reports)
     for epoch in range(len(reports) + 1, config.num_epochs + 1):
-        started = time.monotonic()
+        breaks.begin_epoch(part)
         session.meter.start()
-        metrics = session.train_epoch(epoch) | session.validate(epoch)
+        metrics = session.train_epoch(epoch, part, None if is_frozen else breaks) | session.validate(epoch)
+        part = None
         result = EpochReport(
             epoch=epoch,
             metrics=metrics,
-            seconds=time.monotonic() - started,
+            seconds=time.monotonic() - breaks.began,
             usage=session.usage(),
-            resumed_from=(checkpoint_epoch(found) or 0) if found else 0,
+            resumed_from=resumed_from,
             process_id=os.getpid(),
         )
         reports = (*reports, result)
         # First the checkpoint, then the report. A process killed between the two repeats the report at its next start.
         # In the other order, the study could know an epoch whose weights are lost.
-        is_due = not may_skip or epoch in needed or time.monotonic() - saved >= CHECKPOINT_SECONDS
+        is_due = not may_skip or epoch in needed or time.monotonic() - written >= CHECKPOINT_SECONDS
         if workers.is_first and is_due:
             session.save(checkpoints, reports)
-            saved = time.monotonic()
+            written = time.monotonic()
         if not _report(workers, report, result):
             return
 

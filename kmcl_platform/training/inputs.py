@@ -1,10 +1,12 @@
 """The data of a trial on one worker: images or the features of a frozen backbone, and their batches."""
 
+import logging
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES
 from kmcl_platform.config.store import full_disk_is_store_error
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.augmentation.augmented_batches import AugmentedBatches
@@ -16,12 +18,16 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.seeds import derive_seed
 from kmcl_platform.training.build import augmentation_seed, build_dataset
+from kmcl_platform.training.checkpoints.epoch_part import EpochPart, WorkerPart
 from kmcl_platform.training.device import Precision
 from kmcl_platform.training.evaluate import SplitScorer
 from kmcl_platform.training.features.backbone_weights import store_backbone
 from kmcl_platform.training.features.cache import open_features
 from kmcl_platform.training.features.sources import BackboneSource, FileSource
 from kmcl_platform.training.workers.distributed import Workers
+from kmcl_platform.training.workers.random_state import read_random_state
+
+logger = logging.getLogger(__name__)
 
 _EVALUATION_VALUES = 2**24
 """Largest number of means of kernels that an evaluation on features computes at the same time: 64 MiB."""
@@ -70,6 +76,7 @@ class TrialInputs:
         """
         self._config = config
         self._workers = workers
+        self._name = manifest.name
         self.batch_size = _batch_per_worker(config, workers)
         self.backbone = self.own_features = ""
         self.training_set: SplitDataset
@@ -120,6 +127,29 @@ class TrialInputs:
                 f"{manifest.name}: split train has {len(self.training_set)} images; valid: at least data.batch_size, "
                 f"{config.data.batch_size}"
             )
+
+    def begin_epoch(self, epoch: int, part: EpochPart | None) -> None:
+        """Choose the order and the random changes of an epoch, from 1, or of what is left of it."""
+        self.sampler.set_epoch(epoch, part.step * self.batch_size if part else 0)
+        self.training_set.set_epoch(epoch)
+        if part is not None and isinstance(self.training_set, ImageDataset):
+            self.training_set.add_skipped(part.workers[self._workers.rank]["skipped"])
+
+    def worker_part(self) -> WorkerPart:
+        """What is this worker's own in the state of an epoch."""
+        skipped = self.training_set.skipped() if isinstance(self.training_set, ImageDataset) else []
+        return WorkerPart(random=read_random_state(self._workers.device), skipped=skipped)
+
+    def count_skipped(self) -> dict[str, float]:
+        """The number of corrupt images of the epoch over all workers, under its metric; empty: they are errors."""
+        if self._config.data.corrupt_images == "error":
+            return {}
+        own = torch.tensor(float(self.training_set.count_skipped()), device=self._workers.device)
+        # Each image belongs to one worker, so the sum over workers counts no image twice.
+        skipped = round(float(self._workers.mean(own)) * self._workers.world_size)
+        if skipped and self._workers.is_first:
+            logger.warning("%s: skipped %d corrupt training images in this epoch", self._name, skipped)
+        return {SKIPPED_IMAGES: float(skipped)}
 
     def score_validation(
         self, model: nn.Module, precision: Precision, batches: int | None = None

@@ -2,11 +2,12 @@
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from kmcl_platform.config.reports.epoch_report import SKIPPED_IMAGES, EpochReport
+from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores
@@ -22,16 +23,17 @@ from kmcl_platform.training.checkpoints.checkpoint import (
     write_checkpoint,
 )
 from kmcl_platform.training.checkpoints.continuation import check_same_features, check_same_steps
+from kmcl_platform.training.checkpoints.epoch_part import EpochPart
 from kmcl_platform.training.device import choose_precision, compile_network
 from kmcl_platform.training.evaluate import split_metrics
 from kmcl_platform.training.gradient_shares import DominanceWatch, TermGradients
 from kmcl_platform.training.inputs import TrialInputs
 from kmcl_platform.training.optim import MovingAverage, build_optimizer, one_cycle
-from kmcl_platform.training.random_state import seed_everything
 from kmcl_platform.training.step import LossWatch, TrainStep, check_weights
 from kmcl_platform.training.term_balance import TermBalance
 from kmcl_platform.training.workers.batch_norm import synchronise_batch_norm
 from kmcl_platform.training.workers.distributed import Workers, data_parallel
+from kmcl_platform.training.workers.random_state import seed_everything, set_random_state
 from kmcl_platform.training.workers.resource_usage import UsageMeter
 
 logger = logging.getLogger(__name__)
@@ -115,14 +117,15 @@ class TrainingSession:
         self.gradients, self.dominance = TermGradients(self.model.head), DominanceWatch(config.loss)
         self.meter = UsageMeter(workers, loader_processes=self.inputs.processes > 0)
         self.scores: SplitScores | None = None
+        self._trained = 0
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Set the random state and the order of the images of an epoch, from 1."""
-        # A resumed trial gets the random numbers of an uninterrupted one. With the rank, dropout differs between
-        # workers.
+    def begin_epoch(self, epoch: int, part: EpochPart | None = None) -> None:
+        """Set the random state and the order of the images of an epoch, from 1, or of what is left of it."""
+        # A resumed trial gets the numbers of an uninterrupted one. With the rank, dropout differs between workers.
         seed_everything(derive_seed(self.config.seed, "epoch", epoch, self.workers.rank))
-        self.inputs.sampler.set_epoch(epoch)
-        self.inputs.training_set.set_epoch(epoch)
+        self.inputs.begin_epoch(epoch, part)
+        if part is not None:
+            set_random_state(part.workers[self.workers.rank]["random"], self.workers.device)
         self.model.train()
 
     def train_batch(
@@ -130,14 +133,20 @@ class TrainingSession:
     ) -> LossParts:
         """Take one step of the optimizer, the schedule and the average; returns the terms of the loss."""
         parts = self.step(images_B3HW, targets_BK, gradients)
-        # Also if the gradient scaler skipped the update because a gradient was infinite: the schedule has a fixed
-        # length.
+        # Also if the gradient scaler skipped the update because of an infinite gradient: the length is fixed.
         self.schedule.step()
         self.average.update_parameters(self.model)
         return parts
 
-    def train_epoch(self, epoch: int) -> dict[str, float]:
+    def train_epoch(
+        self, epoch: int, part: EpochPart | None = None, after_step: Callable[[int, LossWatch], None] | None = None
+    ) -> dict[str, float]:
         """Train through the training split once.
+
+        Args:
+            epoch: from 1.
+            part: the state from which the epoch continues, after `restore` of its checkpoint. None: it begins.
+            after_step: called after each step but the last one, with the number of the step in the epoch, from 1.
 
         Returns:
             The means of the loss and its terms, the terms' shares of the last step's gradient, the kernel terms'
@@ -146,37 +155,30 @@ class TrainingSession:
         Raises:
             Diverged: a term of the loss is not finite, or a weight is not finite after the epoch's last step.
         """
-        self.begin_epoch(epoch)
-        last = len(self.loader)
-        watch = LossWatch(self.workers, first_step=(epoch - 1) * last + 1)
-        for step, (images_B3HW, targets_BK) in enumerate(self.meter.waiting(self.loader), start=1):
+        self.begin_epoch(epoch, part)
+        first, last = part.step + 1 if part else 1, len(self.loader)
+        watch = LossWatch(self.workers, (epoch - 1) * last + 1, part.terms if part else None)
+        for step, (images_B3HW, targets_BK) in enumerate(self.meter.waiting(self.loader), start=first):
             # The shares of the gradients cost a backward pass for each term, so only the last step has them.
             watch.add(self.train_batch(images_B3HW, targets_BK, self.gradients if step == last else None))
             self.meter.sample()
+            if after_step is not None and step < last:
+                after_step(step, watch)
+        self._trained = (last - first + 1) * self.batch_size
         # Not `self.average`: its counter is on the CPU, and NCCL sends only tensors of GPUs.
         self.workers.broadcast_buffers(self.average.module)
         # Before the weights: if both are not finite, the loss names the earlier step. It waits for the device.
         means = watch.means()
-        self.meter.training_ends(loss_seconds=last * self.gradients.loss_seconds)
+        self.meter.training_ends(loss_seconds=(last - first + 1) * self.gradients.loss_seconds)
         # A loss shows the weights before its step. No loss follows the last step, so its weights are checked here.
         check_weights(self.average.module, self.workers, step=epoch * last)
         shares, weights = self.gradients.shares(self.workers), self.balance.metrics(self.step.factors)
         self.dominance.warn(shares, self.workers)
-        return means | shares | weights | self._count_skipped()
+        return means | shares | weights | self.inputs.count_skipped()
 
     def usage(self) -> dict[str, float]:
-        """The epoch's CPU time, memory and throughput."""
-        return self.meter.usage(len(self.loader) * self.batch_size)
-
-    def _count_skipped(self) -> dict[str, float]:
-        if self.config.data.corrupt_images == "error":
-            return {}
-        own = torch.tensor(float(self.inputs.training_set.count_skipped()), device=self.workers.device)
-        # Each image belongs to one worker, so the sum over workers counts no image twice.
-        skipped = round(float(self.workers.mean(own)) * self.workers.world_size)
-        if skipped and self.workers.is_first:
-            logger.warning("%s: skipped %d corrupt training images in this epoch", self.manifest.name, skipped)
-        return {SKIPPED_IMAGES: float(skipped)}
+        """The CPU time, memory and throughput of the epoch, or of its part since the last start."""
+        return self.meter.usage(self._trained)
 
     def validate(self, epoch: int) -> dict[str, float]:
         """Evaluate the averaged weights on the whole validation split. The next checkpoint has the scores.
@@ -189,7 +191,6 @@ class TrainingSession:
         """
         started = time.monotonic()
         scores_NK, targets_NK = self.inputs.score_validation(self.average, self.precision)
-        # Every worker has all scores, so either all of them raise or none.
         if not scores_NK.isfinite().all():
             raise Diverged(f"diverged at step {epoch * len(self.loader)}: not finite: scores of the validation split")
         if not self.workers.is_first:
@@ -199,8 +200,8 @@ class TrainingSession:
         logger.info("epoch %d: evaluated %d images in %.2f s", epoch, len(scores_NK), time.monotonic() - started)
         return metrics
 
-    def save(self, folder: Path, reports: tuple[EpochReport, ...]) -> Path:
-        """Write the checkpoint of the last report's epoch."""
+    def save(self, folder: Path, reports: tuple[EpochReport, ...], part: EpochPart | None = None) -> Path:
+        """Write the checkpoint of the last report's epoch, or of a part of the epoch after it."""
         return write_checkpoint(
             folder,
             TrialProgress(
@@ -208,7 +209,8 @@ class TrainingSession:
             ),
             model=self.model,
             average=self.average.module,
-            scores=self.scores,
+            scores=None if part else self.scores,
+            part=part,
             optimizer_state={
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),

@@ -114,11 +114,17 @@ def check_weights(model: nn.Module, workers: Workers, *, step: int) -> None:
 class LossWatch:
     """Collects the terms of each step, and finds the first step at which a term is not finite on some worker."""
 
-    def __init__(self, workers: Workers, first_step: int) -> None:
+    def __init__(self, workers: Workers, first_step: int, terms: torch.Tensor | None = None) -> None:
+        """
+        Args:
+            workers: this process's place in the group.
+            first_step: the number of the epoch's first step in the trial, from 1.
+            terms: what `terms` returned, if some steps of the epoch were taken before. None: it begins.
+        """
         self._workers = workers
         self._first_step = first_step
         self._pending: list[torch.Tensor] = []
-        self._checked: list[torch.Tensor] = []
+        self._checked: list[torch.Tensor] = [] if terms is None else [terms]
 
     def add(self, parts: LossParts) -> None:
         """Add the terms of the next step.
@@ -136,9 +142,17 @@ class LossWatch:
         Raises:
             Diverged: a term was not finite.
         """
-        self._check()
-        mean = torch.cat(self._checked).mean(dim=0)
+        mean = self.terms().mean(dim=0)
         return dict(zip(TRAIN_LOSSES, mean.tolist(), strict=True))
+
+    def terms(self) -> torch.Tensor:
+        """The mean over all workers of each term, for each step so far, on the CPU.
+
+        Raises:
+            Diverged: a term was not finite.
+        """
+        self._check()
+        return torch.cat(self._checked)
 
     def _check(self) -> None:
         if not self._pending:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,12 @@ def group() -> Iterator[WorkerGroup]:
 def train(group: WorkerGroup, small_manifest: Path, tmp_path: Path) -> Callable[..., list[Message]]:
     shutil.copy(small_manifest, tmp_path / "digits.parquet")
 
-    def run(name: str, on_epoch: Callable[[Message], None] = lambda _: None, **values: Any) -> list[Message]:
+    def run(
+        name: str,
+        on_epoch: Callable[[Message], None] = lambda _: None,
+        checkpoint_minutes: float | None = None,
+        **values: Any,
+    ) -> list[Message]:
         config = TrialConfig().with_values(
             {
                 # Relative to the folder of the search, which is not the working directory of this process.
@@ -66,6 +72,7 @@ def train(group: WorkerGroup, small_manifest: Path, tmp_path: Path) -> Callable[
                 "data_dir": str(tmp_path),
                 "features_dir": str(tmp_path / "features"),
                 "working_dir": str(tmp_path),
+                "checkpoint_minutes": checkpoint_minutes,
             }
         )
         messages: list[Message] = []
@@ -103,6 +110,49 @@ def test_a_killed_worker_changes_no_number(train: Callable[..., list[Message]]) 
     assert numbers(disturbed) == numbers(undisturbed)
     assert disturbed[-1]["report"]["resumed_from"] >= 1
     assert disturbed[-1]["report"]["process_id"] != killed[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["told to end", "killed"])
+def test_a_worker_that_goes_in_the_middle_of_an_epoch_costs_no_epoch(
+    number: signal.Signals, train: Callable[..., list[Message]], tmp_path: Path
+) -> None:
+    # 96 steps in an epoch. Two workers write a checkpoint after step 50 at the earliest.
+    values = {"data__batch_size": 2, "data__image_size": 64, "num_epochs": 6}
+    undisturbed = train("undisturbed", **values)
+    seen: set[str] = set()
+    gone: list[int] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.02):
+            parts = {path.name for path in (tmp_path / "disturbed").glob("part-*")}
+            # Without notice, the worker goes when it has just written one.
+            if parts - seen and number == signal.SIGKILL and gone == [0]:
+                os.kill(process[0], number)
+                gone[0] = process[0]
+            seen.update(parts)
+
+    process: list[int] = []
+
+    def begin_to_end(message: Message) -> None:
+        process.append(message["report"]["process_id"])
+        if len(process) == 1:
+            gone.append(process[0] if number == signal.SIGTERM else 0)
+            if number == signal.SIGTERM:
+                os.kill(process[0], number)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        minutes = None if number == signal.SIGTERM else 1e-6
+        disturbed = train("disturbed", begin_to_end, checkpoint_minutes=minutes, **values)
+    finally:
+        ended.set()
+        watcher.join()
+    assert numbers(disturbed) == numbers(undisturbed)
+    assert gone[0] == process[0] != process[-1]
+    assert {name[-6:] for name in seen} == {"000050"}
+    assert len(seen) == (1 if number == signal.SIGTERM else 6)
 
 
 def test_relative_paths_begin_in_the_folder_of_the_search(train: Callable[..., list[Message]], tmp_path: Path) -> None:

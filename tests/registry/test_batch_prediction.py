@@ -32,7 +32,7 @@ from kmcl_platform.registry.model.error_detection import binary_entropy
 from kmcl_platform.registry.model.load import RegisteredModel
 from kmcl_platform.registry.model.predictor import read_predictor, write_model
 from kmcl_platform.training.build import build_model
-from kmcl_platform.training.random_state import seed_everything
+from kmcl_platform.training.workers.random_state import seed_everything
 
 CLASSES = [str(digit) for digit in range(10)]
 RULE = DecisionRule(1.5, tuple(np.linspace(0.4, 0.6, 10).tolist()), "f1")

@@ -2,9 +2,9 @@
 collective operation, no operation on tensors of two devices."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from unittest import mock
 
 import pytest
@@ -15,9 +15,11 @@ from kmcl_platform.data.loading.dataset import Batch
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.training import evaluate, session as session_module
+from kmcl_platform.training.breaks import Breaks
 from kmcl_platform.training.inputs import TrialInputs
 from kmcl_platform.training.probe import _count_nonfinite, _largest, _underflow_share
 from kmcl_platform.training.session import TrainingSession
+from kmcl_platform.training.step import CHECK_EVERY, LossWatch
 from kmcl_platform.training.workers.distributed import Workers
 from tests.training.pretend_accelerator import COLLECTIVES, DEVICE, Accelerator, pretend_accelerator
 
@@ -60,7 +62,7 @@ def session_on_accelerator(
         # The first step of a trial waits for a check of its inputs.
         session.step.loss._inputs_checked = True
         session.loader = [make_batch(inputs.batch_size, inputs)] * 3  # type: ignore[assignment]
-        session.begin_epoch = lambda epoch: None  # type: ignore[method-assign]
+        session.begin_epoch = lambda epoch, part=None: None  # type: ignore[method-assign]
         session.train_batch(*session.loader[0])  # type: ignore[index]
         accelerator.waits.clear()
         yield session, accelerator
@@ -97,6 +99,10 @@ def test_a_wait_and_a_wrong_device_are_seen() -> None:
             torch.ones(2, device=DEVICE) + torch.ones(2)
 
 
+def leave(*_: object) -> NoReturn:
+    raise InterruptedError
+
+
 def test_workers_send_only_tensors_of_their_device(manifest: Manifest) -> None:
     with session_on_accelerator({"data.corrupt_images": "skip"}, manifest, 2) as (session, accelerator):
         session.train_epoch(1)
@@ -106,6 +112,10 @@ def test_workers_send_only_tensors_of_their_device(manifest: Manifest) -> None:
         _count_nonfinite(session.workers, [session.train_batch(*batch)])
         _largest(session.workers, 1.0)
         _underflow_share(session, *batch)
+        # Two workers agree on whether a checkpoint within the epoch is due. Here the answer has no value.
+        with suppress(InterruptedError):
+            breaks = Breaks(session.workers, minutes=None, must_end=bool, worker_part=leave, save=leave)
+            breaks(CHECK_EVERY, LossWatch(session.workers, 1))
     # NCCL has only the device's memory; `broadcast_object_list` copies its objects there by itself.
     assert {device for _, device in accelerator.sent} == {DEVICE.type}
     assert {name for name, _ in accelerator.sent} == set(COLLECTIVES)

@@ -125,6 +125,15 @@ class ImageDataset(Dataset[Batch]):
         """The number of images that were requested and skipped since `set_epoch`; 0 without `skip_corrupt`."""
         return 0 if self._skipped_N is None else int(self._skipped_N.sum())
 
+    def skipped(self) -> list[int]:
+        """The images that `count_skipped` counts."""
+        return [] if self._skipped_N is None else self._skipped_N.nonzero()[:, 0].tolist()
+
+    def add_skipped(self, images: list[int]) -> None:
+        """Count these images too: they were skipped in the same epoch, by a process that this one replaces."""
+        if self._skipped_N is not None:
+            self._skipped_N[images] = 1
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the augmentation of epoch 0, 1, ..., and set the number of skipped images to 0."""
         self._epoch.fill_(epoch)

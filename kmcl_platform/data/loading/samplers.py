@@ -33,11 +33,11 @@ class ShardedShuffle(Sampler[int]):
         self._rank = rank
         self._world_size = world_size
         self._seed = seed
-        self._epoch = 0
+        self._epoch = self._start = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the permutation of epoch 0, 1, ... for the next iteration."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the permutation of epoch 0, 1, ... for the next iteration, without its first `start` images."""
+        self._epoch, self._start = epoch, start
 
     def __len__(self) -> int:
         return self._num_samples // self._world_size
@@ -48,7 +48,7 @@ class ShardedShuffle(Sampler[int]):
         order = rng.permutation(self._num_samples)
         # Every world_size-th index, cut to equal length: otherwise the first ranks could have one image more.
         indices: list[int] = order[self._rank :: self._world_size][: len(self)].tolist()
-        return iter(indices)
+        return iter(indices[self._start :])
 
 
 class ShardedSequence(Sampler[int]):

@@ -45,11 +45,11 @@ class PackedShuffle(Sampler[int]):
         self._rank = rank
         self._world_size = world_size
         self._seed = seed
-        self._epoch = 0
+        self._epoch = self._start = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of epoch 0, 1, ... for the next iteration."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the order of epoch 0, 1, ... for the next iteration, without its first `start` images."""
+        self._epoch, self._start = epoch, start
 
     def __len__(self) -> int:
         return len(self._group_N) // self._world_size
@@ -73,7 +73,7 @@ class PackedShuffle(Sampler[int]):
         changes = np.diff(self._group_N[own], prepend=self._group_N[own[:1]]) != 0
         buffer_of_image = np.cumsum(changes) // BUFFER_GROUPS
         indices: list[int] = own[np.lexsort((rng.random(len(own)), buffer_of_image))].tolist()
-        return iter(indices)
+        return iter(indices[self._start :])
 
 
 def build_training_order(

@@ -6,6 +6,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from kmcl_platform.training.workers import notice
+
 LOOPBACK = "127.0.0.1"
 
 _SWITCH = "KMCL_ON_LOOPBACK"
@@ -22,7 +24,7 @@ ENVIRONMENT = {
 
 
 def torch_config(folder: Path) -> Any:
-    """The setting of Ray Train that decides how the workers of a group connect. On a cluster it is Ray's own.
+    """The setting of Ray Train that decides how the workers of a group connect. On a cluster it is Ray's own way.
 
     Args:
         folder: exists as long as the group; used on this machine only.
@@ -30,8 +32,21 @@ def torch_config(folder: Path) -> Any:
     from ray.train.torch import TorchConfig
     from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 
+    class Backend(_TorchBackend):
+        """Ray's own, whose workers also take SIGTERM as a notice."""
+
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            super().on_start(worker_group, backend_config)
+            # Here a function runs in the main thread of each worker, in which alone Python sets handlers.
+            worker_group.execute(notice.listen)
+
+    class Config(TorchConfig):
+        @property
+        def backend_cls(self) -> type:
+            return Backend
+
     if os.environ.get(_SWITCH) != "1":
-        return TorchConfig()
+        return Config()
 
     class FileBackend(_TorchBackend):
         """Connects the workers through a file, because torch's default, a TCP store, listens on every address."""
@@ -58,6 +73,7 @@ def torch_config(folder: Path) -> Any:
                     for rank in range(size)
                 ]
             )
+            worker_group.execute(notice.listen)
 
     class FileConfig(TorchConfig):
         @property

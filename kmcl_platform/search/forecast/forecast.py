@@ -93,9 +93,15 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
         hours=spread("hours"),
         gpu_hours=spread("gpu_hours"),
         disk_bytes=spread("disk_bytes"),
-        # While a checkpoint is written, the previous one still exists.
-        peak_disk_bytes=totals["high"].disk_bytes + 2 * concurrency * costs.checkpoint_bytes.high,
+        peak_disk_bytes=totals["high"].disk_bytes + _held(file, costs) * concurrency * costs.checkpoint_bytes.high,
     )
+
+
+def _held(file: SearchFile, costs: Costs) -> int:
+    """How many checkpoints of a trial are on the disk while another one is written, with that one."""
+    minutes = file.resources.checkpoint_minutes
+    # One within an epoch does not replace that of the epoch before.
+    return 3 if minutes is not None and costs.epoch_seconds.high >= 60 * minutes else 2
 
 
 def fingerprint(file: SearchFile) -> str:

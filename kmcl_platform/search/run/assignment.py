@@ -16,6 +16,7 @@ class Assignment(TypedDict):
         content_hash: of the manifest that the search began with; empty or missing: any manifest.
         features_hash: digest of the user's own file of features that the search began with; in the same way.
         stopping_epochs: those after which the search may stop the trial; missing: every one.
+        checkpoint_minutes: between two checkpoints within an epoch; missing or None: there are none.
         plugins: the code of the configuration's plug-ins, as `plugins.source.to_documents` gives it.
         probe_steps: run only so many optimizer steps, to measure the costs of the trial.
     """
@@ -29,6 +30,7 @@ class Assignment(TypedDict):
     content_hash: NotRequired[str]
     features_hash: NotRequired[str]
     stopping_epochs: NotRequired[list[int]]
+    checkpoint_minutes: NotRequired[float | None]
     plugins: NotRequired[list[dict[str, str]]]
     probe_steps: NotRequired[int]
 

@@ -79,6 +79,7 @@ class SearchDriver:
             "working_dir": str(Path.cwd()),
             "content_hash": self._study.inputs.data,
             "stopping_epochs": self._file.scheduler.stopping_epochs(self._file.base.num_epochs),
+            "checkpoint_minutes": self._file.resources.checkpoint_minutes,
             "plugins": to_documents(point.config.plugins),
             "features_hash": self._study.inputs.features.get(point.config.data.features or "", ""),
         }

@@ -53,6 +53,7 @@ class InlineRunner:
         import torch
 
         from kmcl_platform.search.run.trial_training import train_assignment
+        from kmcl_platform.training.breaks import ToldToEnd
 
         workers = _this_process(file)
         threads = torch.get_num_threads()
@@ -66,6 +67,8 @@ class InlineRunner:
                 try:
                     with _noting_interrupts(interrupted):
                         train_assignment(assignment, workers, channel)
+                except ToldToEnd:
+                    raise KeyboardInterrupt from None
                 except Exception:
                     # The channel has the end of the trial, or the trouble with the store, from `train_assignment`. Any
                     # other error interrupts a trial: a group of Ray workers is replaced, and tries again. This process
@@ -102,6 +105,9 @@ class _DriverChannel:
             raise KeyboardInterrupt
         # If the time is spent, the trial stays open in the study, and continues when the budget is raised.
         return not self.has_ended and not self._driver.must_end()
+
+    def saved(self) -> None:
+        """Nothing waits for it: this process does not start again by itself."""
 
     def diverge(self, reason: str) -> None:
         self.has_ended = self._driver.take(self._key, {"diverged": reason})

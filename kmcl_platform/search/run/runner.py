@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.search.run.driver import SearchDriver
+from kmcl_platform.training.workers import notice
 
 
 class Runner(Protocol):
@@ -57,6 +58,7 @@ def ending_on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
+        notice.forget()
         for number, handler in before.items():
             # None: a handler that Python did not set, and cannot set again.
             if handler is not None:
@@ -64,6 +66,9 @@ def ending_on_sigterm() -> Iterator[None]:
 
 
 def _interrupt(*_: object) -> None:
+    # A training in this process first writes a checkpoint.
+    if notice.take():
+        return
     # In a shell script, a command with `&` ignores SIGINT: without a handler of it, SIGTERM would be lost.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

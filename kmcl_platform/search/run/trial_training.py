@@ -35,6 +35,9 @@ class Channel(Protocol):
     def report(self, report: dict[str, Any]) -> bool:
         """Send the report of an epoch, as fields of an `EpochReport`; returns whether the trial continues."""
 
+    def saved(self) -> None:
+        """Note that the trial has made progress within an epoch: its checkpoint is written."""
+
     def diverge(self, reason: str) -> None:
         """End a trial that diverged."""
 
@@ -120,6 +123,8 @@ def train_assignment(
                 workers=workers,
                 features=features,
                 stops=assignment.get("stopping_epochs"),
+                checkpoint_minutes=assignment.get("checkpoint_minutes"),
+                saved=channel.saved,
             )
             return
         steps = assignment["probe_steps"]

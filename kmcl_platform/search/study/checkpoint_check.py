@@ -14,7 +14,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import SearchError
 from kmcl_platform.messages import show_path, show_value
-from kmcl_platform.training.checkpoints.checkpoint_folder import TRIAL, find_checkpoint
+from kmcl_platform.training.checkpoints.checkpoint_folder import TRIAL, find_continuation
 
 _FOLDER = re.compile(r"trial-(\d+)")
 
@@ -55,7 +55,7 @@ def check_checkpoints(store: Store, search: str, configs: Mapping[int, TrialConf
             "they belong to, or move those folders away; kmcl doctor lists them, kmcl doctor --fix deletes them"
         )
     for number, path in trial_folders(store, search):
-        checkpoint = find_checkpoint(path)
+        checkpoint = find_continuation(path)
         if checkpoint and (difference := find_difference(checkpoint, configs[number])):
             raise SearchError(
                 f"{show_path(checkpoint)}: got the checkpoint of another trial {number}, with {difference}; valid: "

@@ -215,10 +215,9 @@ def _find_problem_of_sampler(file: SearchFile) -> str | None:
 
 def _definition(file: SearchFile) -> dict[str, str]:
     """The definition under dotted paths, each value as JSON."""
-    # Of `resources`, only the number of trials at the same time may change: the number of workers and their threads
-    # change a trial's numbers.
+    # Of `resources`, the number of workers and their threads may not change: they change a trial's numbers.
     dump = file.model_dump(
-        exclude={"resources": {"max_concurrent_trials"}}
+        exclude={"resources": {"max_concurrent_trials", "checkpoint_minutes"}}
         | dict.fromkeys(_LEFT_OUT, True)
         | ({"prior": True} if file.prior is None else {})
     )

@@ -34,7 +34,10 @@ from kmcl_platform.training.checkpoints.checkpoint_folder import (
     checkpoint_epoch,
     checkpoint_name,
     find_checkpoints,
+    find_parts,
+    part_name,
 )
+from kmcl_platform.training.checkpoints.epoch_part import PART, EpochPart
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +77,9 @@ def write_checkpoint(
     average: nn.Module,
     optimizer_state: dict[str, Any],
     scores: SplitScores | None = None,
+    part: EpochPart | None = None,
 ) -> Path:
-    """Write the checkpoint of `progress.epoch`, then remove those of earlier epochs.
+    """Write the checkpoint of `progress.epoch`, or of a part of the epoch after it, then remove earlier ones.
 
     After the first call, at least one complete checkpoint is always on the disk: earlier ones are removed only when the
     files of the new one and its name are on the disk. This is also true if the process is killed, the disk is full, or
@@ -89,6 +93,7 @@ def write_checkpoint(
         average: their moving average.
         optimizer_state: tensors and plain values.
         scores: scores of the average on the validation split. None: the epoch had no evaluation.
+        part: the state within the epoch after `progress.epoch`. Its checkpoint does not replace that of an epoch.
 
     Returns:
         The checkpoint's folder.
@@ -107,7 +112,8 @@ def write_checkpoint(
         "backbone": progress.backbone,
         "features": progress.features,
     }
-    final = folder / checkpoint_name(progress.epoch)
+    name = part_name(progress.epoch + 1, part.step) if part else checkpoint_name(progress.epoch)
+    final = folder / name
     try:
         with atomic_folder(final) as draft:
             # Python writes the bytes, because the libraries' own functions do not report a full disk.
@@ -116,6 +122,8 @@ def write_checkpoint(
             (draft / OPTIMIZER).write_bytes(_to_bytes(optimizer_state))
             if scores is not None:
                 (draft / VALIDATION_SCORES).write_bytes(scores_to_bytes(scores))
+            if part is not None:
+                (draft / PART).write_bytes(_to_bytes(part.state()))
             (draft / TRIAL).write_text(json.dumps(document, indent=1))
     except OSError as error:
         if error.errno in NO_ROOM:
@@ -124,8 +132,12 @@ def write_checkpoint(
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY) or not final.is_dir():
             raise
         logger.warning("%s exists already: it stays as it is", final)
+    # Later ones are of a group that has replaced this one.
     for path in find_checkpoints(folder):
-        if (checkpoint_epoch(path) or 0) < progress.epoch:  # Later ones are of a group that has replaced this one.
+        if (checkpoint_epoch(path) or 0) < progress.epoch:
+            shutil.rmtree(path)
+    for epoch, step, path in find_parts(folder):
+        if (epoch, step) < (progress.epoch + 1, part.step if part else 0):
             shutil.rmtree(path)
     logger.info("wrote %s in %.2f s", final, time.monotonic() - started)
     return final
@@ -175,6 +187,15 @@ def read_optimizer_state(checkpoint: Path, device: torch.device) -> dict[str, An
     return state
 
 
+def read_part(checkpoint: Path) -> EpochPart | None:
+    """The part of an epoch in a checkpoint, as `load_weights`. None: the checkpoint is that of a whole epoch."""
+    path = checkpoint / PART
+    if not path.exists():
+        return None
+    with _reading(path):
+        return EpochPart(**torch.load(path, map_location="cpu", weights_only=True))
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Name a damaged file. As an error of a library it would end the trial as failed, and its work would be lost."""
@@ -183,7 +204,7 @@ def _reading(path: Path) -> Iterator[None]:
     # A file that fits into memory on the CPU may not fit on a GPU: it is not damaged.
     except torch.OutOfMemoryError:
         raise
-    except (SafetensorError, UnpicklingError, EOFError, RuntimeError) as error:
+    except (SafetensorError, UnpicklingError, EOFError, RuntimeError, KeyError, TypeError, ValueError) as error:
         # PyTorch's messages continue with advice of many lines.
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: cannot be read ({reason}); {ADVICE}") from error

@@ -10,9 +10,13 @@ A trial's folder has one folder for each checkpoint, such as `epoch-0003/`, with
 
 Random state needs no file, because every epoch is seeded by (seed, epoch, rank). When a trial has ended, `optimizer.pt`
 and `model.safetensors` are removed.
+
+While an epoch of many minutes runs, there may also be a folder such as `part-0004-000250/`: the state after step 250 of
+epoch 4. It has `part.pt` (`epoch_part.py`) in place of the scores. It is removed when the epoch has ended.
 """
 
 import re
+import shutil
 from pathlib import Path
 
 AVERAGE = "average.safetensors"
@@ -21,6 +25,7 @@ OPTIMIZER = "optimizer.pt"
 TRIAL = "trial.json"
 
 _NAME = re.compile(r"epoch-(\d+)")
+_PART = re.compile(r"part-(\d+)-(\d+)")
 
 
 def checkpoint_name(epoch: int) -> str:
@@ -50,11 +55,33 @@ def find_checkpoint(folder: Path) -> Path | None:
     return next(reversed(find_checkpoints(folder)), None)
 
 
+def part_name(epoch: int, step: int) -> str:
+    """The name of the checkpoint after a step of an epoch, both from 1."""
+    return f"part-{epoch:04d}-{step:06d}"
+
+
+def find_parts(folder: Path) -> list[tuple[int, int, Path]]:
+    """The checkpoints within epochs in a trial's folder: epoch, step and path, the latest last."""
+    matches = [(_PART.fullmatch(path.name), path) for path in folder.glob("part-*")]
+    return sorted((int(match[1]), int(match[2]), path) for match, path in matches if match)
+
+
+def find_continuation(folder: Path) -> Path | None:
+    """The checkpoint from which a trial continues: the latest one, of a whole epoch or within the one after it."""
+    checkpoint = find_checkpoint(folder)
+    epochs = (checkpoint_epoch(checkpoint) or 0) if checkpoint else 0
+    # A part of an earlier epoch is what a killed process has not removed yet.
+    parts = [path for epoch, _, path in find_parts(folder) if epoch == epochs + 1]
+    return parts[-1] if parts else checkpoint
+
+
 def keep_average(checkpoint: Path) -> None:
     """Reduce the checkpoint of a trial that has ended to its averaged weights, its scores and its `trial.json`."""
     # The successor of a killed driver removes the same files again, so a file may be missing already.
     for name in (OPTIMIZER, MODEL):
         (checkpoint / name).unlink(missing_ok=True)
+    for _, _, part in find_parts(checkpoint.parent):
+        shutil.rmtree(part, ignore_errors=not part.exists())
 
 
 def folder_bytes(folder: Path) -> int:

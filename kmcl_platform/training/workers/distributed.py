@@ -54,6 +54,14 @@ class Workers:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
+    def gather(self, value: T) -> list[T]:
+        """The values of all workers by rank, on every worker. They must be picklable."""
+        if self.world_size == 1:
+            return [value]
+        found: list[Any] = [None] * self.world_size
+        dist.all_gather_object(found, value)
+        return found
+
     def on_first(self, action: Callable[[], T]) -> T:
         """The result of an action of the first worker, on every worker. It must be picklable.
 

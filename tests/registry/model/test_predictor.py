@@ -28,7 +28,7 @@ from kmcl_platform.registry.model.predictor import (
     write_rule,
 )
 from kmcl_platform.training.build import build_model
-from kmcl_platform.training.random_state import seed_everything
+from kmcl_platform.training.workers.random_state import seed_everything
 
 CONFIG = TrialConfig().with_values({"data.image_size": 32, "model.kernels_per_class": 2})
 CLASSES = [str(digit) for digit in range(10)]

@@ -21,7 +21,7 @@ from kmcl_platform.registry.model.versions import download_package, find_version
 from kmcl_platform.registry.package.log_model import log_model
 from kmcl_platform.tracking.database import artifact_location, as_default, connect
 from kmcl_platform.training.build import build_model
-from kmcl_platform.training.random_state import seed_everything
+from kmcl_platform.training.workers.random_state import seed_everything
 from tests.support.command_line import kmcl
 
 pytestmark = [pytest.mark.story, pytest.mark.takes(25)]

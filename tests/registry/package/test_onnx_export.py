@@ -24,7 +24,7 @@ from kmcl_platform.registry.model.predictor import read_predictor, write_model, 
 from kmcl_platform.registry.package import onnx_export
 from kmcl_platform.registry.package.onnx_export import export_onnx
 from kmcl_platform.training.build import build_model
-from kmcl_platform.training.random_state import seed_everything
+from kmcl_platform.training.workers.random_state import seed_everything
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

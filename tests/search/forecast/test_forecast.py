@@ -118,6 +118,10 @@ def test_the_forecast_without_early_stopping_is_that_by_hand() -> None:
     # At least one trial of full length, otherwise the best three; and two checkpoints of the trial that runs.
     assert forecast.disk_bytes == Range(low=2, expected=3 * 4, high=3 * 8)
     assert forecast.peak_disk_bytes == 3 * 8 + 2 * 40
+    # With a checkpoint within the epoch, which takes 39 seconds at most.
+    long = search()
+    long = long.model_copy(update={"resources": long.resources.model_copy(update={"checkpoint_minutes": 0.6})})
+    assert build_forecast(long, COSTS, 1).peak_disk_bytes == 3 * 8 + 3 * 40
     assert build_forecast(search(checkpoints=9), COSTS, 1).disk_bytes.high == 4 * 8
     assert forecast.gpu_hours == Range(low=0, expected=0, high=0)
     assert forecast.ends_by == "budget.trials"

@@ -22,6 +22,7 @@ from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.search.run import run_search as module, trial_training
 from kmcl_platform.search.run.run_search import resume_search, run_search
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
+from kmcl_platform.training.step import LossParts, LossWatch
 from tests.support.command_line import kmcl
 
 SEARCH = """
@@ -183,6 +184,31 @@ def test_an_interrupted_search_goes_on_with_the_same_numbers(
     output = io.StringIO()
     resume_search("alone", store, Console(file=output, width=200), inline=True)
     assert "trial 0: goes on after epoch 1" in output.getvalue()
+    undisturbed = open_store(tmp_path / "undisturbed")
+    search(file, undisturbed)
+    assert values_of(store) == values_of(undisturbed)
+
+
+@pytest.mark.story
+def test_sigterm_ends_a_search_after_a_checkpoint_within_the_epoch(
+    file: Path, prepared_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(prepared_store)
+    add, steps = LossWatch.add, []
+
+    def send(watch: LossWatch, parts: LossParts) -> None:
+        add(watch, parts)
+        steps.append(parts)
+        if len(steps) == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LossWatch, "add", send)
+        assert "0 already finished" in search(file, store)
+    assert [outcome for outcome, _ in values_of(store).values()] == ["interrupted"]
+    assert [path.name for path in store.trial_checkpoints("alone", 0).iterdir()] == ["part-0001-000002"]
+    # In the same process: the notice does not end the next start.
+    search(file, store)
     undisturbed = open_store(tmp_path / "undisturbed")
     search(file, undisturbed)
     assert values_of(store) == values_of(undisturbed)

@@ -61,6 +61,7 @@ def test_the_searchs_own_run_describes_the_search(
         "resources.cpus_per_worker": "1",
         "resources.gpus_per_worker": "0",
         "resources.max_concurrent_trials": "None",
+        "resources.checkpoint_minutes": "10",
         "sampler.kind": "tpe",
         "sampler.startup_trials": "10",
         "sampler.seed": "0",

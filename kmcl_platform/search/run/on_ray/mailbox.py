@@ -14,7 +14,7 @@ from kmcl_platform.messages import count_of
 from kmcl_platform.search.run.assignment import Assignment, Message
 
 MAX_STARTS_WITHOUT_PROGRESS = 3
-"""How often a trial may cause a new start of its group without finishing another epoch; after that it fails."""
+"""How often a trial may cause a new start of its group without another checkpoint; after that it fails."""
 
 
 class MailboxState:
@@ -33,7 +33,7 @@ class MailboxState:
         # For each place the last epoch after which the trial may continue. "Stop" is not stored: it follows from the
         # next assignment, or from `close`.
         self._continued: dict[int, int] = {}
-        # Starts of the group since the current trial began, or last finished an epoch.
+        # Starts of the group since the current trial began, or last wrote a checkpoint.
         self._starts = 0
         self._last_error = ""
 
@@ -115,6 +115,12 @@ class MailboxState:
             # A repeated report of a decided epoch returns at this line without waiting.
             await self._changed.wait_for(lambda: self._continued.get(place, 0) >= last or not self._is_current(place))
             return self._continued.get(place, 0) >= last
+
+    async def note_progress(self, place: int) -> None:
+        """Note that a trial has a new checkpoint within its epoch: the count of starts begins again."""
+        async with self._changed:
+            if self._is_current(place):
+                self._starts = 1
 
     async def fail(self, place: int, reason: str, out_of_memory: bool = False) -> None:
         """End a trial that failed."""

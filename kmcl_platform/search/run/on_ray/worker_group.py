@@ -202,6 +202,9 @@ class _MailboxChannel:
         self._sent = time.monotonic()
         return goes_on
 
+    def saved(self) -> None:
+        ray.get(self._mailbox.note_progress.remote(self._place))
+
     def diverge(self, reason: str) -> None:
         self._send_waiting()
         ray.get(self._mailbox.diverge.remote(self._place, reason))

@@ -114,6 +114,23 @@ def test_a_trial_that_loses_its_group_again_and_again_fails() -> None:
     play(scene())
 
 
+def test_a_checkpoint_within_an_epoch_is_progress() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        await box.assign(assignment(0))
+        # An epoch may take longer than any machine lives.
+        for _ in range(2 * MAX_STARTS_WITHOUT_PROGRESS):
+            assert await box.first_place() == 0
+            await box.note_progress(0)
+        await box.assign(assignment(1))
+        for _ in range(MAX_STARTS_WITHOUT_PROGRESS):
+            assert await box.first_place() == 1
+            await box.note_progress(0)  # A late one, of the former trial.
+        assert await box.first_place() == 2
+
+    play(scene())
+
+
 def test_a_probe_ends_with_its_measurement_and_the_workers_take_the_next_one() -> None:
     async def scene() -> None:
         box = MailboxState()
