@@ -109,24 +109,41 @@ def _read_csv(path: Path, data: bytes, needed: list[str], delimiter: str | None,
         text = text[stated.end() :]
         delimiter = delimiter or stated[1]
     delimiter = delimiter or find_delimiter(text, needed)
-    # The header is read as a row: pandas would rename a second column `cat` to `cat.1`, which would be a new class.
-    rows = pd.read_csv(
-        io.StringIO(text, newline=""),
-        header=None,
-        sep=delimiter,
-        dtype=str,
-        # Otherwise pandas would read `NA`, `None` and other words as missing values, and a class may have such a name.
-        keep_default_na=False,
-        na_filter=False,
-        # Otherwise a delimiter at the end of each line would make the first column an index.
-        index_col=False,
-        engine="c",
-    ).fillna("")
+    try:
+        # The header is read as a row: pandas would rename a second column `cat` to `cat.1`, which would be a new class.
+        rows = pd.read_csv(
+            io.StringIO(text, newline=""),
+            header=None,
+            sep=delimiter,
+            dtype=str,
+            # Otherwise pandas would read `NA`, `None` and other words as missing values, and a class may have such a
+            # name.
+            keep_default_na=False,
+            na_filter=False,
+            # Otherwise a delimiter at the end of each line would make the first column an index.
+            index_col=False,
+            engine="c",
+        ).fillna("")
+    except pd.errors.ParserError as error:
+        raise ValueError(_parser_problem(str(error), delimiter)) from None
     names = [_column_name(name) for name in rows.iloc[0]]
     _check_names([name for name in names if name])
     frame = rows.iloc[1:].reset_index(drop=True).set_axis(names, axis="columns")
     # A column without a name is pandas's index, or follows from a delimiter at the end of each line. It is not a class.
     return frame.loc[:, [bool(name) for name in names]]
+
+
+def _parser_problem(message: str, delimiter: str) -> str:
+    """What pandas says about a line, in our words."""
+    if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", message):
+        before, line, seen = found.groups()
+        return (
+            f"line {line} has {seen} columns, the lines before it {before} (the delimiter is {delimiter!r}; a text that "
+            "contains it needs quotes)"
+        )
+    if found := re.search(r"EOF inside string starting at row (\d+)", message):
+        return f"the quotes that begin in line {int(found[1]) + 1} do not end"
+    return message
 
 
 def find_delimiter(text: str, needed: Iterable[str] = ()) -> str:

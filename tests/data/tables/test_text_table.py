@@ -89,7 +89,12 @@ def test_a_row_that_ends_early_has_empty_cells(tmp_path: Path) -> None:
         (b"PK\x03\x04...", "an archive or an Excel workbook"),
         (b"picture\tsplit\na\ttrain\n", "columns: 'image' missing; got 'picture', 'split'; valid: "),
         (b"image,image \na,b\n", "columns 'image' appear twice"),
-        (b'image,cat\n"a,1\n', "EOF inside string"),
+        (b'image,cat\n"a,1\n', "cannot be read: the quotes that begin in line 2 do not end; valid: "),
+        (
+            b"image,tags\na,cat\nb,cat,dog\n",
+            "cannot be read: line 3 has 3 columns, the lines before it 2 (the delimiter is ','; a text that contains it "
+            "needs quotes); valid: ",
+        ),
         (b"\x1f\x8bno gzip", "cannot be read: "),
     ],
 )
