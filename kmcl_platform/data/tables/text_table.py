@@ -138,8 +138,8 @@ def _parser_problem(message: str, delimiter: str) -> str:
     if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", message):
         before, line, seen = found.groups()
         return (
-            f"line {line} has {seen} columns, the lines before it {before} (the delimiter is {delimiter!r}; a text that "
-            "contains it needs quotes)"
+            f"line {line} has {seen} columns, the lines before it {before} (the delimiter is {delimiter!r}; a text "
+            "that contains it needs quotes)"
         )
     if found := re.search(r"EOF inside string starting at row (\d+)", message):
         return f"the quotes that begin in line {int(found[1]) + 1} do not end"
