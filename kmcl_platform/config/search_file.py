@@ -26,6 +26,7 @@ from kmcl_platform.config.search_parts import (
     Name as Name,
     Objective as Objective,
     Resources as Resources,
+    find_bound_problem,
 )
 from kmcl_platform.config.space.distributions import Choice, Distribution
 from kmcl_platform.config.space.first_rung import with_first_rung
@@ -126,22 +127,17 @@ class SearchFile(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _check_baselines(self) -> "SearchFile":
-        # A file without the field is checked when its search begins: an older search may have a smaller budget.
-        if self.baselines and (problem := find_missing_room(self)):
+    def _check_bounds(self) -> "SearchFile":
+        # Without `baselines` their room is checked when the search begins: an older search may have a smaller budget.
+        room = find_missing_room(self) if self.baselines else None
+        if problem := room or find_bound_problem(self.budget, self.resources):
             raise ValueError(problem)
-        return self
-
-    @model_validator(mode="after")
-    def _check_gpu_hours(self) -> "SearchFile":
-        if (hours := self.budget.gpu_hours) is not None and not self.resources.gpus_per_worker:
-            raise ValueError(f"budget.gpu_hours: got {hours:g}; valid: no value, because trials have no GPU")
         return self
 
     @model_validator(mode="before")
     @classmethod
     def _decide_arms(cls, tree: Any) -> Any:
-        # Before the fields are checked: the class is immutable, so a default that depends on another field is set here.
+        # Before the fields are checked: the class is immutable.
         if isinstance(tree, dict) and tree.get("arms") and tree.get("verdict") is None:
             return tree | {"verdict": {}}
         return tree

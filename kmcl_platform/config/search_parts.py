@@ -46,6 +46,8 @@ class Budget(Frozen):
     """Wall time. Trials that run at its end keep their checkpoints, and continue if the budget is raised."""
     gpu_hours: float | None = Field(default=None, gt=0)
     """Training time of all trials, times the GPUs of a trial. It ends the search in the same way as `hours`."""
+    money: float | None = Field(default=None, gt=0)
+    """Cost of the search, in the currency of `resources.price_per_hour`. It ends the search as `hours` does."""
     patience: int | None = Field(default=None, ge=1)
     """The search ends when so many trials have ended since the best one. Trials that run at that time are finished."""
     checkpoints: int = Field(default=3, ge=1)
@@ -69,6 +71,9 @@ class Resources(Frozen):
     """Minutes of training between two checkpoints within an epoch: a trial that loses a worker goes on from the last.
     Epochs that take less time have none. None: such a trial begins its epoch again."""
 
+    price_per_hour: float | None = Field(default=None, gt=0)
+    """Price of an hour of what one trial uses, in any currency. None: what the search costs is not shown."""
+
     @field_validator("gpus_per_worker")
     @classmethod
     def _check_gpus(cls, gpus: float, info: ValidationInfo) -> float:
@@ -80,6 +85,15 @@ class Resources(Frozen):
                 "0 or 1 with more than one of workers_per_trial, because workers of a trial cannot share a GPU"
             )
         return gpus
+
+
+def find_bound_problem(budget: Budget, resources: Resources) -> str | None:
+    """Why a bound of the budget means nothing with these resources, in words; None: each has a meaning."""
+    if budget.gpu_hours is not None and not resources.gpus_per_worker:
+        return f"budget.gpu_hours: got {budget.gpu_hours:g}; valid: no value, because trials have no GPU"
+    if budget.money is not None and resources.price_per_hour is None:
+        return f"budget.money: got {budget.money:g}; valid: no value, or also resources.price_per_hour"
+    return None
 
 
 class Baseline(Frozen):

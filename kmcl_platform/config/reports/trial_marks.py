@@ -9,3 +9,7 @@ VERDICTS = "verdicts"
 SPACE_CHANGES = "space_changes"
 """Of the study: for each change of the space, the number of trials before it (`trials`), and for each line of the space
 that changed its former and its new value, as JSON (`changed`)."""
+
+SPENT = "spent"
+"""Of the study: what the search has spent. `seconds` of wall time, `gpu_seconds`, `training_seconds` of all trials, and
+`place_seconds`: those of all places for trials, from the start to the end."""

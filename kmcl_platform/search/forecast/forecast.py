@@ -33,6 +33,7 @@ class Forecast(Frozen):
         epochs: the number of epochs of all trials.
         hours: wall time, from the start of the workers.
         gpu_hours: GPU time of training and evaluation.
+        money: the cost of all places for trials; 0: there is no price.
         disk_bytes: the size of the checkpoints that are kept after the search.
         peak_disk_bytes: the largest size of all checkpoints while trials run.
     """
@@ -46,6 +47,7 @@ class Forecast(Frozen):
     epochs: Range
     hours: Range
     gpu_hours: Range
+    money: Range = Range(low=0, expected=0, high=0)
     disk_bytes: Range
     peak_disk_bytes: float
 
@@ -92,6 +94,7 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
         epochs=spread("epochs"),
         hours=spread("hours"),
         gpu_hours=spread("gpu_hours"),
+        money=spread("money"),
         disk_bytes=spread("disk_bytes"),
         peak_disk_bytes=totals["high"].disk_bytes + _held(file, costs) * concurrency * costs.checkpoint_bytes.high,
     )
@@ -133,6 +136,7 @@ class _Total(Frozen):
     epochs: float
     hours: float
     gpu_hours: float
+    money: float
     disk_bytes: float
     ends_by: str
 
@@ -163,6 +167,9 @@ def _total(
         shares["budget.hours"] = file.budget.hours / hours
     if file.budget.gpu_hours is not None:
         shares["budget.gpu_hours"] = file.budget.gpu_hours / gpu_hours
+    money = hours * concurrency * (file.resources.price_per_hour or 0.0)
+    if file.budget.money is not None:
+        shares["budget.money"] = file.budget.money / money
     ends_by = min(shares, key=lambda name: shares[name])
     share = shares[ends_by]
     return _Total(
@@ -170,6 +177,7 @@ def _total(
         epochs=num_epochs * share,
         hours=hours * share,
         gpu_hours=gpu_hours * share,
+        money=money * share,
         # At least one trial reaches its full length; not more checkpoints are kept than there are trials.
         disk_bytes=(1 if which == "low" else min(file.budget.checkpoints, num_trials)) * cost("average_bytes"),
         ends_by=ends_by,

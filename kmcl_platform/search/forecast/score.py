@@ -41,9 +41,11 @@ def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: Se
             "makes a new forecast"
         )
     num_epochs, seconds = runs.trials.epochs_and_seconds()
+    money = study.ledger.money
     happened = {
         "hours": study.ledger.hours,
         "gpu_hours": study.ledger.gpu_hours,
+        **({} if money is None else {"money": money}),
         "disk_bytes": float(measure_checkpoints(store, file.name).bytes),
         "trials": float(len(study.counted())),
         "epochs": float(num_epochs),
@@ -81,6 +83,8 @@ def describe(forecast: Forecast, happened: dict[str, float]) -> str:
     ]
     if forecast.gpu_hours.expected:
         parts.append(f"GPU-hours {happened['gpu_hours'] / forecast.gpu_hours.expected:.2f} of the forecast")
+    if "money" in happened:
+        parts.append(f"money {happened['money']:.3g} of {forecast.money.expected:.3g}")
     parts.append(f"epochs {happened['epochs']:.0f} of {forecast.epochs.expected:.0f}")
     if "epoch_seconds" in happened:
         parts.append(f"seconds per epoch {happened['epoch_seconds']:.2f} of {forecast.epoch_seconds.expected:.2f}")

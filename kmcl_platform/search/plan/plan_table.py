@@ -55,6 +55,7 @@ def to_table(plan: SearchPlan) -> Group:
         lines += [
             f"  time         {_hours(forecast.hours)}; {forecast.ends_by} ends it",
             f"  GPU-hours    {_span(forecast.gpu_hours, '{:.3g}')}",
+            *([f"  money        {_span(forecast.money, '{:.3g}')}"] if forecast.money.high else []),
             f"  checkpoints  {_span(forecast.disk_bytes, '{:.3g}', 1e6)} MB, {plan.free_bytes / 1e9:.0f} GB free",
             f"  trials       {_span(forecast.trials, '{:.0f}')}, {_span(forecast.epochs, '{:.0f}')} epochs in all",
         ]

@@ -71,7 +71,7 @@ def simulate(
     file = file.model_copy(update={"sampler": file.sampler.model_copy(update={"seed": seed})})
     clock, sign = _Clock(), file.objective.sign
     study = DurableStudy(MEMORY, file, clock=clock)
-    study.ledger.start()
+    study.ledger.start(at_once)
     # The time of each running trial's next report. The second number breaks ties in the order of the trials' starts.
     queue: list[tuple[float, int, Point, Curve, int]] = []
     order, total_epochs, best, lost = 0, 0, -math.inf, -math.inf

@@ -206,7 +206,7 @@ class SearchDriver:
         ends = Counter(self._study.ends().values())
         metrics = {f"trials/{name}": float(ends[name]) for name in get_args(TrialEnd)}
         metrics[f"trials/{RUNNING}"] = float(len(self._open))
-        metrics |= {"hours": self._study.ledger.hours, "gpu_hours": self._study.ledger.gpu_hours}
+        metrics |= self._study.ledger.metrics()
         if (best := self._study.best_value()) is not None:
             metrics[BEST_OBJECTIVE] = best
         self._recorder.log_progress(metrics, ended=ends.total())

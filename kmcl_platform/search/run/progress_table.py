@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
@@ -27,7 +27,13 @@ class SearchView:
     """Counts trials and shows them; it decides nothing."""
 
     def __init__(
-        self, file: SearchFile, console: Console, ends: Mapping[int, str], best: float | None, comparison: str = ""
+        self,
+        file: SearchFile,
+        console: Console,
+        ends: Mapping[int, str],
+        best: float | None,
+        comparison: str = "",
+        money: Callable[[], float | None] = lambda: None,
     ) -> None:
         """
         Args:
@@ -36,7 +42,9 @@ class SearchView:
             ends: by number, how each trial ended that an earlier start of the search has run.
             best: the best value so far; None: no trial has completed.
             comparison: the best trial compared with the best baseline; empty: no baseline has completed.
+            money: returns what the search has cost so far; None: there is no price.
         """
+        self._money = money
         self._file = file
         self._console = console
         self._ends = dict(ends)
@@ -103,7 +111,14 @@ class SearchView:
         best = "-" if self._best is None else f"{self._best:.4f}"
         # Negative if the budget was lowered after these trials had ended.
         left = self._file.budget.trials - ended
-        return f"[{ended}/{self._file.budget.trials} done, best {best}, {left} left, {self._time_left(left)}]"
+        end = f"{self._time_left(left)}{self._cost()}"
+        return f"[{ended}/{self._file.budget.trials} done, best {best}, {left} left, {end}]"
+
+    def _cost(self) -> str:
+        money, bound = self._money(), self._file.budget.money
+        if money is None:
+            return ""
+        return f", cost {money:.3g}" if bound is None else f", cost {money:.3g} of {bound:g}"
 
     def _time_left(self, trials_left: int) -> str:
         if not self._ended_now:

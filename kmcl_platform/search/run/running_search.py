@@ -105,7 +105,7 @@ def running(
         clock.lap("start")
         trouble: StoreError | None = None
         comparison = str(compare_with_baselines(study) or "")
-        view = SearchView(file, console, study.ends(), study.best_value(), comparison)
+        view = SearchView(file, console, study.ends(), study.best_value(), comparison, money=lambda: study.ledger.money)
         search = RunningSearch(file.name, SearchDriver(file, store, study, recorder, view), concurrency, clock)
         try:
             with view:
@@ -114,7 +114,7 @@ def running(
                 reconcile(study, runs)
                 # An earlier driver may have died between the end of a trial and this step.
                 drop_checkpoints(store, file.name, study, keep=file.budget.checkpoints)
-                study.ledger.start()
+                study.ledger.start(concurrency)
                 view.say(_beginning(file, study, concurrency, runner))
                 yield search
                 study.ledger.stop()

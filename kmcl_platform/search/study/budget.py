@@ -1,14 +1,12 @@
-"""The time that a search has spent of its budget, over all its starts."""
+"""The time and the money that a search has spent of its budget, over all its starts."""
 
 import time
 from collections.abc import Callable
 
 import optuna
 
+from kmcl_platform.config.reports.trial_marks import SPENT
 from kmcl_platform.config.search_file import SearchFile
-
-SPENT = "spent"
-"""Attribute of the study: seconds, and GPU-seconds."""
 
 CHARGE_SECONDS = 5.0
 """The longest time between two writes of the spent time while a search runs; a driver that is killed loses no more."""
@@ -20,6 +18,8 @@ class Ledger:
     Wall time runs from `start`, and includes the start of the workers. The time between two starts of a search is not
     charged. `hours` and `time_spent` include the time since the last write, so that a trial which never reports is
     charged like any other. GPU time is that of finished epochs: training and evaluation, times the GPUs of a trial.
+    Money is the price of all places for trials, from the start to the end: a place costs also while no trial trains in
+    it.
     """
 
     def __init__(self, study: optuna.Study, file: SearchFile, clock: Callable[[], float] | None = None) -> None:
@@ -29,18 +29,25 @@ class Ledger:
         self._clock = clock
         self._budget = file.budget
         self._gpus = file.resources.workers_per_trial * file.resources.gpus_per_worker
-        spent = study.user_attrs.get(SPENT, {"seconds": 0.0, "gpu_seconds": 0.0})
-        self._seconds = float(spent["seconds"])
-        self._gpu_seconds = float(spent["gpu_seconds"])
+        self._price = file.resources.price_per_hour
+        spent = study.user_attrs.get(SPENT, {})
+        self._seconds = float(spent.get("seconds", 0.0))
+        self._gpu_seconds = float(spent.get("gpu_seconds", 0.0))
+        # Searches of older versions have neither of these two.
+        self._training_seconds = float(spent.get("training_seconds", 0.0))
+        self._place_seconds = float(spent.get("place_seconds", 0.0))
+        self._places = 1
         self._last: float | None = None
 
-    def start(self) -> None:
-        """Start the clock."""
+    def start(self, places: int = 1) -> None:
+        """Start the clock, for so many trials at the same time."""
+        self._places = places
         self._last = self._now()
 
     def add_epoch(self, seconds: float) -> None:
         """Add the GPU time of an epoch. Short epochs are written together: each write waits for the disk."""
         self._gpu_seconds += seconds * self._gpus
+        self._training_seconds += seconds
         if seconds >= CHARGE_SECONDS or self.is_charge_due():
             self.charge()
 
@@ -51,6 +58,7 @@ class Ledger:
         # twice.
         if self._last is not None:
             self._seconds += now - self._last
+            self._place_seconds += (now - self._last) * self._places
             self._last = now
         self.write()
 
@@ -61,7 +69,13 @@ class Ledger:
 
     def write(self) -> None:
         """Write what was charged; safe to repeat."""
-        self._study.set_user_attr(SPENT, {"seconds": self._seconds, "gpu_seconds": self._gpu_seconds})
+        spent = {
+            "seconds": self._seconds,
+            "gpu_seconds": self._gpu_seconds,
+            "training_seconds": self._training_seconds,
+            "place_seconds": self._place_seconds,
+        }
+        self._study.set_user_attr(SPENT, spent)
 
     def is_charge_due(self) -> bool:
         """Whether the clock runs and the last charge is `CHARGE_SECONDS` ago."""
@@ -82,13 +96,33 @@ class Ledger:
         """GPU time of finished epochs."""
         return self._gpu_seconds / 3600
 
+    @property
+    def money(self) -> float | None:
+        """The cost up to this moment; None: there is no price."""
+        seconds = self._place_seconds + self._running() * self._places
+        return None if self._price is None else self._price * seconds / 3600
+
+    @property
+    def idle_money(self) -> float | None:
+        """The part of `money` in which no trial trained: starts, the time between trials, epochs that were lost."""
+        money = self.money
+        if money is None or self._price is None:
+            return None
+        return max(0.0, money - self._price * self._training_seconds / 3600)
+
+    def metrics(self) -> dict[str, float]:
+        """What was spent, under the names of MLflow's metrics."""
+        spent = {"hours": self.hours, "gpu_hours": self.gpu_hours, "money": self.money, "idle_money": self.idle_money}
+        return {name: value for name, value in spent.items() if value is not None}
+
     def time_spent(self) -> str | None:
-        """The bound on time that is reached, in words; None: there is time left."""
+        """The bound on time or money that is reached, in words; None: there is some left."""
         for name, spent, bound in (
             ("hours", self.hours, self._budget.hours),
             ("gpu_hours", self.gpu_hours, self._budget.gpu_hours),
+            ("money", self.money, self._budget.money),
         ):
-            if bound is not None and spent >= bound:
+            if bound is not None and spent is not None and spent >= bound:
                 return f"budget.{name}: {spent:.3g} of {bound:g} spent"
         return None
 

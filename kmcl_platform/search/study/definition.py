@@ -217,7 +217,7 @@ def _definition(file: SearchFile) -> dict[str, str]:
     """The definition under dotted paths, each value as JSON."""
     # Of `resources`, the number of workers and their threads may not change: they change a trial's numbers.
     dump = file.model_dump(
-        exclude={"resources": {"max_concurrent_trials", "checkpoint_minutes"}}
+        exclude={"resources": {"max_concurrent_trials", "checkpoint_minutes", "price_per_hour"}}
         | dict.fromkeys(_LEFT_OUT, True)
         | ({"prior": True} if file.prior is None else {})
     )

@@ -3,7 +3,7 @@
 from html import escape
 from typing import TYPE_CHECKING
 
-from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, SPACE_CHANGES
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, SPACE_CHANGES, SPENT
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
@@ -130,9 +130,10 @@ def _stopping(data: "Collected") -> str:
 
 
 def _speed(data: "Collected") -> str:
-    from kmcl_platform.tracking.report.step_time import describe_step_time
+    from kmcl_platform.tracking.report.step_time import describe_cost, describe_step_time
 
     lines = describe_step_time(data.metrics.values(), frozen=data.file.base.model.backbone_mode == "frozen")
+    lines += describe_cost(data.study.user_attrs.get(SPENT, {}), data.file.resources.price_per_hour)
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)

@@ -1,4 +1,4 @@
-"""What the report says about the time of a training step."""
+"""What the report says about the time of a training step, and about the cost of the search."""
 
 import statistics
 from collections.abc import Iterable, Mapping
@@ -22,3 +22,21 @@ def describe_step_time(metrics: Iterable[Mapping[str, float]], *, frozen: bool) 
     if busy:
         lines.append(f"The GPUs were busy in {100 * statistics.median(busy):.0f} % of the time.")
     return lines
+
+
+def describe_cost(spent: Mapping[str, float], price_per_hour: float | None) -> list[str]:
+    """A sentence about the money; empty if there is no price.
+
+    Args:
+        spent: the study's attribute `SPENT`.
+        price_per_hour: of one place for trials.
+    """
+    places, training = (spent.get(f"{name}_seconds", 0.0) / 3600 for name in ("place", "training"))
+    if price_per_hour is None or not places:
+        return []
+    idle = max(0.0, places - training)
+    cost, lost = (f"{price_per_hour * hours:.3g}" for hours in (places, idle))
+    return [
+        f"The search cost {cost}, of which {lost} ({100 * idle / places:.0f} %) while no trial trained: starts, the "
+        "time between trials, and epochs that were lost."
+    ]

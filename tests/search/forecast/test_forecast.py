@@ -149,6 +149,21 @@ def test_the_forecast_with_halving_is_that_by_hand() -> None:
     )
 
 
+def test_money_is_the_price_of_all_places_and_may_end_the_search() -> None:
+    def priced(**budget: float) -> SearchFile:
+        file = search()
+        resources = file.resources.model_copy(update={"price_per_hour": 36.0})
+        return file.model_copy(update={"resources": resources, "budget": file.budget.model_copy(update=budget)})
+
+    forecast = build_forecast(priced(), COSTS, 2)
+    assert forecast.money.expected == pytest.approx(36 * 2 * forecast.hours.expected)
+    assert build_forecast(search(), COSTS, 2).money == Range(low=0, expected=0, high=0)
+    found = build_forecast(priced(money=forecast.money.expected / 2), COSTS, 2)
+    assert (found.ends_by, found.trials.expected) == ("budget.money", pytest.approx(2))
+    happened = {"hours": 1.0, "gpu_hours": 0.0, "money": 7.0, "disk_bytes": 12.0, "epochs": 16.0}
+    assert f"; money 7 of {forecast.money.expected:.3g}; " in describe(forecast, happened)
+
+
 def test_gpu_hours_count_training_on_all_gpus_of_a_trial() -> None:
     forecast = build_forecast(search(gpus=1), COSTS, 1)
     assert 3600 * forecast.gpu_hours.expected == pytest.approx(16 * 19 * 2)

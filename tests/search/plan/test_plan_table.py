@@ -55,6 +55,13 @@ def test_the_agreement_is_shown_at_each_rung() -> None:
     assert document["agreement"]["9"] == AGREEMENT[9]._asdict()
 
 
+def test_the_cost_is_shown_if_there_is_a_price() -> None:
+    plan = plan_of()
+    assert lines_of(plan, "money") == [] and plan.forecast is not None
+    forecast = plan.forecast.model_copy(update={"money": Range(low=10, expected=20.5, high=30)})
+    assert lines_of(replace(plan, forecast=forecast), "money") == ["money        20.5 (10 to 30)"]
+
+
 @pytest.mark.parametrize(
     ("in_memory", "loss", "line"),
     [

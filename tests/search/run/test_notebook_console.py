@@ -27,6 +27,17 @@ def test_the_output_does_not_grow_with_the_search() -> None:
     assert "2/4" not in shown[-1], "the table goes away, and the lines stay"
 
 
+def test_the_cost_is_beside_the_time() -> None:
+    shown: list[str] = []
+    for budget, cost in (("trials: 500", ", cost 12.3]"), ("trials: 500, money: 40", ", cost 12.3 of 40]")):
+        content = FILE.replace(b"trials: 500", budget.encode()) + b"resources: {price_per_hour: 2}\n"
+        file = parse_search_file(content, "long.yaml")
+        with SearchView(file, NotebookConsole(shown.append), {}, None, money=lambda: 12.345) as view:
+            view.trial_started(0, 0)
+            view.trial_ended(0, "pruned", "", 0.5, 0.75)
+        assert cost in shown[-1]
+
+
 def test_text_is_shown_as_it_is() -> None:
     shown: list[str] = []
     NotebookConsole(shown.append).print("a < b [bold] & c", markup=False)
