@@ -138,11 +138,13 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from kmcl_platform.search.run.trial_training import train_assignment
+    from kmcl_platform.training.workers import spot_notice
     from kmcl_platform.training.workers.distributed import Workers, join_workers
     from kmcl_platform.training.workers.memory import limit_gpu_memory
     from kmcl_platform.training.workers.worker_log import start_worker_log
 
     start_worker_log()
+    spot_notice.watch()
     mailbox = loop_config["mailbox"]
     # The same number of threads on every machine: it decides the order of floating-point sums.
     torch.set_num_threads(loop_config["threads"])
@@ -154,6 +156,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     _logger.info("worker %d of %d is ready on %s", workers.rank, workers.world_size, workers.device)
     has_trained = False
     while (assignment := ray.get(mailbox.take.remote(place))) is not None:
+        spot_notice.wait_if_given()
         channel = _MailboxChannel(mailbox, place, assignment)
         is_probe = "probe_steps" in assignment
         train_assignment(assignment, workers, channel, measured=channel.measured if is_probe else None)
