@@ -70,7 +70,8 @@ def simulate(
     """
     file = file.model_copy(update={"sampler": file.sampler.model_copy(update={"seed": seed})})
     clock, sign = _Clock(), file.objective.sign
-    study = DurableStudy(MEMORY, file, clock=clock)
+    # Silent: hundreds of searches would each say when they find a rung.
+    study = DurableStudy(MEMORY, file, say=lambda _: None, clock=clock)
     study.ledger.start(at_once)
     # The time of each running trial's next report. The second number breaks ties in the order of the trials' starts.
     queue: list[tuple[float, int, Point, Curve, int]] = []

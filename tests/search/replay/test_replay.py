@@ -109,6 +109,16 @@ def test_a_rung_before_the_order_is_known_costs_the_best_trials(archive: Archive
     assert final["early"] < final["later"]
 
 
+def test_a_simulated_search_says_nothing(
+    archive: ArchiveCurves, surrogate: Surrogate, caplog: pytest.LogCaptureFixture
+) -> None:
+    adaptive = changed(scheduler={"kind": "adaptive"})
+    found = simulate(adaptive, surrogate, archive, seed=0, at_once=1)
+    # A real one would say at which epoch its first rung is.
+    assert found.ends.get("pruned")
+    assert not caplog.records
+
+
 def test_the_agreement_of_the_order_grows_with_the_epochs(archive: ArchiveCurves) -> None:
     found = agreement_by_epoch(archive)
     assert list(found) == list(range(1, FILE.base.num_epochs))
