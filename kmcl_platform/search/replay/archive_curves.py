@@ -53,7 +53,11 @@ class ArchiveCurves:
     Attributes:
         points: the values of the searched paths of each trial.
         curves: their curves, in the same order.
-        others: the curves of trials outside the space, such as baselines, by `config_key`.
+        own: the trials whose curves the search would see, by their place in the lists above. These are the trials with
+            the file's seed: all trials of a search have the same one, so the chance of a seed is common to all. All
+            trials, if the file searches the seed, or too few have its seed.
+        others: the curves of trials outside the space, such as baselines, by `config_key`; with the file's seed, if
+            there are such.
         dataset: the name of the data.
         skipped: trials that are not of this search: other values of paths that it does not search, or outside its
             ranges, or with other code of a plug-in.
@@ -61,6 +65,7 @@ class ArchiveCurves:
 
     points: list[dict[str, Scalar]]
     curves: list[Curve]
+    own: list[int]
     others: dict[str, list[Curve]]
     dataset: str
     skipped: int
@@ -88,7 +93,7 @@ def read_curves(archives: Sequence[Path], file: SearchFile) -> ArchiveCurves:
 
 def agreement_by_epoch(archive: ArchiveCurves) -> dict[int, RankAgreement]:
     """How far the order of the whole trials after each epoch but the last agrees with their order at the end."""
-    whole = [curve.values_E for curve in archive.curves if not curve.diverged]
+    whole = [archive.curves[row].values_E for row in archive.own if not archive.curves[row].diverged]
     ends = [values[-1] for values in whole]
     return {epoch: rank_agreement([values[epoch - 1] for values in whole], ends) for epoch in range(1, len(whole[0]))}
 
@@ -113,8 +118,8 @@ def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurve
         shown = sorted({f"{name} {digest[:8]}" for name, digest in zip(names, hashes, strict=True)})
         raise DataError(f"{where}: got {len(set(hashes))} datasets ({show_value(shown)}); valid: trials on one dataset")
     base = file.base.flat()
-    points, curves, skipped, difference = [], [], 0, ""
-    others: dict[str, list[Curve]] = defaultdict(list)
+    points, curves, seeds, skipped, difference = [], [], [], 0, ""
+    others: dict[str, list[tuple[int, Curve]]] = defaultdict(list)
     for config, curve in _trials(table, file, metric, where):
         if isinstance(config, str):
             skipped += 1
@@ -131,8 +136,9 @@ def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurve
         if not unlike and inside:
             points.append({path: flat[path] for path in file.space})
             curves.append(curve)
+            seeds.append(config.seed)
             continue
-        others[config_key(config)].append(curve)
+        others[config_key(config)].append((config.seed, curve))
         skipped += 1
         path = unlike[0] if unlike else next(p for p, d in file.space.items() if not d.contains(flat[p]))
         difference = difference or f"{path} {flat[path]!r}, where the file has {base[path]!r} or a range without it"
@@ -143,7 +149,15 @@ def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurve
             f"{where}: got {count_of(whole, 'whole trial')} of the space of {file.name!r}{hint}; valid: at least "
             f"{FEWEST_TRIALS} that trained all {file.base.num_epochs} epochs"
         )
-    return ArchiveCurves(points, curves, dict(others), str(table["dataset"][0].as_py()), skipped)
+    own = list(range(len(curves)))
+    baselines = {key: [curve for _, curve in found] for key, found in others.items()}
+    if "seed" not in file.space:
+        same = [row for row in own if seeds[row] == file.base.seed]
+        if sum(not curves[row].diverged for row in same) >= FEWEST_TRIALS:
+            own = same
+        for key, found in others.items():
+            baselines[key] = [curve for seed, curve in found if seed == file.base.seed] or baselines[key]
+    return ArchiveCurves(points, curves, own, baselines, str(table["dataset"][0].as_py()), skipped)
 
 
 def _trials(table: pa.Table, file: SearchFile, metric: str, where: str) -> list[tuple[TrialConfig | str, Curve]]:

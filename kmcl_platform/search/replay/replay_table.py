@@ -22,8 +22,10 @@ def describe_archive(replay: Replay) -> list[str]:
     if quality.noise is None:
         lines.append("noise between seeds: not known, because no point was trained on several seeds; none is added")
     else:
+        added = "" if quality.adds_noise else "; none is added, because all curves are of the file's own seed"
         lines.append(
             f"noise between seeds: standard deviation {quality.noise:.4f}, from {quality.points_with_seeds} points"
+            f"{added}"
         )
     return lines
 
@@ -92,6 +94,7 @@ def to_json(replay: Replay) -> str:
             "order": replay.quality.order,
             "noise": replay.quality.noise,
             "points_with_seeds": replay.quality.points_with_seeds,
+            "adds_noise": replay.quality.adds_noise,
         },
         "target": replay.target,
         "settings": [summarise(replay, outcome) for outcome in replay.outcomes],

@@ -7,6 +7,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_solve
@@ -22,6 +23,8 @@ from kmcl_platform.search.replay.archive_curves import ArchiveCurves, Curve, enc
 _EXPLAINED = 0.999
 """Share of the curves' variance that the components explain together."""
 _MOST_COMPONENTS = 5
+_ALIKE = 3
+"""Points with several seeds from which the noise of another point is taken: those that end nearest to it."""
 
 
 @dataclass(frozen=True)
@@ -33,37 +36,44 @@ class Quality:
         order: Kendall's τ between the predicted and the true order of such trials.
         noise: standard deviation of the last value between seeds. None: the archive has no point with several seeds.
         points_with_seeds: number of points that were trained on several seeds.
+        adds_noise: whether curves get this noise: not if they are all of the file's own seed.
     """
 
     error: float
     order: float
     noise: float | None
     points_with_seeds: int
+    adds_noise: bool
 
 
 class Surrogate:
     """Curves for every point of a search file's space.
 
     A point of the archive has its own curve; of several seeds, one of them by chance. For any other point, a Gaussian
-    process (Matérn 5/2, a length for each dimension) gives the scores of the curve's principal components. A curve of
-    another seed than its mean is drawn by adding the deviation of one trained seed from the mean of its point. A point
-    diverges where the nearest trial of the archive did.
+    process (Matérn 5/2, a length for each dimension) gives the scores of the curve's principal components. If the
+    curves are of several seeds, the deviation of one trained seed from the mean of its point is added, of a point that
+    ends at about the same value: good points vary less. A point diverges where the nearest trial of the archive did.
     """
 
     def __init__(self, archive: ArchiveCurves, file: SearchFile) -> None:
         """Fit to the archive's curves; takes seconds."""
         self._file = file
-        self._archive = archive
-        inputs_ND = np.array([encode(point, file) for point in archive.points])
+        self._curves = [archive.curves[row] for row in archive.own]
+        every_ND = np.array([encode(point, file) for point in archive.points])
+        inputs_ND = every_ND[archive.own]
         # Equal inputs are one point: paths whose condition does not hold do not count.
         self._known: dict[bytes, list[int]] = defaultdict(list)
         for row, input_D in enumerate(inputs_ND):
             self._known[input_D.tobytes()].append(row)
         self._inputs_ND = inputs_ND
-        whole = [row for row, curve in enumerate(archive.curves) if not curve.diverged]
-        curves_NE = np.array([archive.curves[row].values_E for row in whole])
-        self._deviations_SE, noise, several = _deviations(curves_NE, inputs_ND[whole])
-        self._seconds = float(np.median([second for row in whole for second in archive.curves[row].seconds_E]))
+        # The noise between seeds is known from the trials of all seeds, also if the curves are of one.
+        finished = [row for row, curve in enumerate(archive.curves) if not curve.diverged]
+        found = _deviations(np.array([archive.curves[row].values_E for row in finished]), every_ND[finished])
+        adds_noise = len(archive.own) == len(archive.curves)
+        self._deviations = found.by_point if adds_noise else []
+        whole = [row for row, curve in enumerate(self._curves) if not curve.diverged]
+        curves_NE = np.array([self._curves[row].values_E for row in whole])
+        self._seconds = float(np.median([second for row in whole for second in self._curves[row].seconds_E]))
         self._mean_E = curves_NE.mean(0)
         centred_NE = curves_NE - self._mean_E
         _, sizes, components = np.linalg.svd(centred_NE, full_matrices=False)
@@ -77,8 +87,9 @@ class Surrogate:
         self.quality = Quality(
             error=float(np.median(np.abs(predicted_N - curves_NE[:, -1]))),
             order=float(kendalltau(predicted_N, curves_NE[:, -1]).statistic),
-            noise=noise,
-            points_with_seeds=several,
+            noise=found.noise,
+            points_with_seeds=len(found.by_point),
+            adds_noise=adds_noise,
         )
 
     def curve(self, values: Mapping[str, Scalar], rng: np.random.Generator) -> Curve:
@@ -90,14 +101,16 @@ class Surrogate:
         """
         input_D = encode(values, self._file)
         if rows := self._known.get(input_D.tobytes()):
-            return self._archive.curves[int(rng.choice(rows))]
+            return self._curves[int(rng.choice(rows))]
         nearest = int(np.argmin(((self._inputs_ND - input_D) ** 2).sum(1)))
-        if self._archive.curves[nearest].diverged:
-            return self._archive.curves[nearest]
+        if self._curves[nearest].diverged:
+            return self._curves[nearest]
         scores = [float(model.predict(input_D[None])[0]) for model in self._models]
         values_E = self._mean_E + np.array(scores) @ self._components_PE
-        if len(self._deviations_SE):
-            values_E = values_E + self._deviations_SE[rng.integers(len(self._deviations_SE))]
+        if self._deviations:
+            alike = sorted(self._deviations, key=lambda one: abs(one.end - float(values_E[-1])))[:_ALIKE]
+            deviations_SE = np.concatenate([one.deviations_SE for one in alike])
+            values_E = values_E + deviations_SE[rng.integers(len(deviations_SE))]
         return Curve(tuple(values_E.tolist()), (self._seconds,) * len(values_E))
 
 
@@ -121,8 +134,21 @@ def _left_out(model: GaussianProcessRegressor) -> np.ndarray:
     return error_N
 
 
-def _deviations(curves_NE: np.ndarray, inputs_ND: np.ndarray) -> tuple[np.ndarray, float | None, int]:
-    """What chance adds to a curve, S deviations_SE; the standard deviation of the last value; points with seeds."""
+class _PointDeviations(NamedTuple):
+    """What chance adds to the curve of a point: S deviations_SE. `end`: its mean last value."""
+
+    end: float
+    deviations_SE: np.ndarray
+
+
+class _Noise(NamedTuple):
+    """The points with several seeds, and the standard deviation of the last value; None: there are no such points."""
+
+    by_point: list[_PointDeviations]
+    noise: float | None
+
+
+def _deviations(curves_NE: np.ndarray, inputs_ND: np.ndarray) -> _Noise:
     groups: dict[bytes, list[int]] = defaultdict(list)
     for row, input_D in enumerate(inputs_ND):
         groups[input_D.tobytes()].append(row)
@@ -130,11 +156,10 @@ def _deviations(curves_NE: np.ndarray, inputs_ND: np.ndarray) -> tuple[np.ndarra
     for rows in groups.values():
         if len(rows) < 2:
             continue
-        centred = curves_NE[rows] - curves_NE[rows].mean(0)
+        mean_E = curves_NE[rows].mean(0)
+        centred = curves_NE[rows] - mean_E
         # The mean of n trials is nearer to them than the true one: √(n/(n-1)) makes up for it.
-        parts.append(centred * (len(rows) / (len(rows) - 1)) ** 0.5)
+        parts.append(_PointDeviations(float(mean_E[-1]), centred * (len(rows) / (len(rows) - 1)) ** 0.5))
         squares += float((centred[:, -1] ** 2).sum())
         freedom += len(rows) - 1
-    if not parts:
-        return np.empty((0, curves_NE.shape[1])), None, 0
-    return np.concatenate(parts), (squares / freedom) ** 0.5, len(parts)
+    return _Noise(parts, (squares / freedom) ** 0.5 if parts else None)
