@@ -49,7 +49,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "== set-up done"
 
 demo: $(READY)
-	@echo "== 1/3 search: 12 trials on handwritten digits"
+	@echo "== 1/3 search: 8 trials on handwritten digits"
 	@$(BIN)/kmcl search search_spaces/digits.yaml --store $(STORE)
 	@echo "== 2/3 promote: the best trial, on the sealed test split"
 	@$(BIN)/kmcl promote digits --store $(STORE)
