@@ -194,10 +194,10 @@ space:
 
 # The plain losses at the same recipe are trained first: the search says whether it found something better.
 budget: {{trials: 20}}
-# Poor trials are stopped early, after the learning rate has passed its peak.
-scheduler: {{kind: successive_halving, reduction_factor: 3}}
+# Poor trials are stopped early, when the trials of full length show after which epoch their order can be trusted.
+scheduler: {{kind: adaptive, reduction_factor: 2}}
 resources: {resources}
-sampler: {{kind: tpe, startup_trials: 8, seed: 0}}
+sampler: {{kind: tpe, startup_trials: 5, seed: 0}}
 
 # The best trials are trained again on new seeds, and the best mean decides. It takes about as long as ten more trials.
 {finalists}"""
