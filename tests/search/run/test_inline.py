@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,14 @@ def test_a_trial_or_a_file_that_is_not_there(searched: tuple[Path, Path], tmp_pa
         assert (refused.exit_code, refused.stderr.strip()) == (2, f"kmcl: {message}")
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C works, also if the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def press_keys() -> None:
     signal.raise_signal(signal.SIGINT)
 
@@ -159,6 +167,7 @@ def press_keys_in_a_callback() -> None:
 
 
 @pytest.mark.story
+@pytest.mark.usefixtures("_ctrl_c")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("press", [press_keys, press_keys_in_a_callback])
 def test_an_interrupted_search_goes_on_with_the_same_numbers(
