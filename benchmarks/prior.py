@@ -46,10 +46,11 @@ def typical_point(points: list[dict[str, Scalar]], file: SearchFile) -> dict[str
 
 def make_priors(archive: ArchiveCurves, file: SearchFile) -> dict[str, dict[str, Any] | None]:
     """Priors by name; the first is none."""
+    # Of one seed: a lucky seed would lift points that are not the best ones.
     whole = [
-        (file.objective.sign * curve.values_E[-1], place)
-        for place, curve in enumerate(archive.curves)
-        if not curve.diverged
+        (file.objective.sign * archive.curves[place].values_E[-1], place)
+        for place in archive.own
+        if not archive.curves[place].diverged
     ]
     ranked = [place for _, place in sorted(whole, reverse=True)]
     tenth = max(3, len(ranked) // 10)

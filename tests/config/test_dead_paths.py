@@ -7,8 +7,9 @@ import pytest
 
 from kmcl_platform.config.search_file_reader import parse_search_file, read_search_file
 from kmcl_platform.config.space.dead_paths import find_dead_path
+from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.yaml_document import write_yaml
-from tests.support.command_line import kmcl
+from kmcl_platform.search.study.definition import check_new_search
 
 LOW_TO_HIGH = {"kind": "uniform", "low": 0.1, "high": 0.4}
 WEIGHT, SHARE = "loss.contrastive_weight", "loss.contrastive_share"
@@ -81,13 +82,11 @@ def test_the_shipped_files_have_none(path: Path) -> None:
     assert file.arms or find_dead_path(file.base, file.space) is None
 
 
-def test_a_new_search_with_one_is_refused(tmp_path: Path, small_manifest: Path) -> None:
-    file = tmp_path / "s.yaml"
-    file.write_text(
-        f"name: s\nobjective: {{metric: val/mAP, mode: maximize}}\n"
-        f"base: {{data: {{source: {small_manifest}}}, loss: {{balance: gradient_shares}}}}\n"
-        f"space: {{{WEIGHT}: {{kind: uniform, low: 0.1, high: 0.4}}}}\nbudget: {{trials: 9}}\n"
+def test_a_new_search_with_one_is_refused(tmp_path: Path) -> None:
+    text = (
+        f"name: s\nbase: {{loss: {{balance: gradient_shares}}}}\nbudget: {{trials: 9}}\n"
+        f"space: {{{WEIGHT}: {{kind: uniform, low: 0.1, high: 0.4}}}}\n"
     )
-    refused = kmcl("search", str(file), store=tmp_path / "store")
-    message = f"space.{WEIGHT}: it changes nothing in any trial; valid: not to search it, or loss.balance: weights"
-    assert (refused.exit_code, refused.stderr.strip()) == (2, f"kmcl: {file}: {message}")
+    message = f"^space.{WEIGHT}: it changes nothing in any trial; valid: not to search it, or loss.balance: weights$"
+    with pytest.raises(ConfigError, match=message):
+        check_new_search(parse_search_file(text.encode(), "s.yaml"), f"sqlite:///{tmp_path}/study.db")

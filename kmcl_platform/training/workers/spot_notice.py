@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 
@@ -64,7 +63,7 @@ def _ask_until_given(ask: Callable[[], bool]) -> None:
         try:
             given = ask()
         except OSError as error:
-            # The next answer may come: the service is busy for a moment on a machine that starts.
+            # Without a notice, Amazon's service answers that there is no such page, which is an error here too.
             _logger.debug("%s: no answer: %s", VARIABLE, error)
             given = False
         with _lock:
@@ -80,12 +79,7 @@ def _ask_until_given(ask: Callable[[], bool]) -> None:
 
 def _amazon() -> bool:
     token = _read("/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}, "PUT")
-    try:
-        answer = json.loads(_read("/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token}))
-    except urllib.error.HTTPError as error:
-        if error.code == 404:  # The usual answer: there is no notice.
-            return False
-        raise
+    answer = json.loads(_read("/latest/meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token}))
     return answer.get("action") in ("stop", "terminate", "hibernate")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.tracking.archive.archive_file import write_archive
 from kmcl_platform.tracking.archive.schema import to_table
@@ -28,6 +29,17 @@ sampler: {kind: tpe, startup_trials: 4, seed: 1}
 """
 
 NOISE = 0.01
+
+FILE = parse_search_file(SEARCH.encode(), "formula.yaml")
+
+
+def changed(**parts: Any) -> SearchFile:
+    """The search with other parts."""
+    return SearchFile.model_validate(FILE.model_dump() | parts)
+
+
+OTHER_SEED = changed(base=FILE.base.with_values({"seed": 9}).model_dump())
+"""A search with a seed that no trial of the archive has."""
 
 
 def final_value(config: TrialConfig) -> float:
