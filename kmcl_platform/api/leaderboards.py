@@ -80,6 +80,7 @@ def trials_table(store: Store, search: str) -> "pd.DataFrame":
             "outcome": row.outcome,
             "reason": row.reason,
             "baseline": row.baseline_name,
+            "warm_start": row.source,
             "epochs": row.epochs,
             board.metric: row.objective,
             "seconds": row.wall_seconds,
@@ -87,6 +88,7 @@ def trials_table(store: Store, search: str) -> "pd.DataFrame":
         | {path: read_value(text) for path, text in row.values.items()}
         for row in board.rows
     ]
-    columns = ["trial", "rank", "outcome", "reason", "baseline", "epochs", board.metric, "seconds", *board.paths]
+    columns = ["trial", "rank", "outcome", "reason", "baseline", "warm_start", "epochs"]
+    columns += [board.metric, "seconds", *board.paths]
     # Int64 has missing values too: a trial that was stopped early has no rank.
     return pd.DataFrame(rows, columns=columns).astype({"rank": "Int64", board.metric: float})

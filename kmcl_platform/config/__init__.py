@@ -18,6 +18,13 @@ if TYPE_CHECKING:
         Frozen as Frozen,
         describe_error as describe_error,
     )
+    from kmcl_platform.config.first_trials import (
+        active_paths as active_paths,
+        base_name as base_name,
+        find_missing_room as find_missing_room,
+        is_point as is_point,
+        list_baselines as list_baselines,
+    )
     from kmcl_platform.config.loss_config import (
         LossConfig as LossConfig,
     )
@@ -34,11 +41,6 @@ if TYPE_CHECKING:
     from kmcl_platform.config.search_file import (
         Baseline as Baseline,
         SearchFile as SearchFile,
-        active_paths as active_paths,
-        base_name as base_name,
-        find_missing_room as find_missing_room,
-        is_point as is_point,
-        list_baselines as list_baselines,
     )
     from kmcl_platform.config.search_file_reader import (
         parse_search_file as parse_search_file,

@@ -70,6 +70,7 @@ def retrain_best(search: SearchFile, number: int, best: TrialConfig, num_seeds: 
             "finalists": None,
             "space": {"seed": Choice(kind="choice", choices=tuple(seeds))},
             "prior": None,
+            "warm_start": (),
             "budget": Budget(trials=num_seeds, checkpoints=1),
             "scheduler": find_component(Scheduler, "none")(),
             "sampler": find_component(Sampler, "grid")(
@@ -100,6 +101,7 @@ def base_alone(file: SearchFile) -> SearchFile:
             "name": name,
             "baseline": True,
             "baselines": (),
+            "warm_start": (),
             "verdict": None,
             "finalists": None,
             "budget": Budget(trials=1, checkpoints=1),

@@ -13,11 +13,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from kmcl_platform.config.after_search import Decision, Finalists, Promotion, Verdict
 from kmcl_platform.config.base import Frozen
 from kmcl_platform.config.component_field import NamedComponent, default_component
+from kmcl_platform.config.first_trials import (
+    ARCHIVE_SUFFIX,
+    MOST_SOURCES,
+    find_missing_room,
+    find_warm_start_problem,
+    is_point,
+)
 from kmcl_platform.config.reports.trial_columns import find_objective_problem
 from kmcl_platform.config.search_parts import (
     NAME_PATTERN as NAME_PATTERN,
@@ -31,12 +38,21 @@ from kmcl_platform.config.search_parts import (
 from kmcl_platform.config.space.distributions import Choice, Distribution
 from kmcl_platform.config.space.first_rung import with_first_rung
 from kmcl_platform.config.space.prior import Prior
-from kmcl_platform.config.trial_config import FileScalar, Scalar, TrialConfig
+from kmcl_platform.config.trial_config import FileScalar, TrialConfig
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.files.given_path import as_path, as_text
 from kmcl_platform.files.yaml_document import write_yaml
 from kmcl_platform.plugins.sampler import Sampler
 from kmcl_platform.plugins.scheduler import Scheduler
+
+
+def _check_source(word: str) -> str:
+    if not word.endswith(ARCHIVE_SUFFIX) and not NAME_PATTERN.fullmatch(word):
+        raise ValueError("the name of a search, or the path of an archive, which ends with .parquet")
+    return word
+
+
+Source = Annotated[str, AfterValidator(_check_source)]
 
 
 class SearchFile(Frozen):
@@ -67,6 +83,8 @@ class SearchFile(Frozen):
     """How the next point is chosen."""
     prior: Prior | None = None
     """None: the sampler alone chooses the points."""
+    warm_start: tuple[Source, ...] = Field(default=(), max_length=MOST_SOURCES)
+    """Earlier searches of the store, by name, and archives, by path: their best points are trained first."""
     arms: dict[str, dict[str, FileScalar]] = Field(default_factory=dict)
     """Alternatives by name. Each has values at dotted paths, which replace the base's, and the whole budget."""
     verdict: Verdict | None = None
@@ -130,7 +148,8 @@ class SearchFile(Frozen):
     def _check_bounds(self) -> "SearchFile":
         # Without `baselines` their room is checked when the search begins: an older search may have a smaller budget.
         room = find_missing_room(self) if self.baselines else None
-        if problem := room or find_bound_problem(self.budget, self.resources):
+        problem = room or find_bound_problem(self.budget, self.resources) or find_warm_start_problem(self)
+        if problem:
             raise ValueError(problem)
         return self
 
@@ -192,55 +211,3 @@ def check_trainable(file: SearchFile) -> None:
             f"base.own: got {', '.join(file.base.own)}; valid: no own values, because they are for a training of your "
             "own, in Python (open_search)"
         )
-
-
-def active_paths(file: SearchFile, values: dict[str, Scalar]) -> list[str]:
-    """The paths of the space whose conditions hold in a trial with these values, which replace the base's."""
-    config = file.base.flat() | values
-    return [path for path, d in file.space.items() if all(config.get(p) == v for p, v in d.when.items())]
-
-
-_PLAIN_LOSSES = ("asymmetric", "bce")
-"""Baselines of every search of KMCL, in addition to its own classification loss."""
-
-
-def list_baselines(file: SearchFile) -> tuple[Baseline, ...]:
-    """The baselines of a new search in addition to its base, in the order in which they are trained.
-
-    By default, a search with the objective kmcl has the plain losses at the base's recipe. It has none if it leaves out
-    the base too, compares losses by itself (with arms, or in the space), or lists its points in a grid.
-    """
-    if file.baselines is not None:
-        return file.baselines
-    compares_losses = bool(file.arms) or "loss.objective" in file.space
-    loss = file.base.loss
-    if file.base.own or not file.baseline or compares_losses or file.sampler.lists_points or not loss.uses_kernels:
-        return ()
-    # The plain losses need a weight above 0. Its size changes little: Adam's steps do not depend on it.
-    weight: dict[str, Scalar] = {} if loss.asymmetric_weight else {"loss.asymmetric_weight": 1.0}
-    names = dict.fromkeys((loss.classification, *_PLAIN_LOSSES))
-    return tuple(Baseline(name=name, values=weight | {"loss.objective": name}) for name in names)
-
-
-def base_name(file: SearchFile) -> str:
-    """The name of the base among the baselines: that of its loss, or `base` in an own training."""
-    return "base" if file.base.own else file.base.loss.objective
-
-
-def find_missing_room(file: SearchFile) -> str | None:
-    """Why the budget does not hold the named baselines and one more trial, in words; None: it does."""
-    names = [*([base_name(file)] if file.baseline else []), *(one.name for one in list_baselines(file))]
-    if file.budget.trials > len(names):
-        return None
-    return (
-        f"budget.trials: got {file.budget.trials}; valid: at least {len(names) + 1}, for {len(names)} baselines "
-        f"({', '.join(names)}) and one more trial; or fewer in baselines"
-    )
-
-
-def is_point(file: SearchFile, baseline: Baseline) -> bool:
-    """Whether a baseline is a point of the space: samplers then learn from it as from any other trial."""
-    values = file.base.flat() | baseline.values
-    active = active_paths(file, baseline.values)
-    inside = all(file.space[path].contains(values.get(path)) for path in active)
-    return inside and all(path in active for path in baseline.values)

@@ -38,7 +38,7 @@ def test_a_search_file_loads_its_plugin_and_fills_in_its_options(file: Path) -> 
     assert "heavy_positives" in list_components(Loss)
     # With KMCL's terms beside it, its own loss is one of the baselines.
     file.write_text(SEARCH.replace("{objective: heavy_positives}", "{classification: heavy_positives}"))
-    from kmcl_platform.config.search_file import list_baselines
+    from kmcl_platform.config.first_trials import list_baselines
 
     assert [one.name for one in list_baselines(read_search_file(file))] == ["heavy_positives", "asymmetric", "bce"]
 

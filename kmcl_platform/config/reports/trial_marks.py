@@ -6,6 +6,10 @@ OUTSIDE_SPACE = "outside_space"
 VERDICTS = "verdicts"
 """The trial's verdict at each rung that it reached, by the rung's epoch (as text)."""
 
+WARM_START = "warm_start"
+"""Of a trial whose point comes from an earlier search: `search`, `trial` and `value` there. Of the study: lines about
+the earlier searches."""
+
 SPACE_CHANGES = "space_changes"
 """Of the study: for each change of the space, the number of trials before it (`trials`), and for each line of the space
 that changed its former and its new value, as JSON (`changed`)."""

@@ -2,7 +2,8 @@
 
 import json
 
-from kmcl_platform.config.search_file import SearchFile, active_paths, base_name
+from kmcl_platform.config.first_trials import active_paths, base_name
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.messages import nearest_first, show_value

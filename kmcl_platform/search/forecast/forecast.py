@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from kmcl_platform.config.base import Frozen
-from kmcl_platform.config.search_file import SearchFile, is_point, list_baselines
+from kmcl_platform.config.first_trials import is_point, list_baselines
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import SearchError
 from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import show_path

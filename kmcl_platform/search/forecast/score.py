@@ -11,6 +11,7 @@ from kmcl_platform.search.forecast.costs import Range
 from kmcl_platform.search.forecast.forecast import Forecast, fingerprint, read_forecast
 from kmcl_platform.search.study.checkpoint_retention import measure_checkpoints
 from kmcl_platform.search.study.study import DurableStudy
+from kmcl_platform.tracking.runs.names import EPOCHS, WALL_SECONDS
 from kmcl_platform.tracking.runs.search_run import SearchRuns
 
 
@@ -40,7 +41,9 @@ def score_forecast(file: SearchFile, store: Store, study: DurableStudy, runs: Se
             f"forecast of {file.name}: not scored, because the search file has changed since `kmcl plan`; a new plan "
             "makes a new forecast"
         )
-    num_epochs, seconds = runs.trials.epochs_and_seconds()
+    metrics = [run.data.metrics for run in runs.trials.all_runs()]
+    num_epochs = sum(int(one.get(EPOCHS, 0)) for one in metrics)
+    seconds = sum(one.get(WALL_SECONDS, 0.0) for one in metrics)
     money = study.ledger.money
     happened = {
         "hours": study.ledger.hours,

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from kmcl_platform.config.search_file import base_name, list_baselines
+from kmcl_platform.config.first_trials import base_name, list_baselines
 from kmcl_platform.messages import count_of
 from kmcl_platform.search.forecast.costs import Range
 from kmcl_platform.search.plan.plan import SearchPlan

@@ -1,22 +1,19 @@
 """The learning curves of an archive that are trials of a search file.
 
-Legend of shapes: N trials, E epochs, D numbers that describe a point.
+Legend of shapes: E epochs.
 """
 
 import json
-import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
 from kmcl_platform.config.base import describe_error
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.space.distributions import Choice, Int, LogUniform, Uniform
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import count_of, show_path, show_value
@@ -197,31 +194,3 @@ def _read_config(text: str, where: str) -> TrialConfig | str:
         raise DataError(f"{where}: column 'config': got {show_value(text)}; valid: JSON ({error})") from None
     except ValidationError as error:
         return describe_error(error, TrialConfig)
-
-
-def encode(values: Mapping[str, Scalar], file: SearchFile) -> np.ndarray:
-    """A point as numbers_D: a range becomes [0, 1] (its logarithm where that is searched), a choice one number each.
-
-    A path whose condition does not hold has the value of the base; it is the same for all such points.
-    """
-    base = file.base.flat()
-    known = base | dict(values)
-    numbers: list[float] = []
-    for path, distribution in file.space.items():
-        active = all(known[condition] == wanted for condition, wanted in distribution.when.items())
-        value = known[path] if active else base[path]
-        if isinstance(distribution, Choice):
-            numbers += [float(value == choice) for choice in distribution.choices]
-        else:
-            numbers.append(_place(float(value or 0.0), distribution))
-    return np.array(numbers)
-
-
-def _place(value: float, distribution: Uniform | LogUniform | Int) -> float:
-    low, high = float(distribution.low), float(distribution.high)
-    if isinstance(distribution, LogUniform):
-        # With `zero`, the axis begins below `low`, and 0 has a place there.
-        low, value = distribution.axis_low, distribution.to_place(value)
-    elif isinstance(distribution, Uniform) or not distribution.log:
-        return (value - low) / (high - low)
-    return (math.log(value) - math.log(low)) / (math.log(high) - math.log(low))

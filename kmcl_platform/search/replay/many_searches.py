@@ -11,6 +11,7 @@ from kmcl_platform.plugins.source import load_documents, to_documents
 from kmcl_platform.search.replay.archive_curves import ArchiveCurves
 from kmcl_platform.search.replay.surrogate import Surrogate
 from kmcl_platform.search.replay.virtual_search import VirtualSearch, simulate
+from kmcl_platform.search.sampling.first_points import COLD, WarmStart
 
 
 def simulate_many(
@@ -20,6 +21,7 @@ def simulate_many(
     *,
     seeds: Sequence[int],
     at_once: int,
+    warm_starts: Mapping[str, WarmStart] | None = None,
     processes: int | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, list[VirtualSearch]]:
@@ -31,6 +33,7 @@ def simulate_many(
         surrogate: of these curves.
         seeds: one search for each.
         at_once: trials that run at the same time.
+        warm_starts: the points of earlier searches with which each setting's searches begin. None: of none.
         processes: that simulate. None: one for each CPU.
         progress: called with the name of a setting, the number of its searches that are done, and of all.
     """
@@ -38,7 +41,7 @@ def simulate_many(
     tasks = [(name, seed) for name in settings for seed in seeds]
     found: dict[str, list[VirtualSearch]] = {name: [] for name in settings}
     # Written here: a process can read them only when it has loaded the plug-ins, whose classes may be among them.
-    shared = pickle.dumps((settings, surrogate, archive, at_once))
+    shared = pickle.dumps((settings, surrogate, archive, at_once, warm_starts or {}))
     # "spawn": a forked process would inherit the locks of the parent's threads in an unknown state. An executor and not
     # a pool: a pool whose processes cannot start tries again for ever.
     with ProcessPoolExecutor(
@@ -51,7 +54,7 @@ def simulate_many(
     return found
 
 
-_Shared = tuple[Mapping[str, SearchFile], Surrogate, ArchiveCurves, int]
+_Shared = tuple[Mapping[str, SearchFile], Surrogate, ArchiveCurves, int, Mapping[str, WarmStart]]
 _shared: list[_Shared] = []
 
 
@@ -65,6 +68,7 @@ def _prepare(plugins: list[dict[str, str]], shared: bytes) -> None:
 
 
 def _simulate(task: tuple[str, int]) -> VirtualSearch:
-    settings, surrogate, archive, at_once = _shared[0]
+    settings, surrogate, archive, at_once, warm_starts = _shared[0]
     name, seed = task
-    return simulate(settings[name], surrogate, archive, seed=seed, at_once=at_once)
+    warm_start = warm_starts.get(name, COLD)
+    return simulate(settings[name], surrogate, archive, seed=seed, at_once=at_once, warm_start=warm_start)

@@ -20,6 +20,7 @@ from kmcl_platform.search.replay.archive_curves import read_curves
 from kmcl_platform.search.replay.many_searches import simulate_many
 from kmcl_platform.search.replay.surrogate import Quality, Surrogate
 from kmcl_platform.search.replay.virtual_search import VirtualSearch
+from kmcl_platform.search.warm_start import read_warm_start
 from kmcl_platform.seeds import derive_seed
 from kmcl_platform.shown import Shown
 
@@ -29,10 +30,10 @@ OWN, WHOLE, RANDOM = "this file", "without early stopping", "random, without ear
 _STANDARD: dict[str, dict[str, Any]] = {
     OWN: {},
     WHOLE: {"scheduler": {"kind": "none"}},
-    RANDOM: {"scheduler": {"kind": "none"}, "sampler": {"kind": "random"}},
+    RANDOM: {"scheduler": {"kind": "none"}, "sampler": {"kind": "random"}, "warm_start": []},
 }
 
-_MAY_DIFFER = ("scheduler", "sampler", "prior", "budget", "baseline", "baselines")
+_MAY_DIFFER = ("scheduler", "sampler", "prior", "budget", "baseline", "baselines", "warm_start")
 """Parts of a search file that another setting may change. The others decide what is trained, which an archive has."""
 
 
@@ -155,10 +156,18 @@ def run_replay(
             raise ConfigError(
                 f"trials at once: got {at_once}; valid: at most {setting.budget.trials}, the trials of {name!r}"
             )
+    warm_starts = {name: read_warm_start(setting, None) for name, setting in settings.items()}
     surrogate = Surrogate(archive, file)
     seeds = [derive_seed(seed, "replay", number) for number in range(searches)]
     found = simulate_many(
-        settings, archive, surrogate, seeds=seeds, at_once=at_once, processes=processes, progress=progress
+        settings,
+        archive,
+        surrogate,
+        seeds=seeds,
+        at_once=at_once,
+        warm_starts=warm_starts,
+        processes=processes,
+        progress=progress,
     )
     return Replay(
         search=file.name,

@@ -18,7 +18,8 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar
-from kmcl_platform.search.replay.archive_curves import ArchiveCurves, Curve, encode
+from kmcl_platform.search.replay.archive_curves import ArchiveCurves, Curve
+from kmcl_platform.search.sampling.encoding import encode
 
 _EXPLAINED = 0.999
 """Share of the curves' variance that the components explain together."""

@@ -11,6 +11,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.search.forecast.costs import EPOCH_OVERHEAD_SECONDS, TRIAL_OVERHEAD_SECONDS
 from kmcl_platform.search.replay.archive_curves import ArchiveCurves, Curve, config_key
 from kmcl_platform.search.replay.surrogate import Surrogate
+from kmcl_platform.search.sampling.first_points import COLD, WarmStart
 from kmcl_platform.search.study.ended_trials import judge_epoch
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import MEMORY
@@ -57,7 +58,13 @@ class _Clock:
 
 
 def simulate(
-    file: SearchFile, surrogate: Surrogate, archive: ArchiveCurves, *, seed: int, at_once: int
+    file: SearchFile,
+    surrogate: Surrogate,
+    archive: ArchiveCurves,
+    *,
+    seed: int,
+    at_once: int,
+    warm_start: WarmStart = COLD,
 ) -> VirtualSearch:
     """Run a search in virtual time.
 
@@ -67,11 +74,12 @@ def simulate(
         archive: gives the curves of baselines that are no points of the space.
         seed: of the sampler, and of the chance in each trial. Trial k has the same chance under every setting.
         at_once: the number of trials that run at the same time, at least 1.
+        warm_start: the points of earlier searches.
     """
     file = file.model_copy(update={"sampler": file.sampler.model_copy(update={"seed": seed})})
     clock, sign = _Clock(), file.objective.sign
     # Silent: hundreds of searches would each say when they find a rung.
-    study = DurableStudy(MEMORY, file, say=lambda _: None, clock=clock)
+    study = DurableStudy(MEMORY, file, say=lambda _: None, clock=clock, warm_start=warm_start)
     study.ledger.start(at_once)
     # The time of each running trial's next report. The second number breaks ties in the order of the trials' starts.
     queue: list[tuple[float, int, Point, Curve, int]] = []

@@ -67,9 +67,9 @@ class SearchDriver:
         # A kill before the next line leaves a trial that only the study knows; the next start hands it out again.
         self._open[key] = point
         self._recorder.begin_trial(
-            point.number, point.config, baseline=bool(point.baseline), baseline_name=point.baseline
+            point.number, point.config, baseline=bool(point.baseline), baseline_name=point.baseline, source=point.source
         )
-        self._view.trial_started(point.number, point.reached)
+        self._view.trial_started(point.number, point.reached, point.source)
         return {
             "number": point.number,
             "config": point.config.model_dump(),

@@ -73,11 +73,16 @@ class SearchView:
         """Print a line above the live table."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def trial_started(self, number: int, reached: int) -> None:
-        """Show a trial that was given to the workers; it continues after `reached` epochs, from 0."""
+    def trial_started(self, number: int, reached: int, source: str = "") -> None:
+        """Show a trial that was given to the workers; it continues after `reached` epochs, from 0.
+
+        `source`: the trial of an earlier search that had its point; empty: none.
+        """
         self._running[number] = _Running(epoch=reached)
         if reached:
             self.say(f"trial {number}: goes on after epoch {reached}")
+        elif source:
+            self.say(f"trial {number}: begins with the values of {source}")
         self._refresh()
 
     def epoch_finished(self, number: int, report: EpochReport, value: float) -> None:

@@ -30,6 +30,8 @@ from kmcl_platform.search.run.single_search import run_or_find
 from kmcl_platform.search.study.compared_trials import plan_retraining
 from kmcl_platform.search.study.definition import NOTHING, Allowed, check_new_search
 from kmcl_platform.search.study.inputs import Inputs
+from kmcl_platform.search.study.storage import load_study
+from kmcl_platform.search.warm_start import read_warm_start
 from kmcl_platform.tracking.comparison.arms import compare_retrained, record_verdict
 from kmcl_platform.tracking.comparison.finalists import record_finalists
 from kmcl_platform.tracking.database.store_errors import find_trouble
@@ -185,6 +187,8 @@ def prepare(file: SearchFile, origin: str, searches: Sequence[SearchFile], store
     with errors_name(origin):
         for search in searches:
             check_new_search(search, store.study_url)
+            if load_study(store.study_url, search.name) is None:
+                read_warm_start(search, store.study_url)
     check_room(store.root)
     claim_study(store)
     return inputs

@@ -5,11 +5,13 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from kmcl_platform.config.reports.trial_marks import WARM_START
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.search.forecast.score import is_score_due
 from kmcl_platform.search.run.runner import Runner
 from kmcl_platform.search.run.running_search import SearchSummary, running, say_on, score
+from kmcl_platform.search.sampling.first_points import COLD
 from kmcl_platform.search.study.checkpoint_check import check_checkpoints
 from kmcl_platform.search.study.definition import NOTHING, Allowed
 from kmcl_platform.search.study.inputs import Inputs
@@ -17,6 +19,7 @@ from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.reconcile import finish_record
 from kmcl_platform.search.study.storage import load_study
 from kmcl_platform.search.study.study import DurableStudy
+from kmcl_platform.search.warm_start import read_warm_start
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.runs.ownership import check_owner
 from kmcl_platform.tracking.runs.search_run import SearchRuns
@@ -63,11 +66,17 @@ def opened_study(
     with SearchLock(store.root, file.name):
         # Before the study is made: a search that another store owns leaves nothing behind here.
         check_owner(store, file.name)
-        if file.base.plugins and load_study(store.study_url, file.name) is not None:
+        begun = load_study(store.study_url, file.name)
+        if file.base.plugins and begun is not None:
             know_recorded_plugins(store, file.name)
+        warm_start = COLD
+        if file.warm_start and (begun is None or WARM_START not in begun.user_attrs):
+            warm_start = read_warm_start(file, store.study_url)
+            for line in warm_start.lines:
+                say_on(console)(line)
         with locked(store):  # Two searches that begin a store at the same time would both make Optuna's tables.
             say = say_on(console)
-            study = DurableStudy(store.study_url, file, say, inputs, allowed=allowed)
+            study = DurableStudy(store.study_url, file, say, inputs, allowed=allowed, warm_start=warm_start)
         check_checkpoints(store, file.name, {trial.number: study.config(trial.number) for trial in study.counted()})
         yield study
 

@@ -6,10 +6,12 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE
-from kmcl_platform.config.search_file import SearchFile, active_paths, base_name, is_point
+from kmcl_platform.config.first_trials import active_paths, base_name, is_point
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, WARM_START
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.plugins.faults.code_errors import code_of, is_of_plugin
 from kmcl_platform.search.sampling.checked_sampler import CheckedSampler
+from kmcl_platform.search.sampling.first_points import COLD, WarmStart
 from kmcl_platform.search.sampling.prior import FROM_PRIOR, PriorSampler, draws_from_prior
 from kmcl_platform.search.sampling.search_study import VALUES as VALUES, SearchStudy
 from kmcl_platform.search.sampling.space import grid, suggest_values, to_params
@@ -50,6 +52,12 @@ def baseline_name(trial: FrozenTrial) -> str:
     """The name of the baseline that a trial is; empty: it is none."""
     name = trial.user_attrs.get(BASELINE, "")
     return "base" if name is True else str(name)
+
+
+def warm_source(trial: FrozenTrial) -> str:
+    """The trial of an earlier search from which a trial has its point, for readers; empty: from none."""
+    source = trial.user_attrs.get(WARM_START)
+    return f"{source['search']} trial {source['trial']} ({source['value']:.4f} there)" if source else ""
 
 
 def open_trial(study: SearchStudy, number: int) -> optuna.Trial:
@@ -129,12 +137,13 @@ def finish_asking(study: SearchStudy, file: SearchFile) -> None:
         draw_values(open_trial(study, half.number), file, sampler)
 
 
-def enqueue_points(study: SearchStudy, file: SearchFile) -> None:
-    """Queue the baselines, and the points of a grid; nothing is queued twice.
+def enqueue_points(study: SearchStudy, file: SearchFile, warm_start: WarmStart = COLD) -> None:
+    """Queue the baselines, the points of earlier searches, and those of a grid; nothing is queued twice.
 
     Args:
         study: the study.
         file: the search, with its baselines as a list.
+        warm_start: the points of earlier searches.
     """
     trials = study.all_trials()
     # An earlier start may have queued some of them, and the base of an older study has no name.
@@ -153,6 +162,14 @@ def enqueue_points(study: SearchStudy, file: SearchFile) -> None:
             study.enqueue_trial(to_params(values, file), user_attrs=marks)
         else:
             study.enqueue_trial({}, user_attrs=marks | {OUTSIDE_SPACE: True})
+    known_sources = [trial.user_attrs.get(WARM_START) for trial in trials]
+    for point in warm_start.points:
+        source = {"search": point.search, "trial": point.number, "value": point.value}
+        if source not in known_sources:
+            study.enqueue_trial(to_params(point.values, file), user_attrs={WARM_START: source})
+    if warm_start.lines:
+        # Last: after a kill before this line, the next start reads the earlier searches again.
+        study.set_user_attr(WARM_START, list(warm_start.lines))
     if file.sampler.lists_points:
         # An earlier start may have queued some of them, and a baseline may be one of them. Optuna's own check compares
         # each point with all trials, which takes minutes for a thousand points.

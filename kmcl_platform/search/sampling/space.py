@@ -8,7 +8,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from kmcl_platform.config.search_file import SearchFile, active_paths
+from kmcl_platform.config.first_trials import active_paths
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.space.distributions import Choice, Distribution, Int, LogUniform, Uniform
 from kmcl_platform.config.trial_config import Scalar
 

@@ -3,7 +3,8 @@
 import json
 from typing import Any, NamedTuple
 
-from kmcl_platform.config.search_file import Baseline, SearchFile, find_missing_room, list_baselines
+from kmcl_platform.config.first_trials import find_missing_room, list_baselines
+from kmcl_platform.config.search_file import Baseline, SearchFile
 from kmcl_platform.config.space.dead_paths import find_dead_path
 from kmcl_platform.config.trial_config import FORMER_DEFAULTS, FORMER_FIELDS, Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
@@ -219,7 +220,7 @@ def _definition(file: SearchFile) -> dict[str, str]:
     dump = file.model_dump(
         exclude={"resources": {"max_concurrent_trials", "checkpoint_minutes", "price_per_hour"}}
         | dict.fromkeys(_LEFT_OUT, True)
-        | ({"prior": True} if file.prior is None else {})
+        | {name: True for name in ("prior", "warm_start") if not getattr(file, name)}
     )
     definition: dict[str, str] = {}
 

@@ -15,6 +15,7 @@ class Point:
         baseline: the name of the baseline that this is, which is never stopped early; empty: it is none.
         is_base: whether this is the base itself.
         reached: the last epoch that the study knows a report of; 0: none.
+        source: the trial of an earlier search that had this point, for readers; empty: none.
     """
 
     number: int
@@ -22,3 +23,4 @@ class Point:
     baseline: str
     is_base: bool
     reached: int
+    source: str

@@ -19,8 +19,9 @@ def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
         if recorded.get(number) != end:
             # The driver may have died before MLflow had the run. A run that exists is opened again, so `end` works on
             # both.
-            name = study.baseline(number)
-            runs.trials.begin(number, study.config(number), baseline=bool(name), baseline_name=name)
+            point = study.point(number)
+            name, source = point.baseline, point.source
+            runs.trials.begin(number, point.config, baseline=bool(name), baseline_name=name, source=source)
             runs.trials.end(number, TrialOutcome(end), objective=study.value(number))
 
 

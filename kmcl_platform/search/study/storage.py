@@ -158,6 +158,18 @@ def load_study(url: str, search: str) -> optuna.Study | None:
         raise _find_damage(error, url) or error from None
 
 
+def list_studies(url: str) -> list[str]:
+    """The names of all studies of a database; nothing is created.
+
+    Raises:
+        ConfigError, NoAnswerError, StoreError: as `open_storage`.
+    """
+    file = sqlite_file(url)
+    if file is not None and not is_there(Path(file)):
+        return []
+    return optuna.get_all_study_names(open_storage(url))
+
+
 def require_study(url: str, search: str) -> optuna.Study:
     """As `load_study`, for a search that must be there.
 

@@ -27,7 +27,9 @@ from kmcl_platform.search.sampling.asking import (
     next_sampler,
     open_trial,
     read_trial,
+    warm_source,
 )
+from kmcl_platform.search.sampling.first_points import COLD, WarmStart
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study import ended_trials
 from kmcl_platform.search.study.budget import Ledger
@@ -59,8 +61,9 @@ class DurableStudy:
         inputs: Inputs | None = None,
         clock: Callable[[], float] | None = None,
         allowed: Allowed = NOTHING,
+        warm_start: WarmStart = COLD,
     ) -> None:
-        """Open the file's study, or create it.
+        """Open the file's study, or create it, with points of earlier searches in its queue.
 
         Raises:
             ConfigError: the address is not one of a database.
@@ -74,7 +77,7 @@ class DurableStudy:
         self.inputs = inputs or Inputs()
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
-        self._study = self._open(allowed)
+        self._study = self._open(allowed, warm_start)
         self.ledger = Ledger(self._study, file, clock)
         self._interrupted = self._running_trials()
 
@@ -108,11 +111,9 @@ class DurableStudy:
     def should_prune(self, number: int) -> bool:
         """Whether the pruner stops a trial at the last epoch that it reported."""
         frozen = self._frozen(number)
-        # At other epochs there may be no checkpoint, and the pruner is not asked.
-        if frozen.last_step not in self._stopping_epochs:
-            return False
-        # A plain loss that learns faster at first must not stop the trials of the space.
-        if not is_searched(frozen):
+        # At other epochs there may be no checkpoint, and the pruner is not asked. Nor about a plain loss, which would
+        # stop the trials of the space if it learns faster at first.
+        if frozen.last_step not in self._stopping_epochs or not is_searched(frozen):
             return False
         # Called for other baselines too: only this call enters a trial into Optuna's comparison at its rung.
         with code_of(self.file.scheduler):
@@ -167,8 +168,7 @@ class DurableStudy:
 
     def ends(self) -> dict[int, TrialEnd]:
         """How every ended trial ended, by its number."""
-        ended = {trial.number: trial_end(trial) for trial in self.counted()}
-        return {number: end for number, end in ended.items() if end is not None}
+        return {trial.number: end for trial in self.counted() if (end := trial_end(trial)) is not None}
 
     @patient
     def value(self, number: int) -> float | None:
@@ -176,9 +176,17 @@ class DurableStudy:
         return last_value(self._frozen(number))
 
     @patient
+    def point(self, number: int) -> Point:
+        """A trial, as it is handed out."""
+        frozen = self._frozen(number)
+        config = with_values(self.file.base, frozen.user_attrs[VALUES], self._former_plugins, number)
+        base = self.file.base.model_copy(update={"plugins": config.plugins})
+        name = baseline_name(frozen)
+        return Point(number, config, name, bool(name) and config == base, frozen.last_step or 0, warm_source(frozen))
+
     def config(self, number: int) -> TrialConfig:
         """A trial's configuration."""
-        return self._point(number).config
+        return self.point(number).config
 
     @patient
     def baseline(self, number: int) -> str:
@@ -194,7 +202,7 @@ class DurableStudy:
         """Numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
         return [trial.number for trial in best_trials(self.counted(), self.file.objective.sign)[:count]]
 
-    def _open(self, allowed: Allowed = NOTHING) -> SearchStudy:
+    def _open(self, allowed: Allowed = NOTHING, warm_start: WarmStart = COLD) -> SearchStudy:
         storage, direction = open_storage(self.url), self.file.objective.mode
         study = optuna.create_study(
             study_name=self.file.name, storage=storage, direction=direction, load_if_exists=True
@@ -207,14 +215,14 @@ class DurableStudy:
         self._study.pruner = self.file.scheduler.build_pruner(self.file.base.num_epochs)
         check_same_inputs(self._study, self.file, self.inputs)
         finish_asking(self._study, self.file)
-        enqueue_points(self._study, self.file)
+        enqueue_points(self._study, self.file, warm_start)
         return self._study
 
     def _next_point(self) -> Point | None:
         if self.ledger.time_spent():
             return None
         if self._interrupted:
-            return self._point(self._interrupted.pop(0))
+            return self.point(self._interrupted.pop(0))
         if len(self.counted()) >= self.file.budget.trials or self._without_improvement():
             return None
         # A new sampler for each point: its seed depends on the point's number.
@@ -224,7 +232,7 @@ class DurableStudy:
             warnings.filterwarnings("ignore", message="Clip non-finite values")
             trial = self._study.ask()
             draw_values(trial, self.file, self._study.sampler)
-        return self._point(trial.number)
+        return self.point(trial.number)
 
     def _without_improvement(self) -> str | None:
         """Whether as many trials have ended since the best one as the budget has patience for, in words."""
@@ -240,11 +248,3 @@ class DurableStudy:
 
     def _frozen(self, number: int) -> FrozenTrial:
         return read_trial(self._study, number)
-
-    def _point(self, number: int) -> Point:
-        frozen = self._frozen(number)
-        config = with_values(self.file.base, frozen.user_attrs[VALUES], self._former_plugins, number)
-        base = self.file.base.model_copy(update={"plugins": config.plugins})
-        name = baseline_name(frozen)
-        is_base = bool(name) and config == base
-        return Point(number=number, config=config, baseline=name, is_base=is_base, reached=frozen.last_step or 0)

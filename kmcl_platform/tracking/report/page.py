@@ -3,7 +3,7 @@
 from html import escape
 from typing import TYPE_CHECKING
 
-from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, SPACE_CHANGES, SPENT
+from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, SPACE_CHANGES, SPENT, WARM_START
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
@@ -101,6 +101,7 @@ def _next(data: "Collected") -> str:
             "interval of a difference has the confidence level of its step in this correction; it excludes 0 exactly "
             "where a difference is shown."
         )
+    lines += data.study.user_attrs.get(WARM_START, [])
     lines += describe_space_changes(data.study.user_attrs.get(SPACE_CHANGES, []))
     best = _best_values(data)
     bounds = find_limiting_bounds(data.file.space, best, lambda path, value: _is_valid(data.file, path, value))
@@ -198,6 +199,7 @@ def _leaderboard(data: "Collected") -> str:
 
 def _row(row: LeaderboardRow, data: "Collected") -> str:
     name = f"{row.number} (baseline {row.baseline_name})" if row.baseline else str(row.number)
+    name += f" (from {row.source})" if row.source else ""
     cells = [
         "" if row.rank is None else str(row.rank),
         name,

@@ -20,6 +20,7 @@ from kmcl_platform.tracking.runs.names import (
     OUTCOME_TAG,
     REASON_TAG,
     RUNNING,
+    SOURCE_TAG,
     WALL_SECONDS,
     TrialOutcome,
     trial_number,
@@ -48,6 +49,7 @@ class LeaderboardRow:
         values: of the searched paths only, as MLflow has them.
         run_id: its MLflow run.
         wall_seconds: seconds of training and evaluation, over all attempts.
+        source: the trial of an earlier search that had this point; empty: none.
     """
 
     rank: int | None
@@ -62,6 +64,7 @@ class LeaderboardRow:
     values: dict[str, str]
     run_id: str
     wall_seconds: float
+    source: str = ""
 
     def uses(self, path: str) -> bool:
         """Whether a searched value has an effect. Some are for kernel terms alone; a weight of 0 leaves one out."""
@@ -154,6 +157,7 @@ def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
         baseline=baseline,
         # An older version had one baseline, the base, and no name for it.
         baseline_name=tags.get(BASELINE_NAME_TAG, "base" if baseline else ""),
+        source=tags.get(SOURCE_TAG, ""),
         kernel_terms=_has_kernel_terms(run.data.params),
         epochs=int(metrics.get(EPOCHS, 0)),
         objective=metrics.get(OBJECTIVE if outcome == TrialOutcome.COMPLETED else file.objective.metric),

@@ -56,6 +56,8 @@ BASELINE_TAG = "kmcl.baseline"
 """`true` on the base and on the other baselines of a search."""
 BASELINE_NAME_TAG = "kmcl.baseline_name"
 """Only on baselines; older versions did not write it, and had the base only."""
+SOURCE_TAG = "kmcl.warm_start"
+"""Only on trials whose point comes from an earlier search: the search, the trial and its value there."""
 OUTCOME_TAG = "kmcl.outcome"
 REASON_TAG = "kmcl.reason"
 
@@ -95,9 +97,10 @@ FINALISTS_TAG = "kmcl.finalists"
 """On a search's run: its finalists with their means over new seeds, as JSON, the best first."""
 
 
-def baseline_tags(baseline: bool, name: str) -> dict[str, str]:
-    """The tags that say whether a trial is a baseline, and which; without a name, the second one is left out."""
-    return {BASELINE_TAG: str(baseline).lower()} | ({BASELINE_NAME_TAG: name} if name else {})
+def origin_tags(baseline: bool, name: str, source: str) -> dict[str, str]:
+    """The tags that say whether a trial is a baseline, and which, or from which earlier search its point comes."""
+    named = {BASELINE_NAME_TAG: name, SOURCE_TAG: source}
+    return {BASELINE_TAG: str(baseline).lower()} | {tag: text for tag, text in named.items() if text}
 
 
 def trial_run_name(number: int, baseline: bool, name: str) -> str:

@@ -32,7 +32,7 @@ from kmcl_platform.tracking.runs.names import (
     TRIAL_TAG,
     WALL_SECONDS,
     TrialOutcome,
-    baseline_tags,
+    origin_tags,
     trial_number,
     trial_run_name,
 )
@@ -87,7 +87,14 @@ class TrialRuns:
 
     @again_if_cut_off
     def begin(
-        self, number: int, config: TrialConfig, *, baseline: bool, baseline_name: str = "", time_ms: int | None = None
+        self,
+        number: int,
+        config: TrialConfig,
+        *,
+        baseline: bool,
+        baseline_name: str = "",
+        source: str = "",
+        time_ms: int | None = None,
     ) -> None:
         """Open the trial's run, with every value of its config as a param. A run that has ended is opened again.
 
@@ -95,6 +102,7 @@ class TrialRuns:
             number, config: the trial's number and values.
             baseline: whether it is the base of the search file, or another baseline.
             baseline_name: the baseline's name; empty: not a baseline, or one that an older version began.
+            source: the trial of an earlier search that had this point; empty: none.
             time_ms: when it began, in milliseconds since 1970. None: now.
         """
         tags = {OUTCOME_TAG: RUNNING, REASON_TAG: ""}
@@ -108,7 +116,7 @@ class TrialRuns:
                     ROLE_TAG: "trial",
                     TRIAL_TAG: self._key(number),
                     NUMBER_TAG: str(number),
-                    **baseline_tags(baseline, baseline_name),
+                    **origin_tags(baseline, baseline_name, source),
                 }
                 name = trial_run_name(number, baseline, baseline_name)
                 run = self._client.create_run(self._experiment_id, time_ms, tags=own | tags, run_name=name)
@@ -203,16 +211,9 @@ class TrialRuns:
             else:  # A process was killed between the two requests of `end`.
                 self._close(run.info.run_id, TrialOutcome(outcome))
 
-    def epochs_and_seconds(self) -> tuple[int, float]:
-        """Number of epochs of all trials together, and the seconds of their training and evaluation."""
-        runs = self.all_runs()
-        metrics = [run.data.metrics for run in runs]
-        return sum(int(one.get(EPOCHS, 0)) for one in metrics), sum(one.get(WALL_SECONDS, 0.0) for one in metrics)
-
     def outcomes(self) -> dict[int, str]:
         """For every trial, by its number: its outcome in MLflow, or `running`."""
-        runs = self.all_runs()
-        return {trial_number(run): run.data.tags.get(OUTCOME_TAG, RUNNING) for run in runs}
+        return {trial_number(run): run.data.tags.get(OUTCOME_TAG, RUNNING) for run in self.all_runs()}
 
     def forget(self) -> None:
         """Forget the data of the runs; the next call reads it from MLflow again."""

@@ -70,9 +70,12 @@ class Recorder:
         for queued in self._scores.waiting():
             self._draw(queued)
 
-    def begin_trial(self, number: int, config: TrialConfig, *, baseline: bool, baseline_name: str = "") -> None:
+    def begin_trial(
+        self, number: int, config: TrialConfig, *, baseline: bool, baseline_name: str = "", source: str = ""
+    ) -> None:
         """Record that a trial began; arguments as for `TrialRuns.begin`."""
         begun = {"number": number, "config": config.model_dump(), "baseline": baseline, "baseline_name": baseline_name}
+        begun |= {"source": source} if source else {}
         self._add("begin", begun)
 
     def log_epoch(self, number: int, report: EpochReport) -> None:

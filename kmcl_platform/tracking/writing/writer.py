@@ -180,6 +180,7 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
                 baseline=content["baseline"],
                 # An entry of an older version has no name.
                 baseline_name=content.get("baseline_name", ""),
+                source=content.get("source", ""),
                 time_ms=first.time_ms,
             )
         case "epoch":

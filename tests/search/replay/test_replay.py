@@ -10,9 +10,10 @@ import pytest
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.rank_agreement import rank_agreement
 from kmcl_platform.search.replay import virtual_search
-from kmcl_platform.search.replay.archive_curves import ArchiveCurves, agreement_by_epoch, encode, select_curves
+from kmcl_platform.search.replay.archive_curves import ArchiveCurves, agreement_by_epoch, select_curves
 from kmcl_platform.search.replay.surrogate import Surrogate
 from kmcl_platform.search.replay.virtual_search import simulate
+from kmcl_platform.search.sampling.encoding import encode
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.archive.archive_file import read_archive, write_archive
 from kmcl_platform.tracking.archive.schema import to_table

@@ -7,7 +7,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from kmcl_platform.config.search_file import SearchFile, list_baselines
+from kmcl_platform.config.first_trials import list_baselines
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.sampling.asking import BASELINE

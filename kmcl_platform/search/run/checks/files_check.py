@@ -5,7 +5,8 @@ from itertools import product
 from pathlib import Path
 
 from kmcl_platform.config.arms import expand_arms
-from kmcl_platform.config.search_file import SearchFile, list_baselines
+from kmcl_platform.config.first_trials import list_baselines
+from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
 from kmcl_platform.data.loading.own_features import digest_own_features, read_own_features
 from kmcl_platform.data.manifest.manifest import Manifest
