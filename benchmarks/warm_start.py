@@ -4,8 +4,8 @@
 
 Each archive is searched with the points of the others (other data), with its own points (the same data, searched
 before), and with its own points in the wrong order, so that the worst ones are trained first. The target is that of
-`kmcl replay`: the median best value of a random search of `TRIALS` trials. The table has the mean number of epochs until
-a search reaches it. A search that does not reach it counts with all its epochs.
+`kmcl replay`: the median best value of a random search of `TRIALS` trials. The table has the mean number of epochs
+until a search reaches it. A search that does not reach it counts with all its epochs.
 """
 
 import argparse

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         serve_ui as serve_ui,
         stop_job as stop_job,
         submit as submit,
+        submit_to_slurm as submit_to_slurm,
     )
     from kmcl_platform.api.datasets import (
         DataCheck as DataCheck,

@@ -15,6 +15,7 @@ from kmcl_platform.shown import Shown
 if TYPE_CHECKING:
     from kmcl_platform.search.cluster.finding import Finding
     from kmcl_platform.search.cluster.jobs import Jobs
+    from kmcl_platform.search.slurm.submit import SlurmJob
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,43 @@ def submit(
         say=say,
     )
     return SubmittedJob(job_id, address, open_jobs(address))
+
+
+def submit_to_slurm(
+    file: AnyFile,
+    *,
+    store: AnyStore = None,
+    options: Sequence[str] = (),
+    stop_seconds: int = 180,
+    allow_changed_plugins: bool = False,
+    extend: bool = False,
+) -> "SlurmJob":
+    """Send a search to SLURM, as a job with a Ray cluster of its own; all nodes must see the store's folder.
+
+    Before the job's time ends, the search stops in an orderly way, and the job is queued again; it then continues.
+
+    Args:
+        file: the search, or the path of its file.
+        store: where the search will be kept.
+        options: of sbatch, such as `--nodes=2`, `--time=8:00:00` or `--gres=gpu:4`.
+        stop_seconds: how long before the end of the job's time the search is stopped.
+        allow_changed_plugins: as for `submit`.
+        extend: as for `submit`.
+
+    Raises:
+        ConfigError: the file or an option is invalid; nothing was written.
+        ClusterError: SLURM is not on this machine, or refuses the job.
+    """
+    from kmcl_platform.search.slurm.submit import submit_to_slurm as submit_it
+
+    return submit_it(
+        as_source(file),
+        as_store(store),
+        options=options,
+        stop_seconds=stop_seconds,
+        allow_changed_plugins=allow_changed_plugins,
+        extend=extend,
+    )
 
 
 def open_jobs(address: str) -> "Jobs":

@@ -56,7 +56,7 @@ def archive(
     required=True,
     help="An archive of this search's space; several are joined.",
 )
-@click.option("--searches", type=click.IntRange(1), default=200, show_default=True, help="Simulated searches.")
+@click.option("--searches", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Simulated searches.")
 @click.option(
     "--compare",
     multiple=True,
@@ -94,12 +94,14 @@ def replay(
         result = run_replay(
             file, archives, searches=searches, compare=compare, at_once=at_once, seed=seed, progress=progress
         )
-    write_text_file(out, result.to_page())
+    # The result first: it is not lost if the page cannot be written.
     if as_json:
         click.echo(result.to_json())
-        return
-    result.show()
-    click.echo(f"written: {show_path(out)}")
+    else:
+        result.show()
+    write_text_file(out, result.to_page())
+    if not as_json:
+        click.echo(f"written: {show_path(out)}")
 
 
 COMMANDS = (archive, replay)

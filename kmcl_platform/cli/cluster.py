@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from kmcl_platform.cli.options import changed_plugins_option, extend_option, open_store, store_options
-from kmcl_platform.messages import mask_passwords, shell_command
+from kmcl_platform.messages import mask_passwords, shell_command, show_path
 
 _address_option = click.option(
     "--address", required=True, envvar="RAY_API_SERVER_ADDRESS", help="Ray's job server: http://HOST:8265."
@@ -15,7 +15,22 @@ _address_option = click.option(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@_address_option
+@click.option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Ray's job server: http://HOST:8265.")
+@click.option("--slurm", is_flag=True, help="Send it to SLURM, as a job with a Ray cluster of its own.")
+@click.option(
+    "--sbatch",
+    "options",
+    multiple=True,
+    metavar="OPTION",
+    help="With --slurm: an option of sbatch, such as --sbatch=--nodes=2; may be repeated.",
+)
+@click.option(
+    "--stop-seconds",
+    type=click.IntRange(30, 65_535),
+    default=180,
+    show_default=True,
+    help="With --slurm: so long before the end of the job's time the search stops and the job is queued again.",
+)
 @click.option("--follow", is_flag=True, help="Stream the job's output until it ends.")
 @click.option(
     "--secret",
@@ -29,7 +44,10 @@ _address_option = click.option(
 @store_options
 def submit(
     file: Path,
-    address: str,
+    address: str | None,
+    slurm: bool,
+    options: tuple[str, ...],
+    stop_seconds: int,
     follow: bool,
     secrets: tuple[str, ...],
     allow_changed_plugins: bool,
@@ -37,10 +55,34 @@ def submit(
     folder: Path,
     tracking_uri: str | None,
 ) -> None:
-    """Send the search in FILE to a Ray cluster as a job; every node must see --store under the same path."""
-    from kmcl_platform import submit as submit_search
+    """Send the search in FILE to a Ray cluster or to SLURM; every node must see --store under the same path."""
+    from kmcl_platform import submit as submit_search, submit_to_slurm
 
     store = open_store(folder, tracking_uri)
+    if slurm:
+        # The environment may have an address of Ray, which does not matter here.
+        for name, given in (("--follow", follow), ("--secret", bool(secrets))):
+            if given:
+                raise click.UsageError(
+                    f"{name} with --slurm; valid: without it, because a job of SLURM has your environment"
+                )
+        sent = submit_to_slurm(
+            file,
+            store=store,
+            options=options,
+            stop_seconds=stop_seconds,
+            allow_changed_plugins=allow_changed_plugins,
+            extend=extend,
+        )
+        click.echo(f"job {sent.job_id} submitted to SLURM; its script: {show_path(sent.script)}")
+        click.echo(f"  state       {shell_command(['squeue', '--jobs', sent.job_id])}")
+        click.echo(f"  logs        {shell_command(['tail', '-f', sent.output])}")
+        click.echo(f"  stop        {shell_command(['scancel', '--batch', '--signal=TERM', sent.job_id])}")
+        return
+    if address is None:
+        raise click.UsageError("got neither --address nor --slurm; valid: one of them")
+    if options:
+        raise click.UsageError("got --sbatch without --slurm; valid: both")
     job = submit_search(
         file,
         address=address,

@@ -108,7 +108,7 @@ def _from_archive(table: pa.Table, file: SearchFile, where: str) -> Iterator[For
         seen.add(key)
         try:
             values = TrialConfig.from_record(json.loads(row["config"])).flat()
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             got = show_value(row["config"])
             raise DataError(f"{where}: column 'config': got {got}; valid: JSON ({error})") from None
         except ValidationError as error:

@@ -1,5 +1,6 @@
 """`hyperband`: Hyperband (Li et al., 2018), as Optuna has it."""
 
+import math
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -41,8 +42,8 @@ class Hyperband(RungScheduler):
     def _brackets(self, num_epochs: int) -> list[tuple[float, int]]:
         """Each bracket's share of the trials, and its first rung."""
         # The same brackets and weights as Optuna's: the first rung of bracket b is first · factor^b.
-        first, factor, count = self.min_epochs, self.reduction_factor, 1
-        while first * factor**count <= num_epochs:
-            count += 1
+        first, factor = self.min_epochs, self.reduction_factor
+        # Optuna's own formula: its logarithm of 243 to the base 3 is a little less than 5.
+        count = max(1, math.floor(math.log(num_epochs / first, factor)) + 1)
         weights = [-(-count * factor ** (count - 1 - b) // (count - b)) for b in range(count)]
         return [(weight / sum(weights), first * factor**b) for b, weight in enumerate(weights)]

@@ -13,9 +13,10 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from kmcl_platform.config.base import describe_error
+from kmcl_platform.config.first_trials import active_paths
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar, TrialConfig
-from kmcl_platform.errors import DataError
+from kmcl_platform.errors import ConfigError, DataError
 from kmcl_platform.messages import count_of, show_path, show_value
 from kmcl_platform.rank_agreement import RankAgreement, rank_agreement
 from kmcl_platform.tracking.archive.archive_file import join_archives, read_archive
@@ -56,8 +57,9 @@ class ArchiveCurves:
         others: the curves of trials outside the space, such as baselines, by `config_key`; with the file's seed, if
             there are such.
         dataset: the name of the data.
+        seeds: the seed of each trial, in the same order as the points.
         skipped: trials that are not of this search: other values of paths that it does not search, or outside its
-            ranges, or with other code of a plug-in.
+            ranges, with another number of epochs, stopped early, or with other code of a plug-in.
     """
 
     points: list[dict[str, Scalar]]
@@ -66,12 +68,28 @@ class ArchiveCurves:
     others: dict[str, list[Curve]]
     dataset: str
     skipped: int
+    seeds: list[int]
 
 
 def config_key(config: TrialConfig) -> str:
     """A text that is equal for trials that differ by chance and place alone."""
     flat = config.flat()
     return json.dumps([flat[path] for path in sorted(flat) if path not in _WITHOUT_EFFECT])
+
+
+def unlike_paths(config: TrialConfig, file: SearchFile) -> list[str]:
+    """The paths outside of a file's space at which a trial differs from the trial of the file with the same point.
+
+    The options of a component are paths too: those of a head that is searched are not the base's.
+    """
+    flat = config.flat()
+    known = {path: flat[path] for path in file.space if path in flat}
+    try:
+        own = file.base.with_values({path: flat[path] for path in active_paths(file, known)}).flat()
+    except (ConfigError, KeyError):
+        own = file.base.flat()
+    paths = [*flat, *(path for path in own if path not in flat)]
+    return [p for p in paths if p not in file.space and p not in _WITHOUT_EFFECT and flat.get(p) != own.get(p)]
 
 
 def read_curves(archives: Sequence[Path], file: SearchFile) -> ArchiveCurves:
@@ -112,33 +130,35 @@ def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurve
         raise DataError(f"{where}: got no column {metric!r}; valid: an archive with the objective of {file.name!r}")
     names, hashes = (table[name].to_pylist() for name in ("dataset", "dataset_hash"))
     if len(set(hashes)) > 1:
-        shown = sorted({f"{name} {digest[:8]}" for name, digest in zip(names, hashes, strict=True)})
+        shown = sorted({f"{name} {str(digest)[:8]}" for name, digest in zip(names, hashes, strict=True)})
         raise DataError(f"{where}: got {len(set(hashes))} datasets ({show_value(shown)}); valid: trials on one dataset")
     base = file.base.flat()
-    points, curves, seeds, skipped, difference = [], [], [], 0, ""
+    trials, skipped = _trials(table, file, metric, where)
+    points, curves, seeds, difference = [], [], [], ""
     others: dict[str, list[tuple[int, Curve]]] = defaultdict(list)
-    for config, curve in _trials(table, file, metric, where):
+    for config, curve in trials:
         if isinstance(config, str):
             skipped += 1
             difference = difference or config
             continue
         flat = config.flat()
-        unlike = [p for p in flat if p not in file.space and p not in _WITHOUT_EFFECT and flat[p] != base[p]]
+        unlike = unlike_paths(config, file)
         # The number of epochs decides the learning rate at each of them.
         inside = all(
-            distribution.contains(flat[path])
+            distribution.contains(flat.get(path))
             for path, distribution in file.space.items()
             if all(flat.get(p) == v for p, v in distribution.when.items())
         )
         if not unlike and inside:
-            points.append({path: flat[path] for path in file.space})
+            points.append({path: flat.get(path) for path in file.space})
             curves.append(curve)
             seeds.append(config.seed)
             continue
         others[config_key(config)].append((config.seed, curve))
         skipped += 1
-        path = unlike[0] if unlike else next(p for p, d in file.space.items() if not d.contains(flat[p]))
-        difference = difference or f"{path} {flat[path]!r}, where the file has {base[path]!r} or a range without it"
+        path = unlike[0] if unlike else next(p for p, d in file.space.items() if not d.contains(flat.get(p)))
+        here = repr(base[path]) if path in base else "no such path"
+        difference = difference or f"{path} {flat.get(path)!r}, where the file has {here} or a range without it"
     whole = sum(not curve.diverged for curve in curves)
     if whole < FEWEST_TRIALS:
         hint = f" (the first that is not: {difference})" if difference else ""
@@ -154,11 +174,13 @@ def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurve
             own = same
         for key, found in others.items():
             baselines[key] = [curve for seed, curve in found if seed == file.base.seed] or baselines[key]
-    return ArchiveCurves(points, curves, own, baselines, str(table["dataset"][0].as_py()), skipped)
+    return ArchiveCurves(points, curves, own, baselines, str(table["dataset"][0].as_py()), skipped, seeds)
 
 
-def _trials(table: pa.Table, file: SearchFile, metric: str, where: str) -> list[tuple[TrialConfig | str, Curve]]:
-    """Every trial that completed with the file's number of epochs, or diverged.
+def _trials(
+    table: pa.Table, file: SearchFile, metric: str, where: str
+) -> tuple[list[tuple[TrialConfig | str, Curve]], int]:
+    """Every trial that completed with the file's number of epochs, or diverged, and the number of the others.
 
     A trial whose configuration cannot be read has the reason in its place, such as code of a plug-in that is not here.
     """
@@ -184,13 +206,13 @@ def _trials(table: pa.Table, file: SearchFile, metric: str, where: str) -> list[
         else:
             continue
         found.append((_read_config(str(last["config"]), where), curve))
-    return found
+    return found, len(rows) - len(found)
 
 
 def _read_config(text: str, where: str) -> TrialConfig | str:
     try:
         return TrialConfig.from_record(json.loads(text))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{where}: column 'config': got {show_value(text)}; valid: JSON ({error})") from None
     except ValidationError as error:
         return describe_error(error, TrialConfig)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
@@ -62,9 +63,18 @@ def _prepare(plugins: list[dict[str, str]], shared: bytes) -> None:
     """Called once in each process: the archive is large, and the same for all of its searches."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+    # A process of a pool waits for work for ever, also if the process that gives it was killed.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     threadpool_limits(1)
     load_documents(plugins)
     _shared.append(pickle.loads(shared))
+
+
+def _end_with(parent: "multiprocessing.process.BaseProcess") -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _simulate(task: tuple[str, int]) -> VirtualSearch:

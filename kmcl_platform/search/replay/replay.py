@@ -80,12 +80,15 @@ class Replay(Shown):
     outcomes: list[Outcome]
 
     @property
-    def target(self) -> float:
-        """What random search reaches at its end without early stopping: the median of its best values."""
-        return float(np.nanmedian(self._named(RANDOM).finals()))
+    def target(self) -> float | None:
+        """What random search reaches at its end without early stopping: the median of its best values. None: nothing,
+        because in half of its searches no trial completes."""
+        return quantile_of_searches(self._named(RANDOM).finals(), 0.5, self.sign)
 
     def epochs_to_target(self, outcome: Outcome) -> float:
         """Epochs after which the median of the best values reaches `target`; infinite: it never does."""
+        if self.target is None:
+            return math.inf
         moments = sorted({epochs for one in outcome.searches for epochs in one.epochs})
         return next((m for m in moments if self._reached(outcome.best_at(m))), math.inf)
 
@@ -108,12 +111,26 @@ class Replay(Shown):
         return to_page(self)
 
     def _reached(self, values: np.ndarray) -> bool:
-        # A search without a completed trial has not reached anything.
-        known = np.where(np.isnan(values), -math.inf, self.sign * values)
-        return bool(np.median(known) >= self.sign * self.target)
+        middle = quantile_of_searches(values, 0.5, self.sign)
+        return middle is not None and self.target is not None and self.sign * (middle - self.target) >= 0
 
     def _named(self, name: str) -> Outcome:
         return next(one for one in self.outcomes if one.name == name)
+
+
+def quantile_of_searches(values: np.ndarray, share: float, sign: int) -> float | None:
+    """A quantile of the values of several searches; None: at that place is a search without a value.
+
+    Args:
+        values: NaN: no trial of the search has completed. That is worse than every value.
+        share: 0.5 is the median.
+        sign: 1: larger values are better; -1: smaller ones are.
+    """
+    known = np.where(np.isnan(values), -sign * math.inf, values)
+    # Between a value and none there is no middle.
+    method = "linear" if np.isfinite(known).all() else "lower" if sign > 0 else "higher"
+    found = float(np.quantile(known, share, method=method))  # type: ignore[call-overload]
+    return found if math.isfinite(found) else None
 
 
 def run_replay(
@@ -150,7 +167,7 @@ def run_replay(
     archive = read_curves(archives, file)
     settings = {name: _with_parts(document, change) for name, change in _STANDARD.items()}
     settings |= {text: _with_parts(document, _read_setting(text)) for text in compare}
-    at_once = at_once or _default_at_once(file)
+    at_once = at_once or min(_default_at_once(file), *(setting.budget.trials for setting in settings.values()))
     for name, setting in settings.items():
         if at_once > setting.budget.trials:
             raise ConfigError(

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from kmcl_platform.data.report.style import html_page
-from kmcl_platform.search.replay.replay import Outcome, Replay
+from kmcl_platform.search.replay.replay import Outcome, Replay, quantile_of_searches
 from kmcl_platform.search.replay.replay_table import EXPLANATION, cells, column_names, describe_archive
 from kmcl_platform.search.replay.virtual_search import VirtualSearch
 
@@ -44,7 +44,7 @@ def _figure(replay: Replay, *, hours: bool, unit: str) -> go.Figure:
     places = np.linspace(0, longest, _POINTS)
     for number, outcome in enumerate(replay.outcomes):
         colour = _COLOURS[number % len(_COLOURS)]
-        low, middle, high = _quartiles(outcome, places, hours=hours)
+        low, middle, high = _quartiles(outcome, places, replay.sign, hours=hours)
         figure.add_scatter(
             x=[*places, *places[::-1]],
             y=[*low, *high[::-1]],
@@ -67,19 +67,21 @@ def _figure(replay: Replay, *, hours: bool, unit: str) -> go.Figure:
     return figure
 
 
-def _quartiles(outcome: Outcome, places: np.ndarray, *, hours: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _quartiles(
+    outcome: Outcome, places: np.ndarray, sign: int, *, hours: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     values = np.full((len(outcome.searches), len(places)), np.nan)
     for row, one in enumerate(outcome.searches):
         moments = np.array(one.seconds) / 3600 if hours else np.array(one.epochs)
         found = np.searchsorted(moments, places, side="right") - 1
         known = found >= 0
         values[row, known] = np.array(one.best)[found[known]]
-    # Where most searches have no value yet, quartiles of the others would mislead.
-    enough = (~np.isnan(values)).mean(0) >= 0.75
-    quartiles = np.full((3, len(places)), np.nan)
-    if enough.any():
-        quartiles[:, enough] = np.nanpercentile(values[:, enough], (25, 50, 75), axis=0)
-    return quartiles[0], quartiles[1], quartiles[2]
+    # Where a search has no value yet at that place, the curve has a gap.
+    low, middle, high = (
+        np.array([quantile_of_searches(column, share, sign) for column in values.T], dtype=float)
+        for share in (0.25, 0.5, 0.75)
+    )
+    return low, middle, high
 
 
 def _last(search: VirtualSearch, *, hours: bool) -> float:

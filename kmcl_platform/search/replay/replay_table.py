@@ -8,16 +8,17 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from kmcl_platform.search.replay.replay import Outcome, Replay
+from kmcl_platform.search.replay.replay import Outcome, Replay, quantile_of_searches
 
 
 def describe_archive(replay: Replay) -> list[str]:
     """What the simulation knows, and how well."""
     quality = replay.quality
+    order = "not known, as all trials end equal" if quality.order is None else f"Kendall's tau {quality.order:.2f}"
     lines = [
         f"archive: {replay.num_trials} trials of this space on {replay.dataset}; {replay.skipped} others are not of it",
         "curves of other points: a Gaussian process; the last value of a trial that is left out is predicted with a "
-        f"median error of {quality.error:.4f} (order: Kendall's tau {quality.order:.2f})",
+        f"median error of {quality.error:.4f} (order: {order})",
     ]
     if quality.noise is None:
         lines.append("noise between seeds: not known, because no point was trained on several seeds; none is added")
@@ -33,15 +34,15 @@ def describe_archive(replay: Replay) -> list[str]:
 def summarise(replay: Replay, outcome: Outcome) -> dict[str, Any]:
     """The numbers of one setting: medians over its searches, and quartiles of the best value."""
     finals = outcome.finals()
-    low, middle, high = np.nanpercentile(finals, (25, 50, 75))
+    low, middle, high = (quantile_of_searches(finals, share, replay.sign) for share in (0.25, 0.5, 0.75))
     to_target = replay.epochs_to_target(outcome)
     return {
         "setting": outcome.name,
-        "best": float(middle),
-        "quartiles": [float(low), float(high)],
+        "best": middle,
+        "quartiles": [low, high],
         "epochs": float(np.median([one.total_epochs for one in outcome.searches])),
         "hours": float(np.median([one.total_seconds for one in outcome.searches])) / 3600,
-        "best_at_own_epochs": _median(outcome.best_at(_own_epochs(replay))),
+        "best_at_own_epochs": quantile_of_searches(outcome.best_at(_own_epochs(replay)), 0.5, replay.sign),
         "epochs_to_target": None if math.isinf(to_target) else to_target,
         "regret": float(np.mean([one.regret for one in outcome.searches])),
     }
@@ -49,21 +50,21 @@ def summarise(replay: Replay, outcome: Outcome) -> dict[str, Any]:
 
 def column_names(replay: Replay) -> list[str]:
     """The columns of the table, for a terminal and for the page."""
-    own, target = f"at {_own_epochs(replay):.0f} epochs", f"epochs to {replay.target:.4f}"
+    own, target = f"at {_own_epochs(replay):.0f} epochs", f"epochs to {_shown(replay.target)}"
     return ["setting", f"best {replay.metric}", "quartiles", "epochs", "hours", own, target, "regret"]
 
 
 def cells(replay: Replay, outcome: Outcome) -> list[str]:
     """The line of one setting."""
     one = summarise(replay, outcome)
-    at_own, to_target = one["best_at_own_epochs"], one["epochs_to_target"]
+    to_target = one["epochs_to_target"]
     return [
         outcome.name,
-        f"{one['best']:.4f}",
-        f"{one['quartiles'][0]:.4f} to {one['quartiles'][1]:.4f}",
+        _shown(one["best"]),
+        " to ".join(map(_shown, one["quartiles"])),
         f"{one['epochs']:.0f}",
         f"{one['hours']:.3g}",
-        "-" if at_own is None else f"{at_own:.4f}",
+        _shown(one["best_at_own_epochs"]),
         "never" if to_target is None else f"{to_target:.0f}",
         f"{one['regret']:.4f}",
     ]
@@ -105,7 +106,7 @@ def to_json(replay: Replay) -> str:
 EXPLANATION = (
     "best: median over the simulated searches. epochs to …: what random search reaches without early stopping; the "
     "epochs of all trials until the median search has it. regret: by how much a stopped trial would have been better "
-    "than the best one, on average."
+    "than the best one, on average. A search in which no trial completes is worse than all others; -: such a search."
 )
 
 
@@ -114,6 +115,5 @@ def _own_epochs(replay: Replay) -> float:
     return float(np.median([one.total_epochs for one in replay.outcomes[0].searches]))
 
 
-def _median(values: np.ndarray) -> float | None:
-    # A search without a completed trial has the worst value. If half of them have none, there is no median.
-    return None if np.isnan(values).mean() >= 0.5 else float(np.nanmedian(values))
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -3,9 +3,10 @@
 Legend of shapes: N trials, E epochs, D numbers that describe a point, P principal components of the curves.
 """
 
+import math
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from kmcl_platform.config.reports.epoch_report import objective_names
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.search.replay.archive_curves import ArchiveCurves, Curve
@@ -34,14 +36,14 @@ class Quality:
 
     Attributes:
         error: median absolute error of the last value of a trial that is left out.
-        order: Kendall's τ between the predicted and the true order of such trials.
+        order: Kendall's τ between the predicted and the true order of such trials. None: all of them end equal.
         noise: standard deviation of the last value between seeds. None: the archive has no point with several seeds.
         points_with_seeds: number of points that were trained on several seeds.
         adds_noise: whether curves get this noise: not if they are all of the file's own seed.
     """
 
     error: float
-    order: float
+    order: float | None
     noise: float | None
     points_with_seeds: int
     adds_noise: bool
@@ -67,9 +69,16 @@ class Surrogate:
         for row, input_D in enumerate(inputs_ND):
             self._known[input_D.tobytes()].append(row)
         self._inputs_ND = inputs_ND
+        # All metrics of our own on the validation split are shares; those of a plug-in may be anything.
+        metric = file.objective.metric
+        self._is_share = metric.startswith("val/") and metric in objective_names(built_in=True)
         # The noise between seeds is known from the trials of all seeds, also if the curves are of one.
         finished = [row for row, curve in enumerate(archive.curves) if not curve.diverged]
-        found = _deviations(np.array([archive.curves[row].values_E for row in finished]), every_ND[finished])
+        found = _deviations(
+            np.array([archive.curves[row].values_E for row in finished]),
+            every_ND[finished],
+            [archive.seeds[row] for row in finished],
+        )
         adds_noise = len(archive.own) == len(archive.curves)
         self._deviations = found.by_point if adds_noise else []
         whole = [row for row, curve in enumerate(self._curves) if not curve.diverged]
@@ -85,9 +94,10 @@ class Surrogate:
         left_out_NE = curves_NE - np.stack([_left_out(model) for model in self._models], 1) @ self._components_PE
         # What the components do not explain stays in the error.
         predicted_N = left_out_NE[:, -1]
+        order = float(kendalltau(predicted_N, curves_NE[:, -1]).statistic)
         self.quality = Quality(
             error=float(np.median(np.abs(predicted_N - curves_NE[:, -1]))),
-            order=float(kendalltau(predicted_N, curves_NE[:, -1]).statistic),
+            order=None if math.isnan(order) else order,
             noise=found.noise,
             points_with_seeds=len(found.by_point),
             adds_noise=adds_noise,
@@ -112,6 +122,8 @@ class Surrogate:
             alike = sorted(self._deviations, key=lambda one: abs(one.end - float(values_E[-1])))[:_ALIKE]
             deviations_SE = np.concatenate([one.deviations_SE for one in alike])
             values_E = values_E + deviations_SE[rng.integers(len(deviations_SE))]
+        if self._is_share:
+            values_E = np.clip(values_E, 0.0, 1.0)
         return Curve(tuple(values_E.tolist()), (self._seconds,) * len(values_E))
 
 
@@ -149,12 +161,13 @@ class _Noise(NamedTuple):
     noise: float | None
 
 
-def _deviations(curves_NE: np.ndarray, inputs_ND: np.ndarray) -> _Noise:
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for row, input_D in enumerate(inputs_ND):
-        groups[input_D.tobytes()].append(row)
+def _deviations(curves_NE: np.ndarray, inputs_ND: np.ndarray, seeds: Sequence[int]) -> _Noise:
+    # The first trial of each seed: a second one, of another search, says nothing about the noise between seeds.
+    groups: dict[bytes, dict[int, int]] = defaultdict(dict)
+    for row, (input_D, seed) in enumerate(zip(inputs_ND, seeds, strict=True)):
+        groups[input_D.tobytes()].setdefault(seed, row)
     parts, squares, freedom = [], 0.0, 0
-    for rows in groups.values():
+    for rows in [list(by_seed.values()) for by_seed in groups.values()]:
         if len(rows) < 2:
             continue
         mean_E = curves_NE[rows].mean(0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.search.forecast.costs import EPOCH_OVERHEAD_SECONDS, TRIAL_OVERHEAD_SECONDS
-from kmcl_platform.search.replay.archive_curves import ArchiveCurves, Curve, config_key
+from kmcl_platform.search.replay.archive_curves import ArchiveCurves, Curve, config_key, unlike_paths
 from kmcl_platform.search.replay.surrogate import Surrogate
 from kmcl_platform.search.sampling.first_points import COLD, WarmStart
 from kmcl_platform.search.study.ended_trials import judge_epoch
@@ -100,8 +100,10 @@ def simulate(
         begin()
     while queue:
         clock.now, place, point, curve, epoch = heapq.heappop(queue)
-        # Trials that run when the time is spent stay open, as in a real search.
+        # Trials that run when the time is spent stay open, as in a real search, which ends at that moment.
         if study.ledger.time_spent():
+            hours = file.budget.hours
+            clock.now = clock.now if hours is None else min(clock.now, 3600 * hours)
             break
         total_epochs += 1
         end = None
@@ -137,11 +139,11 @@ def simulate(
 
 def _curve(point: Point, file: SearchFile, surrogate: Surrogate, archive: ArchiveCurves, seed: int) -> Curve:
     rng = np.random.default_rng(derive_seed(seed, "chance", point.number))
-    flat, base = point.config.flat(), file.base.flat()
-    if any(flat[path] != base[path] for path in flat if path not in file.space):
+    flat = point.config.flat()
+    if point.baseline and unlike_paths(point.config, file):
         # A baseline outside the space. Without a curve of its own it gets that of the base, whose time is about the
         # same.
         if known := archive.others.get(config_key(point.config)):
             return known[int(rng.integers(len(known)))]
         return surrogate.curve({}, rng)
-    return surrogate.curve({path: flat[path] for path in file.space}, rng)
+    return surrogate.curve({path: flat.get(path) for path in file.space}, rng)

@@ -57,7 +57,7 @@ def baseline_name(trial: FrozenTrial) -> str:
 def warm_source(trial: FrozenTrial) -> str:
     """The trial of an earlier search from which a trial has its point, for readers; empty: from none."""
     source = trial.user_attrs.get(WARM_START)
-    return f"{source['search']} trial {source['trial']} ({source['value']:.4f} there)" if source else ""
+    return f"{source['search']} trial {source['trial']}, {source['value']:.4f} there" if source else ""
 
 
 def open_trial(study: SearchStudy, number: int) -> optuna.Trial:

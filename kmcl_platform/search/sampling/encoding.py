@@ -9,6 +9,9 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.space.distributions import Choice, Int, LogUniform, Uniform
 from kmcl_platform.config.trial_config import Scalar
 
+_NULL = -0.5
+"""The place of null beside a range, which is [0, 1]."""
+
 
 def encode(values: Mapping[str, Scalar], file: SearchFile) -> np.ndarray:
     """A point as numbers_D: a range becomes [0, 1] (its logarithm where that is searched), a choice one number each.
@@ -24,7 +27,8 @@ def encode(values: Mapping[str, Scalar], file: SearchFile) -> np.ndarray:
         if isinstance(distribution, Choice):
             numbers += [float(value == choice) for choice in distribution.choices]
         else:
-            numbers.append(_place(float(value or 0.0), distribution))
+            # Null is no number of the range; all points that have it are alike.
+            numbers.append(_NULL if value is None else _place(float(value), distribution))
     return np.array(numbers)
 
 

@@ -48,6 +48,9 @@ COLUMNS = pa.schema(
 """The fixed columns, all of which a file has. Every other column has a `/` in its name, such as `val/mAP`: it is the
 metric of that name after the epoch, float64, null where the trial has none."""
 
+_LARGEST = 1e100
+"""Above it, squares of values are no numbers any more."""
+
 KEY = ("store", "search", "trial", "epoch")
 """The columns that name a row: no two rows of an archive are equal in all of them."""
 
@@ -71,6 +74,9 @@ def check_archive(table: pa.Table, where: str) -> pa.Table:
     for field in COLUMNS:
         if field.name not in table.column_names:
             raise DataError(f"{where}: columns: got none named {field.name!r}; valid: an archive of `kmcl archive`")
+    twice = next((name for name in table.column_names if table.column_names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{where}: columns: got {twice!r} twice; valid: each column once")
     metrics = metric_columns(table)
     strange = [name for name in table.column_names if name not in COLUMNS.names and name not in metrics]
     if strange:
@@ -82,17 +88,21 @@ def check_archive(table: pa.Table, where: str) -> pa.Table:
         raise DataError(f"{where}: {' '.join(str(error).split())}; valid: an archive of `kmcl archive`") from None
     if not table.num_rows:
         raise DataError(f"{where}: got no rows; valid: the epochs of at least one trial")
-    for name in (*KEY, "config", "outcome", "objective", "mode", "num_epochs"):
+    for name in (*KEY, "dataset", "dataset_hash", "config", "outcome", "objective", "mode", "num_epochs"):
         if table[name].null_count:
             row = pc.index(pc.is_null(table[name]), True).as_py()
             raise DataError(f"{where}: row {row}, column {name!r}: got no value; valid: a value in every row")
-    for name in metrics:
+    for name in ("value", "seconds", *metrics):
+        low = 0.0 if name == "seconds" else -_LARGEST
         # Null is a metric that the trial does not have; NaN is a number that nobody can compare.
-        finite = pc.fill_null(pc.is_finite(table[name]), True)
-        if not pc.all(finite).as_py():
-            row = pc.index(finite, False).as_py()
+        number = pc.fill_null(table[name], 0.0)
+        # A comparison with NaN is false.
+        valid = pc.and_(pc.greater_equal(number, low), pc.less_equal(number, _LARGEST))
+        if not pc.all(valid).as_py():
+            row = pc.index(valid, False).as_py()
             raise DataError(
-                f"{where}: row {row}, column {name!r}: got {table[name][row].as_py()}; valid: finite numbers"
+                f"{where}: row {row}, column {name!r}: got {table[name][row].as_py()}; valid: finite numbers from "
+                f"{low:g} to {_LARGEST:g}"
             )
     _check_epochs(table, where)
     return table

@@ -70,7 +70,7 @@ def to_table(leaderboard: Leaderboard, *, narrow: bool = False) -> Table:
             values = [", ".join(f"{name}={value}" for name, value in pairs if value != UNUSED)]
         table.add_row(
             "★" if row.rank == 1 else str(row.rank or ""),
-            f"{'warm ' if row.source else ''}{_short_name(row.baseline_name)} {row.number}".strip(),
+            f"{'warm' if row.source else _short_name(row.baseline_name)} {row.number}".strip(),
             row.outcome,
             "" if row.objective is None else f"{row.objective:.4f}",
             f"{row.epochs}/{leaderboard.num_epochs}",

@@ -14,11 +14,14 @@ from typing import Any
 from kmcl_platform.messages import mask_passwords
 
 NICENESS = 19
+NORMAL_PRIORITY = "--normal-priority"
+"""The word of the command with which the process keeps its caller's priority."""
 
 
 def main() -> None:
     """Draw until the input ends."""
-    os.nice(NICENESS)
+    if NORMAL_PRIORITY not in sys.argv:
+        os.nice(NICENESS)
     # Before NumPy is loaded: its threads would take CPU time from the training workers.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MPLBACKEND="agg")
     from kmcl_platform.data.builtin.datasets import open_manifest

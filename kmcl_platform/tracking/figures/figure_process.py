@@ -1,4 +1,8 @@
-"""FigureProcess: draws figures in a process of the lowest priority, for which no other process waits."""
+"""FigureProcess: draws figures in a process of the lowest priority, for which no other process waits.
+
+When the search waits for the last ones, nothing trains any more, and a process of normal priority draws them: beside
+other work on the machine, one of the lowest priority would get almost no time.
+"""
 
 import json
 import queue
@@ -11,6 +15,7 @@ from typing import Any
 
 from kmcl_platform.config.store import Store
 from kmcl_platform.messages import bound_line, mask_passwords
+from kmcl_platform.tracking.figures.figure_main import NORMAL_PRIORITY
 from kmcl_platform.tracking.figures.score_queue import QueuedScores, ScoreQueue
 
 LOG = "figures.log"
@@ -18,6 +23,8 @@ MAX_TRIES = 2
 """Processes that may end during one drawing. After that, the next start of the search tries it again."""
 MAX_ENDED = 4
 """Processes that may end one after another without a finished drawing. After that, no other is started."""
+PATIENT_SECONDS = 5.0
+"""How long the search waits for the process of the lowest priority before another one takes its place."""
 DRAWING_SECONDS = 600.0
 """A process that needs longer for one drawing is stuck, and is killed. The pictures of mistakes may come from an object
 store, and training workers may leave this process little time of the CPU."""
@@ -73,6 +80,10 @@ class FigureProcess:
         self._lock = threading.Lock()
         """Held while a process is started or killed: no process may start after `stop`."""
         self._stopping = False
+        self._hurries = False
+        """Whether processes are started with normal priority."""
+        self._replaced = threading.Event()
+        """Set when a process is killed so that one of normal priority takes its place."""
         self._ended = 0
         """Processes that have ended since the last drawing."""
 
@@ -88,6 +99,8 @@ class FigureProcess:
         """Wait until everything in the queue is drawn, or cannot be drawn, and end the process."""
         if self._thread is not None:
             self._drawings.put(None)
+            self._thread.join(PATIENT_SECONDS)
+            self._hurry()
             self._thread.join()
             self._thread = None
 
@@ -99,6 +112,15 @@ class FigureProcess:
                 self._process.kill()
         # Outside the lock, which the thread may need once more before it ends.
         self.finish()
+
+    def _hurry(self) -> None:
+        with self._lock:
+            if self._hurries or self._stopping or self._thread is None or not self._thread.is_alive():
+                return
+            self._hurries = True
+            if self._process is not None:
+                self._replaced.set()
+                self._process.kill()
 
     def _run(self) -> None:
         while (drawing := self._drawings.get()) is not None:
@@ -114,8 +136,14 @@ class FigureProcess:
             self._process = None
 
     def _draw(self, queued: QueuedScores, baseline: Path | None) -> None:
-        for _ in range(MAX_TRIES):
+        tries = 0
+        while tries < MAX_TRIES:
             answer, why = self._ask(queued, baseline)
+            if answer is None and self._replaced.is_set():
+                # It did not end by itself.
+                self._replaced.clear()
+                continue
+            tries += 1
             if self._stopping:
                 return
             if answer is not None:
@@ -180,6 +208,7 @@ class FigureProcess:
                 return None
             if self._process is None:
                 command = [sys.executable, "-m", "kmcl_platform.tracking.figures.figure_main"]
+                command += [NORMAL_PRIORITY] if self._hurries else []
                 # A file, not a pipe: no thread would read the pipe, and the process would stop when it is full.
                 with self._log.open("a") as log:
                     # In a new session, so that Ctrl-C in the terminal reaches the driver only.

@@ -70,6 +70,14 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ([row(0, 1), row(0, 3)], "search 's', trial 0: got no epoch 2; valid: all epochs from 1 to the last"),
         ([row(0, 0), row(0, 1)], "search 's', trial 0: got epoch 0 with others; valid: epoch 0 only"),
         ([row(0, 1, **{METRIC: float("nan")})], f"row 0, column '{METRIC}': got nan; valid: finite numbers"),
+        (
+            [row(0, 1, **{METRIC: 1e300})],
+            f"column '{METRIC}': got 1e+300; valid: finite numbers from -1e+100 to 1e+100",
+        ),
+        ([row(0, 1, seconds=-5.0)], "row 0, column 'seconds': got -5.0; valid: finite numbers from 0 to 1e+100"),
+        ([row(0, 1, seconds=float("nan"))], "row 0, column 'seconds': got nan; valid: finite numbers"),
+        ([row(0, 1, value=float("inf"))], "row 0, column 'value': got inf; valid: finite numbers"),
+        ([row(0, 1, dataset_hash=None)], "row 0, column 'dataset_hash': got no value; valid: a value in every row"),
         ([row(0, 1, config=None)], "row 0, column 'config': got no value; valid: a value in every row"),
     ],
 )
@@ -91,6 +99,10 @@ def test_files_that_are_no_archive_are_refused(tmp_path: Path) -> None:
         "other.parquet": (write(tmp_path / "other.parquet", good, None), "got a Parquet file that is no archive"),
         "newer.parquet": (write(tmp_path / "newer.parquet", good, b"7"), "got version '7'; valid: 1, that of this"),
         "less.parquet": (write(tmp_path / "less.parquet", good.drop_columns(["seconds"])), "got none named 'seconds'"),
+        "twice.parquet": (
+            write(tmp_path / "twice.parquet", good.append_column(METRIC, good[METRIC])),
+            f"columns: got '{METRIC}' twice; valid: each column once",
+        ),
         "more.parquet": (
             write(tmp_path / "more.parquet", good.append_column("x", pa.array([1]))),
             "columns: got 'x'; valid: an archive of `kmcl archive`",

@@ -125,3 +125,29 @@ def test_no_process_is_left_after_a_stop(watched: Watched) -> None:
     assert not process.is_running()
     assert (watched.done, watched.failed) == ([0], [])
     assert len(watched.queue.waiting()) == 5
+
+
+def test_what_is_left_at_the_end_is_drawn_with_normal_priority(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.start()
+    first = watched.process
+    assert first.nice() == 19
+    # As on a machine with other work: the process gets no time at all.
+    first.suspend()
+    watched.draw(1)
+    monkeypatch.setattr(figure_process, "PATIENT_SECONDS", 0.5)
+    ended = threading.Thread(target=watched.figures.finish, daemon=True)
+    ended.start()
+    priorities = set()
+    while ended.is_alive():
+        process = watched.figures._process
+        if process is not None and process.pid != first.pid:
+            try:
+                priorities.add(psutil.Process(process.pid).nice())
+            except psutil.NoSuchProcess:
+                break
+        time.sleep(0.01)
+    ended.join(120)
+    assert priorities == {psutil.Process().nice()}
+    assert watched.done == [0, 1] and watched.failed == []

@@ -147,7 +147,7 @@ def test_json_has_stable_keys_and_exact_values(
         "values",
         "run_id",
     ]
-    assert list(tree["rows"][0]) == [*row_keys, "wall_seconds"]
+    assert list(tree["rows"][0]) == [*row_keys, "wall_seconds", "source"]
     assert tree["rows"][0]["values"]["loss.temperature"] == "0.123456789"
     assert (tree["comparison"]["best"]["number"], tree["comparison"]["baseline"]["number"]) == (5, 0)
     assert tree["comparison"]["difference"] == pytest.approx(0.2)
