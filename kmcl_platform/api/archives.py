@@ -1,7 +1,7 @@
 """Archives of learning curves: write one from searches, and simulate searches with it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,14 @@ class Archive:
     Attributes:
         path: the Parquet file.
         trials: number of trials.
+        left_out: for each search with trials that have not ended, their number: the archive does not have them.
         rows: number of rows, one for each epoch of a trial.
     """
 
     path: Path
     trials: int
     rows: int
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def read(self) -> "pd.DataFrame":
         """The rows; docs/archive.md describes the columns."""
@@ -73,12 +75,13 @@ def archive(
         raise DataError("names: got none; valid: the names of searches, or --join with the path of an archive")
     # The files first: they are read in a moment, and a mistake in one of them is seen before the store is read.
     tables = [read_archive(one) for one in as_paths(join, "join")]
+    left_out: dict[str, int] = {}
     if names:
-        tables.insert(0, archive_searches(as_store(store), names, progress or _silent))
+        tables.insert(0, archive_searches(as_store(store), names, progress or _silent, left_out.__setitem__))
     table = join_archives(tables, ", ".join([*names, *map(show_path, as_paths(join, "join"))]))
     write_archive(table, path)
     trials = {tuple(row.values()) for row in table.select(["store", "search", "trial"]).to_pylist()}
-    return Archive(path, len(trials), table.num_rows)
+    return Archive(path, len(trials), table.num_rows, left_out)
 
 
 def replay(

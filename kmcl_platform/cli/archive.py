@@ -40,6 +40,8 @@ def archive(
     with progress_bar() as progress:
         store = open_store(folder, tracking_uri)
         made = write_archive(names, out, join=others, store=store, overwrite=overwrite, progress=progress)
+    for name, number in made.left_out.items():
+        click.echo(f"search {name}: {count_of(number, 'trial')} left out, not ended; next: kmcl search with its file")
     size = out.stat().st_size / 1e6
     click.echo(
         f"written: {show_path(out)} ({count_of(made.trials, 'trial')}, {count_of(made.rows, 'row')}, {size:.2f} MB)"
@@ -65,7 +67,11 @@ def archive(
 )
 @click.option("--at-once", type=click.IntRange(1), help="Trials at the same time [default: as on this machine].")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the simulation.")
-@click.option("--out", type=click.Path(path_type=Path), help="Path of the page [default: NAME-replay.html].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Path of the page [default: NAME-replay.html, which is replaced; with --json none].",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the page of --out if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def replay(
@@ -88,8 +94,10 @@ def replay(
 
     # A name of our own: the page is an older one of the same search.
     overwrite = overwrite or out is None
-    out = out or Path(f"{SearchFile.from_yaml(file).name}-replay.html")
-    check_new_file("--out", out, ".html", "a page", overwrite=overwrite)
+    if out is None and not as_json:
+        out = Path(f"{SearchFile.from_yaml(file).name}-replay.html")
+    if out is not None:
+        check_new_file("--out", out, ".html", "a page", overwrite=overwrite)
     with progress_bar() as progress:
         result = run_replay(
             file, archives, searches=searches, compare=compare, at_once=at_once, seed=seed, progress=progress
@@ -99,8 +107,9 @@ def replay(
         click.echo(result.to_json())
     else:
         result.show()
-    write_text_file(out, result.to_page())
-    if not as_json:
+    if out is not None:
+        write_text_file(out, result.to_page())
+    if out is not None and not as_json:
         click.echo(f"written: {show_path(out)}")
 
 

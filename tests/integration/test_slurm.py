@@ -44,9 +44,17 @@ def wait_for_end(slurm: Slurm, job: str, output: Path) -> None:
     wait_until(lambda: not slurm.run("squeue", "-h", "-j", job), seconds=SECONDS, log=output)
 
 
-def test_a_search_runs_on_all_nodes_of_its_job(slurm: Slurm, small_search: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_search_runs_on_all_nodes_of_its_job(
+    slurm: Slurm, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
+) -> None:
     store = tmp_path / "store"
-    job, output = submit(slurm, small_search(), store, "--sbatch=--nodes=2", "--sbatch=--cpus-per-task=2")
+    job, output = submit(
+        slurm,
+        small_search(tmp_path, small_manifest, workers=1),
+        store,
+        "--sbatch=--nodes=2",
+        "--sbatch=--cpus-per-task=2",
+    )
     wait_for_end(slurm, job, output)
     said = output.read_text()
     assert f"job {job} on n1, n2\n" in said
@@ -58,11 +66,11 @@ def test_a_search_runs_on_all_nodes_of_its_job(slurm: Slurm, small_search: Calla
 
 
 def test_a_job_whose_time_ends_goes_on_where_it_stopped(
-    slurm: Slurm, small_search: Callable[..., Path], tmp_path: Path
+    slurm: Slurm, small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     # SLURM counts minutes. The search stops after about 70 seconds of 120.
-    file = small_search(budget={"trials": 40}, base={"num_epochs": 4})
+    file = small_search(tmp_path, small_manifest, trials=60, workers=1)
     options = ("--sbatch=--cpus-per-task=2", "--sbatch=--time=2", "--stop-seconds", "45")
     job, output = submit(slurm, file, store, *options)
     wait_until(lambda: output.exists() and "queued again" in output.read_text(), seconds=SECONDS, log=output)
@@ -74,7 +82,7 @@ def test_a_job_whose_time_ends_goes_on_where_it_stopped(
     slurm.run("scancel", "--batch", "--signal=TERM", job)
     wait_for_end(slurm, job, output)
     said = output.read_text()
-    assert said.count("queued again") == 1 and said.count(f"job {job} on n1") == 2
+    assert said.count("so it is queued again") == 1 and said.count(f"job {job} on n1") == 2
     after = {one.number: one.intermediate_values for one in study.get_trials()}
     assert {number: after[number] for number in before} == before
     assert {run.info.status for run in read_runs(store, "small")} <= {"FINISHED", "KILLED"}

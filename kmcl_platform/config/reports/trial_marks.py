@@ -3,6 +3,9 @@
 OUTSIDE_SPACE = "outside_space"
 """A baseline that is no point of the space."""
 
+FROM_PRIOR = "from_prior"
+"""A trial whose point was drawn from the prior."""
+
 VERDICTS = "verdicts"
 """The trial's verdict at each rung that it reached, by the rung's epoch (as text)."""
 

@@ -4,7 +4,7 @@ Legend of shapes: E epochs.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +133,9 @@ def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurve
         shown = sorted({f"{name} {str(digest)[:8]}" for name, digest in zip(names, hashes, strict=True)})
         raise DataError(f"{where}: got {len(set(hashes))} datasets ({show_value(shown)}); valid: trials on one dataset")
     base = file.base.flat()
+    table, others_workers = _of_same_workers(table, file)
     trials, skipped = _trials(table, file, metric, where)
+    skipped += others_workers
     points, curves, seeds, difference = [], [], [], ""
     others: dict[str, list[tuple[int, Curve]]] = defaultdict(list)
     for config, curve in trials:
@@ -175,6 +177,20 @@ def select_curves(table: pa.Table, file: SearchFile, where: str) -> ArchiveCurve
         for key, found in others.items():
             baselines[key] = [curve for seed, curve in found if seed == file.base.seed] or baselines[key]
     return ArchiveCurves(points, curves, own, baselines, str(table["dataset"][0].as_py()), skipped, seeds)
+
+
+def _of_same_workers(table: pa.Table, file: SearchFile) -> tuple[pa.Table, int]:
+    """The trials with as many workers as the file's, or of the most frequent number if none has; and how many others.
+
+    Batch normalisation sees the images of one worker, so the same trial has other numbers with other workers.
+    """
+    workers = table["workers"].to_pylist()
+    keys = list(zip(*(table[name].to_pylist() for name in ("store", "search", "trial")), strict=True))
+    count = Counter(dict(zip(keys, workers, strict=True)).values())
+    own = file.resources.workers_per_trial
+    chosen = own if own in count else count.most_common(1)[0][0]
+    left_out = sum(number for one, number in count.items() if one != chosen)
+    return table.filter(pa.array([one == chosen for one in workers])), left_out
 
 
 def _trials(

@@ -18,8 +18,10 @@ from kmcl_platform.messages import show_value
 from kmcl_platform.search.cluster.resources import count_concurrent_trials
 from kmcl_platform.search.replay.archive_curves import read_curves
 from kmcl_platform.search.replay.many_searches import simulate_many
+from kmcl_platform.search.replay.statistics import quantile_of_searches
 from kmcl_platform.search.replay.surrogate import Quality, Surrogate
 from kmcl_platform.search.replay.virtual_search import VirtualSearch
+from kmcl_platform.search.study.definition import find_schedule_problem
 from kmcl_platform.search.warm_start import read_warm_start
 from kmcl_platform.seeds import derive_seed
 from kmcl_platform.shown import Shown
@@ -32,6 +34,8 @@ _STANDARD: dict[str, dict[str, Any]] = {
     WHOLE: {"scheduler": {"kind": "none"}},
     RANDOM: {"scheduler": {"kind": "none"}, "sampler": {"kind": "random"}, "warm_start": []},
 }
+
+_OF_ALL_SAMPLERS = ("seed", "startup_trials")
 
 _MAY_DIFFER = ("scheduler", "sampler", "prior", "budget", "baseline", "baselines", "warm_start")
 """Parts of a search file that another setting may change. The others decide what is trained, which an archive has."""
@@ -62,6 +66,7 @@ class Replay(Shown):
         metric: its objective.
         sign: 1: larger values are better; -1: smaller ones are.
         num_trials: trials of the archive that are points of the space.
+        num_used: those whose curves the simulated searches see.
         dataset: the name of the data that they were trained on.
         skipped: trials of the archive that are not.
         quality: of the surrogate.
@@ -73,6 +78,7 @@ class Replay(Shown):
     metric: str
     sign: int
     num_trials: int
+    num_used: int
     dataset: str
     skipped: int
     quality: Quality
@@ -85,12 +91,17 @@ class Replay(Shown):
         because in half of its searches no trial completes."""
         return quantile_of_searches(self._named(RANDOM).finals(), 0.5, self.sign)
 
-    def epochs_to_target(self, outcome: Outcome) -> float:
-        """Epochs after which the median of the best values reaches `target`; infinite: it never does."""
-        if self.target is None:
-            return math.inf
-        moments = sorted({epochs for one in outcome.searches for epochs in one.epochs})
-        return next((m for m in moments if self._reached(outcome.best_at(m))), math.inf)
+    def epochs_to_target(self, outcome: Outcome) -> list[float]:
+        """For each search, the epochs after which its best value reaches `target`; infinite: it never does."""
+        target = self.target
+        if target is None:
+            return [math.inf] * len(outcome.searches)
+        return [
+            next(
+                (m for m, best in zip(one.epochs, one.best, strict=True) if self.sign * (best - target) >= 0), math.inf
+            )
+            for one in outcome.searches
+        ]
 
     def parts(self) -> Iterable[RenderableType]:
         """What the simulation knows, a line for each setting, and how to read it."""
@@ -110,27 +121,8 @@ class Replay(Shown):
 
         return to_page(self)
 
-    def _reached(self, values: np.ndarray) -> bool:
-        middle = quantile_of_searches(values, 0.5, self.sign)
-        return middle is not None and self.target is not None and self.sign * (middle - self.target) >= 0
-
     def _named(self, name: str) -> Outcome:
         return next(one for one in self.outcomes if one.name == name)
-
-
-def quantile_of_searches(values: np.ndarray, share: float, sign: int) -> float | None:
-    """A quantile of the values of several searches; None: at that place is a search without a value.
-
-    Args:
-        values: NaN: no trial of the search has completed. That is worse than every value.
-        share: 0.5 is the median.
-        sign: 1: larger values are better; -1: smaller ones are.
-    """
-    known = np.where(np.isnan(values), -sign * math.inf, values)
-    # Between a value and none there is no middle.
-    method = "linear" if np.isfinite(known).all() else "lower" if sign > 0 else "higher"
-    found = float(np.quantile(known, share, method=method))  # type: ignore[call-overload]
-    return found if math.isfinite(found) else None
 
 
 def run_replay(
@@ -191,6 +183,7 @@ def run_replay(
         metric=file.objective.metric,
         sign=file.objective.sign,
         num_trials=len(archive.points),
+        num_used=len(archive.own),
         dataset=archive.dataset,
         skipped=archive.skipped,
         quality=surrogate.quality,
@@ -213,10 +206,18 @@ def _with_parts(document: SearchDocument, change: dict[str, Any]) -> SearchFile:
     """The file with other parts. A part with a `kind` replaces the file's; of any other, single fields are replaced."""
     tree = read_yaml(document.content, document.origin)
     for part, value in change.items():
-        merges = isinstance(value, dict) and isinstance(tree.get(part), dict) and "kind" not in value
-        tree[part] = tree[part] | value if merges else value
+        before = tree.get(part)
+        if isinstance(value, dict) and isinstance(before, dict):
+            # Another sampler keeps what all samplers have.
+            kept = _OF_ALL_SAMPLERS if part == "sampler" else ()
+            before = {name: before[name] for name in kept if name in before} if "kind" in value else before
+            value = before | value
+        tree[part] = value
     origin = f"--compare {show_value(change)}" if change else document.origin
-    return SearchDocument(write_yaml(tree), origin, document.find).parse()
+    file = SearchDocument(write_yaml(tree), origin, document.find).parse()
+    if problem := find_schedule_problem(file):
+        raise ConfigError(f"{origin}: {problem}")
+    return file
 
 
 def _default_at_once(file: SearchFile) -> int:

@@ -6,8 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from kmcl_platform.data.report.style import html_page
-from kmcl_platform.search.replay.replay import Outcome, Replay, quantile_of_searches
+from kmcl_platform.search.replay.replay import Outcome, Replay
 from kmcl_platform.search.replay.replay_table import EXPLANATION, cells, column_names, describe_archive
+from kmcl_platform.search.replay.statistics import quantile_of_searches
 from kmcl_platform.search.replay.virtual_search import VirtualSearch
 
 _POINTS = 200

@@ -152,6 +152,10 @@ class SearchDriver:
             self._settle(key, point, end, reason, value)
         return end is not None
 
+    def say(self, line: str) -> None:
+        """Print a line for the user."""
+        self._view.say(line)
+
     def must_end(self) -> bool:
         """Whether the search's time is spent, or it cannot continue; trials that run at that time stay open.
 

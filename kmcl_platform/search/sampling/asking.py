@@ -7,12 +7,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.first_trials import active_paths, base_name, is_point
-from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, WARM_START
+from kmcl_platform.config.reports.trial_marks import FROM_PRIOR, OUTSIDE_SPACE, WARM_START
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.plugins.faults.code_errors import code_of, is_of_plugin
 from kmcl_platform.search.sampling.checked_sampler import CheckedSampler
 from kmcl_platform.search.sampling.first_points import COLD, WarmStart
-from kmcl_platform.search.sampling.prior import FROM_PRIOR, PriorSampler, draws_from_prior
+from kmcl_platform.search.sampling.prior import PriorSampler, draws_from_prior
 from kmcl_platform.search.sampling.search_study import VALUES as VALUES, SearchStudy
 from kmcl_platform.search.sampling.space import grid, suggest_values, to_params
 from kmcl_platform.seeds import derive_seed

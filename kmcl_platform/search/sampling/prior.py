@@ -9,12 +9,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from kmcl_platform.config.reports.trial_marks import FROM_PRIOR
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.space.distributions import LogUniform
 from kmcl_platform.seeds import derive_seed
-
-FROM_PRIOR = "from_prior"
-"""Attribute of a trial whose point was drawn from the prior."""
 
 _FIRST_SHARE = 0.5
 _HALF_LIFE = 12

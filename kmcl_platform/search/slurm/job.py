@@ -139,29 +139,37 @@ class Job:
     def _wait_for(self, address: str, count: int, environment: dict[str, str]) -> None:
         """Wait until Ray runs on so many nodes."""
         deadline = time.monotonic() + START_SECONDS
-        said = ""
         while self.stopped_by is None:
             ended = next((step for step in self._steps if step.poll() is not None), None)
             if ended is not None:
                 self._said.seek(0)
                 said = bound_line(" ".join(self._said.read().decode(errors="replace").split())[-500:])
                 raise ClusterError(f"slurm: Ray ended on a node with code {ended.returncode}: {said}")
-            answer = subprocess.run(
-                [sys.executable, "-c", _COUNT_NODES, address],
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if answer.returncode == 0 and int(answer.stdout.split()[-1]) >= count:
+            found, said = self._count_nodes(address, environment)
+            if found >= count:
                 return
-            said = bound_line(" ".join((answer.stderr or answer.stdout).split())[-300:])
             if time.monotonic() > deadline:
                 raise ClusterError(
                     f"slurm: Ray is not on all {len(self.nodes)} nodes after {START_SECONDS:.0f} s ({said}); valid: "
                     "nodes that can reach each other, with this environment under the same path"
                 )
             time.sleep(1)
+
+    def _count_nodes(self, address: str, environment: dict[str, str]) -> tuple[int, str]:
+        """The number of nodes on which Ray runs; 0 for a reason that is the second value."""
+        host, _, port = address.rpartition(":")
+        try:
+            # Ray's own client would wait long for a head that is not there.
+            socket.create_connection((host, int(port)), timeout=5).close()
+            command = [sys.executable, "-c", _COUNT_NODES, address]
+            answer = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False, timeout=_END_SECONDS
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return 0, str(error)
+        if answer.returncode:
+            return 0, bound_line(" ".join(answer.stderr.split())[-300:])
+        return int(answer.stdout.split()[-1]), ""
 
     def _clean(self) -> None:
         """Remove Ray's folder on all nodes; a node that does not answer keeps it."""

@@ -180,12 +180,7 @@ def check_new_search(file: SearchFile, url: str) -> None:
         ConfigError: the file names no baselines and cannot have the default ones; a rung lies in the warm-up; trials
             are stopped, and the sampler does not learn from stopped trials; or a path changes nothing in any trial.
     """
-    problem = (
-        _find_problem_of_baselines(file)
-        or find_early_rung(file)
-        or _find_problem_of_sampler(file)
-        or find_dead_path(file.base, file.space)
-    )
+    problem = _find_problem_of_baselines(file) or find_schedule_problem(file) or find_dead_path(file.base, file.space)
     if problem and load_study(url, file.name) is None:
         raise ConfigError(problem)
 
@@ -203,8 +198,10 @@ def _find_problem_of_baselines(file: SearchFile) -> str | None:
     return find_missing_room(file) if defaults else None
 
 
-def _find_problem_of_sampler(file: SearchFile) -> str | None:
-    """Why the sampler does not fit the scheduler, in words; None: it does."""
+def find_schedule_problem(file: SearchFile) -> str | None:
+    """Why a new search may not stop its trials so, in words; None: it may."""
+    if problem := find_early_rung(file):
+        return problem
     name = file.sampler.name
     if file.sampler.learns_from_stopped or not file.scheduler.stopping_epochs(file.base.num_epochs):
         return None

@@ -44,7 +44,10 @@ _SEALED = "test/"
 
 
 def archive_searches(
-    store: Store, searches: Sequence[str], progress: Callable[[str, int, int], None] | None = None
+    store: Store,
+    searches: Sequence[str],
+    progress: Callable[[str, int, int], None] | None = None,
+    left_out: Callable[[str, int], None] | None = None,
 ) -> pa.Table:
     """All trials of searches that have ended, as an archive; trials that still run or were interrupted are left out.
 
@@ -52,6 +55,7 @@ def archive_searches(
         store: where the searches are.
         searches: their names, at least one.
         progress: called with the name of a search, the number of its trials that are read, and of all.
+        left_out: called with the name of a search, and the number of its trials that have not ended.
 
     Raises:
         SearchError: there is no such store or search, its record is incomplete, or none of its trials has ended.
@@ -68,11 +72,11 @@ def archive_searches(
                 "values and metrics an archive has"
             )
         common = _of_search(client, parent, file)
-        runs = [
-            run
-            for run in find_runs(client, parent.info.experiment_id, role="trial", search=search)
-            if run.data.tags.get(OUTCOME_TAG, RUNNING) not in (RUNNING, TrialOutcome.INTERRUPTED)
-        ]
+        begun = find_runs(client, parent.info.experiment_id, role="trial", search=search)
+        still_open = (RUNNING, TrialOutcome.INTERRUPTED)
+        runs = [run for run in begun if run.data.tags.get(OUTCOME_TAG, RUNNING) not in still_open]
+        if left_out is not None and len(runs) < len(begun):
+            left_out(search, len(begun) - len(runs))
         if not runs:
             raise SearchError(f"search {search!r}: got no trial that has ended; valid: a search with at least one")
         for done, run in enumerate(runs, start=1):

@@ -67,7 +67,9 @@ class BaselineComparison:
             return f"no {kind} has all epochs; {baseline}, {value}{failed}"
         gain = self.sign * self.difference
         word = "better" if gain > 0 else "worse" if gain < 0 else "equal"
-        noise = self.seeds or "one seed: whether this is more than noise between seeds is not known"
+        noise = "one seed: whether this is more than noise between seeds is not known"
+        if self.seeds:
+            noise = f"that is with the search's own seed; with new seeds: {self.seeds}"
         return (
             f"best {kind}: {self.best.number}, {self.metric} {self.best.objective:.4f}; "
             f"{baseline}, {self.baseline.objective:.4f}{failed}; difference {self.difference:+.4f}, {word}; {noise}"

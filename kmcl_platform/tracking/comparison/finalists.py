@@ -1,6 +1,7 @@
 """The finalists of a search: its best trials, trained again on new seeds. Their means decide which one is best."""
 
 import json
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -74,6 +75,7 @@ class FinalistResults:
             lines.append(
                 f"{self.best} has the best mean, {self.metric} {self.best.mean:.4f}: kmcl promote takes this trial"
             )
+        lines += self._lead()
         first = max(self.trials, key=lambda one: (self.sign * one.own, -one.number))
         if first.mean is not None:
             lost = self.sign * (first.own - first.mean)
@@ -83,6 +85,23 @@ class FinalistResults:
                 f"is {first.mean:.4f}, {abs(lost):.4f} {word}: the best of many values is partly luck"
             )
         return lines
+
+    def _lead(self) -> list[str]:
+        """Whether the best finalist is ahead of the next one by more than the seeds differ by; empty: not known."""
+        if len(self.trials) < 2:
+            return []
+        best, second = self.trials[:2]
+        if best.mean is None or second.mean is None or best.deviation is None or second.deviation is None:
+            return []
+        # Twice the standard error of the difference of two means.
+        doubt = 2 * math.sqrt(best.deviation**2 / best.finished + second.deviation**2 / second.finished)
+        lead = abs(best.mean - second.mean)
+        if lead > doubt:
+            return []
+        return [
+            f"its lead over {second}, {lead:.4f}, is less than {best.finished} seeds can tell ({doubt:.4f}): more "
+            "seeds (finalists.seeds) would show which of them is better"
+        ]
 
 
 def score_finalists(store: Store, search: str, retrained: Mapping[str, str]) -> FinalistResults:

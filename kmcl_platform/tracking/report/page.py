@@ -15,6 +15,7 @@ from kmcl_platform.tracking.comparison.leaderboard_text import UNUSED
 from kmcl_platform.tracking.comparison.trial_file import trial_file
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
+from kmcl_platform.tracking.report.prior_points import describe_prior
 from kmcl_platform.tracking.report.space_history import describe_space_changes
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
 from kmcl_platform.tracking.runs.ownership import check_own
@@ -94,7 +95,7 @@ def _summary(data: "Collected") -> str:
 def _next(data: "Collected") -> str:
     board = data.board
     lines = [f"Verdict: {line}" for line in data.verdict]
-    if data.verdict:
+    if data.file.arms and data.verdict:
         lines.append(
             "Each verdict is a paired t-test over seeds, with Holm's correction for all arms together: if no arm "
             "differs from the first one, the chance that any of them is called better or worse is at most 5 %. The "
@@ -113,9 +114,13 @@ def _next(data: "Collected") -> str:
         first, second = ranked[0].objective or 0.0, ranked[1].objective or 0.0
         lines.append(
             f"Trial {ranked[0].number} is ahead of trial {ranked[1].number} by {abs(first - second):.4f} on the "
-            "validation split, which was also used to choose it; kmcl promote compares it with the champion on images "
-            "that no trial has seen."
+            "validation split, which was also used to choose it."
         )
+    if ranked:
+        finalists = read_finalists(board)
+        taken = f"trial {ranked[0].number}" if finalists is None else f"{finalists.trials[0]}, the best finalist"
+        lines.append(f"kmcl promote compares {taken}, with the champion on images that no trial has seen.")
+    lines += describe_prior(data.study.get_trials(deepcopy=False), data.file.objective.sign)
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<section><h2>What to do next</h2><ul>{items}</ul></section>"
 

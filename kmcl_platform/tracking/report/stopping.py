@@ -8,6 +8,9 @@ from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, VERDICTS
 from kmcl_platform.messages import count_of
 from kmcl_platform.rank_agreement import FEWEST, rank_agreement
 
+SURE = 8
+"""Trials of full length whose order is the same by chance less than once in a thousand times."""
+
 
 def describe_stopping(trials: Sequence[FrozenTrial], num_epochs: int) -> list[str]:
     """Sentences for the report; empty: no trial has ended, or none was compared with others.
@@ -18,6 +21,7 @@ def describe_stopping(trials: Sequence[FrozenTrial], num_epochs: int) -> list[st
     """
     searched = [trial for trial in trials if OUTSIDE_SPACE not in trial.user_attrs]
     rungs = find_rungs(searched, num_epochs)
+    outside = len(trials) - len(searched)
     whole = num_epochs * sum(trial.state.is_finished() for trial in searched)
     if not rungs or not whole:
         return []
@@ -25,7 +29,8 @@ def describe_stopping(trials: Sequence[FrozenTrial], num_epochs: int) -> list[st
     saved = sum(num_epochs - (trial.last_step or 0) for trial in stopped)
     lines = [
         f"Early stopping ended {count_of(len(stopped), 'trial')} and saved {count_of(saved, 'epoch')} of "
-        f"{whole:,} ({saved / whole:.0%})."
+        f"{whole:,} ({saved / whole:.0%})"
+        + (f"; baselines outside the space ({outside}) are not counted here." if outside else ".")
     ]
     full = [trial for trial in searched if trial.state == TrialState.COMPLETE and trial.last_step == num_epochs]
     if len(full) < FEWEST:
@@ -40,7 +45,14 @@ def describe_stopping(trials: Sequence[FrozenTrial], num_epochs: int) -> list[st
         found = rank_agreement([trial.intermediate_values[epoch] for trial in full], ends)
         lines.append(
             f"After epoch {epoch}, the order of the {len(full)} trials of full length agreed with their order at the "
-            f"end with Kendall's τ = {found.tau:.2f} (95 % interval {found.low:.2f} to {found.high:.2f})."
+            f"end with Kendall's τ = {found.tau:.2f} "
+            + (
+                f"(95 % interval {found.low:.2f} to {found.high:.2f})."
+                if found.low < found.tau
+                else "(the same order, which so few trials may have by chance)."
+                if len(full) < SURE
+                else "(the same order)."
+            )
         )
         if found.low <= 0:
             doubtful.append(str(epoch))

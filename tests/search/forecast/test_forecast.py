@@ -258,3 +258,17 @@ def test_a_full_disk_or_memory_is_refused_with_the_option_to_change() -> None:
     refusal = refuse_room(file, forecast, 2, 2, free_bytes=needed - 1)
     assert refusal.startswith("budget.checkpoints: 3 kept and 2 trials at once need up to 1.84e-07 GB, and ")
     assert refuse_room(file, forecast, 2, 1, free_bytes=needed).startswith("resources.max_concurrent_trials: CPUs and ")
+
+
+@pytest.mark.parametrize(
+    ("first", "factor", "num_epochs"), [(1, 3, 243), (1, 10, 1000), (2, 3, 486), (1, 3, 9), (4, 2, 5)]
+)
+def test_hyperband_is_forecast_with_optunas_brackets(first: int, factor: int, num_epochs: int) -> None:
+    """The logarithm of 243 to the base 3 is a little less than 5 for a computer."""
+    scheduler = Hyperband(min_epochs=first, reduction_factor=factor)
+    pruner = scheduler.build_pruner(num_epochs)
+    pruner._try_initialization(optuna.create_study())  # type: ignore[attr-defined]
+    assert [rung for _, rung in scheduler._brackets(num_epochs)] == [
+        one._min_resource * factor**one._min_early_stopping_rate
+        for one in pruner._pruners  # type: ignore[attr-defined]
+    ]

@@ -15,7 +15,7 @@ from kmcl_platform import replay as run_replay
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.search.replay.archive_curves import select_curves
-from kmcl_platform.search.replay.replay import quantile_of_searches
+from kmcl_platform.search.replay.statistics import median_with_interval, quantile_of_searches, share_better
 from kmcl_platform.search.replay.surrogate import Surrogate
 from kmcl_platform.search.replay.virtual_search import simulate
 from kmcl_platform.search.sampling.encoding import encode
@@ -198,3 +198,47 @@ def test_a_configuration_that_is_too_deep_is_refused(tmp_path: Path) -> None:
     write_archive(to_table(deep, "the test"), tmp_path / "formula.parquet")
     done = replay(tmp_path)
     assert done.exit_code == 2 and "column 'config': got '[[[" in done.output and "valid: JSON" in done.output
+
+
+def test_a_median_has_an_interval_of_values_of_the_list() -> None:
+    assert median_with_interval([float(number) for number in range(1, 101)]) == (50, 40, 61)
+    assert median_with_interval([5.0, math.inf, 3.0]) == (5, 3, math.inf)
+
+
+def test_pairs_of_searches_are_compared() -> None:
+    ours, own = np.array([0.5, 0.3, math.nan, 0.2]), np.array([0.4, 0.3, 0.1, math.nan])
+    assert share_better(ours, own, 1) == pytest.approx((1 + 0.5 + 0 + 1) / 4)
+    assert share_better(ours, own, -1) == pytest.approx((0 + 0.5 + 0 + 1) / 4)
+
+
+def test_trials_with_another_number_of_workers_are_left_out() -> None:
+    found = rows(FILE, 20)
+    two = [row | {"trial": 100 + row["trial"], "workers": 2} for row in found[:60]]
+    archive = select_curves(to_table([*found, *two], "the test"), FILE, "the test")
+    assert (len(archive.points), archive.skipped) == (20, 10)
+    # None has the file's number of workers: those of the most frequent one are taken.
+    other = [row | {"workers": 2} for row in found[:72]]
+    mixed = [*other, *(row | {"workers": 4} for row in found[72:])]
+    archive = select_curves(to_table(mixed, "the test"), FILE, "the test")
+    assert (len(archive.points), archive.skipped) == (12, 8)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("{sampler: {kind: gp}}", "sampler.kind: got gp with scheduler.kind successive_halving"),
+        ("{scheduler: {kind: successive_halving, min_epochs: 1}}", "scheduler.min_epochs: got 1"),
+    ],
+)
+def test_a_setting_that_a_new_search_may_not_have_is_not_simulated(tmp_path: Path, setting: str, message: str) -> None:
+    write_synthetic(tmp_path, FILE)
+    done = replay(tmp_path, "--compare", setting)
+    assert done.exit_code == 2 and message in done.output and done.output.count("\n") == 1
+
+
+def test_another_sampler_keeps_the_seed_and_the_random_trials_of_the_file() -> None:
+    from kmcl_platform.config.search_file_reader import open_source
+    from kmcl_platform.search.replay.replay import _with_parts
+
+    file = _with_parts(open_source(FILE), {"sampler": {"kind": "gp"}, "scheduler": {"kind": "none"}})
+    assert (file.sampler.name, file.sampler.seed, file.sampler.startup_trials) == ("gp", 1, 4)

@@ -9,9 +9,10 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from kmcl_platform.config.reports.trial_marks import FROM_PRIOR
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError
-from kmcl_platform.search.sampling.prior import FROM_PRIOR, PriorSampler, draws_from_prior, trust
+from kmcl_platform.search.sampling.prior import PriorSampler, draws_from_prior, trust
 from kmcl_platform.search.sampling.space import suggest_values
 from kmcl_platform.search.study.storage import MEMORY
 from kmcl_platform.search.study.study import DurableStudy

@@ -22,8 +22,10 @@ def test_the_archive_has_every_epoch_as_it_was_reported(finished_copy: Path) -> 
     run_id = read_leaderboard(store, "small").best().run_id
     client.log_metric(run_id, "test/mAP", 0.5, step=4)
     told: list[tuple[str, int, int]] = []
-    table = archive_searches(store, ["small"], lambda *words: told.append(words))
+    left_out: dict[str, int] = {}
+    table = archive_searches(store, ["small"], lambda *words: told.append(words), left_out.__setitem__)
     board = read_leaderboard(store, "small")
+    assert not left_out
     assert told == [("small", done, len(board.rows)) for done in range(1, len(board.rows) + 1)]
     for one in board.rows:
         rows = [row for row in table.to_pylist() if row["trial"] == one.number]
@@ -40,4 +42,8 @@ def test_the_archive_has_every_epoch_as_it_was_reported(finished_copy: Path) -> 
             assert TrialConfig.from_record(json.loads(rows[0]["config"])) == progress.config
             for report, row in zip(progress.reports, rows, strict=True):
                 assert {name: row[name] for name in report.metrics} == pytest.approx(dict(report.metrics))
+    # A trial that was interrupted is not in the archive.
+    client.set_tag(run_id, "kmcl.outcome", "interrupted")
+    shorter = archive_searches(store, ["small"], left_out=left_out.__setitem__)
+    assert left_out == {"small": 1} and shorter.num_rows < table.num_rows
     assert not any(name.startswith("test/") for name in table.column_names)

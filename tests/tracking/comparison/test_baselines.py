@@ -66,7 +66,9 @@ def test_no_trial_or_no_baseline() -> None:
 def test_the_comparison_on_several_seeds_is_shown_only_for_these_trials() -> None:
     trials = ((1, "asymmetric", 0.5, False), (4, "", 0.6, True))
     verdict = "trial 4 compared with asymmetric: no difference shown (val/mAP +0.0010, 5 seeds)"
-    assert text_of(*trials, verdict=verdict).endswith(f"difference +0.1000, better; {verdict}")
+    assert text_of(*trials, verdict=verdict).endswith(
+        f"better; that is with the search's own seed; with new seeds: {verdict}"
+    )
     assert text_of(*trials, verdict=verdict.replace("trial 4", "trial 3")).endswith(UNKNOWN)
 
 

@@ -10,6 +10,8 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.tracking.comparison.finalists import (
+    Finalist,
+    FinalistResults,
     promoted_row,
     read_finalists,
     record_finalists,
@@ -106,3 +108,15 @@ def test_a_better_trial_that_was_found_later_ends_the_finalists_choice(store: St
     board = read_leaderboard(store, "w")
     assert read_finalists(board) is None
     assert promoted_row(board).number == 4
+
+
+def test_a_lead_that_the_seeds_cannot_show_is_called_so() -> None:
+    def results(deviation: float | None) -> FinalistResults:
+        best = Finalist(number=4, baseline="", own=0.6, finished=2, mean=0.64, deviation=deviation)
+        second = Finalist(number=1, baseline="bce", own=0.7, finished=2, mean=0.60, deviation=deviation)
+        return FinalistResults("val/mAP", 1, 2, 8, 0.1, (best, second))
+
+    doubt = "its lead over trial 1 (baseline bce), 0.0400, is less than 2 seeds can tell (0.1000): more seeds (finalists.seeds)"
+    assert any(line.startswith(doubt) for line in results(0.05).sentences())
+    for sure in (0.001, None):
+        assert not any(line.startswith("its lead") for line in results(sure).sentences())

@@ -53,3 +53,12 @@ def test_baselines_outside_the_space_do_not_count() -> None:
     for trial in found[:4]:
         trial.user_attrs[OUTSIDE_SPACE] = True
     assert "4 trials of full length" in describe_stopping(found, NUM_EPOCHS)[1]
+
+
+def test_an_order_that_few_trials_share_by_chance_is_called_so() -> None:
+    few, many = (describe_stopping(trials(WHOLE[:count], rungs=(2,)), NUM_EPOCHS)[1] for count in (5, 8))
+    assert few.endswith("τ = 1.00 (the same order, which so few trials may have by chance).")
+    assert many.endswith("τ = 1.00 (the same order).")
+    found = trials(WHOLE)
+    found[0].user_attrs[OUTSIDE_SPACE] = True
+    assert describe_stopping(found, NUM_EPOCHS)[0].endswith("; baselines outside the space (1) are not counted here.")

@@ -76,8 +76,8 @@ class AdaptivePruner(VerdictPruner):
         agreement = chosen[1]
         return (
             f"early stopping: the first rung is epoch {epoch}{f', not {before}' if before else ''}: the order "
-            f"of {count} trials of full length agrees with their order at the end (tau {agreement.tau:.2f}, at least "
-            f"{agreement.low:.2f})"
+            f"of {count} trials of full length agrees with their order at the end (tau {agreement.tau:.2f}"
+            + (f", at least {agreement.low:.2f})" if agreement.low < agreement.tau else ", the same order)")
         )
 
     def _is_spared(self, study: optuna.Study, trial: FrozenTrial) -> bool:

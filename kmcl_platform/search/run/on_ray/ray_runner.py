@@ -34,9 +34,11 @@ class RayRunner:
     def run(self, file: SearchFile, driver: SearchDriver, concurrency: int) -> None:
         """See `Runner`."""
         # Imports Ray, which reads its settings from the environment at that moment: `start` has set them.
+        import ray
         from ray import tune
 
         from kmcl_platform.search.cluster.resources import TRIAL_ACTOR
+        from kmcl_platform.search.run.on_ray.ray_watch import RayWatch
         from kmcl_platform.search.run.on_ray.trainable import WarmTrial
         from kmcl_platform.search.run.on_ray.tune_driver import TuneDriver
 
@@ -63,7 +65,8 @@ class RayRunner:
                     verbose=0,
                 ),
             )
-            tuner.fit()
+            with RayWatch(ray.get_runtime_context().gcs_address, driver.say):
+                tuner.fit()
 
     def stop(self) -> None:
         """See `Runner`."""
