@@ -80,12 +80,12 @@ def check_new_file(option: str, path: Path, suffix: str, what: str, *, overwrite
         ConfigError: the name ends otherwise, or the file exists.
     """
     from kmcl_platform.errors import ConfigError
-    from kmcl_platform.files.file_status import is_folder, is_there
+    from kmcl_platform.files.file_status import is_folder, is_link, is_there
 
     if path.suffix != suffix:
         raise ConfigError(f"{option}: got {show_path(path)}; valid: the path of {what} (*{suffix})")
     # A link to nothing would be replaced by the file.
-    if (is_there(path) or path.is_symlink()) and not overwrite:
+    if (is_there(path) or is_link(path)) and not overwrite:
         raise ConfigError(f"{option}: got {show_path(path)}, which exists; valid: a new file, or --overwrite")
     # Before the work, and not after it.
     if not is_folder(path.parent):

@@ -27,6 +27,11 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def is_link(path: Path) -> bool:
+    """Whether a symbolic link is there, also one to nothing."""
+    return os.path.islink(path)  # noqa: PTH114
+
+
 def is_same_file(one: Path, other: Path) -> bool:
     """Whether two paths name one file that exists, also through links and hard links."""
     return is_there(one) and is_there(other) and one.samefile(other)

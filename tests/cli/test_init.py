@@ -177,7 +177,7 @@ def test_data_and_places_that_cannot_be_used(table: Path) -> None:
     Image.new("RGB", (40, 40)).save("few/a.png")
     before, missing = contents(), Path("nothing") / "y.yaml"
     for words, message in (
-        ((folders, "--out", missing), f"{missing}: cannot be written; valid: a name in UTF-8, such as"),
+        ((folders, "--out", missing), f"--out: got {missing}; valid: a path in a folder that exists"),
         ((folders, "--out", "/proc/x.yaml"), "/proc/x_labels.csv: cannot be written: "),
         (("cut.parquet",), "cut.parquet: cannot be read: "),
         (("pipe.csv",), "pipe.csv: got a pipe or a device; valid: a table of labels, or a folder of pictures"),

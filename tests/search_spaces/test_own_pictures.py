@@ -84,12 +84,13 @@ def test_the_values_that_a_comment_gives_are_valid() -> None:
         assert backbone == "or" or timm.is_model(backbone), backbone
 
 
-def test_trials_run_on_a_table_of_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["own_pictures", "own_pictures_frozen"])
+def test_trials_run_on_a_table_of_pictures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_pictures(tmp_path, 30)
-    done = kmcl(*shlex.split(import_command("own_pictures"))[1:])
+    done = kmcl(*shlex.split(import_command(name))[1:])
     assert done.exit_code == 0, done.output
-    file = read_shipped("own_pictures")
+    file = read_shipped(name)
     save_file(timm.create_model(SMALL["model.backbone"]).state_dict(), "weights.safetensors")
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=file.sampler.seed))
     # The base, its baselines, and the first point that the search would draw at random.
