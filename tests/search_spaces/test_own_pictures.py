@@ -99,6 +99,6 @@ def test_trials_run_on_a_table_of_pictures(name: str, tmp_path: Path, monkeypatc
         config = file.base.with_values({**values, **SMALL, "model.pretrained_file": "weights.safetensors"})
         manifest = open_manifest(config.data.source, tmp_path / "unused")
         assert sorted(manifest.class_names) == sorted(COLOURS)
-        reports = run(config, manifest, tmp_path / f"trial-{number}")
+        reports = run(config, manifest, tmp_path / f"trial-{number}", features=tmp_path / "features")
         assert all(math.isfinite(value) for report in reports for value in report.metrics.values())
         assert 0 < reports[-1].metrics["val/mAP"] <= 1

@@ -15,14 +15,16 @@ from kmcl_platform.training.workers.distributed import Workers
 ALONE = Workers(rank=0, world_size=1, device=torch.device("cpu"))
 
 
-def run(config: TrialConfig, manifest: Manifest, folder: Path, *, stop_after: int = 99) -> list[EpochReport]:
+def run(
+    config: TrialConfig, manifest: Manifest, folder: Path, *, stop_after: int = 99, features: Path | None = None
+) -> list[EpochReport]:
     reports: list[EpochReport] = []
 
     def report(result: EpochReport) -> bool:
         reports.append(result)
         return result.epoch < stop_after
 
-    fit(config, manifest, checkpoints=folder, report=report, workers=ALONE)
+    fit(config, manifest, checkpoints=folder, report=report, workers=ALONE, features=features)
     return reports
 
 
