@@ -102,7 +102,7 @@ def _next(data: "Collected") -> str:
             "interval of a difference has the confidence level of its step in this correction; it excludes 0 exactly "
             "where a difference is shown."
         )
-    lines += data.study.user_attrs.get(WARM_START, [])
+    lines += [line[0].upper() + line[1:] for line in data.study.user_attrs.get(WARM_START, [])]
     lines += describe_space_changes(data.study.user_attrs.get(SPACE_CHANGES, []))
     best = _best_values(data)
     bounds = find_limiting_bounds(data.file.space, best, lambda path, value: _is_valid(data.file, path, value))
@@ -118,8 +118,8 @@ def _next(data: "Collected") -> str:
         )
     if ranked:
         finalists = read_finalists(board)
-        taken = f"trial {ranked[0].number}" if finalists is None else f"{finalists.trials[0]}, the best finalist"
-        lines.append(f"kmcl promote compares {taken}, with the champion on images that no trial has seen.")
+        taken = f"trial {ranked[0].number}" if finalists is None else f"{finalists.best}, the best finalist,"
+        lines.append(f"kmcl promote compares {taken} with the champion on images that no trial has seen.")
     lines += describe_prior(data.study.get_trials(deepcopy=False), data.file.objective.sign)
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<section><h2>What to do next</h2><ul>{items}</ul></section>"

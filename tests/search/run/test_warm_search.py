@@ -64,7 +64,7 @@ def test_a_search_begins_with_the_best_point_of_another_and_says_so(
     assert page.exit_code == 0, page.output
     text = re.sub("<[^>]+>", " ", (tmp_path / "page.html").read_text())
     assert f"1 (from {source})" in text
-    assert f"warm start: first: 3 of 3 trials lie in this space; begins with trial {best.number}" in text
+    assert f"Warm start: first: 3 of 3 trials lie in this space; begins with trial {best.number}" in text
     # It has its points. The earlier search is not needed again.
     assert "warm start:" not in search(tmp_path, later.replace("trials: 3", "trials: 4"), store)
 
