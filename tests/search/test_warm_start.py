@@ -72,6 +72,15 @@ def test_stopped_trials_are_worse_than_all_others_and_are_never_chosen() -> None
     assert found[0] == 9 and sorted(found) == [5, 6, 7, 8, 9]
 
 
+def test_a_stopped_trial_is_worse_than_a_negative_value() -> None:
+    text = FILE + "objective: {metric: train/loss, mode: minimize}\n"
+    # With four neighbours each, the ranks of the stopped ones decide which of the two regions is better.
+    stopped = [former(number, 0.10 + 0.001 * number, None) for number in range(3)]
+    whole = [former(10 + number, 0.30 + 0.001 * number, 0.5) for number in range(3)]
+    found = numbers([*stopped, former(5, 0.1, 0.4), *whole, former(15, 0.3, 0.41)], text)
+    assert found[0] == 15
+
+
 def test_for_a_metric_that_is_minimized_the_smallest_value_is_the_best() -> None:
     text = FILE + "objective: {metric: train/loss, mode: minimize}\n"
     assert numbers([former(0, 0.1, 0.9), former(1, 0.3, 0.2), former(2, 0.2, 0.5)], text)[0] == 1

@@ -70,7 +70,8 @@ class FigureProcess:
             done: called after each drawing, in another thread.
             failed: called in that thread with the reason why a drawing, or all of them, cannot be made.
         """
-        self._log = ScoreQueue(store, search).folder / LOG
+        self._scores = ScoreQueue(store, search)
+        self._log = self._scores.folder / LOG
         self._common = {"source": source, "data_dir": str(store.data)}
         self._done = done
         self._failed = failed
@@ -140,8 +141,9 @@ class FigureProcess:
         while tries < MAX_TRIES:
             answer, why = self._ask(queued, baseline)
             if answer is None and self._replaced.is_set():
-                # It did not end by itself.
+                # It did not end by itself. No trial ends any more, so all drafts are its own.
                 self._replaced.clear()
+                self._scores.remove_drafts()
                 continue
             tries += 1
             if self._stopping:

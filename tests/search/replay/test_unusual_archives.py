@@ -216,6 +216,9 @@ def test_trials_with_another_number_of_workers_are_left_out() -> None:
     two = [row | {"trial": 100 + row["trial"], "workers": 2} for row in found[:60]]
     archive = select_curves(to_table([*found, *two], "the test"), FILE, "the test")
     assert (len(archive.points), archive.skipped) == (20, 10)
+    most = [row | {"trial": 200 + row["trial"], "workers": 2} for row in rows(FILE, 30)]
+    archive = select_curves(to_table([*found, *most], "the test"), FILE, "the test")
+    assert (len(archive.points), archive.skipped) == (20, 30)
     # None has the file's number of workers: those of the most frequent one are taken.
     other = [row | {"workers": 2} for row in found[:72]]
     mixed = [*other, *(row | {"workers": 4} for row in found[72:])]

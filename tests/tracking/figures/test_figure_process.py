@@ -15,6 +15,7 @@ from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.manifest.parquet import write_manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores, scores_to_bytes
+from kmcl_platform.files.atomic_write import DRAFT_PREFIX
 from kmcl_platform.tracking.figures import figure_process
 from kmcl_platform.tracking.figures.figure_process import FigureProcess
 from kmcl_platform.tracking.figures.score_queue import QueuedScores, ScoreQueue
@@ -151,3 +152,14 @@ def test_what_is_left_at_the_end_is_drawn_with_normal_priority(
     ended.join(120)
     assert priorities == {psutil.Process().nice()}
     assert watched.done == [0, 1] and watched.failed == []
+
+
+def test_a_process_that_is_replaced_leaves_no_draft(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.start()
+    watched.process.suspend()
+    watched.draw(1)
+    draft = watched.queue.folder / f"{DRAFT_PREFIX}trial-0001-1-ab"
+    draft.mkdir()
+    monkeypatch.setattr(figure_process, "PATIENT_SECONDS", 0.1)
+    watched.figures.finish()
+    assert watched.done == [0, 1] and not draft.exists()
