@@ -17,7 +17,6 @@ from typing import IO
 from kmcl_platform.errors import ClusterError
 from kmcl_platform.messages import bound_line
 from kmcl_platform.search.cluster import loopback
-from kmcl_platform.search.slurm.submit import environment_of_job
 
 _END_SECONDS = 40
 """How long Ray may take to end. SLURM itself waits for 30 seconds before it kills."""
@@ -42,7 +41,7 @@ class Job:
         Raises:
             ClusterError: this process runs in no job, or SLURM does not answer.
         """
-        self._slurm = environment_of_job()
+        self._slurm = _environment_of_job()
         self.number = self._slurm["SLURM_JOB_ID"]
         self.nodes = _ask("scontrol", "show", "hostnames", self._slurm["SLURM_JOB_NODELIST"]).split()
         self._steps: list[subprocess.Popen[bytes]] = []
@@ -203,3 +202,14 @@ def _ask(*words: str) -> str:
         said = bound_line(" ".join(answer.stderr.split()))
         raise ClusterError(f"slurm: {' '.join(words)}: {said or f'exit code {answer.returncode}'}")
     return answer.stdout
+
+
+def _environment_of_job() -> dict[str, str]:
+    """SLURM's description of the job in which this process runs.
+
+    Raises:
+        ClusterError: it runs in none.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        raise ClusterError("SLURM_JOB_ID: got nothing; valid: a process of a SLURM job (kmcl submit FILE --slurm)")
+    return {name: value for name, value in os.environ.items() if name.startswith("SLURM_")}

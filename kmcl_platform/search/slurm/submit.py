@@ -1,11 +1,10 @@
 """Send a search to SLURM: a job script, a copy of the search file beside it, and `sbatch`."""
 
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -100,19 +99,21 @@ def submit_to_slurm(
     check_room(store.root)
     place = store.root.absolute() / FOLDER / file.name
     folder = place / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S.%f")
-    folder.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
+    # For this user alone: the script may have the address of a database with a password.
+    folder.mkdir(mode=0o700)
     search = folder / "search.yaml"
     write_atomically(search, document.content)
     for name in file.plugins:
         write_atomically(folder / f"{name}.py", document.find(name).code.encode())
     words = ["kmcl", "search", search, "--store", store.root.absolute()]
-    words += [] if store.is_local else ["--tracking-uri", store.tracking_uri]
-    words += ["--study-url", store.study_url] if not store.has_own_study else []
+    # Not as options: everybody on a node can read the command line of a process.
+    variables = {} if store.is_local else {"KMCL_TRACKING_URI": store.tracking_uri}
+    variables |= {} if store.has_own_study else {"KMCL_STUDY_URL": store.study_url}
     words += ["--allow-changed-plugins"] * allow_changed_plugins + ["--extend"] * extend
     script = folder / "job.sh"
     output = folder / "output.log"
-    write_atomically(script, job_script(file.name, words[1:], options, output, stop_seconds).encode())
-    # It may have the address of a database with a password.
+    write_atomically(script, job_script(file.name, words[1:], variables, options, output, stop_seconds).encode())
     script.chmod(0o700)
     answer = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
     if answer.returncode:
@@ -123,12 +124,20 @@ def submit_to_slurm(
     return SlurmJob(answer.stdout.strip().split(";")[0], script, output)
 
 
-def job_script(name: str, words: Sequence[object], options: Sequence[str], output: Path, stop_seconds: int) -> str:
+def job_script(
+    name: str,
+    words: Sequence[object],
+    variables: Mapping[str, str],
+    options: Sequence[str],
+    output: Path,
+    stop_seconds: int,
+) -> str:
     """The text of a job's script.
 
     Args:
         name: of the search.
         words: of the command `kmcl` that runs it.
+        variables: of the command's environment.
         options: of sbatch.
         output: the file for the job's output.
         stop_seconds: as for `submit_to_slurm`.
@@ -144,7 +153,8 @@ def job_script(name: str, words: Sequence[object], options: Sequence[str], outpu
     )
     lines = "\n".join(f"#SBATCH {option}" for option in (*own, *options))
     command = shell_command([sys.executable, SCRIPT, *words])
-    return f"#!/bin/bash\n{lines}\n\n# In the place of the shell, so that it gets SLURM's signals.\nexec {command}\n"
+    exports = "".join(f"export {variable}={shell_command([value])}\n" for variable, value in variables.items())
+    return f"#!/bin/bash\n{lines}\n\n{exports}# It takes the shell's place, and gets SLURM's signals.\nexec {command}\n"
 
 
 def check_options(options: Sequence[str]) -> None:
@@ -168,14 +178,3 @@ def _quoted(path: str) -> str:
     # SLURM replaces %j and the like.
     text = path.replace("%", "%%")
     return f'"{text}"' if re.search(r"\s", text) else text
-
-
-def environment_of_job() -> dict[str, str]:
-    """SLURM's description of the job in which this process runs.
-
-    Raises:
-        ClusterError: it runs in none.
-    """
-    if "SLURM_JOB_ID" not in os.environ:
-        raise ClusterError("SLURM_JOB_ID: got nothing; valid: a process of a SLURM job (kmcl submit FILE --slurm)")
-    return {name: value for name, value in os.environ.items() if name.startswith("SLURM_")}

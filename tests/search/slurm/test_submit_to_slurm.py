@@ -80,9 +80,11 @@ def test_the_job_has_a_copy_of_the_file_and_its_plug_ins(
 
 
 def test_the_job_gets_the_addresses_that_are_not_in_the_store(file: Path) -> None:
-    words = ["search", file, "--study-url", "postgresql+psycopg://me@db:5432/studies"]
-    text = job_script("small", words, (), Path("/s/100%/output.log"), 60)
-    assert "--study-url postgresql+psycopg://me@db:5432/studies\n" in text
+    address = "postgresql+psycopg://me:se$cret@db:5432/studies"
+    text = job_script("small", ["search", file], {"KMCL_STUDY_URL": address}, (), Path("/s/100%/output.log"), 60)
+    # The command line of a process can be read by everybody on the node.
+    assert f"export KMCL_STUDY_URL='{address}'\n" in text and text.count(address) == 1
+    assert address not in text.splitlines()[-1]
     # SLURM would replace a single %.
     assert "#SBATCH --output=/s/100%%/output.log\n" in text and "#SBATCH --signal=B:USR1@60\n" in text
 
