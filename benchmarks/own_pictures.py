@@ -3,10 +3,11 @@
     python -m benchmarks.own_pictures --work FOLDER --data MANIFEST.parquet,WEIGHTS.safetensors [--seeds 3]
 
 For each seed: `search_spaces/own_pictures.yaml` with this manifest, these weights and this seed of the sampler, a whole
-`kmcl search`, then `kmcl promote`, which scores the best trial on the test split. The plain loop is that of
-`benchmarks.plain_loop --tune`: binary cross-entropy, the best of five learning rates on `val`, as many epochs, one
-training for each seed. Each result is one line of FOLDER/own_pictures.jsonl. The same command continues from there and
-prints the table.
+`kmcl search`, then `kmcl promote`, which scores the best trial on the test split, and `kmcl promote --ensemble 3`. The
+plain loop is that of `benchmarks.plain_loop --tune`: binary cross-entropy, the best of five learning rates on `val`, as
+many epochs, one training for each seed. The mean logits of its three best learning rates are the ensemble of a user
+without the platform. Each result is one line of FOLDER/own_pictures.jsonl. The same command continues from there and
+prints the tables.
 """
 
 import argparse
@@ -15,11 +16,15 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plain_loop import LEARNING_RATES, train
+from benchmarks.plain_loop import LEARNING_RATES, mean_average_precision, train
+
+# isort: split
+import torch
+from safetensors.torch import load_file
+
 from benchmarks.results import append_result, read_results
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.store import open_store
@@ -27,6 +32,7 @@ from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.files.yaml_document import read_yaml, write_yaml
 
 FILE = Path("search_spaces/own_pictures.yaml")
+SIZE = 3  # members of an ensemble: as many as `budget.checkpoints` keeps
 
 
 def write_file(work: Path, manifest: str, weights: str, seed: int) -> Path:
@@ -41,42 +47,60 @@ def write_file(work: Path, manifest: str, weights: str, seed: int) -> Path:
     return path
 
 
-def search(file: Path, work: Path) -> dict[str, Any]:
-    """Search and promote; returns the champion's mAP on both splits and the seconds of each command."""
+def search(file: Path, work: Path) -> None:
+    """A whole `kmcl search`, or the rest of one."""
+    command = [sys.executable, "-m", "kmcl_platform.cli", "search", str(file), "--store", str(work / "store")]
+    subprocess.run(command, check=True)
+
+
+def champion(file: Path, work: Path, size: int) -> dict[str, Any]:
+    """mAP on both splits of the best trial, or of the ensemble of the best ones."""
     from kmcl_platform.registry import promote
 
-    store, name = open_store(work / "store"), file.stem
-    command = [sys.executable, "-m", "kmcl_platform.cli", "search", str(file), "--store", str(store.root)]
-    started = time.monotonic()
-    subprocess.run(command, check=True)
-    searched = time.monotonic()
-    result = promote(store, name)
-    return {
-        "val": result.metrics["val/mAP"],
-        "test": result.metrics["test/mAP"],
-        "trial": result.row.number,
-        "values": result.row.values,
-        "search_seconds": searched - started,
-        "promote_seconds": time.monotonic() - searched,
+    # With a reason, because the gates may refuse one of the two; both are scored in any case.
+    result = promote(open_store(work / "store"), file.stem, ensemble=size, force="measured")
+    trials = [row.number for row in (result.row, *result.others)]
+    scores = {split: result.metrics[f"{split}/mAP"] for split in ("val", "test")}
+    return {"way": "search", "trials": trials, **scores, "values": result.row.values}
+
+
+def plain_ensemble(results: list[dict[str, Any]], work: Path, seed: int) -> dict[str, Any]:
+    """mAP of the mean logits of the plain loop's three best learning rates."""
+    own = [one for one in results if one["seed"] == seed and "lr" in one]
+    best = sorted(own, key=lambda one: -float(one["val"]))[:SIZE]
+    files = [load_file(work / f"plain-{seed}-{one['lr']:g}.safetensors") for one in best]
+    scores = {
+        split: mean_average_precision(
+            torch.stack([one[f"{split}_logits"] for one in files]).mean(0), files[0][f"{split}_targets"]
+        )
+        for split in ("val", "test")
     }
+    return {"way": "plain", "lrs": [one["lr"] for one in best], **scores}
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Both ways for each seed, and their mean difference on the test split."""
+def table(results: list[dict[str, Any]], size: int) -> str:
+    """Both ways for each seed, and their mean difference on the test split; one model each, or ensembles of `size`."""
+    one_each = size == 1
     lines = [
-        "| seed | search: val | search: test | plain loop: lr | val | test | difference on test |",
-        "|---" * 7 + "|",
+        "| seed | search: trials | val | test | plain loop: lr | val | test | difference on test |",
+        "|---" * 8 + "|",
     ]
     gaps = []
     for seed in sorted({one["seed"] for one in results}):
         found = [one for one in results if one["seed"] == seed]
-        ours = next((one for one in found if "trial" in one), None)
-        plain = max((one for one in found if "lr" in one), key=lambda one: one["val"], default=None)
-        cells = [f"{ours['val']:.4f}", f"{ours['test']:.4f}"] if ours else ["", ""]
-        cells += [f"{plain['lr']:g}", f"{plain['val']:.4f}", f"{plain['test']:.4f}"] if plain else ["", "", ""]
-        if ours and plain:
-            gaps.append(ours["test"] - plain["test"])
-        lines.append(f"| {seed} | " + " | ".join(cells) + f" | {f'{gaps[-1]:+.4f}' if ours and plain else ''} |")
+        ours = next((one for one in found if len(one.get("trials", ())) == size), None)
+        if one_each:
+            plain = max((one for one in found if "lr" in one), key=lambda one: one["val"], default=None)
+        else:
+            plain = next((one for one in found if one.get("way") == "plain"), None)
+        if not ours or not plain:
+            continue
+        gaps.append(ours["test"] - plain["test"])
+        lrs = ", ".join(f"{lr:g}" for lr in plain.get("lrs", [plain.get("lr")]))
+        lines.append(
+            f"| {seed} | {', '.join(map(str, ours['trials']))} | {ours['val']:.4f} | {ours['test']:.4f} | {lrs} | "
+            f"{plain['val']:.4f} | {plain['test']:.4f} | {gaps[-1]:+.4f} |"
+        )
     if gaps:
         lines.append(f"\nmean difference on test: {statistics.mean(gaps):+.4f}, {len(gaps)} seeds")
     return "\n".join(lines)
@@ -101,15 +125,24 @@ def main() -> None:
         append_result(path, result)
         print(json.dumps(result), flush=True)
 
+    def known(seed: int, **fields: Any) -> bool:
+        return any(one["seed"] == seed and fields.items() <= one.items() for one in results)
+
     for seed in range(options.seeds):
         file = write_file(work, manifest, weights, seed)
         base = read_search_file(file).base
-        if not any(one["seed"] == seed and "trial" in one for one in results):
-            keep({"seed": seed, **search(file, work)})
         for lr in LEARNING_RATES:
-            if not any(one["seed"] == seed and one.get("lr") == lr for one in results):
-                keep(train(base.with_values({"optim.lr": lr}), open_manifest(manifest, work / "data")))
-    print(table(results))
+            if not known(seed, lr=lr):
+                logits = work / f"plain-{seed}-{lr:g}.safetensors"
+                keep(train(base.with_values({"optim.lr": lr}), open_manifest(manifest, work / "data"), logits))
+        if not known(seed, way="plain"):
+            keep({"seed": seed, **plain_ensemble(results, work, seed)})
+        if not known(seed, way="search"):
+            search(file, work)
+            for size in (1, SIZE):
+                keep({"seed": seed, **champion(file, work, size)})
+    for size in (1, SIZE):
+        print(f"{size} of each\n\n{table(results, size)}\n")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ import psutil
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader, Dataset
@@ -51,6 +52,7 @@ from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers.distributed import join_workers
 
 LEARNING_RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)  # of --tune
+KINDS = ("logits", "targets")  # in a file of logits: `val_logits`, `val_targets` and so on
 
 
 Loader = DataLoader[tuple[torch.Tensor, torch.Tensor]]
@@ -119,15 +121,24 @@ class PlainLoop:
             self.schedule.step()
 
     @torch.no_grad()
-    def evaluate(self, loader: Loader) -> float:
-        """mAP."""
+    def score(self, loader: Loader) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and targets of a whole split."""
         self.network.eval()
-        scores, all_targets = [], []
+        logits, all_targets = [], []
         for images, targets in loader:
             images = images.to(self.device, memory_format=torch.channels_last)
-            scores.append(self.network(images).sigmoid().cpu())
+            logits.append(self.network(images).cpu())
             all_targets.append(targets)
-        return average_precision_per_class(torch.cat(scores), torch.cat(all_targets)).nanmean().item()
+        return torch.cat(logits), torch.cat(all_targets)
+
+    def evaluate(self, loader: Loader) -> float:
+        """mAP."""
+        return mean_average_precision(*self.score(loader))
+
+
+def mean_average_precision(logits_NK: torch.Tensor, targets_NK: torch.Tensor) -> float:
+    """mAP, without classes that have no positive image."""
+    return average_precision_per_class(logits_NK.sigmoid(), targets_NK).nanmean().item()
 
 
 class Clock:
@@ -171,13 +182,22 @@ def compare(config: TrialConfig, manifest: Manifest, keep: Callable[[dict[str, A
         shutil.rmtree(scratch)
 
 
-def train(config: TrialConfig, manifest: Manifest) -> dict[str, Any]:
-    """Train the plain loop to its end; returns the mAP of the last epoch on `val` and `test`."""
+def train(config: TrialConfig, manifest: Manifest, logits: Path | None = None) -> dict[str, Any]:
+    """Train the plain loop to its end; returns the mAP of the last epoch on `val` and `test`.
+
+    `logits` is a new file for those of both splits. None: they are not kept.
+    """
     clock = Clock()
     plain = PlainLoop(config, manifest)
     for _ in range(config.num_epochs):
         plain.train_epoch()
-    scores = {split: plain.evaluate(plain.loader(split)) for split in ("val", "test")}
+    found = {split: plain.score(plain.loader(split)) for split in ("val", "test")}
+    scores = {split: mean_average_precision(*one) for split, one in found.items()}
+    if logits is not None:
+        tensors = {
+            f"{split}_{kind}": one for split, pair in found.items() for kind, one in zip(KINDS, pair, strict=True)
+        }
+        save_file(tensors, logits)
     return {"seed": config.seed, "epochs": config.num_epochs, "lr": config.optim.lr, **scores, **clock.spent()}
 
 

@@ -27,7 +27,8 @@ from kmcl_platform.files.yaml_document import read_yaml
 from kmcl_platform.registry.calibration.fit_decision_rule import fit_rule
 from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.error_detection import binary_entropy
-from kmcl_platform.registry.model.predictor import Prediction, read_predictor, write_model
+from kmcl_platform.registry.model.model_folder import read_predictor, write_model
+from kmcl_platform.registry.model.predictor import Prediction
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_checkpoint
 from kmcl_platform.training.evaluate import evaluate_scores
 from kmcl_platform.training.fit import fit

@@ -53,7 +53,15 @@ def find_champion(store: Store, model: str) -> Champion:
     return Champion(store, f"models:/{model}/{found.version}", found.tags.get(RUN_TAG, ""))
 
 
-def promote(search: str, *, store: AnyStore = None, file: AnyFile | None = None, force: str = "") -> "PromotionResult":
+def promote(
+    search: str,
+    *,
+    store: AnyStore = None,
+    file: AnyFile | None = None,
+    force: str = "",
+    trial: int | None = None,
+    ensemble: int = 1,
+) -> "PromotionResult":
     """Compare the best trial of a search with the champion on the sealed test split; promote it if it is better.
 
     Args:
@@ -61,16 +69,24 @@ def promote(search: str, *, store: AnyStore = None, file: AnyFile | None = None,
         store: where it is.
         file: a search with the `promotion` and `decision` to use. None: the file that the search last ran with.
         force: a reason to promote the trial even if gates fail, for the history. Empty: not forced.
+        trial: the number of another trial of full length. None: the best one.
+        ensemble: how many of the best trials to promote together, as one model with the mean of their logits.
 
     Returns:
         The results of the gates, and whether the trial is the champion now.
 
     Raises:
-        KmclError: the search is unknown or has no finished trial, its data was changed, or its files are gone.
+        KmclError: the search is unknown or has no such trial, or not so many of them; its data was changed, or its
+            files are gone.
     """
     from kmcl_platform.registry.promotion.promote import promote as run_promotion
 
-    return run_promotion(as_store(store), search, file=None if file is None else as_source(file), force=force.strip())
+    if trial is not None and ensemble != 1:
+        raise RegistryError("trial: got a trial and an ensemble; valid: one of them")
+    if ensemble < 1:
+        raise RegistryError(f"ensemble: got {ensemble}; valid: 1 or more")
+    source = None if file is None else as_source(file)
+    return run_promotion(as_store(store), search, file=source, force=force.strip(), trial=trial, ensemble=ensemble)
 
 
 def rollback(model: str, *, store: AnyStore = None, reason: str = "") -> "Move":

@@ -23,9 +23,27 @@ EXIT_GATE_FAILED = 3
     type=click.Path(path_type=Path),
     help="Search file with the `promotion` and `decision` to use [default: the one that the search last ran with].",
 )
+@click.option(
+    "--trial", type=click.IntRange(min=0), help="Promote this trial and not the best one; it must have run to the end."
+)
+@click.option(
+    "--ensemble",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Promote the N best trials together as one model: the mean of their logits. It scores better, and takes N "
+    "times as long for an image.",
+)
 @click.option("--force", metavar="REASON", default="", help="Promote even if gates fail; the history keeps the reason.")
 @store_options
-def promote(name: str, file: Path | None, force: str, folder: Path, tracking_uri: str | None) -> None:
+def promote(
+    name: str,
+    file: Path | None,
+    trial: int | None,
+    ensemble: int | None,
+    force: str,
+    folder: Path,
+    tracking_uri: str | None,
+) -> None:
     """Compare the best trial of search NAME with the champion on the sealed test split; promote it if it is better.
 
     Exit code 3: a gate failed, and nothing was moved.
@@ -33,7 +51,7 @@ def promote(name: str, file: Path | None, force: str, folder: Path, tracking_uri
     from kmcl_platform import promote as run_promotion
 
     store = open_store(folder, tracking_uri)
-    result = run_promotion(name, store=store, file=file, force=force)
+    result = run_promotion(name, store=store, file=file, force=force, trial=trial, ensemble=ensemble or 1)
     result.show()
     if not result.promoted:
         sys.exit(EXIT_GATE_FAILED)

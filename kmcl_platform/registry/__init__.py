@@ -23,10 +23,12 @@ if TYPE_CHECKING:
         load_registered as load_registered,
         predict_images as predict_images,
     )
-    from kmcl_platform.registry.model.predictor import (
-        Prediction as Prediction,
+    from kmcl_platform.registry.model.model_folder import (
         read_predictor as read_predictor,
         write_model as write_model,
+    )
+    from kmcl_platform.registry.model.predictor import (
+        Prediction as Prediction,
     )
     from kmcl_platform.registry.model.registry_errors import (
         registry_errors as registry_errors,

@@ -14,7 +14,7 @@ from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.errors import ConfigError, WeightsError
 from kmcl_platform.method.networks.timm_backbone import timm_backbone
 from kmcl_platform.plugins import CustomBackbone, list_components
-from kmcl_platform.registry.model.predictor import read_predictor, write_model
+from kmcl_platform.registry.model.model_folder import read_predictor, write_model
 from kmcl_platform.search.run.checks.component_check import check_components
 from kmcl_platform.training.build import build_backbone, build_model
 from kmcl_platform.training.features.backbone_weights import store_backbone

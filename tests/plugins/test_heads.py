@@ -20,7 +20,7 @@ from kmcl_platform.method.networks.logit_head import LogitHead
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.method.networks.timm_backbone import timm_backbone
 from kmcl_platform.plugins import Head, list_components
-from kmcl_platform.registry.model.predictor import read_predictor, write_model
+from kmcl_platform.registry.model.model_folder import read_predictor, write_model
 from kmcl_platform.training.build import build_loss, build_model
 from kmcl_platform.training.gradient_shares import TermGradients
 from kmcl_platform.training.optim import parameter_groups

@@ -30,7 +30,7 @@ from kmcl_platform.registry.batch_prediction import (
 from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.error_detection import binary_entropy
 from kmcl_platform.registry.model.load import RegisteredModel
-from kmcl_platform.registry.model.predictor import read_predictor, write_model
+from kmcl_platform.registry.model.model_folder import read_predictor, write_model
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.workers.random_state import seed_everything
 

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from kmcl_platform.method.networks.backbone import (
         Backbone as Backbone,
     )
+    from kmcl_platform.method.networks.ensemble import (
+        EnsembleModel as EnsembleModel,
+    )
     from kmcl_platform.method.networks.logit_head import (
         LogitHead as LogitHead,
     )

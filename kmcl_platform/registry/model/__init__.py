@@ -23,6 +23,11 @@ if TYPE_CHECKING:
         load_registered as load_registered,
         predict_images as predict_images,
     )
+    from kmcl_platform.registry.model.model_folder import (
+        read_predictor as read_predictor,
+        write_model as write_model,
+        write_rule as write_rule,
+    )
     from kmcl_platform.registry.model.model_input import (
         read_images as read_images,
     )
@@ -33,10 +38,7 @@ if TYPE_CHECKING:
         BATCH_SIZE as BATCH_SIZE,
         Prediction as Prediction,
         Predictor as Predictor,
-        read_predictor as read_predictor,
         trains_kernels as trains_kernels,
-        write_model as write_model,
-        write_rule as write_rule,
     )
     from kmcl_platform.registry.model.schema import (
         ARRAY_COLUMN as ARRAY_COLUMN,

@@ -9,7 +9,8 @@ import pandas as pd
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import DataError
 from kmcl_platform.messages import show_path
-from kmcl_platform.registry.model.predictor import Predictor, read_predictor
+from kmcl_platform.registry.model.model_folder import read_predictor
+from kmcl_platform.registry.model.predictor import Predictor
 from kmcl_platform.registry.model.registry_errors import registry_errors
 from kmcl_platform.registry.model.schema import FEATURES_COLUMN
 from kmcl_platform.registry.model.versions import PACKAGED_MODEL, download_package, find_version

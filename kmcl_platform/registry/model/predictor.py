@@ -1,36 +1,24 @@
-"""Predictor: a trained model in use, from a folder of two files to the scores and uncertainties of labels.
+"""Predictor: a trained model in use, from inputs to the scores and uncertainties of labels."""
 
-The folder holds `model.safetensors` (weights) and `model.json` (the trial's configuration, the class names, the
-decision rule and what was measured about finding wrong decisions). No file in it can run code.
-"""
-
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.decode import UndecodableError, decode_pixels
 from kmcl_platform.data.loading.to_rgb import WHITE, Colour, parse_colour
 from kmcl_platform.data.loading.transforms import EvalTransform
-from kmcl_platform.errors import DataError, RegistryError
-from kmcl_platform.files.atomic_write import write_atomically
+from kmcl_platform.errors import DataError
 from kmcl_platform.method.kernels.uncertainty import label_uncertainty
+from kmcl_platform.method.networks.ensemble import EnsembleModel
 from kmcl_platform.method.networks.model import KmclModel
-from kmcl_platform.plugins.source import know_documents, to_documents
-from kmcl_platform.registry.model.decision_rule import DecisionRule, default_rule, read_rule
-from kmcl_platform.registry.model.error_detection import ErrorDetection, read_error_detection
+from kmcl_platform.registry.model.decision_rule import DecisionRule, default_rule
+from kmcl_platform.registry.model.error_detection import ErrorDetection
 from kmcl_platform.registry.model.prediction_table import to_columns
-from kmcl_platform.registry.model.schema import DESCRIPTION, WEIGHTS
-from kmcl_platform.training.build import build_model
 
-_LOGITS = "head.logit_layer.weight"
 BATCH_SIZE = 64
 """Images in one forward pass."""
 
@@ -40,7 +28,8 @@ class Prediction(NamedTuple):
 
     Attributes:
         scores_NK: float32 probabilities in [0, 1], before calibration.
-        uncertainties_NK: float32 uncertainties of the kernels, in [0, 1). None: the kernels were not trained.
+        uncertainties_NK: float32 uncertainties of the kernels, in [0, 1). None: the kernels were not trained, or the
+            model is an ensemble.
     """
 
     scores_NK: np.ndarray
@@ -57,7 +46,7 @@ class Predictor:
 
     Attributes:
         model: the network, in evaluation mode.
-        config: of the trial that trained it.
+        config: of the trial that trained it; of an ensemble, that of its first member.
         class_names: K names, in the order of the scores.
         rule: from scores to decisions.
         error_detection: what promotion measured about finding wrong decisions. None: not measured.
@@ -66,7 +55,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: KmclModel,
+        model: KmclModel | EnsembleModel,
         config: TrialConfig,
         class_names: Sequence[str],
         device: torch.device,
@@ -87,6 +76,11 @@ class Predictor:
     def takes_features(self) -> bool:
         """Whether the model takes a user's own features (embeddings) and not images."""
         return self.model.backbone is None
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether it has one network, whose kernels were trained."""
+        return not isinstance(self.model, EnsembleModel) and trains_kernels(self.config.loss)
 
     @property
     def shows_uncertainty(self) -> bool:
@@ -111,15 +105,14 @@ class Predictor:
             scores.append(batch.scores_NK)
             if batch.uncertainties_NK is not None:
                 uncertainties.append(batch.uncertainties_NK)
-        trained = trains_kernels(self.config.loss)
-        return Prediction(np.concatenate(scores), np.concatenate(uncertainties) if trained else None)
+        return Prediction(np.concatenate(scores), np.concatenate(uncertainties) if self.has_uncertainty else None)
 
     @torch.no_grad()
     def predict_pixels(self, images_B3HW: torch.Tensor) -> Prediction:
         """Score one batch of prepared images, uint8 at the model's size, or of features."""
         _, mixture = self.model(images_B3HW.to(self.device, non_blocking=True))
         scores_NK = mixture.logits_BK.float().sigmoid().cpu().numpy()
-        if not trains_kernels(self.config.loss):
+        if not self.has_uncertainty:
             return Prediction(scores_NK, None)
         return Prediction(scores_NK, label_uncertainty(mixture).float().cpu().numpy())
 
@@ -142,88 +135,6 @@ class Predictor:
         """
         shown_NK = prediction.uncertainties_NK if self.shows_uncertainty else None
         return to_columns(self.class_names, self.rule, prediction.scores_NK, shown_NK, raw_scores=raw_scores)
-
-
-def write_model(
-    folder: Path, weights: Path, config: TrialConfig, class_names: Sequence[str], rule: DecisionRule | None = None
-) -> None:
-    """Write the folder that `read_predictor` reads.
-
-    Args:
-        folder: the new folder.
-        weights: a safetensors file with the model's state.
-        config: of the trial that trained the model.
-        class_names: K names, in the order of the logits.
-        rule: from scores to decisions. None: scores without calibration, and labels above 0.5.
-    """
-    folder.mkdir(parents=True)
-    write_atomically(folder / WEIGHTS, weights.read_bytes())
-    document = {
-        "config": config.model_dump(),
-        # The model can be loaded where there is no such file.
-        "plugins": to_documents(config.plugins),
-        "class_names": list(class_names),
-        "decision": (rule or default_rule(len(class_names))).to_document(),
-        "error_detection": None,
-    }
-    write_atomically(folder / DESCRIPTION, json.dumps(document, indent=1))
-
-
-def write_rule(folder: Path, rule: DecisionRule, error_detection: ErrorDetection | None = None) -> None:
-    """Replace the decision rule in a folder that `write_model` wrote, and what was measured with that rule.
-
-    Args:
-        folder: the model's.
-        rule: the new one.
-        error_detection: with the new rule. None: not measured.
-    """
-    document = json.loads((folder / DESCRIPTION).read_text()) | {
-        "decision": rule.to_document(),
-        "error_detection": error_detection.to_document() if error_detection else None,
-    }
-    write_atomically(folder / DESCRIPTION, json.dumps(document, indent=1))
-
-
-def read_predictor(folder: Path, device: torch.device | None = None) -> Predictor:
-    """Load a model.
-
-    Args:
-        folder: as `write_model` wrote it.
-        device: where the model computes. None: a GPU if there is one, otherwise the CPU.
-
-    Raises:
-        RegistryError: the folder does not hold such a model.
-    """
-    try:
-        document = json.loads((folder / DESCRIPTION).read_text())
-        know_documents(document.get("plugins", []))
-        config = TrialConfig.from_record(document["config"])
-        class_names = document["class_names"]
-        tensors = load_file(folder / WEIGHTS)
-        # All weights come from the file. Pretrained ones may need a download or a file that is not here.
-        width = None if config.data.features is None else _input_width(tensors)
-        model = build_model(config, len(class_names), pretrained=False, num_features=width)
-        model.load_state_dict(tensors)
-        # Models of older versions have neither of these two entries.
-        rule = read_rule(document.get("decision"), class_names)
-        error_detection = read_error_detection(document.get("error_detection"))
-    # A missing file, and JSON, a configuration or weights of another form, each have an error of their own.
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise RegistryError(
-            f"{folder}: got a folder that is not a model of this platform ({reason}); valid: a model that `kmcl "
-            "promote` registered"
-        ) from error
-    chosen = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Predictor(model, config, class_names, chosen, rule, error_detection)
-
-
-def _input_width(tensors: dict[str, torch.Tensor]) -> int:
-    """The number of features that a model without a backbone takes: the inputs of its first layer."""
-    for first in ("projection.0.weight", "reduction.weight", _LOGITS):
-        if first in tensors:
-            return int(tensors[first].shape[1])
-    return int(tensors["head.num_inputs"])
 
 
 def _decode(data: bytes | np.ndarray, place: int, background: Colour = WHITE) -> np.ndarray:

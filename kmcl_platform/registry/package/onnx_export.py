@@ -18,6 +18,7 @@ from kmcl_platform.errors import RegistryError
 from kmcl_platform.files.atomic_write import atomic_file
 from kmcl_platform.files.file_status import is_folder
 from kmcl_platform.messages import show_path
+from kmcl_platform.method.networks.ensemble import EnsembleModel
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.load import RegisteredModel, check_takes_images
@@ -37,7 +38,7 @@ _BATCHES = (1, 5)
 class _Exported(nn.Module):
     """The network without its kernels: images to logits and calibrated scores."""
 
-    def __init__(self, model: KmclModel, rule: DecisionRule) -> None:
+    def __init__(self, model: KmclModel | EnsembleModel, rule: DecisionRule) -> None:
         super().__init__()
         self.model = model
         # Plain numbers, which become constants of the graph.
@@ -68,6 +69,7 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
     if not is_folder(out.parent):
         raise RegistryError(f"{show_path(out)}: got a folder that does not exist; valid: a file in an existing folder")
     predictor = model.predictor
+    _check_one_normalisation(predictor)
     # A copy: the caller's model stays on its device and in its mode.
     network = _Exported(deepcopy(predictor.model), predictor.rule).cpu().eval()
     try:
@@ -85,6 +87,19 @@ def export_onnx(model: RegisteredModel, out: Path) -> float:
             f"{show_path(out)}: cannot be written ({error.strerror}); valid: a folder that this user can write to"
         ) from None
     return difference
+
+
+def _check_one_normalisation(predictor: Predictor) -> None:
+    if not isinstance(predictor.model, EnsembleModel):
+        return
+    # `check_takes_images` was called.
+    backbones = [one.backbone for one in predictor.model.networks if one.backbone is not None]
+    if len({(tuple(one.mean), tuple(one.std)) for one in backbones}) > 1:
+        names = ", ".join(sorted({one.name for one in backbones}))
+        raise RegistryError(
+            f"model: got an ensemble of backbones ({names}) that normalise images in different ways, and a graph takes "
+            "images that are normalised once; valid: a model of one trial, or an ensemble with one kind of backbone"
+        )
 
 
 def check_installed() -> None:

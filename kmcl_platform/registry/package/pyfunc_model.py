@@ -9,8 +9,9 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from kmcl_platform.errors import DataError
+from kmcl_platform.registry.model.model_folder import read_predictor
 from kmcl_platform.registry.model.model_input import read_features, read_images
-from kmcl_platform.registry.model.predictor import Predictor, read_predictor
+from kmcl_platform.registry.model.predictor import Predictor
 from kmcl_platform.registry.model.schema import RAW_SCORES
 
 

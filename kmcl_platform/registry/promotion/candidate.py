@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from kmcl_platform.config.after_search import Promotion
-from kmcl_platform.config.store import Store
 from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.scores_file import SplitScores
 from kmcl_platform.errors import RegistryError
@@ -22,21 +20,22 @@ from kmcl_platform.method.metrics import average_precision_per_class
 from kmcl_platform.registry.calibration.error import expected_calibration_error
 from kmcl_platform.registry.calibration.fit_decision_rule import FittedRule
 from kmcl_platform.registry.model.error_detection import ErrorDetection
-from kmcl_platform.registry.model.predictor import Predictor, read_predictor
+from kmcl_platform.registry.model.model_folder import read_predictor
+from kmcl_platform.registry.model.predictor import Predictor
 from kmcl_platform.registry.model.schema import WEIGHTS
 from kmcl_platform.registry.model.versions import PACKAGED_MODEL
 from kmcl_platform.registry.package.log_model import log_model
 from kmcl_platform.registry.promotion.bootstrap import bootstrap_difference
 from kmcl_platform.registry.promotion.champion import Champion
 from kmcl_platform.registry.promotion.gates import Measured
+from kmcl_platform.registry.promotion.members import Member, label_of
 from kmcl_platform.registry.promotion.reload_parity import NUM_IMAGES, measure_parity, reference_scores
 from kmcl_platform.registry.promotion.sealed_test_split import read_or_open
 from kmcl_platform.registry.promotion.split_scores import read_inputs
 from kmcl_platform.tracking.database import as_default, write
 from kmcl_platform.tracking.runs.dataset_input import DIGEST_LENGTH, other_digests
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
-from kmcl_platform.training.checkpoints.checkpoint import TrialProgress, read_progress
-from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_checkpoint
+from kmcl_platform.training.checkpoints.checkpoint import TrialProgress
 from kmcl_platform.training.evaluate import split_metrics
 
 if TYPE_CHECKING:
@@ -49,13 +48,13 @@ _WARM_UP_IMAGES = 3
 
 @dataclass(frozen=True)
 class Candidate:
-    """The trial that is to be promoted.
+    """The trial, or the ensemble of trials, that is to be promoted.
 
     Attributes:
         client: connected to the store.
         board: its search's leaderboard.
-        row: its row there.
-        state: the progress in its checkpoint.
+        members: the trials.
+        run_id: the trial's run, or that of the ensemble.
         manifest: its data.
         folder: the model, as `write_model` wrote it.
         fitted: its decision rule, which is in the folder too.
@@ -64,12 +63,22 @@ class Candidate:
 
     client: "MlflowClient"
     board: Leaderboard
-    row: LeaderboardRow
-    state: TrialProgress
+    members: tuple[Member, ...]
+    run_id: str
     manifest: Manifest
     folder: Path
     fitted: FittedRule
     error_detection: ErrorDetection
+
+    @property
+    def state(self) -> TrialProgress:
+        """The progress of the first member."""
+        return self.members[0].state
+
+    @property
+    def label(self) -> str:
+        """`6` for one trial, `6-13-1` for several."""
+        return label_of(self.members)
 
     def predictor(self, device: torch.device | None = None) -> Predictor:
         """The model, loaded on a device. None: the GPU if there is one."""
@@ -77,7 +86,7 @@ class Candidate:
 
     def score(self, champion: Champion | None) -> tuple[SplitScores, SplitScores | None]:
         """Its scores on the test split, and those of the champion if there is one."""
-        scores = self._read_or_open(self.row.run_id, str(self.row.number), self.predictor())
+        scores = self._read_or_open(self.run_id, self.label, self.predictor())
         if champion is None:
             return scores, None
         # Its scores are an artifact of its run since its own promotion. Only changed data opens the split again.
@@ -87,19 +96,24 @@ class Candidate:
     def _read_or_open(self, run_id: str, number: str, predictor: Predictor) -> SplitScores:
         return read_or_open(self.client, self.board.parent_id, run_id, number, predictor, self.manifest)
 
-    def log_test_metrics(self, metrics: dict[str, float]) -> None:
-        """Write its metrics on the test split to its run; metrics that the run has already stay as they are."""
+    def log_metrics(self, metrics: dict[str, float]) -> None:
+        """Write its metrics to its run; those that the run has already stay as they are.
+
+        A trial's run has the metrics on validation, with one value for each epoch.
+        """
         # A second promotion measures the same values. MLflow would append them as further points.
-        logged = self.client.get_run(self.row.run_id).data.metrics
-        new = {name: value for name, value in metrics.items() if name.startswith("test/") and name not in logged}
-        write(self.client, self.row.run_id, metrics=new, step=self.state.epoch)
+        logged = self.client.get_run(self.run_id).data.metrics
+        new = {name: value for name, value in metrics.items() if name not in logged}
+        if len(self.members) == 1:
+            new = {name: value for name, value in new.items() if name.startswith("test/")}
+        write(self.client, self.run_id, metrics=new, step=self.state.epoch)
 
     def log(self) -> str:
         """Log the model with its run; returns the logged model's id."""
         return log_model(
             self.client,
-            self.row.run_id,
-            f"trial-{self.row.number:04d}",
+            self.run_id,
+            f"trial-{self.members[0].row.number:04d}" if len(self.members) == 1 else f"ensemble-{self.label}",
             self.folder,
             self.manifest,
             self.state.epoch,
@@ -123,30 +137,6 @@ class Candidate:
             self.client.delete_logged_model(model_id)
 
 
-def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> tuple[TrialProgress, Path]:
-    """The progress in a trial's last checkpoint, and the checkpoint's folder.
-
-    Raises:
-        RegistryError: there is no checkpoint, or its weights are damaged.
-    """
-    folder = store.trial_checkpoints(search, row.number)
-    checkpoint = find_checkpoint(folder)
-    if checkpoint is None:
-        raise RegistryError(
-            f"search {search!r}: trial {row.number}, its best, has no checkpoint in {folder}; valid: a store with "
-            "the checkpoints of the search"
-        )
-    try:
-        # This reads the header and compares its sizes with that of the file.
-        with safe_open(checkpoint / AVERAGE, framework="numpy"):
-            pass
-    except (OSError, SafetensorError) as error:
-        raise RegistryError(
-            f"{checkpoint / AVERAGE}: cannot be read ({error}); valid: the weights as `kmcl search` wrote them"
-        ) from None
-    return read_progress(checkpoint), checkpoint
-
-
 def check_data(client: "MlflowClient", row: LeaderboardRow, source: str, manifest: Manifest) -> None:
     """Refuse a manifest that a trial was not trained on.
 
@@ -165,9 +155,9 @@ def check_data(client: "MlflowClient", row: LeaderboardRow, source: str, manifes
         )
 
 
-def sealed_metrics(scores: SplitScores, plugins: Collection[str]) -> dict[str, float]:
-    """Every metric on the test split, also those of plug-ins, as `test/NAME`."""
-    return split_metrics("test", torch.from_numpy(scores.scores_NK), torch.from_numpy(scores.targets_NK), plugins)
+def metrics_of_split(split: str, scores: SplitScores, plugins: Collection[str]) -> dict[str, float]:
+    """Every metric of a split, also those of plug-ins, as `SPLIT/NAME`."""
+    return split_metrics(split, torch.from_numpy(scores.scores_NK), torch.from_numpy(scores.targets_NK), plugins)
 
 
 def measure(

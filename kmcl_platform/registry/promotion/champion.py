@@ -20,8 +20,8 @@ class Champion:
 
     Attributes:
         version: its number.
-        run_id: the run that trained it.
-        number: its trial's number.
+        run_id: the run that trained it; of an ensemble, its own.
+        number: its trial's number; of an ensemble, those of its members, such as `6-13-1`.
         package: its files.
     """
 

@@ -19,8 +19,7 @@ _CLASSES_SHOWN = 30
 def write_card(
     *,
     search: str,
-    number: int,
-    config: TrialConfig,
+    members: Sequence[tuple[int, TrialConfig]],
     manifest: Manifest,
     metrics: Mapping[str, float],
     gates: Sequence[GateResult],
@@ -33,8 +32,7 @@ def write_card(
 
     Args:
         search: name of the search and of the model.
-        number: the trial's number.
-        config: the trial's configuration.
+        members: number and configuration of the trial, or of each trial of an ensemble.
         manifest: its data.
         metrics: `val/NAME` and `test/NAME`.
         gates: the results of the gates.
@@ -44,6 +42,7 @@ def write_card(
         git_commit: of the code that searched. Empty: unknown.
     """
     names = manifest.class_names
+    config = members[0][1]
     digest = manifest.content_hash[:12]
     images = ", ".join(f"{manifest.split(split).num_rows:,} {split}" for split in SPLITS)
     rows = [
@@ -53,10 +52,14 @@ def write_card(
     ]
     kind = "classifier of features" if config.data.features is not None else "image classifier"
     lines = [
-        f"Multilabel {kind}: trial {number} of search `{search}`.",
+        f"Multilabel {kind}: {_named(members)} of search `{search}`.",
         "",
-        f"- **Model**: {_describe_input(config)}, head `{config.model.head}`, objective "
-        f"`{config.loss.objective}`, {config.num_epochs} epochs; averaged weights of the last one.",
+        *(
+            f"- **{'Model' if len(members) == 1 else f'Trial {number}'}**: {_describe_input(one)}, head "
+            f"`{one.model.head}`, objective `{one.loss.objective}`, {one.num_epochs} epochs; averaged weights of the "
+            "last one."
+            for number, one in members
+        ),
         f"- **Data**: {manifest.name}, version {manifest.version} ({images}; content hash {digest}).",
         f"- **Classes** ({len(names)}): {_listed(names)}.",
         f"- **Decisions**: {_describe_rule(fitted, names)}",
@@ -77,15 +80,22 @@ def write_card(
     if forced:
         lines += [f"**Promoted by force**: {forced}", ""]
     lines += [
-        "This trial was chosen by its validation metrics, so these are somewhat too good. The test split was opened "
-        "only for promotions. A score is the probability of one label, independent of the other labels. Thresholds and "
-        "calibration were fitted on validation. CF1 and OF1 use a threshold of 0.5 before calibration.",
+        f"{'This trial was' if len(members) == 1 else 'These trials were'} chosen by validation metrics, so these are "
+        "somewhat too good. The test split was opened only for promotions. A score is the probability of one label, "
+        "independent of the other labels. Thresholds and calibration were fitted on validation. CF1 and OF1 use a "
+        "threshold of 0.5 before calibration.",
         "",
         "Use: `mlflow models predict` of MLflow, with a column `features`."
         if config.data.features is not None
         else f"Use: `kmcl predict models:/{search}@champion IMAGE`, or `mlflow models predict` of MLflow.",
     ]
     return "\n".join(lines)
+
+
+def _named(members: Sequence[tuple[int, TrialConfig]]) -> str:
+    if len(members) == 1:
+        return f"trial {members[0][0]}"
+    return f"an ensemble, the mean of the logits of trials {', '.join(str(number) for number, _ in members)},"
 
 
 def _describe_input(config: TrialConfig) -> str:

@@ -18,7 +18,7 @@ class PromotionResult(Shown):
     Attributes:
         model: name of the registered model, which is the search's name.
         version: the champion's version afterwards. Empty: there is no champion.
-        row: the candidate's row of the leaderboard.
+        row: the candidate's row of the leaderboard; of an ensemble, that of its first member.
         metrics: the candidate's metrics on the validation and test splits, `val/NAME` and `test/NAME`.
         gates: the results of the gates; empty if the candidate is the champion already.
         promoted: whether the candidate is the champion now.
@@ -26,6 +26,8 @@ class PromotionResult(Shown):
         openings: how often each search of the store has opened the test split of this data.
         error_detection: what was measured on validation about finding wrong decisions. None: the candidate is the
             champion already.
+        others: rows of the further members of an ensemble; empty: one trial.
+        named: whether the user named the trial, which may then not be the best one.
     """
 
     model: str
@@ -37,6 +39,8 @@ class PromotionResult(Shown):
     already: bool
     openings: dict[str, int]
     error_detection: ErrorDetection | None
+    others: tuple[LeaderboardRow, ...] = ()
+    named: bool = False
 
     @property
     def uri(self) -> str:
@@ -54,11 +58,19 @@ class PromotionResult(Shown):
         yield f"the test split of this data was opened for {count_of(opened, 'model')}{shared}"
         if not self.promoted:
             stays = f"version {self.version} stays the champion" if self.version else "there is no champion"
-            yield f"trial {self.row.number} is not promoted; {stays}"
+            what = f"the ensemble of trials {self._numbers()}" if self.others else f"trial {self.row.number}"
+            yield f"{what} is not promoted; {stays}"
             return
         yield "already the champion:" if self.already else "promoted:"
-        yield f"  best trial   {self.row.number} of search {self.model} ({self.row.epochs} epochs)"
+        if self.others:
+            yield f"  ensemble     trials {self._numbers()} of search {self.model} ({self.row.epochs} epochs)"
+        else:
+            word = "trial" if self.named else "best trial"
+            yield f"  {word:<12} {self.row.number} of search {self.model} ({self.row.epochs} epochs)"
         for name in ("val/mAP", "test/mAP"):
             value = self.metrics.get(name)
             yield f"  {name:<12} {'undefined' if value is None else f'{value:.4f}'}"
         yield f"  champion     {self.uri} (version {self.version})"
+
+    def _numbers(self) -> str:
+        return ", ".join(str(row.number) for row in (self.row, *self.others))

@@ -21,7 +21,7 @@ from kmcl_platform.messages import show_value
 from kmcl_platform.registry.calibration.measure_error_detection import measure_detection_area
 from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.error_detection import ErrorDetection, binary_entropy
-from kmcl_platform.registry.model.predictor import Predictor, trains_kernels
+from kmcl_platform.registry.model.predictor import Predictor
 from kmcl_platform.training.build import build_dataset
 from kmcl_platform.training.checkpoints.checkpoint import TrialProgress
 from kmcl_platform.training.evaluate import SplitScorer
@@ -135,7 +135,7 @@ def measure_error_detection(
     # Unknown labels look negative in `wrong_NK`; wherever it is used, `known_NK` leaves them out.
     wrong_NK, known_NK = rule.decide(calibrated_NK) != (targets_NK == 1), targets_NK >= 0
     values = {"entropy": binary_entropy(calibrated_NK)}
-    if trains_kernels(predictor.config.loss):
+    if predictor.has_uncertainty:
         values["uncertainty"] = _kernel_uncertainties(predictor, manifest, step)
     areas = {
         name: measure_detection_area(

@@ -18,15 +18,10 @@ from kmcl_platform.errors import RegistryError
 from kmcl_platform.method.kernels.uncertainty import label_uncertainty
 from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.error_detection import DetectionArea, ErrorDetection
+from kmcl_platform.registry.model.model_folder import read_predictor, write_model, write_rule
 from kmcl_platform.registry.model.prediction_table import column_names
-from kmcl_platform.registry.model.predictor import (
-    DESCRIPTION,
-    Predictor,
-    read_predictor,
-    trains_kernels,
-    write_model,
-    write_rule,
-)
+from kmcl_platform.registry.model.predictor import Predictor, trains_kernels
+from kmcl_platform.registry.model.schema import DESCRIPTION
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.workers.random_state import seed_everything
 

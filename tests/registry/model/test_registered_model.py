@@ -16,7 +16,7 @@ from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.registry.model.decision_rule import default_rule
 from kmcl_platform.registry.model.error_detection import DetectionArea, ErrorDetection
 from kmcl_platform.registry.model.load import RegisteredModel
-from kmcl_platform.registry.model.predictor import write_model, write_rule
+from kmcl_platform.registry.model.model_folder import write_model, write_rule
 from kmcl_platform.registry.model.versions import download_package, find_version
 from kmcl_platform.registry.package.log_model import log_model
 from kmcl_platform.tracking.database import artifact_location, as_default, connect

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.registry.model.decision_rule import DecisionRule
-from kmcl_platform.registry.model.predictor import read_predictor, write_model
+from kmcl_platform.registry.model.model_folder import read_predictor, write_model
 from kmcl_platform.registry.package.log_model import log_model
 from kmcl_platform.training.build import build_model
 

@@ -20,7 +20,7 @@ from kmcl_platform.errors import RegistryError
 from kmcl_platform.registry.model.decision_rule import DecisionRule
 from kmcl_platform.registry.model.error_detection import DetectionArea, ErrorDetection
 from kmcl_platform.registry.model.load import RegisteredModel
-from kmcl_platform.registry.model.predictor import read_predictor, write_model, write_rule
+from kmcl_platform.registry.model.model_folder import read_predictor, write_model, write_rule
 from kmcl_platform.registry.package import onnx_export
 from kmcl_platform.registry.package.onnx_export import export_onnx
 from kmcl_platform.training.build import build_model

@@ -9,7 +9,7 @@ from kmcl_platform.config.store import open_store
 from kmcl_platform.data.builtin.digits import build_digits
 from kmcl_platform.data.manifest.parquet import read_manifest, write_manifest
 from kmcl_platform.errors import RegistryError
-from kmcl_platform.registry.promotion.candidate import read_checkpoint
+from kmcl_platform.registry.promotion.members import read_checkpoint
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow
 from kmcl_platform.tracking.runs.search_run import SearchRuns

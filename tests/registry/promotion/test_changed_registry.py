@@ -130,7 +130,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str
     """The words of each command. The slow work that follows a command's checks is replaced by `stop`."""
     image = tmp_path / "image.png"
     Image.new("RGB", (40, 40)).save(image)
-    monkeypatch.setattr("kmcl_platform.registry.promotion.promote.read_checkpoint", stop)
+    monkeypatch.setattr("kmcl_platform.registry.promotion.promote.choose_members", stop)
     monkeypatch.setattr("kmcl_platform.registry.package.onnx_export.export_onnx", stop)
     monkeypatch.setattr("kmcl_platform.tracking.ui_server.start_server", stop)
     return {

@@ -23,7 +23,7 @@ def card(
     detection: ErrorDetection = DETECTION,
 ) -> str:
     return write_card(
-        search="s", number=3, config=TrialConfig(), manifest=read_manifest(manifest), metrics={"val/mAP": 0.5}, gates=[],
+        search="s", members=[(3, TrialConfig())], manifest=read_manifest(manifest), metrics={"val/mAP": 0.5}, gates=[],
         fitted=FittedRule(rule, before, after), error_detection=detection, forced="", git_commit="",
     )  # fmt: skip
 

@@ -16,7 +16,8 @@ from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.registry.calibration.fit_decision_rule import fit_rule
 from kmcl_platform.registry.calibration.measure_error_detection import measure_detection_area
 from kmcl_platform.registry.model.error_detection import binary_entropy
-from kmcl_platform.registry.model.predictor import Predictor, read_predictor
+from kmcl_platform.registry.model.model_folder import read_predictor
+from kmcl_platform.registry.model.predictor import Predictor
 from kmcl_platform.registry.model.versions import PACKAGED_MODEL, download_package
 from kmcl_platform.tracking.database import connect
 from tests.registry.promotion.story import Story, promote

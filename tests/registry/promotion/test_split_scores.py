@@ -15,7 +15,8 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, SplitScores
 from kmcl_platform.registry.model.decision_rule import DecisionRule
-from kmcl_platform.registry.model.predictor import Predictor, read_predictor, write_model
+from kmcl_platform.registry.model.model_folder import read_predictor, write_model
+from kmcl_platform.registry.model.predictor import Predictor
 from kmcl_platform.registry.promotion import split_scores
 from kmcl_platform.registry.promotion.split_scores import read_or_score_validation, score_images
 from kmcl_platform.training.build import build_model

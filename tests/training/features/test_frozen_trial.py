@@ -14,7 +14,7 @@ from kmcl_platform.data.manifest.manifest import Manifest
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.data.scores_file import VALIDATION_SCORES, read_scores
 from kmcl_platform.errors import ConfigError, WeightsError
-from kmcl_platform.registry.model.predictor import read_predictor, write_model
+from kmcl_platform.registry.model.model_folder import read_predictor, write_model
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.checkpoints.checkpoint import read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import AVERAGE, find_checkpoint
