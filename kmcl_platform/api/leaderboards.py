@@ -36,7 +36,12 @@ class SearchTrials(Shown):
 
     def parts(self) -> Iterable[RenderableType]:
         """The table of trials, why some failed, the finalists, the comparison with the baselines."""
-        from kmcl_platform.tracking.comparison.leaderboard_text import TrialsTable, finalists_table, reason_lines
+        from kmcl_platform.tracking.comparison.leaderboard_text import (
+            TrialsTable,
+            finalists_table,
+            front_lines,
+            reason_lines,
+        )
 
         yield TrialsTable(self.board)
         yield from reason_lines(self.board)
@@ -45,6 +50,7 @@ class SearchTrials(Shown):
             yield from self.finalists.sentences()
         if self.comparison:
             yield str(self.comparison)
+        yield from front_lines(self.board)
         yield f"checkpoints: {self.checkpoints.trials} kept, {self.checkpoints.bytes / 1e6:.1f} MB"
 
     def to_json(self) -> str:
@@ -85,10 +91,11 @@ def trials_table(store: Store, search: str) -> "pd.DataFrame":
             board.metric: row.objective,
             "seconds": row.wall_seconds,
         }
+        | {name: row.aims.get(name) for name in board.aims}
         | {path: read_value(text) for path, text in row.values.items()}
         for row in board.rows
     ]
     columns = ["trial", "rank", "outcome", "reason", "baseline", "warm_start", "epochs"]
-    columns += [board.metric, "seconds", *board.paths]
+    columns += [board.metric, "seconds", *board.aims, *board.paths]
     # Int64 has missing values too: a trial that was stopped early has no rank.
     return pd.DataFrame(rows, columns=columns).astype({"rank": "Int64", board.metric: float})

@@ -61,6 +61,7 @@ def promote(
     force: str = "",
     trial: int | None = None,
     ensemble: int = 1,
+    prefer: str = "",
 ) -> "PromotionResult":
     """Compare the best trial of a search with the champion on the sealed test split; promote it if it is better.
 
@@ -71,6 +72,8 @@ def promote(
         force: a reason to promote the trial even if gates fail, for the history. Empty: not forced.
         trial: the number of another trial of full length. None: the best one.
         ensemble: how many of the best trials to promote together, as one model with the mean of their logits.
+        prefer: of a search with several objectives or constraints, a bound such as `latency_ms<5`: the best trial that
+            keeps it is promoted. Empty: none.
 
     Returns:
         The results of the gates, and whether the trial is the champion now.
@@ -81,12 +84,14 @@ def promote(
     """
     from kmcl_platform.registry.promotion.promote import promote as run_promotion
 
-    if trial is not None and ensemble != 1:
-        raise RegistryError("trial: got a trial and an ensemble; valid: one of them")
+    if sum((trial is not None, ensemble != 1, bool(prefer))) > 1:
+        raise RegistryError("trial, ensemble, prefer: got more than one of them; valid: one")
     if ensemble < 1:
         raise RegistryError(f"ensemble: got {ensemble}; valid: 1 or more")
     source = None if file is None else as_source(file)
-    return run_promotion(as_store(store), search, file=source, force=force.strip(), trial=trial, ensemble=ensemble)
+    return run_promotion(
+        as_store(store), search, file=source, force=force.strip(), trial=trial, ensemble=ensemble, prefer=prefer
+    )
 
 
 def rollback(model: str, *, store: AnyStore = None, reason: str = "") -> "Move":

@@ -33,6 +33,13 @@ EXIT_GATE_FAILED = 3
     help="Promote the N best trials together as one model: the mean of their logits. It scores better, and takes N "
     "times as long for an image.",
 )
+@click.option(
+    "--prefer",
+    metavar="BOUND",
+    default="",
+    help="Of a search with several objectives or constraints: promote the best trial that keeps a bound, such as "
+    "`latency_ms<5`.",
+)
 @click.option("--force", metavar="REASON", default="", help="Promote even if gates fail; the history keeps the reason.")
 @store_options
 def promote(
@@ -40,6 +47,7 @@ def promote(
     file: Path | None,
     trial: int | None,
     ensemble: int | None,
+    prefer: str,
     force: str,
     folder: Path,
     tracking_uri: str | None,
@@ -51,7 +59,9 @@ def promote(
     from kmcl_platform import promote as run_promotion
 
     store = open_store(folder, tracking_uri)
-    result = run_promotion(name, store=store, file=file, force=force, trial=trial, ensemble=ensemble or 1)
+    result = run_promotion(
+        name, store=store, file=file, force=force, trial=trial, ensemble=ensemble or 1, prefer=prefer
+    )
     result.show()
     if not result.promoted:
         sys.exit(EXIT_GATE_FAILED)

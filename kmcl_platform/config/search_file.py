@@ -11,7 +11,7 @@ kmcl_platform.errors.ConfigError: SearchFile.space.optim.lr: valid: low below hi
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -25,6 +25,7 @@ from kmcl_platform.config.first_trials import (
     find_warm_start_problem,
     is_point,
 )
+from kmcl_platform.config.reports.costs import COSTS
 from kmcl_platform.config.reports.trial_columns import find_objective_problem
 from kmcl_platform.config.search_parts import (
     NAME_PATTERN as NAME_PATTERN,
@@ -35,6 +36,7 @@ from kmcl_platform.config.search_parts import (
     Resources as Resources,
     find_bound_problem,
 )
+from kmcl_platform.config.space.aims import find_aims_problem, with_main_objective
 from kmcl_platform.config.space.distributions import Choice, Distribution
 from kmcl_platform.config.space.first_rung import with_first_rung
 from kmcl_platform.config.space.prior import Prior
@@ -67,6 +69,12 @@ class SearchFile(Frozen):
     plugins: tuple[str, ...] = ()
     """Modules with own components: NAME.py beside this file, or installed modules of one file (docs/plugins.md)."""
     objective: Objective = Objective()
+    objectives: tuple[Objective, ...] = ()
+    """Two or three, in the place of `objective`; the first one is the main one. The search looks for trade-offs."""
+    constraints: dict[str, str] = Field(default_factory=dict)
+    """Upper bounds of what a model may cost, such as `params_millions: <= 30`. A trial that breaks one ends early."""
+    serving_device: Literal["trial", "cpu"] = "trial"
+    """Where `latency_ms` is measured: on the device that trains the trial, or on the CPU."""
     base: TrialConfig = TrialConfig()
     """A complete trial: the starting point, and the values of every path that the space does not have."""
     baseline: bool = True
@@ -131,6 +139,11 @@ class SearchFile(Frozen):
         is_new = isinstance(base, dict) and not base.get("plugins")
         return with_plugins(tree, find_beside(Path("search.yaml"))) if is_new else tree
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_main_objective(cls, tree: Any) -> Any:
+        return with_main_objective(tree)
+
     @model_validator(mode="after")
     def _find_first_rung(self) -> "SearchFile":
         # The default depends on other fields, which are all read now. The class is immutable for everybody else.
@@ -140,15 +153,24 @@ class SearchFile(Frozen):
 
     @model_validator(mode="after")
     def _check_objective(self) -> "SearchFile":
-        if problem := find_objective_problem(self.objective.metric, self.objective.mode, own=bool(self.base.own)):
+        own = bool(self.base.own)
+        if problem := find_objective_problem(self.objective.metric, self.objective.mode, own=own):
             raise ValueError(f"objective.{problem}")
+        for place, one in enumerate(self.objectives):
+            if one.metric not in COSTS and (problem := find_objective_problem(one.metric, one.mode, own=own)):
+                raise ValueError(f"objectives.{place}.{problem}")
         return self
 
     @model_validator(mode="after")
     def _check_bounds(self) -> "SearchFile":
         # Without `baselines` their room is checked when the search begins: an older search may have a smaller budget.
         room = find_missing_room(self) if self.baselines else None
-        problem = room or find_bound_problem(self.budget, self.resources) or find_warm_start_problem(self)
+        problem = (
+            room
+            or find_bound_problem(self.budget, self.resources)
+            or find_warm_start_problem(self)
+            or find_aims_problem(self)
+        )
         if problem:
             raise ValueError(problem)
         return self

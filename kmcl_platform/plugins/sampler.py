@@ -1,5 +1,6 @@
 """`Sampler`: the base class of samplers."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from kmcl_platform.plugins.component import Component
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
 
 class Sampler(Component):
@@ -19,12 +21,17 @@ class Sampler(Component):
     Attributes:
         learns_from_stopped: it learns from trials that were stopped early. If not, a search with it needs a scheduler
             that stops no trial.
+        learns: its points depend on the values of the trials so far.
+        takes_aims: it learns from several objectives, and has the method `build_constrained` for constraints. A sampler
+            that does not learn needs neither.
         lists_points: it draws no points: every combination of the space's choices is trained once. Only `grid` does so.
     """
 
     kind: ClassVar[str] = "sampler"
     package: ClassVar[str] = "samplers"
     learns_from_stopped: ClassVar[bool] = True
+    learns: ClassVar[bool] = True
+    takes_aims: ClassVar[bool] = False
     lists_points: ClassVar[bool] = False
 
     startup_trials: int = Field(default=10, ge=0)
@@ -34,9 +41,10 @@ class Sampler(Component):
 
     @classmethod
     def find_problem(cls) -> str | None:
-        if cls.build_sampler is not Sampler.build_sampler:
-            return None
-        return "a class without the method `build_sampler`; valid: a class that has it"
+        for method, needed in (("build_sampler", True), ("build_constrained", cls.takes_aims)):
+            if needed and getattr(cls, method) is getattr(Sampler, method):
+                return f"a class without the method `{method}`; valid: a class that has it"
+        return None
 
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
         """The sampler that draws one point.
@@ -48,3 +56,14 @@ class Sampler(Component):
             seed: of this point, below 2³¹. It depends on the option `seed` and on the number of points so far.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method `build_sampler`")
+
+    def build_constrained(
+        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]]"
+    ) -> "optuna.samplers.BaseSampler":
+        """As `build_sampler`, for a search with constraints.
+
+        Args:
+            seed: as of `build_sampler`.
+            constraints: gives for a trial how far it is above each bound; 0 or less: it keeps it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no method `build_constrained`")

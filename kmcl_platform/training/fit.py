@@ -20,6 +20,7 @@ from kmcl_platform.training.device import chosen_operations, small_floats_are_ze
 from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.workers import notice
 from kmcl_platform.training.workers.distributed import Workers
+from kmcl_platform.training.workers.model_costs import known_costs, measure_costs
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ def fit(
     stops: Collection[int] | None = None,
     checkpoint_minutes: float | None = None,
     saved: Callable[[], None] = lambda: None,
+    costs: Collection[str] = (),
+    serve_on_cpu: bool = False,
 ) -> None:
     """Train a trial until its last epoch, or until `report` returns False.
 
@@ -64,6 +67,8 @@ def fit(
         stops: the epochs after which `report` may return False. None: every one.
         checkpoint_minutes: training time between two checkpoints within an epoch. None: there are none.
         saved: called on the first worker after a checkpoint within an epoch.
+        costs: of the model, to be measured before it trains (`config.reports.costs`); every report has them.
+        serve_on_cpu: whether their latency is that on the CPU. False: on the device that trains.
 
     Raises:
         ConfigError: the backbone is unknown, or the batch cannot be divided among the workers.
@@ -81,7 +86,18 @@ def fit(
         # Epochs on features take a fraction of a second. Nothing looks for a notice in them.
         nullcontext() if config.model.backbone_mode == "frozen" else notice.training(),
     ):
-        _fit(config, manifest, checkpoints, report, workers, features, stops, checkpoint_minutes, saved)
+        _fit(
+            config,
+            manifest,
+            checkpoints,
+            report,
+            workers,
+            features,
+            stops,
+            checkpoint_minutes,
+            saved,
+            lambda: measure_costs(config, manifest, workers, costs, on_cpu=serve_on_cpu),
+        )
 
 
 def _fit(
@@ -94,6 +110,7 @@ def _fit(
     stops: Collection[int] | None,
     checkpoint_minutes: float | None,
     saved: Callable[[], None],
+    measure: Callable[[], dict[str, float]],
 ) -> None:
     # One worker looks, so that all of them continue from the same checkpoint.
     found = workers.broadcast(find_continuation(checkpoints) if workers.is_first else None)
@@ -101,6 +118,8 @@ def _fit(
     if found and progress:
         # Before the network is built and the reports are repeated: a report of another trial must not reach the study.
         check_can_continue(found, progress, config, manifest.class_names)
+    # A trial that continues keeps its values: a second measurement would give another latency.
+    costs = known_costs(progress.reports[-1]) if progress and progress.reports else measure()
     session = TrainingSession(config, manifest, workers, continued=progress, features=features)
     reports = session.restore(found) if found else ()
     part = read_part(found) if found else None
@@ -131,7 +150,7 @@ def _fit(
     for epoch in range(len(reports) + 1, config.num_epochs + 1):
         breaks.begin_epoch(part)
         session.meter.start()
-        metrics = session.train_epoch(epoch, part, None if is_frozen else breaks) | session.validate(epoch)
+        metrics = session.train_epoch(epoch, part, None if is_frozen else breaks) | session.validate(epoch) | costs
         part = None
         result = EpochReport(
             epoch=epoch,

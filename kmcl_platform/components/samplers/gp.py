@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, ClassVar
 from kmcl_platform.plugins import Sampler, register
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import optuna
+    from optuna.trial import FrozenTrial
 
 
 @register("gp")
@@ -13,8 +16,16 @@ class GaussianProcess(Sampler):
     """Learns: it models the objective by a Gaussian process, and proposes where the expected improvement is largest."""
 
     learns_from_stopped: ClassVar[bool] = False
+    takes_aims: ClassVar[bool] = True
 
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
         import optuna
 
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self.startup_trials)
+
+    def build_constrained(
+        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]]"
+    ) -> "optuna.samplers.BaseSampler":
+        import optuna
+
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self.startup_trials, constraints_func=constraints)

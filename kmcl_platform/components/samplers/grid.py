@@ -13,6 +13,7 @@ class Grid(Sampler):
     """Every combination of the space's choices, once. They are queued when the search begins."""
 
     lists_points: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
 
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
         import optuna

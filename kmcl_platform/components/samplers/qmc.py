@@ -1,7 +1,7 @@
 """`qmc`: a quasi-random sequence, which fills the space more evenly than random draws."""
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kmcl_platform.plugins import Sampler, register
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 @register("qmc")
 class QuasiMonteCarlo(Sampler):
     """A scrambled Sobol' sequence, which fills the space evenly. It learns nothing."""
+
+    learns: ClassVar[bool] = False
 
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
         import optuna

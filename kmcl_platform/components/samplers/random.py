@@ -1,6 +1,6 @@
 """`random`: independent draws."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kmcl_platform.plugins import Sampler, register
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 @register("random")
 class Random(Sampler):
     """Draws each value by itself. It learns nothing."""
+
+    learns: ClassVar[bool] = False
 
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
         import optuna

@@ -1,19 +1,34 @@
 """`tpe`: the tree-structured Parzen estimator (Bergstra et al., 2011), as Optuna has it."""
 
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kmcl_platform.plugins import Sampler, register
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import optuna
+    from optuna.trial import FrozenTrial
 
 
 @register("tpe")
 class Tpe(Sampler):
     """Learns: it models the densities of good and of bad points, and proposes where their ratio is high."""
 
+    takes_aims: ClassVar[bool] = True
+
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
+        return self._build(seed, None)
+
+    def build_constrained(
+        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]]"
+    ) -> "optuna.samplers.BaseSampler":
+        return self._build(seed, constraints)
+
+    def _build(
+        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]] | None"
+    ) -> "optuna.samplers.BaseSampler":
         import optuna
 
         with warnings.catch_warnings():
@@ -27,4 +42,5 @@ class Tpe(Sampler):
                 group=True,
                 # Trials that run count as bad ones, so that simultaneous trials are not at the same point.
                 constant_liar=True,
+                constraints_func=constraints,
             )

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from kmcl_platform.config.base import Frozen
+from kmcl_platform.config.reports.costs import COSTS
 from kmcl_platform.plugins.metric import list_metrics, metric_names
 
 TRAIN_LOSSES = ("train/loss", "train/asymmetric", "train/reconstruction", "train/contrastive")
@@ -36,7 +37,7 @@ def objective_names(*, built_in: bool = False) -> list[str]:
 
 def objective_mode(metric: str) -> Literal["maximize", "minimize"]:
     """The direction in which a metric gets better, which a search has by default."""
-    if metric in TRAIN_LOSSES:
+    if metric in TRAIN_LOSSES or metric in COSTS:
         return "minimize"
     return next((one.mode for one in list_metrics() if metric.removeprefix("val/") in metric_names(one)), "maximize")
 

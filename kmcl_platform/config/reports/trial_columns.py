@@ -1,5 +1,6 @@
 """The numbers that the record has of every trial beside the metrics of its training, and the names that are taken."""
 
+from kmcl_platform.config.reports.costs import COSTS
 from kmcl_platform.config.reports.epoch_report import objective_mode, objective_names
 from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.metric import METRIC_NAME, is_metric_name
@@ -36,6 +37,8 @@ def find_objective_problem(name: str, mode: str, *, own: bool) -> str | None:
     if own:
         problem = find_metric_problem(name)
         return problem and f"metric: {problem}"
+    if name in COSTS:
+        return f"metric: got {name}; valid: a metric of the training; {name} can be a further one of `objectives`"
     if name not in objective_names():
         known = f"one of {', '.join(objective_names())}, or a metric of a plug-in that `plugins` lists"
         return f"metric: got {show_value(name)}; valid: {known}"

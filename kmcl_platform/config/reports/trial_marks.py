@@ -20,3 +20,6 @@ that changed its former and its new value, as JSON (`changed`)."""
 SPENT = "spent"
 """Of the study: what the search has spent. `seconds` of wall time, `gpu_seconds`, `training_seconds` of all trials, and
 `place_seconds`: those of all places for trials, from the start to the end."""
+
+AIMS = "aims"
+"""Of a trial: its last value of each metric that counts beside the main objective, by name."""

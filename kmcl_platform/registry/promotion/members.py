@@ -1,5 +1,6 @@
 """The trials that are promoted: the best one, one that the user names, or the best ones together as an ensemble."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
+from kmcl_platform.config.space.aims import parse_bound
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import RegistryError
 from kmcl_platform.messages import show_value
@@ -50,7 +52,9 @@ def describe(members: Sequence[Member]) -> str:
     return f"trial {numbers}" if len(members) == 1 else f"the ensemble of trials {numbers}"
 
 
-def choose_members(store: Store, board: Leaderboard, *, trial: int | None = None, size: int = 1) -> tuple[Member, ...]:
+def choose_members(
+    store: Store, board: Leaderboard, *, trial: int | None = None, size: int = 1, prefer: str = ""
+) -> tuple[Member, ...]:
     """The trials to promote, the best one first.
 
     Args:
@@ -61,6 +65,8 @@ def choose_members(store: Store, board: Leaderboard, *, trial: int | None = None
         size: of the ensemble. Its further members are the next trials of full length, in the order of their values,
             whose checkpoints were kept and that have the input of the first one: the same image size, background,
             features, classes and plug-ins.
+        prefer: a bound, such as `latency_ms<5`: the best trial in the main objective that keeps it, and whose
+            checkpoint was kept. Empty: no bound.
 
     Raises:
         SearchError: no trial has finished.
@@ -69,7 +75,8 @@ def choose_members(store: Store, board: Leaderboard, *, trial: int | None = None
     """
     if trial is not None:
         return (_named(store, board, trial),)
-    first = read_checkpoint(store, board.search, promoted_row(board))
+    row = _preferred(store, board, prefer) if prefer else promoted_row(board)
+    first = read_checkpoint(store, board.search, row)
     members = [first]
     for row in board.rows:
         if len(members) == size:
@@ -101,6 +108,26 @@ def _named(store: Store, board: Leaderboard, trial: int) -> Member:
         f"epochs and whose checkpoint was kept: {numbers} (`budget.checkpoints` in the search file says how many are "
         "kept)"
     )
+
+
+def _preferred(store: Store, board: Leaderboard, prefer: str) -> LeaderboardRow:
+    """The best trial of full length that keeps a bound on one of the search's further objectives or constraints."""
+    found = re.fullmatch(r"(?P<metric>[^<>=]+)(?P<bound><=?.*)", prefer)
+    metric, bound = (found["metric"].strip(), parse_bound(found["bound"])) if found else ("", None)
+    if metric not in board.aims or bound is None:
+        known = " or ".join(f"{name}<NUMBER" for name in board.aims)
+        raise RegistryError(
+            f"prefer: got {show_value(prefer)}; valid: {known or 'nothing: the search has one objective'}"
+        )
+    full = [row for row in board.rows if row.rank is not None and metric in row.aims]
+    strict = "=" not in prefer
+    for row in full:
+        value = row.aims[metric]
+        if (value < bound or (value == bound and not strict)) and _has_checkpoint(store, board.search, row):
+            return row
+    least = min((row.aims[metric] for row in full if _has_checkpoint(store, board.search, row)), default=None)
+    kept = "no trial has one" if least is None else f"the least of the trials with a checkpoint is {least:.4g}"
+    raise RegistryError(f"prefer: got {show_value(prefer)}, which no trial of full length keeps; valid: {kept}")
 
 
 def _has_checkpoint(store: Store, search: str, row: LeaderboardRow) -> bool:

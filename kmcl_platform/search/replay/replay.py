@@ -217,6 +217,9 @@ def _with_parts(document: SearchDocument, change: dict[str, Any]) -> SearchFile:
     file = SearchDocument(write_yaml(tree), origin, document.find).parse()
     if problem := find_schedule_problem(file):
         raise ConfigError(f"{origin}: {problem}")
+    for name in ("objectives", "constraints"):
+        if given := getattr(file, name):
+            raise ConfigError(f"{origin}: {name}: got {len(given)}; valid: none in a replay: an archive has one metric")
     return file
 
 

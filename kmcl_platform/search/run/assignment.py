@@ -18,6 +18,8 @@ class Assignment(TypedDict):
         stopping_epochs: those after which the search may stop the trial; missing: every one.
         checkpoint_minutes: between two checkpoints within an epoch; missing or None: there are none.
         plugins: the code of the configuration's plug-ins, as `plugins.source.to_documents` gives it.
+        costs: what to measure of the model before it trains; missing: nothing.
+        serving_device: where its latency is measured, `trial` or `cpu`.
         probe_steps: run only so many optimizer steps, to measure the costs of the trial.
     """
 
@@ -32,6 +34,8 @@ class Assignment(TypedDict):
     stopping_epochs: NotRequired[list[int]]
     checkpoint_minutes: NotRequired[float | None]
     plugins: NotRequired[list[dict[str, str]]]
+    costs: NotRequired[list[str]]
+    serving_device: NotRequired[str]
     probe_steps: NotRequired[int]
 
 

@@ -15,6 +15,7 @@ from typing import get_args
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.aims import find_broken, list_aims, wanted_costs
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import PluginError, StoreError
 from kmcl_platform.messages import reason_line
@@ -81,6 +82,8 @@ class SearchDriver:
             "stopping_epochs": self._file.scheduler.stopping_epochs(self._file.base.num_epochs),
             "checkpoint_minutes": self._file.resources.checkpoint_minutes,
             "plugins": to_documents(point.config.plugins),
+            "costs": wanted_costs(self._file),
+            "serving_device": self._file.serving_device,
             "features_hash": self._study.inputs.features.get(point.config.data.features or "", ""),
         }
 
@@ -137,6 +140,12 @@ class SearchDriver:
             reason = f"{self._file.objective.metric} is undefined: {why} in its split"
             self._settle(key, point, "failed", reason)
             return True
+        aims = {name: report.metrics[name] for name in list_aims(self._file) if name in report.metrics}
+        if missing := set(list_aims(self._file)) - aims.keys():
+            self._settle(
+                key, point, "failed", f"{', '.join(sorted(missing))} is undefined: the trial did not report it"
+            )
+            return True
         end = judge_epoch(
             self._study,
             point,
@@ -144,13 +153,18 @@ class SearchDriver:
             value,
             seconds=report.seconds,
             num_epochs=self._file.base.num_epochs,
+            aims=aims,
         )
+        # Whatever its values are: a model that costs too much will not be used. A baseline's neither.
+        broken = find_broken(self._file, aims)
         self._log_progress(urgent=False)
         self._view.epoch_finished(point.number, report, value)
-        if end is not None:
+        if broken:
+            self._settle(key, point, "pruned", broken, value)
+        elif end is not None:
             reason = self._study.stop_reason(point.number) if end == "pruned" else ""
             self._settle(key, point, end, reason, value)
-        return end is not None
+        return bool(broken) or end is not None
 
     def say(self, line: str) -> None:
         """Print a line for the user."""

@@ -125,6 +125,8 @@ def train_assignment(
                 stops=assignment.get("stopping_epochs"),
                 checkpoint_minutes=assignment.get("checkpoint_minutes"),
                 saved=channel.saved,
+                costs=assignment.get("costs", ()),
+                serve_on_cpu=assignment.get("serving_device") == "cpu",
             )
             return
         steps = assignment["probe_steps"]

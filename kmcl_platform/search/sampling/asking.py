@@ -10,6 +10,7 @@ from kmcl_platform.config.first_trials import active_paths, base_name, is_point
 from kmcl_platform.config.reports.trial_marks import FROM_PRIOR, OUTSIDE_SPACE, WARM_START
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.plugins.faults.code_errors import code_of, is_of_plugin
+from kmcl_platform.search.sampling.aims_sampler import breaks_by, with_aims
 from kmcl_platform.search.sampling.checked_sampler import CheckedSampler
 from kmcl_platform.search.sampling.first_points import COLD, WarmStart
 from kmcl_platform.search.sampling.prior import PriorSampler, draws_from_prior
@@ -97,9 +98,18 @@ def next_sampler(study: SearchStudy, file: SearchFile) -> optuna.samplers.BaseSa
     if draws_from_prior(file, [trial for trial in searched if not baseline_name(trial)], seed):
         return PriorSampler(file, seed)
     if not is_of_plugin(file.sampler):
-        return file.sampler.build_sampler(seed)
+        return with_aims(_build(file, seed), file)
     with code_of(file.sampler):
-        return CheckedSampler(file.sampler.build_sampler(seed), file.sampler)
+        return with_aims(CheckedSampler(_build(file, seed), file.sampler), file)
+
+
+def _build(file: SearchFile, seed: int) -> optuna.samplers.BaseSampler:
+    if not file.constraints or not file.sampler.learns:
+        return file.sampler.build_sampler(seed)
+    with warnings.catch_warnings():
+        # Optuna calls constraints experimental, once for each point.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return file.sampler.build_constrained(seed, lambda trial: breaks_by(trial, file))
 
 
 def finish_asking(study: SearchStudy, file: SearchFile) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kmcl_platform.config.store import Store
 from kmcl_platform.search.study.checkpoint_check import find_difference, trial_folders
 from kmcl_platform.search.study.compared_trials import list_finalists
+from kmcl_platform.search.study.ended_trials import front_numbers
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint, folder_bytes, keep_average
 
 if TYPE_CHECKING:
@@ -32,15 +33,15 @@ class CheckpointsOnDisk:
 def drop_checkpoints(store: Store, search: str, study: "DurableStudy", *, keep: int) -> None:
     """Remove the checkpoints that no continued search and no promotion will read.
 
-    Open trials keep their whole checkpoints. Of the finished trials, the best `keep` ones and the finalists keep their
-    averaged weights, from which a model is made. The study decides alone, so this may be repeated, and may be killed at
-    any moment.
+    Open trials keep their whole checkpoints. Of the finished trials, the best `keep` ones, the finalists and the
+    trade-offs of several objectives keep their averaged weights, from which a model is made. The study decides alone,
+    so this may be repeated, and may be killed at any moment.
 
     A folder is only touched if the study has ended its trial and the checkpoint in it has that trial's configuration:
     with the wrong study, or an empty one, nothing is deleted.
     """
     ends = study.ends()
-    best = set(study.best_numbers(keep)) | set(list_finalists(study))
+    best = set(study.best_numbers(keep)) | set(list_finalists(study)) | set(front_numbers(study.counted(), study.file))
     for number, folder in trial_folders(store, search):
         if number not in ends:
             continue

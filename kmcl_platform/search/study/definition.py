@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from kmcl_platform.config.first_trials import find_missing_room, list_baselines
 from kmcl_platform.config.search_file import Baseline, SearchFile
+from kmcl_platform.config.space.aims import wanted_costs
 from kmcl_platform.config.space.dead_paths import find_dead_path
 from kmcl_platform.config.trial_config import FORMER_DEFAULTS, FORMER_FIELDS, Scalar, TrialConfig
 from kmcl_platform.errors import ConfigError, SearchError
@@ -217,7 +218,8 @@ def _definition(file: SearchFile) -> dict[str, str]:
     dump = file.model_dump(
         exclude={"resources": {"max_concurrent_trials", "checkpoint_minutes", "price_per_hour"}}
         | dict.fromkeys(_LEFT_OUT, True)
-        | {name: True for name in ("prior", "warm_start") if not getattr(file, name)}
+        | {name: True for name in ("prior", "warm_start", "objectives", "constraints") if not getattr(file, name)}
+        | ({} if wanted_costs(file) else {"serving_device": True})
     )
     definition: dict[str, str] = {}
 

@@ -1,10 +1,15 @@
 """When and how trials of a study end, and which of them are the best."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from optuna.trial import FrozenTrial, TrialState
+
+from kmcl_platform.config.reports.trial_marks import AIMS
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.aims import find_front
+from kmcl_platform.search.sampling.asking import is_searched
 
 if TYPE_CHECKING:
     from kmcl_platform.search.study.point import Point
@@ -24,7 +29,14 @@ STATES: dict[TrialEnd, TrialState] = {
 
 
 def judge_epoch(
-    study: "DurableStudy", point: "Point", epoch: int, value: float, *, seconds: float, num_epochs: int
+    study: "DurableStudy",
+    point: "Point",
+    epoch: int,
+    value: float,
+    *,
+    seconds: float,
+    num_epochs: int,
+    aims: Mapping[str, float] | None = None,
 ) -> TrialEnd | None:
     """Store a trial's value after an epoch, and decide whether the trial ends there; None: it goes on.
 
@@ -35,8 +47,9 @@ def judge_epoch(
         value: the objective after it.
         seconds: of the epoch's training and evaluation.
         num_epochs: epochs of a whole trial.
+        aims: its values of the other objectives and of the constraints. None: the search has none.
     """
-    study.report(point.number, epoch, value, seconds=seconds)
+    study.report(point.number, epoch, value, seconds=seconds, aims=aims)
     # A repeated report of an earlier epoch was decided when it came first.
     pruned = epoch >= point.reached and study.should_prune(point.number)
     # At its last epoch a trial is complete, whatever the pruner says: nothing can be saved by stopping it.
@@ -113,6 +126,27 @@ def trials_without_improvement(trials: Iterable[FrozenTrial], sign: int) -> int:
         elif best is not None:
             waited += 1
     return waited
+
+
+def spent_patience(trials: Iterable[FrozenTrial], file: SearchFile) -> str | None:
+    """Whether as many trials have ended since the best one as the budget has patience for, in words; None: not yet."""
+    patience = file.budget.patience
+    if patience is None:
+        return None
+    # Baselines outside the space do not count: the search has patience for its own trials.
+    waited = trials_without_improvement(filter(is_searched, trials), file.objective.sign)
+    return f"budget.patience: {waited} trials ended without a better one" if waited >= patience else None
+
+
+def front_numbers(trials: Iterable[FrozenTrial], file: SearchFile) -> list[int]:
+    """The completed trials that are trade-offs of several objectives, the best in the main one first; else none."""
+    signs = [one.sign for one in file.objectives]
+    if len(signs) < 2:
+        return []
+    names = [one.metric for one in file.objectives[1:]]
+    found = [one for one in best_trials(trials, signs[0]) if set(names) <= set(one.user_attrs.get(AIMS, {}))]
+    points = [[one.value or 0.0, *(one.user_attrs[AIMS][name] for name in names)] for one in found]
+    return [one.number for one, kept in zip(found, find_front(points, signs), strict=True) if kept]
 
 
 def _is_completed(trial: FrozenTrial) -> bool:

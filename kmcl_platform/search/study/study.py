@@ -6,13 +6,13 @@ study, and the next start hands them out first. So every method is safe to repea
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.components.schedulers.pruners.rungs import decide_before_report, read_verdict
-from kmcl_platform.config.reports.trial_marks import SPACE_CHANGES
+from kmcl_platform.config.reports.trial_marks import AIMS, SPACE_CHANGES
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.plugins.faults.code_errors import code_of
@@ -96,10 +96,17 @@ class DurableStudy:
         return point
 
     @patient
-    def report(self, number: int, epoch: int, value: float, *, seconds: float = 0.0) -> None:
-        """Store a trial's value after an epoch, and charge its time; a second report of an epoch changes nothing."""
+    def report(
+        self, number: int, epoch: int, value: float, *, seconds: float = 0.0, aims: Mapping[str, float] | None = None
+    ) -> None:
+        """Store a trial's value after an epoch, and charge its time; a second report of an epoch changes nothing.
+
+        `aims` are its values of the other objectives and of the constraints.
+        """
         frozen = self._frozen(number)
         if epoch not in frozen.intermediate_values:
+            if aims and frozen.user_attrs.get(AIMS) != aims:
+                open_trial(self._study, number).set_user_attr(AIMS, dict(aims))
             # The verdict first: after a kill the trial reports again, and other trials may have reported before it.
             if is_searched(frozen) and (line := decide_before_report(self._study, frozen, epoch, value)):
                 self.say(line)
@@ -164,7 +171,7 @@ class DurableStudy:
             return None
         if self.num_finished() >= self.file.budget.trials:
             return f"budget.trials: all {self.file.budget.trials} have ended"
-        return self._without_improvement()
+        return ended_trials.spent_patience(self.counted(), self.file)
 
     def ends(self) -> dict[int, TrialEnd]:
         """How every ended trial ended, by its number."""
@@ -223,7 +230,7 @@ class DurableStudy:
             return None
         if self._interrupted:
             return self.point(self._interrupted.pop(0))
-        if len(self.counted()) >= self.file.budget.trials or self._without_improvement():
+        if len(self.counted()) >= self.file.budget.trials or ended_trials.spent_patience(self.counted(), self.file):
             return None
         # A new sampler for each point: its seed depends on the point's number.
         self._study.sampler = next_sampler(self._study, self.file)
@@ -233,15 +240,6 @@ class DurableStudy:
             trial = self._study.ask()
             draw_values(trial, self.file, self._study.sampler)
         return self.point(trial.number)
-
-    def _without_improvement(self) -> str | None:
-        """Whether as many trials have ended since the best one as the budget has patience for, in words."""
-        patience = self.file.budget.patience
-        if patience is None:
-            return None
-        # Baselines outside the space do not count: the search has patience for its own trials.
-        waited = ended_trials.trials_without_improvement(filter(is_searched, self.counted()), self.file.objective.sign)
-        return f"budget.patience: {waited} trials ended without a better one" if waited >= patience else None
 
     def _running_trials(self) -> list[int]:
         return [trial.number for trial in self._study.all_trials() if trial.state == TrialState.RUNNING]

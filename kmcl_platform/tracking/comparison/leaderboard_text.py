@@ -26,6 +26,7 @@ def to_json(leaderboard: Leaderboard) -> str:
     tree["comparison"] = comparison and asdict(comparison) | {"difference": comparison.difference}
     finalists = read_finalists(leaderboard)
     tree["finalists"] = finalists and asdict(finalists)
+    tree["front"] = [row.number for row in leaderboard.front()]
     return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False)
 
 
@@ -54,7 +55,7 @@ def to_table(leaderboard: Leaderboard, *, narrow: bool = False) -> Table:
         narrow: write the searched values into one column, which breaks between values.
     """
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for header in ("#", "trial", "outcome", leaderboard.metric, "epochs", "train\n(s)"):
+    for header in ("#", "trial", "outcome", leaderboard.metric, *leaderboard.aims, "epochs", "train\n(s)"):
         table.add_column(header, no_wrap=True, justify="left" if header == "outcome" else "right")
     names = _short_names(leaderboard.paths)
     if narrow:
@@ -73,6 +74,7 @@ def to_table(leaderboard: Leaderboard, *, narrow: bool = False) -> Table:
             f"{'warm' if row.source else _short_name(row.baseline_name)} {row.number}".strip(),
             row.outcome,
             "" if row.objective is None else f"{row.objective:.4f}",
+            *(f"{row.aims[name]:.4g}" if name in row.aims else "" for name in leaderboard.aims),
             f"{row.epochs}/{leaderboard.num_epochs}",
             f"{row.wall_seconds:.0f}",
             *values,
@@ -97,6 +99,18 @@ def reason_lines(leaderboard: Leaderboard) -> list[str]:
         lines.append(f"{outcome}: {'trial' if len(numbers) == 1 else 'trials'} {shown}{more}: {reason}")
     if len(lines) > _MOST_REASONS:
         lines[_MOST_REASONS:] = [f"{len(lines) - _MOST_REASONS} more reasons: kmcl leaderboard --json has all"]
+    return lines
+
+
+def front_lines(leaderboard: Leaderboard) -> list[str]:
+    """The trade-offs of several objectives, a line each; empty: the search has one objective, or no trial has ended."""
+    rows = leaderboard.front()
+    if not rows:
+        return []
+    lines = [f"trade-offs between {', '.join(leaderboard.objectives)} (kmcl promote {leaderboard.search} --trial N):"]
+    for row in rows:
+        others = ", ".join(f"{name} {row.aims[name]:.4g}" for name in list(leaderboard.objectives)[1:])
+        lines.append(f"  trial {row.number}: {leaderboard.metric} {row.objective:.4f}, {others}")
     return lines
 
 

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.reports.epoch_report import TRAIN_LOSSES
 from kmcl_platform.tracking.report.collect import Collected
+from kmcl_platform.tracking.report.front import trade_offs
 from kmcl_platform.tracking.report.searched_study import SearchedStudy, describe_zeros
 
 HEIGHT = 420
@@ -40,12 +41,13 @@ def build_figures(data: Collected) -> Iterator[Figure]:
         f"{metric} of each trial when it ended, over the time that all trials have used.",
         best_so_far(data),
     )
-    if len(data.study.directions) > 1:
-        # All plots below need a single objective.
+    if data.board.front():
         yield _draw(
-            "Pareto front", "Trials for which no other trial is better in every objective.", lambda: _pareto(data)
+            "Trade-offs",
+            "Every trial of full length. The filled ones are trade-offs: no other trial is at least as good in every "
+            f"objective and better in one. `kmcl promote {data.board.search} --trial N` takes one of them.",
+            lambda: trade_offs(data.board),
         )
-        return
     yield _draw(
         "Importance",
         f"The share of the variance of {metric}, of the loss and of its terms that each parameter explains (fANOVA, "
@@ -146,10 +148,6 @@ def importances(data: Collected) -> go.Figure:
         figure.add_bar(x=list(found.values()), y=list(found), orientation="h", name=name)
     figure.update_layout(barmode="group", xaxis_title="importance", yaxis_autorange="reversed")
     return figure
-
-
-def _pareto(data: Collected) -> go.Figure:
-    return optuna.visualization.plot_pareto_front(data.study)
 
 
 def _is_completed(trial: FrozenTrial) -> bool:

@@ -11,7 +11,7 @@ from kmcl_platform.data.report.style import html_page
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.comparison.finalists import read_finalists
-from kmcl_platform.tracking.comparison.leaderboard_text import UNUSED
+from kmcl_platform.tracking.comparison.leaderboard_text import UNUSED, front_lines
 from kmcl_platform.tracking.comparison.trial_file import trial_file
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
@@ -120,6 +120,7 @@ def _next(data: "Collected") -> str:
         finalists = read_finalists(board)
         taken = f"trial {ranked[0].number}" if finalists is None else f"{finalists.best}, the best finalist,"
         lines.append(f"kmcl promote compares {taken} with the champion on images that no trial has seen.")
+    lines += front_lines(board)
     lines += describe_prior(data.study.get_trials(deepcopy=False), data.file.objective.sign)
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<section><h2>What to do next</h2><ul>{items}</ul></section>"
@@ -194,7 +195,7 @@ def _to_sentence(one: LimitingBound) -> str:
 
 def _leaderboard(data: "Collected") -> str:
     board = data.board
-    head = ["", "trial", "outcome", board.metric, "epochs", "seconds", *board.paths]
+    head = ["", "trial", "outcome", board.metric, *board.aims, "epochs", "seconds", *board.paths]
     rows = "".join(_row(row, data) for row in board.rows[:_ROWS])
     more = len(board.rows) - _ROWS
     note = f"<p class='soft'>{more} more trials are in the leaderboard table of the run.</p>" if more > 0 else ""
@@ -210,6 +211,7 @@ def _row(row: LeaderboardRow, data: "Collected") -> str:
         name,
         row.outcome,
         _number(row.objective),
+        *(f"{row.aims[name]:.4g}" if name in row.aims else "-" for name in data.board.aims),
         f"{row.epochs} of {data.board.num_epochs}",
         f"{row.wall_seconds:.0f}",
         *(_short(row.values[path]) if row.uses(path) else UNUSED for path in data.board.paths),

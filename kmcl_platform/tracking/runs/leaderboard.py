@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kmcl_platform.config.loss_config import KERNEL_PATHS, LossConfig
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.aims import find_front, list_aims
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import connect_to_read, find_runs
@@ -50,6 +51,7 @@ class LeaderboardRow:
         run_id: its MLflow run.
         wall_seconds: seconds of training and evaluation, over all attempts.
         source: the trial of an earlier search that had this point; empty: none.
+        aims: its last values of the other objectives and of the constraints, by metric.
     """
 
     rank: int | None
@@ -65,6 +67,7 @@ class LeaderboardRow:
     run_id: str
     wall_seconds: float
     source: str = ""
+    aims: Mapping[str, float] = field(default_factory=dict)
 
     def uses(self, path: str) -> bool:
         """Whether a searched value has an effect. Some are for kernel terms alone; a weight of 0 leaves one out."""
@@ -87,6 +90,20 @@ class Leaderboard:
     """How the best trial and the best baseline compare on several seeds; empty: they were not trained again."""
     finalists: str = ""
     """The finalists as JSON (`comparison/finalists.py`); empty: the search has none."""
+    aims: list[str] = field(default_factory=list)
+    """The metrics that count beside the main objective: the other objectives, then the constraints."""
+    objectives: dict[str, str] = field(default_factory=dict)
+    """The mode of each objective, the main one first; empty: there is one."""
+
+    def front(self) -> list[LeaderboardRow]:
+        """The trade-offs of several objectives among the trials of full length, the best in the main one first."""
+        names = list(self.objectives)[1:]
+        rows = [row for row in self.rows if row.rank is not None and set(names) <= row.aims.keys()]
+        if not names:
+            return []
+        points = [[row.objective or 0.0, *(row.aims[name] for name in names)] for row in rows]
+        signs = [1 if mode == "maximize" else -1 for mode in self.objectives.values()]
+        return [row for row, kept in zip(rows, find_front(points, signs), strict=True) if kept]
 
     def best(self) -> LeaderboardRow:
         """The best trial that completed at full length.
@@ -137,6 +154,8 @@ def build_leaderboard(client: "MlflowClient", file: SearchFile, experiment_id: s
         rows=placed + trials[num_ranked:],
         experiment_id=experiment_id,
         parent_id=parent_id,
+        aims=list_aims(file),
+        objectives={one.metric: one.mode for one in file.objectives},
     )
 
 
@@ -164,6 +183,7 @@ def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
         values={path: run.data.params.get(path, "") for path in file.space},
         run_id=run.info.run_id,
         wall_seconds=metrics.get(WALL_SECONDS, 0.0),
+        aims={name: metrics[name] for name in list_aims(file) if name in metrics},
     )
 
 

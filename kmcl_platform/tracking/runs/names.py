@@ -93,6 +93,9 @@ VERDICT_TAG = "kmcl.verdict"
 BASELINE_VERDICT_TAG = "kmcl.baseline_verdict"
 """On a search's run: the best trial compared with the best baseline, both trained again on several new seeds."""
 
+FRONT_TAG = "kmcl.front"
+"""On a search's run with several objectives: the numbers of the trials that are trade-offs."""
+
 FINALISTS_TAG = "kmcl.finalists"
 """On a search's run: its finalists with their means over new seeds, as JSON, the best first."""
 

@@ -22,6 +22,7 @@ from kmcl_platform.tracking.runs.leaderboard import build_leaderboard, count_out
 from kmcl_platform.tracking.runs.names import (
     BEST_OBJECTIVE,
     FORECAST_FILE,
+    FRONT_TAG,
     LEADERBOARD_FILE,
     ROLE_TAG,
     RUNNING,
@@ -179,6 +180,8 @@ class SearchRuns:
         leaderboard = build_leaderboard(self._client, self._file, self.experiment_id, self.parent_id)
         self._client.log_text(self.parent_id, leaderboard_table(leaderboard), LEADERBOARD_FILE)
         mark_table(self._client, self.parent_id, LEADERBOARD_FILE)
+        if front := leaderboard.front():
+            self._client.set_tag(self.parent_id, FRONT_TAG, ", ".join(str(row.number) for row in front))
         counts = count_outcomes(leaderboard.rows)
         metrics: dict[str, float] = {f"trials/{name}": counts.get(name, 0) for name in (*TrialOutcome, RUNNING)}
         if leaderboard.rows and leaderboard.rows[0].rank == 1:

@@ -90,8 +90,9 @@ def test_a_named_trial_is_promoted(store: Store) -> None:
     [
         (["--ensemble", "3"], "ensemble: got 3; valid: 2 to 2, the trials of search 'small' of full length"),
         (["--trial", "7"], "trial: got 7; valid: a trial of search 'small' that ran all 2 epochs and whose checkpoint"),
-        (["--trial", "1", "--ensemble", "2"], "trial: got a trial and an ensemble; valid: one of them"),
+        (["--trial", "1", "--ensemble", "2"], "trial, ensemble, prefer: got more than one of them; valid: one"),
         (["--ensemble", "1"], "--ensemble"),
+        (["--prefer", "latency_ms<5"], "prefer: got 'latency_ms<5'; valid: nothing: the search has one objective"),
     ],
 )
 def test_trials_that_are_not_there_are_refused_before_the_test_split_is_opened(
