@@ -87,3 +87,15 @@ class ClusterError(KmclError):
 
 class Diverged(KmclError):
     """A term of the loss, a weight or a score is not finite. It ends the trial, never the search."""
+
+
+class TooCostly(KmclError):
+    """The model of a trial breaks a constraint of the search. It ends the trial, before its first epoch.
+
+    Attributes:
+        costs: what was measured.
+    """
+
+    def __init__(self, costs: dict[str, float]) -> None:
+        super().__init__(", ".join(f"{name} {value:.4g}" for name, value in costs.items()))
+        self.costs = costs

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -28,6 +28,8 @@ CHECKPOINT_SECONDS = 10.0
 """A trial on features writes its next checkpoint after so many seconds, if it can do without one until then: its epochs
 take a fraction of a second, and a checkpoint would take a good part of that."""
 
+NO_LIMITS: Mapping[str, float] = {}
+
 Report = Callable[[EpochReport], bool]
 """Receives an epoch's result, on the first worker. Returns whether the trial continues."""
 
@@ -44,6 +46,7 @@ def fit(
     checkpoint_minutes: float | None = None,
     saved: Callable[[], None] = lambda: None,
     costs: Collection[str] = (),
+    limits: Mapping[str, float] = NO_LIMITS,
     serve_on_cpu: bool = False,
 ) -> None:
     """Train a trial until its last epoch, or until `report` returns False.
@@ -68,6 +71,7 @@ def fit(
         checkpoint_minutes: training time between two checkpoints within an epoch. None: there are none.
         saved: called on the first worker after a checkpoint within an epoch.
         costs: of the model, to be measured before it trains (`config.reports.costs`); every report has them.
+        limits: the largest value of some of them.
         serve_on_cpu: whether their latency is that on the CPU. False: on the device that trains.
 
     Raises:
@@ -77,6 +81,7 @@ def fit(
         StoreError: the disk is full.
         CheckpointError: the checkpoint is of another trial or other data, or incomplete; raised on every worker.
         Diverged: a term of the loss, a weight or a score is not finite; raised on every worker.
+        TooCostly: the model is above one of `limits`; raised on every worker, before the first epoch.
         ToldToEnd: the process of some worker was told to end, and the checkpoint is written; raised on every worker.
     """
     optim = config.optim
@@ -96,7 +101,7 @@ def fit(
             stops,
             checkpoint_minutes,
             saved,
-            lambda: measure_costs(config, manifest, workers, costs, on_cpu=serve_on_cpu),
+            lambda: measure_costs(config, manifest, workers, costs, limits, on_cpu=serve_on_cpu),
         )
 
 

@@ -9,6 +9,7 @@ from kmcl_platform.config.reports.costs import COSTS
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.parquet import read_manifest
+from kmcl_platform.errors import TooCostly
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.workers import model_costs
@@ -26,22 +27,33 @@ def config_for(manifest: Path, **values: object) -> TrialConfig:
 def test_parameters_and_operations_are_those_of_the_network(small_manifest: Path) -> None:
     manifest = read_manifest(small_manifest)
     config = config_for(small_manifest)
-    found = measure_costs(config, manifest, WORKERS, COSTS, on_cpu=True)
+    found = measure_costs(config, manifest, WORKERS, COSTS, {}, on_cpu=True)
     network = build_model(config, len(manifest.class_names))
     assert found["params_millions"] == pytest.approx(sum(one.numel() for one in network.parameters()) / 1e6)
     assert 0 < found["gflops"] < 1
     assert 0 < found["latency_ms"] < 10_000
     # Four times the pixels: nearly all operations are convolutions.
-    larger = measure_costs(config_for(small_manifest, data__image_size=64), manifest, WORKERS, ["gflops"], on_cpu=True)
+    larger = measure_costs(
+        config_for(small_manifest, data__image_size=64), manifest, WORKERS, ["gflops"], {}, on_cpu=True
+    )
     assert larger["gflops"] / found["gflops"] == pytest.approx(4, rel=0.1)
 
 
 def test_nothing_is_measured_unless_it_is_wanted(small_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_costs, "build_model", None)
     manifest = read_manifest(small_manifest)
-    assert measure_costs(config_for(small_manifest), manifest, WORKERS, [], on_cpu=True) == {}
-    other = Workers(1, 2, torch.device("cpu"))
-    assert measure_costs(config_for(small_manifest), manifest, other, COSTS, on_cpu=True) == {}
+    assert measure_costs(config_for(small_manifest), manifest, WORKERS, [], {}, on_cpu=True) == {}
+
+
+def test_a_model_above_a_limit_ends_before_it_trains(small_manifest: Path, tmp_path: Path) -> None:
+    manifest, config = read_manifest(small_manifest), config_for(small_manifest)
+    with pytest.raises(TooCostly) as error:
+        fit(
+            config, manifest, checkpoints=tmp_path, report=lambda one: pytest.fail("it trained"), workers=WORKERS,
+            costs=["params_millions"], limits={"params_millions": 0.01},
+        )  # fmt: skip
+    assert error.value.costs["params_millions"] > 0.01
+    assert not list(tmp_path.iterdir())
 
 
 def test_each_report_has_the_costs_and_a_continued_trial_keeps_them(

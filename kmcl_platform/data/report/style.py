@@ -70,18 +70,16 @@ svg text.on { fill: #fff; pointer-events: none; } svg text.in { pointer-events: 
 """
 
 
-def html_page(title: str, body: str, script: str = "") -> str:
+def html_page(title: str, body: str) -> str:
     """A whole page.
 
     Args:
         title: of the window, as plain text.
         body: HTML.
-        script: JavaScript that the body needs, once in the head.
     """
-    scripts = f"<script>{script}</script>" if script else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>{scripts}</head>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
         f"<body><main>{body}</main></body></html>\n"
     )

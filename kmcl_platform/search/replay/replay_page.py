@@ -5,6 +5,7 @@ from html import escape
 import numpy as np
 import plotly.graph_objects as go
 
+from kmcl_platform.data.report.figures_script import figure_place, figures_script
 from kmcl_platform.data.report.style import html_page
 from kmcl_platform.search.replay.replay import Outcome, Replay
 from kmcl_platform.search.replay.replay_table import EXPLANATION, cells, column_names, describe_archive
@@ -12,22 +13,22 @@ from kmcl_platform.search.replay.statistics import quantile_of_searches
 from kmcl_platform.search.replay.virtual_search import VirtualSearch
 
 _POINTS = 200
+_HEIGHT = 440
 _COLOURS = ("#3566a8", "#d9822b", "#4d9a73", "#a3401f", "#7a5ba6", "#667180", "#b58900", "#2aa198")
 
 
 def to_page(replay: Replay) -> str:
     """The page."""
-    from plotly.offline import get_plotlyjs
-
     lines = "".join(f"<p class='soft'>{escape(line)}</p>" for line in describe_archive(replay))
     sections = [f"<section><h2>Settings</h2>{_table(replay)}<p class='soft'>{escape(EXPLANATION)}</p></section>"]
+    figures = {}
     for name, unit in (("epochs", "epochs of all trials"), ("hours", "hours")):
-        figure = _figure(replay, hours=name == "hours", unit=unit)
-        body = figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
+        figures[name] = _figure(replay, hours=name == "hours", unit=unit)
+        body = figure_place(name, _HEIGHT)
         text = "Median of the best value so far over the simulated searches, with its quartiles."
         sections.append(f"<section><h2>Best value over {name}</h2><p class='soft'>{text}</p>{body}</section>")
     title = f"Replay of {replay.search}"
-    return html_page(title, f"<h1>{escape(title)}</h1>{lines}{''.join(sections)}", get_plotlyjs())
+    return html_page(title, f"<h1>{escape(title)}</h1>{lines}{''.join(sections)}{figures_script(figures)}")
 
 
 def _table(replay: Replay) -> str:
@@ -58,7 +59,7 @@ def _figure(replay: Replay, *, hours: bool, unit: str) -> go.Figure:
         )
         figure.add_scatter(x=places, y=middle, name=outcome.name, line={"color": colour})
     figure.update_layout(
-        height=440,
+        height=_HEIGHT,
         margin={"t": 24, "r": 24},
         template="plotly_white",
         xaxis_title=unit,

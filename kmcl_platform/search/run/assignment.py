@@ -19,6 +19,7 @@ class Assignment(TypedDict):
         checkpoint_minutes: between two checkpoints within an epoch; missing or None: there are none.
         plugins: the code of the configuration's plug-ins, as `plugins.source.to_documents` gives it.
         costs: what to measure of the model before it trains; missing: nothing.
+        limits: the largest value of some of them; a trial with a larger one ends before it trains.
         serving_device: where its latency is measured, `trial` or `cpu`.
         probe_steps: run only so many optimizer steps, to measure the costs of the trial.
     """
@@ -35,6 +36,7 @@ class Assignment(TypedDict):
     checkpoint_minutes: NotRequired[float | None]
     plugins: NotRequired[list[dict[str, str]]]
     costs: NotRequired[list[str]]
+    limits: NotRequired[dict[str, float]]
     serving_device: NotRequired[str]
     probe_steps: NotRequired[int]
 
@@ -46,6 +48,7 @@ class Message(TypedDict, total=False):
         report: the fields of an epoch's `EpochReport`.
         earlier: beside `report`: those of epochs before it, which were not sent yet.
         diverged: why the trial diverged: a loss or a weight is no longer finite.
+        refused: what was measured of a model that costs too much.
         failure: why the trial failed.
         out_of_memory: beside `failure`: it failed because memory ran out.
         note: a line about the trial for the user; the trial goes on.
@@ -56,6 +59,7 @@ class Message(TypedDict, total=False):
     report: dict[str, Any]
     earlier: list[dict[str, Any]]
     diverged: str
+    refused: dict[str, float]
     failure: str
     out_of_memory: bool
     note: str

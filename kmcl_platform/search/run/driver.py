@@ -15,7 +15,7 @@ from typing import get_args
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.space.aims import find_broken, list_aims, wanted_costs
+from kmcl_platform.config.space.aims import find_broken, list_aims, list_constraints, wanted_costs
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import PluginError, StoreError
 from kmcl_platform.messages import reason_line
@@ -83,6 +83,7 @@ class SearchDriver:
             "checkpoint_minutes": self._file.resources.checkpoint_minutes,
             "plugins": to_documents(point.config.plugins),
             "costs": wanted_costs(self._file),
+            "limits": {one.metric: one.bound for one in list_constraints(self._file)},
             "serving_device": self._file.serving_device,
             "features_hash": self._study.inputs.features.get(point.config.data.features or "", ""),
         }
@@ -124,6 +125,10 @@ class SearchDriver:
         if "diverged" in message:
             self._settle(key, point, "diverged", message["diverged"])
             return True
+        if costs := message.get("refused"):
+            self._study.note_aims(point.number, costs)
+            self._settle(key, point, "pruned", find_broken(self._file, costs) or "")
+            return True
         if "failure" in message:
             self._settle(key, point, "failed", message["failure"])
             return True
@@ -155,16 +160,12 @@ class SearchDriver:
             num_epochs=self._file.base.num_epochs,
             aims=aims,
         )
-        # Whatever its values are: a model that costs too much will not be used. A baseline's neither.
-        broken = find_broken(self._file, aims)
         self._log_progress(urgent=False)
         self._view.epoch_finished(point.number, report, value)
-        if broken:
-            self._settle(key, point, "pruned", broken, value)
-        elif end is not None:
+        if end is not None:
             reason = self._study.stop_reason(point.number) if end == "pruned" else ""
             self._settle(key, point, end, reason, value)
-        return bool(broken) or end is not None
+        return end is not None
 
     def say(self, line: str) -> None:
         """Print a line for the user."""

@@ -109,6 +109,9 @@ class _DriverChannel:
     def saved(self) -> None:
         """Nothing waits for it: this process does not start again by itself."""
 
+    def refuse(self, costs: dict[str, float]) -> None:
+        self.has_ended = self._driver.take(self._key, {"refused": costs})
+
     def diverge(self, reason: str) -> None:
         self.has_ended = self._driver.take(self._key, {"diverged": reason})
 

@@ -106,7 +106,9 @@ class SearchView:
         seconds = time.monotonic() - running.started if running else 0.0
         score = "" if value is None else f" {self._file.objective.metric} {value:.4f}"
         label = {"completed": "finished", "pruned": "stopped", "failed": "FAILED", "diverged": "DIVERGED"}[end]
-        detail = f" ({reason})" if end in ("failed", "diverged") else ""
+        # The verdict of early stopping would be too long for the line; what a model costs is no verdict.
+        told = end in ("failed", "diverged") or (end == "pruned" and value is None)
+        detail = f" ({reason})" if told and reason else ""
         epochs = f" after {running.epoch} of {self._file.base.num_epochs} epochs" if running else ""
         self.say(f"trial {number:>3} {label}{epochs},{score} in {seconds:.0f} s{detail}   {self._summary()}")
         self._refresh()

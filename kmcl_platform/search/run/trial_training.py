@@ -10,7 +10,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.builtin.datasets import open_manifest
 from kmcl_platform.data.loading.own_features import digest_own_features
-from kmcl_platform.errors import ConfigError, Diverged, KmclError, PluginError, StoreError
+from kmcl_platform.errors import ConfigError, Diverged, KmclError, PluginError, StoreError, TooCostly
 from kmcl_platform.messages import mask_passwords, show_value
 from kmcl_platform.plugins.faults.code_errors import CODE_ERRORS, show_error
 from kmcl_platform.plugins.source import know_documents
@@ -37,6 +37,9 @@ class Channel(Protocol):
 
     def saved(self) -> None:
         """Note that the trial has made progress within an epoch: its checkpoint is written."""
+
+    def refuse(self, costs: dict[str, float]) -> None:
+        """End a trial whose model costs too much."""
 
     def diverge(self, reason: str) -> None:
         """End a trial that diverged."""
@@ -126,6 +129,7 @@ def train_assignment(
                 checkpoint_minutes=assignment.get("checkpoint_minutes"),
                 saved=channel.saved,
                 costs=assignment.get("costs", ()),
+                limits=assignment.get("limits", {}),
                 serve_on_cpu=assignment.get("serving_device") == "cpu",
             )
             return
@@ -133,6 +137,9 @@ def train_assignment(
         found = probe(config, manifest, num_steps=steps, scratch=checkpoints, workers=workers, features=features)
         if workers.is_first:
             measured(found.model_dump())
+    except TooCostly as error:
+        if workers.is_first:
+            channel.refuse(error.costs)
     except (Diverged, ConfigError) as error:
         # These are raised on every worker: the group is complete and takes the next trial.
         if workers.is_first:

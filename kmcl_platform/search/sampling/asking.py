@@ -107,8 +107,10 @@ def _build(file: SearchFile, seed: int) -> optuna.samplers.BaseSampler:
     if not file.constraints or not file.sampler.learns:
         return file.sampler.build_sampler(seed)
     with warnings.catch_warnings():
-        # Optuna calls constraints experimental, once for each point.
+        # For each point: before version 5 Optuna calls constraints experimental, and later the argument is old. Without
+        # it, samplers of older versions see no constraints.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", message="`constraints_func` has been deprecated", category=FutureWarning)
         return file.sampler.build_constrained(seed, lambda trial: breaks_by(trial, file))
 
 

@@ -99,20 +99,22 @@ class DurableStudy:
     def report(
         self, number: int, epoch: int, value: float, *, seconds: float = 0.0, aims: Mapping[str, float] | None = None
     ) -> None:
-        """Store a trial's value after an epoch, and charge its time; a second report of an epoch changes nothing.
-
-        `aims` are its values of the other objectives and of the constraints.
-        """
+        """Store a trial's value after an epoch, and its `aims`, and charge its time; repeated, it changes nothing."""
         frozen = self._frozen(number)
         if epoch not in frozen.intermediate_values:
             if aims and frozen.user_attrs.get(AIMS) != aims:
-                open_trial(self._study, number).set_user_attr(AIMS, dict(aims))
+                self.note_aims(number, aims)
             # The verdict first: after a kill the trial reports again, and other trials may have reported before it.
             if is_searched(frozen) and (line := decide_before_report(self._study, frozen, epoch, value)):
                 self.say(line)
             # A kill between these two lines loses the epoch's GPU time. In the other order it would be added twice.
             open_trial(self._study, number).report(value, epoch)
             self.ledger.add_epoch(seconds)
+
+    @patient
+    def note_aims(self, number: int, aims: Mapping[str, float]) -> None:
+        """Store a trial's values of the other objectives and of the constraints."""
+        open_trial(self._study, number).set_user_attr(AIMS, dict(aims))
 
     @patient
     def should_prune(self, number: int) -> bool:

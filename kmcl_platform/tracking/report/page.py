@@ -7,6 +7,7 @@ from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, SPACE_CHANGE
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.config.trial_config import Scalar
+from kmcl_platform.data.report.figures_script import figure_place, figures_script
 from kmcl_platform.data.report.style import html_page
 from kmcl_platform.errors import ConfigError
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
@@ -21,6 +22,8 @@ from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcom
 from kmcl_platform.tracking.runs.ownership import check_own
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from kmcl_platform.tracking.report.collect import Collected
 
 REPORT_FILE = "report/report.html"
@@ -53,21 +56,20 @@ def write_report(store: Store, search: str) -> str:
 
 def to_page(data: "Collected") -> str:
     """The report as one HTML page."""
-    from plotly.offline import get_plotlyjs
-
     from kmcl_platform.tracking.report.figures import HEIGHT, build_figures
 
     sections = [_summary(data), _next(data), _finalists(data), _stopping(data), _speed(data), _leaderboard(data)]
+    drawn: dict[str, go.Figure] = {}
     for figure in build_figures(data):
         body = f"<h2>{escape(figure.title)}</h2><p class='soft'>{escape(figure.text)}</p>"
         if figure.figure is not None:
             figure.figure.update_layout(height=HEIGHT, width=None, margin={"t": 24, "r": 24}, template="plotly_white")
-            # Plotly's script has 4.8 MB, so it is once in the head of the page. From the web it would be missing
-            # without a network.
-            body += figure.figure.to_html(full_html=False, include_plotlyjs=False, config={"responsive": True})
+            name = f"figure-{len(drawn)}"
+            drawn[name] = figure.figure
+            body += figure_place(name, HEIGHT)
         sections.append(f"<section>{body}</section>")
     title = f"Search {data.board.search}"
-    return html_page(title, f"<h1>{escape(title)}</h1>{''.join(sections)}", get_plotlyjs())
+    return html_page(title, f"<h1>{escape(title)}</h1>{''.join(sections)}{figures_script(drawn)}")
 
 
 def _summary(data: "Collected") -> str:

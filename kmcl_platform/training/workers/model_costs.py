@@ -5,7 +5,7 @@ trial trains on the backbone's features.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,6 +15,7 @@ from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.own_features import read_own_features
 from kmcl_platform.data.manifest.manifest import Manifest
+from kmcl_platform.errors import TooCostly
 from kmcl_platform.method.networks.model import KmclModel
 from kmcl_platform.training.build import build_model
 from kmcl_platform.training.workers.distributed import Workers
@@ -25,23 +26,41 @@ _WARM_UP = 3
 
 
 def measure_costs(
-    config: TrialConfig, manifest: Manifest, workers: Workers, costs: Collection[str], *, on_cpu: bool
+    config: TrialConfig,
+    manifest: Manifest,
+    workers: Workers,
+    costs: Collection[str],
+    limits: Mapping[str, float],
+    *,
+    on_cpu: bool,
 ) -> dict[str, float]:
-    """Some of `COSTS` of a trial's model, on the first worker; nothing on the others, or if none are wanted.
+    """Some of `COSTS` of a trial's model; every worker calls this.
 
     Args:
         config: the trial.
         manifest: the data, for the number of classes and the user's own features.
         workers: this process's place in the group. Afterwards torch's random state is another.
-        costs: the wanted ones.
+        costs: the wanted ones; none: nothing is measured.
+        limits: the largest value of some of them.
         on_cpu: whether the latency is that on the CPU. False: on the worker's device.
+
+    Raises:
+        TooCostly: a value is above its limit; on every worker.
     """
-    if not costs or not workers.is_first:
+    if not costs:
         return {}
+    found = workers.on_first(
+        lambda: _measure(config, manifest, costs, torch.device("cpu") if on_cpu else workers.device)
+    )
+    if any(found[name] > most for name, most in limits.items()):
+        raise TooCostly(found)
+    return found
+
+
+def _measure(config: TrialConfig, manifest: Manifest, costs: Collection[str], device: torch.device) -> dict[str, float]:
     own = config.data.features
     width = None if own is None else int(read_own_features(own, manifest).shape[1])
     model = build_model(config, len(manifest.class_names), pretrained=False, num_features=width)
-    device = torch.device("cpu") if on_cpu else workers.device
     model = model.to(device).to(memory_format=torch.channels_last).eval()
     size = config.data.image_size
     # What a server has after decoding: pixels of one image, or the features of one row.

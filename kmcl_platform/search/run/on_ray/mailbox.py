@@ -127,6 +127,11 @@ class MailboxState:
         async with self._changed:
             self._end(place, {"failure": reason, **({"out_of_memory": True} if out_of_memory else {})})
 
+    async def refuse(self, place: int, costs: dict[str, float]) -> None:
+        """End a trial whose model costs too much."""
+        async with self._changed:
+            self._end(place, {"refused": costs})
+
     async def diverge(self, place: int, reason: str) -> None:
         """End a trial that diverged."""
         async with self._changed:

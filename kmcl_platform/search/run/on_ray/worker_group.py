@@ -208,6 +208,10 @@ class _MailboxChannel:
     def saved(self) -> None:
         ray.get(self._mailbox.note_progress.remote(self._place))
 
+    def refuse(self, costs: dict[str, float]) -> None:
+        self._send_waiting()
+        ray.get(self._mailbox.refuse.remote(self._place, costs))
+
     def diverge(self, reason: str) -> None:
         self._send_waiting()
         ray.get(self._mailbox.diverge.remote(self._place, reason))
