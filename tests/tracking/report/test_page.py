@@ -183,7 +183,7 @@ def test_several_objectives_have_a_figure_of_all_trials(others: list[str], store
     board.objectives = {board.metric: "maximize"} | dict.fromkeys(others, "minimize")
     # The better a trial, the more it costs; but the last two cost the same.
     board.rows = [
-        replace(row, aims=dict.fromkeys(others, max(7.0 - place, 5.5))) for place, row in enumerate(board.rows)
+        replace(row, aims=dict.fromkeys(others, max(7.0 - place, 6.0))) for place, row in enumerate(board.rows)
     ]
     full = [row for row in board.rows if row.rank is not None]
     assert [row.number for row in board.front()] == [row.number for row in full[:2]]
