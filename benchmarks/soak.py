@@ -1,6 +1,7 @@
 """A large search whose trials are not trained: what the driver, the study, the record and the report take.
 
     python -m benchmarks.soak --work FOLDER [--trials 1000] [--epochs 40] [--at-once 64] [--epoch-seconds 0]
+        [--postgres]
 
 The search is a real one, with its lock, its study, its outbox, its process for figures, MLflow and the report. Only the
 runner is another one: a trial reports the learning curve of a trial of an archive (`--curves`), stretched to its
@@ -10,8 +11,11 @@ own; with `--epoch-seconds` each epoch also takes real time.
 The table compares the second tenth of the trials with the last one: milliseconds (median and 99th percentile) that the
 driver takes for a report, for a point and for the end of a trial. *Busy* is the share of its time that it would spend
 on reports if each of the trials at once had an epoch every three seconds. Then follow the sizes on the disk, the memory
-of the driver, and a comparison of MLflow and the study, trial by trial. The first half of the trials is a start of its
+of the driver, the requests that write to MLflow, the time in which a headless Chromium has drawn the report's first
+figure, and a comparison of MLflow and the study, trial by trial. The first half of the trials is a start of its
 own, so the second start shows how long a restart takes.
+
+With `--postgres` the study and MLflow's server use a PostgreSQL server, which is started for it (on loopback).
 """
 
 import argparse
@@ -22,6 +26,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +36,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
+from benchmarks.soak_services import Services, count_requests, postgres_services, seconds_to_draw
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
@@ -189,6 +195,9 @@ def table(times: Times, trials: int, at_once: int) -> str:
         found = []
         for low, high in parts.values():
             found.append(sorted(1e3 * seconds for begun, seconds in times[kind] if low <= begun < high))
+        if not all(found):
+            lines.append(f"| {kind} | too few trials for a comparison |  |  |")
+            continue
         cells = [f"{statistics.median(one):.1f} ms, {one[int(0.99 * len(one))]:.1f} ms" for one in found]
         ratio = statistics.median(found[1]) / statistics.median(found[0])
         lines.append(f"| {kind} | " + " | ".join(cells) + f" | {ratio:.2f} |")
@@ -230,11 +239,23 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--epoch-seconds", type=float, default=0.0)
+    parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--curves", type=Path, default=Path("benchmarks/curves/openclipart.parquet"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.work.mkdir(parents=True)
-    store, console = open_store(options.work / "store"), Console(file=io.StringIO())
+    with ExitStack() as stack:
+        services = stack.enter_context(postgres_services(options.work)) if options.postgres else Services()
+        soak(open_store(options.work / "store", services.tracking_uri, services.study_url), options)
+
+
+def soak(store: Store, options: argparse.Namespace) -> None:
+    """Run the search and print the table.
+
+    Raises:
+        SystemExit: MLflow and the study do not agree.
+    """
+    console, requests = Console(file=io.StringIO()), count_requests()
     curves = read_curves(options.curves, options.epochs)
     times: Times = defaultdict(list)
     begun, walls = 0, []
@@ -256,6 +277,10 @@ def main() -> None:
     scale = 1 if sys.platform == "darwin" else 1024
     print(f"memory of the driver: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6:.0f} MB")
     print("on the disk: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes(store, "soak").items()))
+    kinds = ", ".join(f"{name} {count}" for name, count in requests.most_common())
+    print(f"requests that write to MLflow: {requests.total()} ({kinds})")
+    if (seconds := seconds_to_draw(store, "soak", options.work)) is not None:
+        print(f"the report's first figure is drawn after {seconds:.1f} s")
     wrong = differences(store, "soak", options.epochs)
     print("\n".join(wrong[:20]) or "MLflow and the study agree on every trial")
     if wrong:

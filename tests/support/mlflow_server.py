@@ -11,25 +11,28 @@ from tests.support.waiting import answers, free_port, wait_until
 
 
 class MlflowServer:
-    """A server with a SQLite database and a folder for artifacts.
+    """A server with a SQLite database, or another one, and a folder for artifacts.
 
     Attributes:
         folder: holds the database `server.db`, the folder `artifacts` and the log `server.txt`.
         port: its TCP port; a second start uses the same.
     """
 
-    def __init__(self, folder: Path, database: Path, *, workers: int = 1) -> None:
+    def __init__(self, folder: Path, database: Path | str, *, workers: int = 1) -> None:
         """
         Args:
             folder: an existing folder of its own.
-            database: an initialised MLflow database, which is copied: to make the tables takes MLflow seconds.
+            database: an initialised MLflow database, which is copied: to make the tables takes MLflow seconds. Or the
+                address of an empty one on another server.
             workers: number of its processes.
         """
         self.folder = folder
         self.port = free_port()
         self._workers = workers
         self._process: subprocess.Popen[bytes] | None = None
-        shutil.copy(database, folder / "server.db")
+        self._database = database if isinstance(database, str) else f"sqlite:///{folder}/server.db"
+        if isinstance(database, Path):
+            shutil.copy(database, folder / "server.db")
 
     @property
     def address(self) -> str:
@@ -38,7 +41,7 @@ class MlflowServer:
     def start(self) -> None:
         """Start the server; returns when it answers."""
         command = [
-            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
+            sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self._database,
             "--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1",
             "--port", str(self.port), "--workers", str(self._workers),
         ]  # fmt: skip

@@ -47,7 +47,7 @@ class Postgres:
             **self._identity(),
         )
         deadline = time.monotonic() + 60
-        ready = [PROGRAMS[-1] / "pg_isready", "-h", self._folder, "-p", str(self.port)]
+        ready = [str(PROGRAMS[-1] / "pg_isready"), "-h", str(self._folder), "-p", str(self.port)]
         while subprocess.run(ready, stdout=subprocess.DEVNULL).returncode:
             assert time.monotonic() < deadline and self._server.poll() is None, "PostgreSQL does not start"
             time.sleep(0.05)
@@ -59,7 +59,17 @@ class Postgres:
 
     def execute(self, statement: str) -> str:
         """Run a statement as the administrator; its output."""
-        command = [PROGRAMS[-1] / "psql", "-h", self._folder, "-p", str(self.port), "-U", "postgres", "-Atc", statement]
+        command = [
+            str(PROGRAMS[-1] / "psql"),
+            "-h",
+            str(self._folder),
+            "-p",
+            str(self.port),
+            "-U",
+            "postgres",
+            "-Atc",
+            statement,
+        ]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def url(self, database: str) -> str:
