@@ -20,6 +20,16 @@ def _check_name(name: str) -> str:
 Name = Annotated[str, AfterValidator(_check_name)]
 
 
+ACCELERATOR_TYPES = (
+    "V100", "P100", "T4", "P4", "K80", "A10G", "L4", "L40S", "A100", "A100-40G", "A100-80G", "H100", "H200", "H20", "B200",
+    "B300", "GB200", "GB300", "RTX-PRO-6000", "AMD-Instinct-MI100", "AMD-Instinct-MI250X", "AMD-Instinct-MI250X-MI250",
+    "AMD-Instinct-MI210", "AMD-Instinct-MI300A", "AMD-Instinct-MI300X-OAM", "AMD-Instinct-MI300X-HF", "AMD-Instinct-MI308X",
+    "AMD-Instinct-MI325X-OAM", "AMD-Instinct-MI350X-OAM", "AMD-Instinct-MI355X-OAM", "AMD-Radeon-R9-200-HD-7900",
+    "AMD-Radeon-HD-7900",
+)  # fmt: skip
+"""Ray's names of the GPUs that trials can train on. Ray is not imported here, because reading a file must stay fast."""
+
+
 class Objective(Frozen):
     """The metric of a trial's last epoch that the search optimises."""
 
@@ -65,6 +75,9 @@ class Resources(Frozen):
     gpus_per_worker: float = Field(default=0, ge=0, json_schema_extra={"maximum": 1})
     """GPUs of each worker: 1, or a share of one, such as 0.5 if two trials of one worker use a GPU at the same time.
     0: it trains on the CPU."""
+    accelerator_type: str | None = Field(default=None, json_schema_extra={"enum": [*ACCELERATOR_TYPES, None]})
+    """The only type of GPU that workers may use, by Ray's name, such as A100. None: any. A cluster with several types
+    needs it if all trials are to take the same time."""
     max_concurrent_trials: int | None = Field(default=None, ge=1)
     """Largest number of trials that run at the same time; None: as many as fit on the cluster."""
     checkpoint_minutes: float | None = Field(default=10, gt=0, le=10_000)
@@ -85,6 +98,18 @@ class Resources(Frozen):
                 "0 or 1 with more than one of workers_per_trial, because workers of a trial cannot share a GPU"
             )
         return gpus
+
+    @field_validator("accelerator_type")
+    @classmethod
+    def _check_type(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is None:
+            return None
+        if name not in ACCELERATOR_TYPES:
+            raise ValueError(f"one of Ray's names: {', '.join(ACCELERATOR_TYPES)}")
+        # Without the key, `gpus_per_worker` itself is wrong, and has a message of its own.
+        if info.data.get("gpus_per_worker", 1) == 0:
+            raise ValueError("no value with gpus_per_worker: 0, because workers have no GPU; or gpus_per_worker: 1")
+        return name
 
 
 def find_bound_problem(budget: Budget, resources: Resources) -> str | None:

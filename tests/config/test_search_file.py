@@ -1,5 +1,6 @@
 """SearchFile: valid files, and the line that refuses each wrong file."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from kmcl_platform.config.arms import to_yaml
 from kmcl_platform.config.search_file_reader import parse_search_file, read_search_file
+from kmcl_platform.config.search_parts import ACCELERATOR_TYPES
 from kmcl_platform.errors import ConfigError
 
 GOOD = """
@@ -45,6 +47,17 @@ def test_the_digits_search_has_the_values_of_the_readme() -> None:
     assert [(one.name, one.values) for one in file.baselines or ()] == [
         ("asymmetric", {"loss.objective": "asymmetric"})
     ]
+
+
+@pytest.mark.locked
+def test_the_types_of_gpus_are_those_of_ray() -> None:
+    # As text: the import of Ray takes seconds.
+    spec = importlib.util.find_spec("ray")
+    assert spec is not None
+    assert spec.origin is not None
+    text = (Path(spec.origin).parent / "util/accelerators/accelerators.py").read_text()
+    assert re.findall(r'^(?:NVIDIA|AMD)_\w+ = "(.+)"', text, re.MULTILINE) != []
+    assert set(re.findall(r'^(?:NVIDIA|AMD)_\w+ = "(.+)"', text, re.MULTILINE)) == set(ACCELERATOR_TYPES)
 
 
 def test_a_number_with_an_exponent_is_a_number() -> None:
@@ -158,6 +171,14 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
             "f.yaml: space.loss.temperature: data.batch_size: got 64; valid: a multiple of resources.workers_per_trial, 3",
         ),
         (("budget:", "resources: {gpus_per_worker: 2}\nbudget:"), "f.yaml: resources.gpus_per_worker: got 2; valid: at most 1, because"),
+        (
+            ("budget:", "resources: {gpus_per_worker: 1, accelerator_type: a100}\nbudget:"),
+            "f.yaml: resources.accelerator_type: got 'a100'; valid: one of Ray's names: V100, P100, ",
+        ),
+        (
+            ("budget:", "resources: {accelerator_type: A100}\nbudget:"),
+            "f.yaml: resources.accelerator_type: got 'A100'; valid: no value with gpus_per_worker: 0, because workers have no GPU",
+        ),
         (
             ("budget:", "resources: {workers_per_trial: 2, gpus_per_worker: 0.5}\nbudget:"),
             "f.yaml: resources.gpus_per_worker: got 0.5; valid: 0 or 1 with more than one of workers_per_trial",

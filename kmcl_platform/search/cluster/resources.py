@@ -14,13 +14,17 @@ an empty reservation; therefore it is one byte of memory."""
 
 CLUSTER_NODES = "KMCL_CLUSTER_NODES"
 """The largest set of nodes for trials on a cluster that grows; the cluster's start commands set this variable. Its form
-is COUNTxCPUS/GPUS, with commas between several kinds (`8x8/1,2x64/4`). Drivers cannot read it from Ray."""
+is COUNTxCPUS/GPUS or COUNTxCPUS/GPUS:TYPE, with commas between several kinds (`8x8/1,2x64/4:A100`). Drivers cannot read
+it from Ray."""
 
-_NODES = re.compile(r"(\d+)x(\d+)/(\d+)")
+TYPE_PREFIX = "accelerator_type:"
+"""Ray gives each node whose GPUs it knows a resource of this name and their type."""
+
+_NODES = re.compile(r"(\d+)x(\d+)/(\d+)(?::([\w-]+))?")
 
 
 def parse_nodes(text: str) -> list[dict[str, float]]:
-    """The `CPU` and `GPU` of each node that `KMCL_CLUSTER_NODES` lists.
+    """The `CPU`, the `GPU` and the type of GPU of each node that `KMCL_CLUSTER_NODES` lists, as Ray names resources.
 
     Raises:
         ResourceError: the text has another form.
@@ -30,32 +34,59 @@ def parse_nodes(text: str) -> list[dict[str, float]]:
         match = _NODES.fullmatch(part.strip())
         if match is None:
             raise ResourceError(
-                f"{CLUSTER_NODES}: got {show_value(text)}; valid: COUNTxCPUS/GPUS, for example 8x8/1 or 8x8/1,2x64/4"
+                f"{CLUSTER_NODES}: got {show_value(text)}; valid: COUNTxCPUS/GPUS or COUNTxCPUS/GPUS:TYPE, for example "
+                "8x8/1 or 8x8/1:T4,2x64/4:A100"
             )
-        count, cpus, gpus = map(int, match.groups())
-        nodes += [{"CPU": cpus, "GPU": gpus}] * count
+        count, cpus, gpus = map(int, match.groups()[:3])
+        named = {f"{TYPE_PREFIX}{match[4]}": 1.0} if match[4] else {}
+        nodes += [{"CPU": cpus, "GPU": gpus, **named}] * count
     return nodes
+
+
+def list_types(nodes: Iterable[Mapping[str, float]]) -> list[str]:
+    """The types of GPUs of the nodes, by Ray's names, in alphabetical order; GPUs that Ray does not know have none."""
+    names = {name for node in nodes for name in node if name.startswith(TYPE_PREFIX)}
+    return sorted(name.removeprefix(TYPE_PREFIX) for name in names)
+
+
+def usable_nodes(nodes: Iterable[Mapping[str, float]], resources: Resources) -> list[Mapping[str, float]]:
+    """The nodes that a trial's workers may use: those with the type of GPU that the search asks for, or all.
+
+    Raises:
+        ResourceError: no node has GPUs of this type.
+    """
+    nodes = list(nodes)
+    if (wanted := resources.accelerator_type) is None:
+        return nodes
+    if usable := [node for node in nodes if TYPE_PREFIX + wanted in node]:
+        return usable
+    types = list_types(nodes)
+    raise ResourceError(
+        f"resources.accelerator_type: got {show_value(wanted)}, which no node of the cluster has; valid: "
+        + (", ".join(types) if types else "no value, because the cluster has no GPU whose type Ray knows")
+    )
 
 
 def count_concurrent_trials(nodes: Iterable[Mapping[str, float]], resources: Resources) -> int:
     """The number of trials whose workers fit on the nodes at the same time.
 
     Args:
-        nodes: `CPU` and `GPU` of each node.
+        nodes: `CPU`, `GPU` and type of GPU of each node.
         resources: the resources of a trial, from the search file.
 
     Raises:
-        ResourceError: not even one trial fits; the message shows the numbers.
+        ResourceError: not even one trial fits, or no node has the type of GPU; the message shows what the nodes have.
     """
-    nodes = list(nodes)
+    nodes = usable_nodes(nodes, resources)
     cpus, gpus, wanted = resources.cpus_per_worker, resources.gpus_per_worker, resources.workers_per_trial
     # Node by node: a worker runs on one node, so the rests of two nodes do not make another worker.
     slots = sum(_worker_slots(node, cpus, gpus) for node in nodes)
     if slots < wanted:
-        shapes = " + ".join(f"{node.get('CPU', 0):g} CPU/{node.get('GPU', 0):g} GPU" for node in nodes) or "no node"
+        of_type = f" {resources.accelerator_type}" if resources.accelerator_type else ""
+        shapes = " + ".join(f"{node.get('CPU', 0):g} CPU/{node.get('GPU', 0):g} GPU{of_type}" for node in nodes)
         raise ResourceError(
             f"resources: a trial needs {wanted} workers of {cpus:g} CPU and {gpus:g} GPU = {wanted * cpus:g} CPU and "
-            f"{wanted * gpus:g} GPU in whole workers per node; the cluster ({shapes}) holds {slots} such workers; "
+            f"{wanted * gpus:g} GPU in whole workers per node; the cluster ({shapes or 'no node'}) holds {slots} such workers; "
             "valid: fewer workers_per_trial, smaller workers, or a larger cluster"
         )
     fitting = slots // wanted

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import ray
+from ray._private.state import available_resources_per_node
 
 from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file import SearchFile
@@ -12,6 +12,7 @@ from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ResourceError, StoreError
 from kmcl_platform.plugins.source import to_documents
+from kmcl_platform.search.cluster.resources import usable_nodes
 from kmcl_platform.search.plan.probe_points import Corner, TriedCorner, to_config
 from kmcl_platform.search.run.on_ray.worker_group import WorkerGroup
 
@@ -88,11 +89,14 @@ def check_free(resources: Resources) -> None:
     Raises:
         ResourceError: they cannot start.
     """
-    free = ray.available_resources()
-    wanted = resources.workers_per_trial
+    # Of each node: what is free on nodes with other GPUs does not count. `ray.available_resources` has only the sums.
+    free = usable_nodes(available_resources_per_node().values(), resources)
+    wanted, where = resources.workers_per_trial, resources.accelerator_type
     for name, each in (("CPU", resources.cpus_per_worker), ("GPU", resources.gpus_per_worker)):
-        if free.get(name, 0) < wanted * each:
+        found = sum(node.get(name, 0) for node in free)
+        if found < wanted * each:
             raise ResourceError(
-                f"resources: a trial needs {wanted * each:g} {name}; {free.get(name, 0):g} are free on the cluster; "
+                f"resources: a trial needs {wanted * each:g} {name}; {found:g} are free on the cluster"
+                f"{f' on nodes with {where}' if where else ''}; "
                 "valid: kmcl plan when nothing else runs on the cluster"
             )

@@ -31,6 +31,10 @@ _LEFT_OUT = ("plugins", "budget", "verdict", "finalists", "promotion", "decision
 """Parts of a search file that no trial's result depends on. The code of plug-ins is in `base.plugins`."""
 
 
+_PLACEMENT = ("max_concurrent_trials", "checkpoint_minutes", "price_per_hour", "accelerator_type")
+"""Fields of `resources` that decide where and when trials run; they may change while a search goes on."""
+
+
 class Allowed(NamedTuple):
     """What may differ from the definition that a search was begun with.
 
@@ -216,7 +220,7 @@ def _definition(file: SearchFile) -> dict[str, str]:
     """The definition under dotted paths, each value as JSON."""
     # Of `resources`, the number of workers and their threads may not change: they change a trial's numbers.
     dump = file.model_dump(
-        exclude={"resources": {"max_concurrent_trials", "checkpoint_minutes", "price_per_hour"}}
+        exclude={"resources": set(_PLACEMENT)}
         | dict.fromkeys(_LEFT_OUT, True)
         | {name: True for name in ("prior", "warm_start", "objectives", "constraints") if not getattr(file, name)}
         | ({} if wanted_costs(file) else {"serving_device": True})

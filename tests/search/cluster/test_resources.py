@@ -8,6 +8,7 @@ from kmcl_platform.errors import ResourceError
 from kmcl_platform.search.cluster.resources import (
     count_concurrent_trials,
     count_trials_in_memory,
+    list_types,
     note_unused_gpus,
     parse_nodes,
 )
@@ -44,7 +45,28 @@ def test_a_cluster_that_grows_declares_its_largest_set_of_nodes() -> None:
     assert count_concurrent_trials(parse_nodes("8x8/1"), Resources(cpus_per_worker=4, gpus_per_worker=1)) == 8
 
 
-@pytest.mark.parametrize("text", ["8", "8x8", "8x8/one", "8x8/1;2x4/0", ","])
+MIXED = parse_nodes("2x8/2:A100,1x8/4:T4,1x64/0")
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, 8), ("A100", 4), ("T4", 4)])
+def test_only_nodes_with_the_wanted_type_of_gpu_count(wanted: str | None, expected: int) -> None:
+    assert list_types(MIXED) == ["A100", "T4"]
+    assert count_concurrent_trials(MIXED, Resources(gpus_per_worker=1, accelerator_type=wanted)) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "valid"),
+    [(MIXED, "A100, T4"), ([{"CPU": 2}], "no value, because the cluster has no GPU whose type Ray knows")],
+)
+def test_a_type_of_gpu_that_no_node_has_is_refused(nodes: list[dict[str, float]], valid: str) -> None:
+    with pytest.raises(ResourceError) as refused:
+        count_concurrent_trials(nodes, Resources(gpus_per_worker=1, accelerator_type="H100"))
+    assert str(refused.value) == (
+        f"resources.accelerator_type: got 'H100', which no node of the cluster has; valid: {valid}"
+    )
+
+
+@pytest.mark.parametrize("text", ["8", "8x8/1:", "8x8", "8x8/one", "8x8/1;2x4/0", ","])
 def test_a_declaration_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(ResourceError, match="KMCL_CLUSTER_NODES: got .* valid: COUNTxCPUS/GPUS"):
         parse_nodes(text)

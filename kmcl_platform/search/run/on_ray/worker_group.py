@@ -114,6 +114,7 @@ class WorkerGroup:
                 num_workers=resources.workers_per_trial,
                 use_gpu=resources.gpus_per_worker > 0,
                 resources_per_worker=per_worker,
+                accelerator_type=resources.accelerator_type,
             ),
             run_config=RunConfig(
                 # A new name each time: Ray Train loads the state that it finds under an old one.
