@@ -19,6 +19,7 @@ from kmcl_platform.training.checkpoints.epoch_part import EpochPart
 from kmcl_platform.training.device import chosen_operations, small_floats_are_zero
 from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.workers import notice
+from kmcl_platform.training.workers.device_name import group_devices
 from kmcl_platform.training.workers.distributed import Workers
 from kmcl_platform.training.workers.model_costs import known_costs, measure_costs
 
@@ -152,6 +153,7 @@ def _fit(
         save=save_part,
     )
     resumed_from = len(reports)
+    device = group_devices(workers)
     for epoch in range(len(reports) + 1, config.num_epochs + 1):
         breaks.begin_epoch(part)
         session.meter.start()
@@ -164,6 +166,7 @@ def _fit(
             usage=session.usage(),
             resumed_from=resumed_from,
             process_id=os.getpid(),
+            device=device,
         )
         reports = (*reports, result)
         # First the checkpoint, then the report. A process killed between the two repeats the report at its next start.

@@ -16,6 +16,7 @@ from kmcl_platform.errors import ConfigError, DataError, Diverged, StoreError, W
 from kmcl_platform.training.checkpoints.checkpoint import read_progress
 from kmcl_platform.training.checkpoints.checkpoint_folder import OPTIMIZER, find_checkpoint
 from kmcl_platform.training.session import TrainingSession
+from kmcl_platform.training.workers.device_name import device_name
 from tests.training.trials import ALONE, run
 
 CONFIG = TrialConfig().with_values(
@@ -49,6 +50,7 @@ def test_every_metric_is_reported_each_epoch_under_its_name(undisturbed: list[Ep
     assert [report.epoch for report in undisturbed] == [1, 2, 3]
     assert set(undisturbed[0].metrics) == {*objective_names(built_in=True), *GRADIENT_SHARES}
     assert sum(undisturbed[0].metrics[name] for name in GRADIENT_SHARES) == pytest.approx(1)
+    assert undisturbed[0].device == device_name(torch.device("cpu"))
     usage = undisturbed[0].usage
     assert set(usage) == {
         "system/cpu_utilization_percentage", "system/memory_usage_megabytes", "system/images_per_second",

@@ -53,6 +53,7 @@ class EpochReport(Frozen):
             If the epoch is trained again, its metrics are the same, but not these values.
         resumed_from: epoch of the checkpoint from which the trial continued; 0: it began with epoch 1.
         process_id: the process of the first worker, so that an operator finds it.
+        device: the model of the GPU or CPU that it was trained on; empty: not known.
     """
 
     epoch: int = Field(ge=1)
@@ -61,3 +62,4 @@ class EpochReport(Frozen):
     usage: Mapping[str, float] = Field(default_factory=dict)
     resumed_from: int = Field(default=0, ge=0)
     process_id: int = 0
+    device: str = ""

@@ -79,6 +79,30 @@ def to_costs(
     )
 
 
+def mix_costs(costs: Sequence[tuple[Costs, int]]) -> Costs:
+    """The costs of a trial on a cluster with several types of GPUs.
+
+    A type that is twice as fast trains twice as many epochs in the same time, so times are harmonic means over the
+    places for trials.
+
+    Args:
+        costs: of each type, with its number of places; at least one.
+    """
+    first = costs[0][0]
+
+    def mean(field: str, end: str) -> float:
+        pace = sum(places / getattr(getattr(one, field), end) for one, places in costs)
+        return float(sum(places for _, places in costs) / pace)
+
+    times = {
+        field: Range.model_validate({end: mean(field, end) for end in Range.model_fields})
+        for field in ("epoch_seconds", "epoch_overhead_seconds", "trial_seconds")
+    }
+    # The first trial begins when the last type has its workers; sizes on the disk are the same everywhere.
+    start = max(one.start_seconds for one, _ in costs)
+    return first.model_copy(update={**times, "start_seconds": start}) if len(costs) > 1 else first
+
+
 def checkpoint_share(file: SearchFile) -> float:
     """The share of a trial's epochs after which it writes a checkpoint.
 

@@ -1,11 +1,11 @@
 """Plan a search: run the first steps of the corners of its space on real workers, and forecast the search."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -17,19 +17,11 @@ from kmcl_platform.config.store_record import check_study
 from kmcl_platform.files.atomic_write import make_folder, write_atomically
 from kmcl_platform.rank_agreement import RankAgreement
 from kmcl_platform.search.cluster.ray_session import cluster_address, start_ray, stop_ray, trial_nodes
-from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory, note_unused_gpus
-from kmcl_platform.search.forecast.costs import checkpoint_share, to_costs
+from kmcl_platform.search.cluster.resources import count_concurrent_trials, note_unused_gpus
+from kmcl_platform.search.forecast.costs import mix_costs
 from kmcl_platform.search.forecast.forecast import Forecast, build_forecast
-from kmcl_platform.search.plan.probe_points import (
-    DRIVERS_OF_COST,
-    Corner,
-    TriedCorner,
-    choose_corners,
-    list_uncovered,
-    name_bound,
-    step_back,
-    to_config,
-)
+from kmcl_platform.search.plan.measure import MeasuredType, measure, resources_to_measure
+from kmcl_platform.search.plan.probe_points import Corner, TriedCorner, list_uncovered, to_config
 from kmcl_platform.search.replay.archive_curves import agreement_by_epoch, read_curves
 from kmcl_platform.search.run.checks.component_check import check_components
 from kmcl_platform.search.run.checks.files_check import check_weights
@@ -38,9 +30,6 @@ from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.study.definition import check_new_search
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.storage import load_study
-
-if TYPE_CHECKING:
-    from kmcl_platform.search.plan.probe_runner import Prober
 
 
 @dataclass(frozen=True)
@@ -58,6 +47,8 @@ class SearchPlan:
         notes: further lines for the user.
         agreement: how far the order of trials after an epoch agrees with that at the end, by epoch; empty: no archive
             was given.
+        types: what each type of GPU of the cluster has measured; `tried` are the corners of the slowest. Empty: there
+            are not several types, or the search asks for one.
     """
 
     file: SearchFile
@@ -69,6 +60,7 @@ class SearchPlan:
     refusal: str
     notes: list[str]
     agreement: dict[int, RankAgreement] = field(default_factory=dict)
+    types: list[MeasuredType] = field(default_factory=list)
 
 
 def run_plan(
@@ -137,39 +129,37 @@ def run_plan(
         stack.callback(stop_ray)
         nodes = trial_nodes()
         concurrency = count_concurrent_trials(nodes, file.resources)
-        # A Ray of this machine was started for this plan alone, so all of it is free.
-        if cluster:
-            check_free(file.resources)
-        # One group of workers for all arms: they have the same resources.
-        prober = Prober(file.resources, store, scratch, num_steps)
-        plans = [_plan(search, store, prober, nodes, concurrency, console) for search in searches]
-        prober.close()
+        # One group of workers for all arms: they have the same resources. A Ray of this machine was started for this
+        # plan alone, so all of it is free.
+        measured: list[list[MeasuredType]] = []
+        for resources in resources_to_measure(nodes, file.resources):
+            if cluster:
+                check_free(resources)
+            prober = Prober(resources, store, scratch, num_steps)
+            measured.append([measure(search, prober, nodes, resources, console) for search in searches])
+            prober.close()
+        plans = [
+            _plan(search, store, list(types), nodes, concurrency)
+            for search, *types in zip(searches, *measured, strict=True)
+        ]
     return [replace(plan, agreement=found) for plan, found in zip(plans, agreements, strict=True)]
 
 
 def _plan(
-    file: SearchFile, store: Store, prober: "Prober", nodes: list[dict[str, float]], concurrency: int, console: Console
+    file: SearchFile, store: Store, types: list[MeasuredType], nodes: list[dict[str, float]], concurrency: int
 ) -> SearchPlan:
-    corners = choose_corners(file)
-    tried: list[TriedCorner] = []
-    for number, corner in enumerate(corners, start=1):
-        console.print(f"plan {file.name}: corner {number} of {len(corners)}", highlight=False)
-        tried.append(prober.try_corner(file, corner))
-    measured = [(one.corner.level, one.measured) for one in tried if one.measured]
-    # The costliest corner decides: trials like it may run at the same time.
-    in_memory = min((count_trials_in_memory(nodes, file.resources, found) for _, found in measured), default=None)
-    forecast = None
-    if measured:
-        costs = to_costs(measured, prober.start_seconds or 0.0, checkpoint_share=checkpoint_share(file))
-        forecast = build_forecast(file, costs, min(concurrency, in_memory or concurrency))
+    # The slowest type, or one on which nothing ran.
+    tried = max(types, key=lambda one: one.costs.epoch_seconds.expected if one.costs else math.inf).tried
+    costs = [(one.costs, one.concurrency) for one in types if one.costs]
+    in_memory = None
+    if costs:
+        lacking = sum(max(0, one.concurrency - (one.in_memory or one.concurrency)) for one in types)
+        in_memory = max(1, concurrency - lacking) if lacking or len(types) > 1 else types[0].in_memory
+    forecast = build_forecast(file, mix_costs(costs), min(concurrency, in_memory or concurrency)) if costs else None
     free_bytes = shutil.disk_usage(store.root).free
-    failed = next((one for one in tried if one.failure), None)
-    if failed:
-        console.print(f"plan {file.name}: looking for the bound that makes a corner fail", highlight=False)
-        refusal = _blame(file, failed, prober)
-    else:
-        refusal = refuse_room(file, forecast, concurrency, in_memory, free_bytes)
-    notes = _note(file, tried, corners)
+    failed = next((one.refusal for one in types if one.refusal), "")
+    refusal = failed or refuse_room(file, forecast, concurrency, in_memory, free_bytes)
+    notes = _note(file, tried, [one.corner for one in tried])
     if unused := note_unused_gpus(nodes, file.resources):
         notes.append(unused)
     if failed and forecast:
@@ -182,26 +172,8 @@ def _plan(
     else:
         # The forecast of an earlier plan is not valid any more.
         store.forecast(file.name).unlink(missing_ok=True)
-    return SearchPlan(file, tried, concurrency, in_memory, forecast, free_bytes, refusal, notes)
-
-
-def _blame(file: SearchFile, failed: TriedCorner, prober: "Prober") -> str:
-    """The refusal for a corner that fails: it names the bound without which the corner runs, if there is one."""
-    steps = step_back(file, failed.corner)
-    if failed.measured:
-        # A loss that is not finite depends on rates and weights more often than on the paths that decide the cost.
-        steps.sort(key=lambda step: step[0] in DRIVERS_OF_COST)
-    for path, value, corner in steps:
-        # The first variant that runs names the bound. All others would cost minutes.
-        if not prober.try_corner(file, corner).failure:
-            bound = name_bound(file.space[path], failed.corner.values[path])
-            change = {"high": "a lower high", "low": "a higher low"}.get(bound.partition(" ")[0], "without it")
-            return f"space.{path}: {bound}: {failed.failure}; valid: {change} (with {value} the same trial runs)"
-    values = ", ".join(f"{path} {value}" for path, value in failed.corner.values.items())
-    return (
-        f"space: the trial {values}: {failed.failure}; it also fails if only one bound is changed; valid: a change of "
-        "several bounds, or a smaller base"
-    )
+    several = types if len(types) > 1 else []
+    return SearchPlan(file, tried, concurrency, in_memory, forecast, free_bytes, refusal, notes, types=several)
 
 
 def refuse_room(

@@ -13,6 +13,7 @@ from rich.text import Text
 from kmcl_platform.config.first_trials import base_name, list_baselines
 from kmcl_platform.messages import count_of
 from kmcl_platform.search.forecast.costs import Range
+from kmcl_platform.search.plan.measure import MeasuredType
 from kmcl_platform.search.plan.plan import SearchPlan
 from kmcl_platform.search.plan.probe_points import TriedCorner
 from kmcl_platform.search.sampling.rung_schedule import list_rungs
@@ -43,6 +44,10 @@ def to_table(plan: SearchPlan) -> Group:
         f"{count_of(plan.file.base.num_epochs, 'epoch')}, "
         f"{_concurrency(plan)}"
     ]
+    for kind in plan.types:
+        lines.append(f"  {f'on {kind.type}':<12} {_type(kind)}")
+    if plan.types:
+        lines.append("  corners      the table has those of the slowest type")
     if names := [one.name for one in list_baselines(plan.file)]:
         first = [base_name(plan.file)] if plan.file.baseline else []
         lines.append(f"  baselines    {', '.join(first + names)}: the first trials, all of full length")
@@ -62,6 +67,13 @@ def to_table(plan: SearchPlan) -> Group:
     lines += _limit(plan)
     lines += [f"  note         {note}" for note in plan.notes]
     return Group(table, Text("\n".join(lines)))
+
+
+def _type(one: MeasuredType) -> str:
+    if one.costs is None:
+        return "no corner ran"
+    memory = f" ({one.in_memory} in memory)" if one.in_memory is not None and one.in_memory < one.concurrency else ""
+    return f"{_span(one.costs.epoch_seconds, '{:.3g}')} s per epoch, {one.concurrency} at once{memory}"
 
 
 def _limit(plan: SearchPlan) -> list[str]:
@@ -124,16 +136,16 @@ def _cells(one: TriedCorner) -> list[str]:
 def _document(plan: SearchPlan) -> dict[str, Any]:
     return {
         "search": plan.file.name,
-        "corners": [
+        "corners": [_corner(one) for one in plan.tried],
+        "types": [
             {
-                "level": one.corner.level,
-                "values": one.corner.values,
-                "measured": one.measured
-                and one.measured.model_dump()
-                | {"epoch_seconds": one.measured.epoch_seconds, "limit": dict([one.measured.limit])},
-                "failure": one.failure,
+                "type": one.type,
+                "corners": [_corner(corner) for corner in one.tried],
+                "concurrency": one.concurrency,
+                "concurrency_in_memory": one.in_memory,
+                "epoch_seconds": one.costs and one.costs.epoch_seconds.model_dump(),
             }
-            for one in plan.tried
+            for one in plan.types
         ],
         "rungs": [asdict(rung) for rung in list_rungs(plan.file)],
         "agreement": {epoch: one._asdict() for epoch, one in plan.agreement.items()},
@@ -143,6 +155,17 @@ def _document(plan: SearchPlan) -> dict[str, Any]:
         "free_bytes": plan.free_bytes,
         "refusal": plan.refusal,
         "notes": plan.notes,
+    }
+
+
+def _corner(one: TriedCorner) -> dict[str, Any]:
+    return {
+        "level": one.corner.level,
+        "values": one.corner.values,
+        "measured": one.measured
+        and one.measured.model_dump()
+        | {"epoch_seconds": one.measured.epoch_seconds, "limit": dict([one.measured.limit])},
+        "failure": one.failure,
     }
 
 

@@ -57,6 +57,9 @@ def to_table(leaderboard: Leaderboard, *, narrow: bool = False) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for header in ("#", "trial", "outcome", leaderboard.metric, *leaderboard.aims, "epochs", "train\n(s)"):
         table.add_column(header, no_wrap=True, justify="left" if header == "outcome" else "right")
+    # Seconds on different devices cannot be compared.
+    if leaderboard.has_several_devices:
+        table.add_column("on")
     names = _short_names(leaderboard.paths)
     if narrow:
         table.add_column("values")
@@ -77,6 +80,7 @@ def to_table(leaderboard: Leaderboard, *, narrow: bool = False) -> Table:
             *(f"{row.aims[name]:.4g}" if name in row.aims else "" for name in leaderboard.aims),
             f"{row.epochs}/{leaderboard.num_epochs}",
             f"{row.wall_seconds:.0f}",
+            *([row.device] if leaderboard.has_several_devices else []),
             *values,
             style="bold" if row.rank == 1 else "dim" if row.rank is None else None,
         )

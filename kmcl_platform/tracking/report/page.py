@@ -141,7 +141,8 @@ def _stopping(data: "Collected") -> str:
 def _speed(data: "Collected") -> str:
     from kmcl_platform.tracking.report.step_time import describe_cost, describe_step_time
 
-    lines = describe_step_time(data.metrics.values(), frozen=data.file.base.model.backbone_mode == "frozen")
+    trials = [(row.device, data.metrics.get(row.number, {})) for row in data.board.rows]
+    lines = describe_step_time(trials, frozen=data.file.base.model.backbone_mode == "frozen")
     lines += describe_cost(data.study.user_attrs.get(SPENT, {}), data.file.resources.price_per_hour)
     if not lines:
         return ""
@@ -197,7 +198,8 @@ def _to_sentence(one: LimitingBound) -> str:
 
 def _leaderboard(data: "Collected") -> str:
     board = data.board
-    head = ["", "trial", "outcome", board.metric, *board.aims, "epochs", "seconds", *board.paths]
+    on = ["on"] if board.has_several_devices else []
+    head = ["", "trial", "outcome", board.metric, *board.aims, "epochs", "seconds", *on, *board.paths]
     rows = "".join(_row(row, data) for row in board.rows[:_ROWS])
     more = len(board.rows) - _ROWS
     note = f"<p class='soft'>{more} more trials are in the leaderboard table of the run.</p>" if more > 0 else ""
@@ -216,6 +218,7 @@ def _row(row: LeaderboardRow, data: "Collected") -> str:
         *(f"{row.aims[name]:.4g}" if name in row.aims else "-" for name in data.board.aims),
         f"{row.epochs} of {data.board.num_epochs}",
         f"{row.wall_seconds:.0f}",
+        *([row.device] if data.board.has_several_devices else []),
         *(_short(row.values[path]) if row.uses(path) else UNUSED for path in data.board.paths),
     ]
     kind = "" if row.rank is not None else " class='soft'"

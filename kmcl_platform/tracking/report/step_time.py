@@ -1,19 +1,38 @@
 """What the report says about the time of a training step, and about the cost of the search."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from kmcl_platform.config.reports.step_limit import GPU, LOSS, WAITING, find_limit
+from kmcl_platform.config.reports.trial_columns import EPOCH_SECONDS
+from kmcl_platform.messages import count_of
 
 
-def describe_step_time(metrics: Iterable[Mapping[str, float]], *, frozen: bool) -> list[str]:
-    """Sentences about the medians over trials; empty if no trial has measured its steps.
+def describe_step_time(trials: Iterable[tuple[str, Mapping[str, float]]], *, frozen: bool) -> list[str]:
+    """Sentences about the medians over the trials of each type of device; empty if no trial has measured its steps.
 
     Args:
-        metrics: of each trial, the last value of every metric.
+        trials: of each, the device, and the last value of every metric.
         frozen: the backbone is not trained.
     """
-    trials = list(metrics)
+    on: dict[str, list[Mapping[str, float]]] = {}
+    for device, metrics in trials:
+        on.setdefault(device, []).append(metrics)
+    # A trial that failed at once, or that an older version recorded, has no device.
+    if len(on.keys() - {""}) < 2:
+        return _describe([metrics for of_device in on.values() for metrics in of_device], frozen=frozen)
+    lines = []
+    for device, of_device in sorted(on.items()):
+        seconds = [own[EPOCH_SECONDS] for own in of_device if EPOCH_SECONDS in own]
+        if seconds:
+            lines.append(
+                f"On {device or 'a device that is not recorded'}: {count_of(len(seconds), 'trial')}; an epoch took "
+                f"{statistics.median(seconds):.3g} s (median). " + " ".join(_describe(of_device, frozen=frozen))
+            )
+    return [line.strip() for line in lines]
+
+
+def _describe(trials: Sequence[Mapping[str, float]], *, frozen: bool) -> list[str]:
     waiting, loss, busy = ([own[name] / 100 for own in trials if name in own] for name in (WAITING, LOSS, GPU))
     if not waiting or not loss:
         return []

@@ -15,6 +15,7 @@ from kmcl_platform.tracking.runs.names import (
     BASELINE_NAME_TAG,
     BASELINE_TAG,
     BASELINE_VERDICT_TAG,
+    DEVICE_TAG,
     EPOCHS,
     FINALISTS_TAG,
     OBJECTIVE,
@@ -52,6 +53,7 @@ class LeaderboardRow:
         wall_seconds: seconds of training and evaluation, over all attempts.
         source: the trial of an earlier search that had this point; empty: none.
         aims: its last values of the other objectives and of the constraints, by metric.
+        device: the models of the GPUs or CPUs that it was trained on; empty: not known.
     """
 
     rank: int | None
@@ -68,6 +70,7 @@ class LeaderboardRow:
     wall_seconds: float
     source: str = ""
     aims: Mapping[str, float] = field(default_factory=dict)
+    device: str = ""
 
     def uses(self, path: str) -> bool:
         """Whether a searched value has an effect. Some are for kernel terms alone; a weight of 0 leaves one out."""
@@ -104,6 +107,11 @@ class Leaderboard:
         points = [[row.objective or 0.0, *(row.aims[name] for name in names)] for row in rows]
         signs = [1 if mode == "maximize" else -1 for mode in self.objectives.values()]
         return [row for row, kept in zip(rows, find_front(points, signs), strict=True) if kept]
+
+    @property
+    def has_several_devices(self) -> bool:
+        """Whether trials ran on different GPUs or CPUs, so that their seconds cannot be compared."""
+        return len({row.device for row in self.rows if row.device}) > 1
 
     def best(self) -> LeaderboardRow:
         """The best trial that completed at full length.
@@ -177,6 +185,7 @@ def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:
         # An older version had one baseline, the base, and no name for it.
         baseline_name=tags.get(BASELINE_NAME_TAG, "base" if baseline else ""),
         source=tags.get(SOURCE_TAG, ""),
+        device=tags.get(DEVICE_TAG, ""),
         kernel_terms=_has_kernel_terms(run.data.params),
         epochs=int(metrics.get(EPOCHS, 0)),
         objective=metrics.get(OBJECTIVE if outcome == TrialOutcome.COMPLETED else file.objective.metric),

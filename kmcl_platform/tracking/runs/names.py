@@ -58,6 +58,8 @@ BASELINE_NAME_TAG = "kmcl.baseline_name"
 """Only on baselines; older versions did not write it, and had the base only."""
 SOURCE_TAG = "kmcl.warm_start"
 """Only on trials whose point comes from an earlier search: the search, the trial and its value there."""
+DEVICE_TAG = "kmcl.device"
+"""The models of the GPUs or CPUs that a trial was trained on, several if it has moved. Older versions had none."""
 OUTCOME_TAG = "kmcl.outcome"
 REASON_TAG = "kmcl.reason"
 

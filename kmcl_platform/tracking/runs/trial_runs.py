@@ -2,8 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,9 @@ from kmcl_platform.messages import bound_line, mask_passwords
 from kmcl_platform.tracking.database import find_runs, locked, write, write_steps
 from kmcl_platform.tracking.database.http_retries import again_if_cut_off
 from kmcl_platform.tracking.runs.dataset_input import record_input
+from kmcl_platform.tracking.runs.known_run import KnownRun, read_known
 from kmcl_platform.tracking.runs.names import (
     CLASS_TABLE_FILE,
-    EPOCH_SECONDS,
-    EPOCHS,
     FIGURES_FOLDER,
     NUMBER_TAG,
     OBJECTIVE,
@@ -42,14 +40,6 @@ from kmcl_platform.tracking.runs.ui_tables import mark_table
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
-
-
-@dataclass
-class _TrialRun:
-    """A trial's run, and the seconds of each of its recorded epochs."""
-
-    run_id: str
-    seconds: dict[int, float]
 
 
 class TrialRuns:
@@ -83,7 +73,7 @@ class TrialRuns:
         self._parent_id = parent_id
         self._dataset = dataset
         self._owner = owner
-        self._trials: dict[int, _TrialRun] = {}
+        self._trials: dict[int, KnownRun] = {}
 
     @again_if_cut_off
     def begin(
@@ -126,28 +116,20 @@ class TrialRuns:
         if self._dataset is not None:
             record_input(self._client, run, self._dataset)
         # A run that is opened again has epochs already; `log_epochs` must know them.
-        self._trials[number] = self._load(run)
+        self._trials[number] = read_known(self._client, run)
 
     @again_if_cut_off
     def log_epochs(self, number: int, reports: Sequence[tuple[EpochReport, int | None]]) -> None:
-        """Write the metrics of epochs in one request; epochs that the run already has are not changed.
+        """Write the metrics of epochs, and the devices, in one request; epochs that the run has are not changed.
 
         `reports`: each with the time when it was made, in milliseconds since 1970. None: now.
         """
         trial = self._known(number)
-        seconds = dict(trial.seconds)
-        steps: list[tuple[int, int | None, Mapping[str, float]]] = []
-        for report, time_ms in reports:
-            if report.epoch in seconds:
-                continue
-            seconds[report.epoch] = report.seconds
-            # Written with each epoch, so that it is right even if the process dies before it records the trial's end.
-            own = {EPOCHS: report.epoch, EPOCH_SECONDS: report.seconds, WALL_SECONDS: sum(seconds.values())}
-            steps.append((report.epoch, time_ms, {**report.metrics, **report.usage, **own}))
+        after, steps = trial.with_epochs(reports)
         if steps:
-            write_steps(self._client, trial.run_id, steps)
+            write_steps(self._client, trial.run_id, steps, tags=after.tags if after.tags != trial.tags else {})
         # Only after the request: if it fails, a repeated call must write these epochs.
-        trial.seconds = seconds
+        self._trials[number] = after
 
     @again_if_cut_off
     def end(
@@ -231,17 +213,12 @@ class TrialRuns:
         found = find_runs(self._client, self._experiment_id, trial=self._key(number))
         return next((run for run in found if is_own_run(self._store, run, self._owner)), None)
 
-    def _load(self, run: "Run") -> _TrialRun:
-        # Every request of `log_epochs` has this metric, so its steps are the epochs that MLflow already has.
-        history = self._client.get_metric_history(run.info.run_id, EPOCH_SECONDS)
-        return _TrialRun(run.info.run_id, {point.step: point.value for point in history})
-
-    def _known(self, number: int) -> _TrialRun:
+    def _known(self, number: int) -> KnownRun:
         if number not in self._trials:
             run = self._find(number)
             if run is None:
                 raise SearchError(f"search {self._search!r} has no trial {number}; valid: one that was begun")
-            self._trials[number] = self._load(run)
+            self._trials[number] = read_known(self._client, run)
         return self._trials[number]
 
     def _close(self, run_id: str, outcome: TrialOutcome, time_ms: int | None = None) -> None:

@@ -15,7 +15,7 @@ from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import SearchError
 from kmcl_platform.plugins import Scheduler
-from kmcl_platform.search.forecast.costs import Costs, Range, checkpoint_share, to_costs
+from kmcl_platform.search.forecast.costs import Costs, Range, checkpoint_share, mix_costs, to_costs
 from kmcl_platform.search.forecast.expected_trials import expected_trials
 from kmcl_platform.search.forecast.forecast import build_forecast, fingerprint, read_forecast
 from kmcl_platform.search.forecast.score import describe, to_metrics
@@ -208,6 +208,16 @@ def test_costs_range_over_the_corners_and_expect_those_in_the_middle() -> None:
     assert costs.epoch_seconds == Range(low=12, expected=27, high=42)
     assert costs.start_seconds == 7
     assert to_costs([("high", measurement(4))], 7).epoch_seconds == Range(low=42, expected=42, high=42)
+
+
+def test_times_on_two_types_of_gpus_are_those_of_the_cluster() -> None:
+    slow = COSTS.model_copy(update={"epoch_seconds": Range(low=36, expected=57, high=78), "start_seconds": 90})
+    mixed = mix_costs([(COSTS, 3), (slow, 1)])
+    # In 57 seconds, three fast places train three epochs each, and the slow one trains one: ten on four places.
+    assert mixed.epoch_seconds.expected == pytest.approx(4 * 57 / 10)
+    assert (mixed.start_seconds, mixed.checkpoint_bytes) == (90, COSTS.checkpoint_bytes)
+    assert mixed.trial_seconds.expected == pytest.approx(5)
+    assert mix_costs([(slow, 1)]) is slow
 
 
 def test_a_trial_on_features_writes_fewer_checkpoints() -> None:

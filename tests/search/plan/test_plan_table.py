@@ -8,8 +8,9 @@ import pytest
 from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.rank_agreement import RankAgreement
-from kmcl_platform.search.forecast.costs import Range
+from kmcl_platform.search.forecast.costs import Costs, Range
 from kmcl_platform.search.forecast.forecast import Forecast
+from kmcl_platform.search.plan.measure import MeasuredType
 from kmcl_platform.search.plan.plan import SearchPlan
 from kmcl_platform.search.plan.plan_table import to_json, to_table
 from kmcl_platform.search.plan.probe_points import Corner, TriedCorner
@@ -25,6 +26,9 @@ finalists: {trials: 2, seeds: 3}
 AGREEMENT = {epoch: RankAgreement(epoch / 10, epoch / 10 - 0.1, epoch / 10 + 0.05) for epoch in range(1, 10)}
 
 
+ONE = Range(low=1.0, expected=1.0, high=1.0)
+
+
 def plan_of(text: str = FILE) -> SearchPlan:
     one = Range(low=1.0, expected=1.0, high=1.0)
     forecast = Forecast(
@@ -33,6 +37,23 @@ def plan_of(text: str = FILE) -> SearchPlan:
         disk_bytes=one, peak_disk_bytes=1.0,
     )  # fmt: skip
     return SearchPlan(parse_search_file(text.encode(), "s.yaml"), [], 2, 2, forecast, 10**9, "", [], AGREEMENT)
+
+
+def test_each_type_of_gpu_has_a_line() -> None:
+    costs = Costs(
+        epoch_seconds=Range(low=1, expected=2, high=4), epoch_overhead_seconds=ONE, trial_seconds=ONE,
+        checkpoint_bytes=ONE, average_bytes=ONE, start_seconds=1,
+    )  # fmt: skip
+    types = [MeasuredType("A100", [], 4, 3, costs, ""), MeasuredType("T4", [], 2, None, None, "on T4: no")]
+    plan = replace(plan_of(), types=types)
+    assert lines_of(plan, "on") == [
+        "on A100      2 (1 to 4) s per epoch, 4 at once (3 in memory)",
+        "on T4        no corner ran",
+    ]
+    document = json.loads(to_json([plan]))[0]["types"]
+    assert [(one["type"], one["concurrency"]) for one in document] == [("A100", 4), ("T4", 2)]
+    assert document[0]["epoch_seconds"]["expected"] == 2
+    assert lines_of(plan_of(), "on") == []
 
 
 def lines_of(plan: SearchPlan, word: str) -> list[str]:

@@ -22,9 +22,11 @@ from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.search.study.study import DurableStudy
+from kmcl_platform.tracking.comparison.leaderboard_text import to_table
 from kmcl_platform.tracking.report.collect import collect
 from kmcl_platform.tracking.report.figures import best_so_far, build_figures
 from kmcl_platform.tracking.report.page import BEST_FILE, REPORT_FILE, to_page, write_report
+from kmcl_platform.tracking.runs.names import DEVICE_TAG
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 from tests.support.command_line import kmcl
 from tests.support.store_copy import copy_store
@@ -90,6 +92,23 @@ def test_the_page_needs_no_other_file_and_shows_the_trials(store: Store, searche
     assert f"<h1>Search tiny</h1><p>{first}" in page
     assert "3 completed, 1 failed, 2 pruned" in page
     assert 1_000_000 < len(page) < 3_000_000
+
+
+def test_devices_are_shown_where_seconds_are_only_if_there_are_several(store: Store, searched: SearchRuns) -> None:
+    client = MlflowClient(store.tracking_uri)
+    runs = {row.number: row.run_id for row in collect(store, "tiny").board.rows}
+    client.set_tag(runs[0], DEVICE_TAG, "NVIDIA A100")
+    data = collect(store, "tiny")
+    assert "NVIDIA A100" not in to_page(data)
+    assert "on" not in [column.header for column in to_table(data.board).columns]
+    client.set_tag(runs[1], DEVICE_TAG, "Tesla T4")
+    data = collect(store, "tiny")
+    page = to_page(data)
+    assert "<th>seconds</th><th>on</th>" in page
+    assert "<td>8</td><td>NVIDIA A100</td>" in page
+    assert "<li>On Tesla T4: 1 trial; an epoch took 2 s (median).</li>" in page
+    (devices,) = [column for column in to_table(data.board).columns if column.header == "on"]
+    assert sorted(devices.cells) == ["", "", "", "", "NVIDIA A100", "Tesla T4"]
 
 
 def test_every_figure_is_drawn(store: Store, searched: SearchRuns) -> None:

@@ -10,6 +10,7 @@ from kmcl_platform.config.store import Store
 from kmcl_platform.config.store_record import store_id
 from kmcl_platform.plugins.metric import list_metrics, metric_names
 from kmcl_platform.tracking.database import connect, find_runs
+from kmcl_platform.tracking.runs.leaderboard import build_leaderboard
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
 
 OpenRuns = Callable[[], SearchRuns]
@@ -60,6 +61,29 @@ def test_metrics_are_written_with_their_epoch_as_the_step(
     assert run.data.metrics == metrics | own  # an undefined metric is absent, not NaN
     history = client.get_metric_history(run.info.run_id, "val/top3/CF1")
     assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2)]
+
+
+def test_the_devices_of_a_trial_that_moved_are_recorded_in_their_order(
+    store: Store, open_runs: OpenRuns, search_file: SearchFile
+) -> None:
+    def tag() -> str | None:
+        (run,) = find_runs(connect(store), runs.experiment_id, role="trial")
+        return run.data.tags.get("kmcl.device")
+
+    runs = open_runs()
+    runs.trials.begin(0, search_file.base, baseline=True)
+    runs.trials.log_epochs(0, [(report(1), None)])
+    assert tag() is None
+    runs.trials.log_epochs(0, [(report(epoch).model_copy(update={"device": "T4"}), None) for epoch in (2, 3)])
+    assert tag() == "T4"
+    # A later start of the search, with the trial on another node and one epoch once more.
+    runs = open_runs()
+    runs.trials.begin(0, search_file.base, baseline=True)
+    for epoch, name in ((3, "H100"), (4, "A100"), (5, "T4")):
+        runs.trials.log_epochs(0, [(report(epoch).model_copy(update={"device": name}), None)])
+    assert tag() == "T4; A100"
+    board = build_leaderboard(connect(store), search_file, runs.experiment_id, runs.parent_id)
+    assert [row.device for row in board.rows] == ["T4; A100"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from kmcl_platform.config.search_parts import Resources
 from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.loading.own_features import digest_own_features
 from kmcl_platform.data.manifest.parquet import read_manifest
@@ -143,3 +144,26 @@ def test_what_waits_is_sent_before_the_end_of_a_trial(end: tuple[Any, ...], chan
     assert own.report({"epoch": 1})
     getattr(own, end[0])("at step 3")
     assert mailbox.sent == [("report", 0, [{"epoch": 1}]), (end[0], 0, "at step 3", *end[1:])]
+
+
+@pytest.mark.parametrize("wanted", [None, "A100"])
+def test_workers_are_placed_on_nodes_with_the_wanted_type_of_gpu(
+    wanted: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    class Trainer:
+        def __init__(self, _: object, **options: Any) -> None:
+            given.update(options)
+
+        def fit(self) -> None: ...
+
+    monkeypatch.setattr("ray.train.torch.TorchTrainer", Trainer)
+    group = worker_group.WorkerGroup.__new__(worker_group.WorkerGroup)
+    group._mailbox = None
+    group._serve(Resources(gpus_per_worker=1, accelerator_type=wanted), str(tmp_path))
+    # What Ray Train asks for each worker: Ray gives this resource to the nodes with such a GPU alone.
+    asked = given["scaling_config"]._resources_per_worker_not_none
+    assert [name for name in asked if name.startswith("accelerator_type:")] == (
+        [f"accelerator_type:{wanted}"] if wanted else []
+    )

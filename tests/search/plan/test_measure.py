@@ -1,0 +1,89 @@
+"""A plan on a cluster with several types of GPUs measures each of them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmcl_platform.config.reports.measurement import Measurement
+from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.search_parts import Resources
+from kmcl_platform.search.cluster.resources import parse_nodes
+from kmcl_platform.search.plan.measure import resources_to_measure
+from kmcl_platform.search.plan.probe_points import Corner, TriedCorner
+from tests.support.command_line import kmcl
+
+MIXED = parse_nodes("1x8/2:A100,1x8/4:T4,1x64/0")
+SECONDS = {"A100": 0.1, "T4": 0.4}
+
+
+def types(**resources: Any) -> list[str | None]:
+    return [one.accelerator_type for one in resources_to_measure(MIXED, Resources(**resources))]
+
+
+def test_it_measures_the_types_on_which_a_trial_fits() -> None:
+    assert types(gpus_per_worker=1) == ["A100", "T4"]
+    # Three workers fit on the T4s only, or on both types together: one measurement, wherever they are.
+    assert types(gpus_per_worker=1, workers_per_trial=3) == [None]
+    assert types(gpus_per_worker=1, accelerator_type="T4") == ["T4"]
+    assert types(gpus_per_worker=0) == [None]
+
+
+class Probes:
+    """Corners that take the time of their type, without workers."""
+
+    failing = ""
+    start_seconds = 1.0
+
+    def __init__(self, resources: Resources, *_: object) -> None:
+        self.type = resources.accelerator_type or ""
+
+    def try_corner(self, _: SearchFile, corner: Corner) -> TriedCorner:
+        if self.type == self.failing:
+            return TriedCorner(corner, None, "out of memory")
+        measured = Measurement(
+            device="cuda", setup_seconds=1, seconds_per_step=SECONDS[self.type], steps_per_epoch=10,
+            evaluation_seconds=1e-9, checkpoint_seconds=1, checkpoint_bytes=1, average_bytes=1, peak_bytes=1,
+            device_bytes=100, first_steps=1, total_seconds=1,
+        )  # fmt: skip
+        return TriedCorner(corner, measured, "")
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def plan(
+    small_search: Callable[..., Path], small_manifest: Path, prepared_store: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Any]:  # fmt: skip
+    monkeypatch.setattr("kmcl_platform.search.plan.probe_runner.Prober", Probes)
+    for name, replacement in (("start_ray", str), ("stop_ray", str), ("trial_nodes", lambda: MIXED)):
+        monkeypatch.setattr(f"kmcl_platform.search.plan.plan.{name}", replacement)
+    file = small_search(tmp_path, small_manifest, epochs=4, trials=6)
+    assert "workers_per_trial: 2" in file.read_text()
+    file.write_text(file.read_text().replace("workers_per_trial: 2", "workers_per_trial: 1, gpus_per_worker: 1"))
+    return lambda *words: kmcl("plan", file, *words, store=prepared_store)
+
+
+def test_each_type_has_its_corners_and_a_line(plan: Callable[..., Any]) -> None:
+    shown = plan()
+    assert shown.exit_code == 0, shown.output
+    assert "  on A100      1 s per epoch, 2 at once\n  on T4        4 s per epoch, 4 at once\n" in shown.stdout
+    assert "corner 1 of 3 on T4" in shown.output
+    (document,) = json.loads(plan("--json").stdout)
+    assert document["concurrency"] == 6
+    assert [one["corners"][0]["measured"]["seconds_per_step"] for one in document["types"]] == [0.1, 0.4]
+    assert document["corners"] == document["types"][1]["corners"]
+    # In 4 seconds the two A100s train 4 epochs each and the four T4s one each: 12 on 6 places.
+    assert document["forecast"]["epoch_seconds"]["expected"] == pytest.approx(4 * 6 / 12)
+
+
+def test_a_corner_that_fails_on_one_type_is_refused_with_its_name(
+    plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Probes, "failing", "T4")
+    shown = plan()
+    assert shown.exit_code == 2
+    assert "on T4: space: the trial " in " ".join(shown.stderr.split())
