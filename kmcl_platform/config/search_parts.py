@@ -21,11 +21,11 @@ Name = Annotated[str, AfterValidator(_check_name)]
 
 
 ACCELERATOR_TYPES = (
-    "V100", "P100", "T4", "P4", "K80", "A10G", "L4", "L40S", "A100", "A100-40G", "A100-80G", "H100", "H200", "H20", "B200",
-    "B300", "GB200", "GB300", "RTX-PRO-6000", "AMD-Instinct-MI100", "AMD-Instinct-MI250X", "AMD-Instinct-MI250X-MI250",
-    "AMD-Instinct-MI210", "AMD-Instinct-MI300A", "AMD-Instinct-MI300X-OAM", "AMD-Instinct-MI300X-HF", "AMD-Instinct-MI308X",
-    "AMD-Instinct-MI325X-OAM", "AMD-Instinct-MI350X-OAM", "AMD-Instinct-MI355X-OAM", "AMD-Radeon-R9-200-HD-7900",
-    "AMD-Radeon-HD-7900",
+    "V100", "P100", "T4", "P4", "K80", "A10G", "L4", "L40S", "A100", "A100-40G", "A100-80G", "H100", "H200", "H20",
+    "B200", "B300", "GB200", "GB300", "RTX-PRO-6000", "AMD-Instinct-MI100", "AMD-Instinct-MI250X",
+    "AMD-Instinct-MI250X-MI250", "AMD-Instinct-MI210", "AMD-Instinct-MI300A", "AMD-Instinct-MI300X-OAM",
+    "AMD-Instinct-MI300X-HF", "AMD-Instinct-MI308X", "AMD-Instinct-MI325X-OAM", "AMD-Instinct-MI350X-OAM",
+    "AMD-Instinct-MI355X-OAM", "AMD-Radeon-R9-200-HD-7900", "AMD-Radeon-HD-7900",
 )  # fmt: skip
 """Ray's names of the GPUs that trials can train on. Ray is not imported here, because reading a file must stay fast."""
 
@@ -80,6 +80,9 @@ class Resources(Frozen):
     needs it if all trials are to take the same time."""
     max_concurrent_trials: int | None = Field(default=None, ge=1)
     """Largest number of trials that run at the same time; None: as many as fit on the cluster."""
+    share: float | None = Field(default=None, gt=0, le=1)
+    """Largest share of the CPUs and GPUs of the cluster that the trials use at the same time, such as 0.5 if two
+    searches use one cluster; one trial always runs. It is counted again when nodes come or go. None: all of them."""
     checkpoint_minutes: float | None = Field(default=10, gt=0, le=10_000)
     """Minutes of training between two checkpoints within an epoch: a trial that loses a worker goes on from the last.
     Epochs that take less time have none. None: such a trial begins its epoch again."""

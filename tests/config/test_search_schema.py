@@ -21,6 +21,7 @@ FIRST_LINE = f"# yaml-language-server: $schema={SHIPPED.name}\n"
 
 ACROSS_FIELDS = (
     "f.yaml: resources.gpus_per_worker: got 0.5; valid: 0 or 1 with more than one",
+    "f.yaml: resources.accelerator_type: got 'A100'; valid: no value with gpus_per_worker: 0",
     "f.yaml: objective.mode: got m",
     # A plug-in may have a loss and an augmentation of any name.
     "f.yaml: baselines.plain: got {'loss.objective': 'mse'}",

@@ -1,5 +1,6 @@
 """How many trials fit on a cluster at the same time, so that no trial waits for workers that cannot start."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 
@@ -20,6 +21,11 @@ it from Ray."""
 TYPE_PREFIX = "accelerator_type:"
 """Ray gives each node whose GPUs it knows a resource of this name and their type."""
 
+TURN = "KMCL_TURN_SECONDS"
+"""How long workers keep their CPUs and GPUs at least while another search of the cluster waits for some. They always
+keep them until the end of their trial. Starting other workers takes up to half a minute."""
+
+_TURN_SECONDS = 120.0
 _NODES = re.compile(r"(\d+)x(\d+)/(\d+)(?::([\w-]+))?")
 
 
@@ -41,6 +47,20 @@ def parse_nodes(text: str) -> list[dict[str, float]]:
         named = {f"{TYPE_PREFIX}{match[4]}": 1.0} if match[4] else {}
         nodes += [{"CPU": cpus, "GPU": gpus, **named}] * count
     return nodes
+
+
+def turn_seconds() -> float:
+    """The seconds that `KMCL_TURN_SECONDS` says, or the default.
+
+    Raises:
+        ResourceError: it is not a number of seconds.
+    """
+    text = os.environ.get(TURN)
+    if not text:
+        return _TURN_SECONDS
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", text) is None:
+        raise ResourceError(f"{TURN}: got {show_value(text)}; valid: a number of seconds, 0 or more")
+    return float(text)
 
 
 def list_types(nodes: Iterable[Mapping[str, float]]) -> list[str]:
@@ -84,12 +104,15 @@ def count_concurrent_trials(nodes: Iterable[Mapping[str, float]], resources: Res
     if slots < wanted:
         of_type = f" {resources.accelerator_type}" if resources.accelerator_type else ""
         shapes = " + ".join(f"{node.get('CPU', 0):g} CPU/{node.get('GPU', 0):g} GPU{of_type}" for node in nodes)
+        shapes = shapes or "no node"
         raise ResourceError(
             f"resources: a trial needs {wanted} workers of {cpus:g} CPU and {gpus:g} GPU = {wanted * cpus:g} CPU and "
-            f"{wanted * gpus:g} GPU in whole workers per node; the cluster ({shapes or 'no node'}) holds {slots} such workers; "
+            f"{wanted * gpus:g} GPU in whole workers per node; the cluster ({shapes}) holds {slots} such workers; "
             "valid: fewer workers_per_trial, smaller workers, or a larger cluster"
         )
     fitting = slots // wanted
+    if resources.share is not None:
+        fitting = max(1, min(fitting, _shared_trials(nodes, resources, resources.share)))
     return min(fitting, resources.max_concurrent_trials or fitting)
 
 
@@ -125,6 +148,17 @@ def note_unused_gpus(nodes: Iterable[Mapping[str, float]], resources: Resources)
     if not gpus or resources.gpus_per_worker:
         return ""
     return f"{count_of(gpus, 'GPU')} will not be used: resources.gpus_per_worker is 0; 1 trains each worker on a GPU"
+
+
+def _shared_trials(nodes: Iterable[Mapping[str, float]], resources: Resources, share: float) -> int:
+    """The number of trials that together have at most this share of the CPUs, and of the GPUs, of the nodes."""
+    needed = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    return min(
+        # The tolerance keeps a trial that rounding (0.7 * 10 < 7) would lose.
+        int(share * sum(node.get(kind, 0) for node in nodes) / (resources.workers_per_trial * each) + 1e-6)
+        for kind, each in needed.items()
+        if each
+    )
 
 
 def _worker_slots(node: Mapping[str, float], cpus: float, gpus: float) -> int:

@@ -171,6 +171,12 @@ class SearchDriver:
         """Print a line for the user."""
         self._view.say(line)
 
+    def resize(self, places: int) -> None:
+        """Note that from now on another number of trials may run at the same time."""
+        self._view.say(f"the cluster has changed: {places} at once")
+        with self._watching():
+            self._study.ledger.resize(places)
+
     def must_end(self) -> bool:
         """Whether the search's time is spent, or it cannot continue; trials that run at that time stay open.
 

@@ -44,6 +44,11 @@ class Ledger:
         self._places = places
         self._last = self._now()
 
+    def resize(self, places: int) -> None:
+        """Charge the time so far, and go on with another number of trials at the same time."""
+        self.charge()
+        self._places = places
+
     def add_epoch(self, seconds: float) -> None:
         """Add the GPU time of an epoch. Short epochs are written together: each write waits for the disk."""
         self._gpu_seconds += seconds * self._gpus

@@ -31,7 +31,7 @@ _LEFT_OUT = ("plugins", "budget", "verdict", "finalists", "promotion", "decision
 """Parts of a search file that no trial's result depends on. The code of plug-ins is in `base.plugins`."""
 
 
-_PLACEMENT = ("max_concurrent_trials", "checkpoint_minutes", "price_per_hour", "accelerator_type")
+_PLACEMENT = ("max_concurrent_trials", "checkpoint_minutes", "price_per_hour", "accelerator_type", "share")
 """Fields of `resources` that decide where and when trials run; they may change while a search goes on."""
 
 

@@ -11,6 +11,7 @@ from kmcl_platform.search.cluster.resources import (
     list_types,
     note_unused_gpus,
     parse_nodes,
+    turn_seconds,
 )
 
 
@@ -43,6 +44,37 @@ def test_a_trial_that_does_not_fit_is_refused_with_the_numbers() -> None:
 def test_a_cluster_that_grows_declares_its_largest_set_of_nodes() -> None:
     assert parse_nodes("2x8/1, 1x64/4") == [{"CPU": 8, "GPU": 1}, {"CPU": 8, "GPU": 1}, {"CPU": 64, "GPU": 4}]
     assert count_concurrent_trials(parse_nodes("8x8/1"), Resources(cpus_per_worker=4, gpus_per_worker=1)) == 8
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "expected"),
+    [
+        ([{"CPU": 8}], Resources(share=0.5), 4),
+        ([{"CPU": 8}], Resources(share=0.49), 3),
+        ([{"CPU": 8}], Resources(share=1), 8),
+        ([{"CPU": 10}], Resources(share=0.7), 7),
+        # Never less than one trial.
+        ([{"CPU": 8}], Resources(share=0.01, workers_per_trial=8), 1),
+        # Of the GPUs too: 2 of 4.
+        ([{"CPU": 64, "GPU": 4}], Resources(share=0.5, gpus_per_worker=1), 2),
+        ([{"CPU": 8}], Resources(share=0.5, max_concurrent_trials=3), 3),
+        (parse_nodes("2x8/2:A100,4x8/4:T4"), Resources(share=0.5, gpus_per_worker=1, accelerator_type="A100"), 2),
+    ],
+)
+def test_a_search_has_its_share_of_the_nodes_that_it_may_use(
+    nodes: list[dict[str, float]], resources: Resources, expected: int
+) -> None:
+    assert count_concurrent_trials(nodes, resources) == expected
+
+
+def test_the_length_of_a_turn_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KMCL_TURN_SECONDS", raising=False)
+    assert turn_seconds() == 120
+    monkeypatch.setenv("KMCL_TURN_SECONDS", "1.5")
+    assert turn_seconds() == 1.5
+    monkeypatch.setenv("KMCL_TURN_SECONDS", "-1")
+    with pytest.raises(ResourceError, match="KMCL_TURN_SECONDS: got '-1'; valid: a number of seconds, 0 or more"):
+        turn_seconds()
 
 
 MIXED = parse_nodes("2x8/2:A100,1x8/4:T4,1x64/0")

@@ -60,6 +60,18 @@ def test_without_a_price_nothing_is_said(url: str) -> None:
     assert describe_cost({"place_seconds": 60.0}, None) == describe_cost({}, 3.0) == []
 
 
+def test_places_that_come_later_cost_from_then_on(url: str) -> None:
+    moment = [0.0]
+    ledger = Ledger(DurableStudy(url, priced())._study, priced(), lambda: moment[0])
+    price = priced().resources.price_per_hour
+    assert price is not None
+    ledger.start(2)
+    moment[0] = 3600.0
+    ledger.resize(5)
+    moment[0] = 7200.0
+    assert ledger.money == pytest.approx(price * (2 + 5))
+
+
 def test_a_search_of_an_older_version_begins_with_no_cost(url: str) -> None:
     study = DurableStudy(url, priced())
     study._study.set_user_attr("spent", {"seconds": 60.0, "gpu_seconds": 0.0})

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from kmcl_platform.config.search_parts import Resources
-from kmcl_platform.search.run.on_ray import trainable
+from kmcl_platform.search.run.on_ray import trainable, turns
+from tests.support.waiting import wait_until
 
 FULL = {"failure": "out of memory: CUDA", "out_of_memory": True}
 
@@ -31,9 +32,9 @@ class Group:
         self.history.append(("close", self.share, self.number))
 
 
-def trial(number: int, share: float) -> dict[str, Any]:
+def trial(number: int, share: float, turn: float = 3600) -> dict[str, Any]:
     assignment = {"number": number, "config": {"num_epochs": 2}}
-    return {"assignment": assignment, "resources": Resources(gpus_per_worker=share).model_dump()}
+    return {"assignment": assignment, "resources": Resources(gpus_per_worker=share).model_dump(), "turn_seconds": turn}
 
 
 def run(monkeypatch: pytest.MonkeyPatch, share: float, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -47,6 +48,59 @@ def run(monkeypatch: pytest.MonkeyPatch, share: float, messages: list[dict[str, 
         results.append(actor.step())
     actor.reset_config(trial(1, share))
     return results
+
+
+@pytest.fixture
+def actor(monkeypatch: pytest.MonkeyPatch) -> trainable.WarmTrial:
+    """An actor whose group has trained trial 0, which takes two epochs."""
+    monkeypatch.setattr(trainable, "WorkerGroup", Group)
+    monkeypatch.setattr(turns, "wait_for_turn", lambda claim: Group.history.append(("wait", claim.held, 0)))
+    Group.messages, Group.history = [{"report": {"epoch": 1}}, {"report": {"epoch": 2}}], []
+    actor = trainable.WarmTrial.__new__(trainable.WarmTrial)
+    actor.setup(trial(0, 0))
+    return actor
+
+
+KEPT = [("begin", 0, 0), ("begin", 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "claim", "history"),
+    [
+        (0, turns.Claim("02", "CPU", 0), [KEPT[0], ("close", 0, 0), ("wait", 0, 0), KEPT[1]]),
+        (3600, turns.Claim("02", "CPU", 0), KEPT),
+        (0, None, KEPT),
+    ],
+)
+def test_after_its_turn_a_group_ends_for_a_search_that_waits(
+    seconds: float, claim: turns.Claim | None, history: list[Any], actor: trainable.WarmTrial,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(turns, "find_claim", lambda: claim)
+    assert [actor.step()["done"], actor.step()["done"]] == [False, True]
+    actor.reset_config(trial(1, 0, turn=seconds))
+    assert Group.history == history
+    if len(history) > 2:
+        assert actor.step() == {
+            "note": "its workers ended for another search of this cluster; after 0 s it asked for new ones", "done": False
+        }  # fmt: skip
+        # Its new workers have not begun: however long it waits for them, its turn is not over.
+        actor.reset_config(trial(2, 0, turn=seconds))
+        assert Group.history == [*history, ("begin", 0, 2)]
+
+
+def test_workers_without_a_trial_end_and_the_next_trial_has_new_ones(
+    actor: trainable.WarmTrial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainable, "IDLE_SECONDS", 0.01)
+    actor.step()
+    wait_until(lambda: ("close", 0, 0) in Group.history, seconds=30)
+    # Tune was slow, and the trial goes on: it begins again, from its checkpoint.
+    assert actor.step()["done"]
+    wait_until(lambda: Group.history.count(("close", 0, 0)) == 2, seconds=30)
+    actor.reset_config(trial(1, 0))
+    actor.cleanup()
+    assert Group.history == [*[KEPT[0], ("close", 0, 0)] * 2, KEPT[1], ("close", 0, 1)]
 
 
 def test_it_gets_a_whole_gpu_and_the_next_trial_a_share_again(monkeypatch: pytest.MonkeyPatch) -> None:
