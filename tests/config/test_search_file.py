@@ -55,7 +55,7 @@ def test_the_types_of_gpus_are_those_of_ray() -> None:
     spec = importlib.util.find_spec("ray")
     assert spec is not None
     assert spec.origin is not None
-    text = (Path(spec.origin).parent / "util/accelerators/accelerators.py").read_text()
+    text = Path(spec.origin).parent.joinpath("util", "accelerators", "accelerators.py").read_text()
     assert re.findall(r'^(?:NVIDIA|AMD)_\w+ = "(.+)"', text, re.MULTILINE) != []
     assert set(re.findall(r'^(?:NVIDIA|AMD)_\w+ = "(.+)"', text, re.MULTILINE)) == set(ACCELERATOR_TYPES)
 
