@@ -79,15 +79,10 @@ def promote(
         The results of the gates, and whether the trial is the champion now.
 
     Raises:
-        KmclError: the search is unknown or has no such trial, or not so many of them; its data was changed, or its
-            files are gone.
+        KmclError: the search is unknown or has no such trials, its data was changed, or its files are gone.
     """
     from kmcl_platform.registry.promotion.promote import promote as run_promotion
 
-    if sum((trial is not None, ensemble != 1, bool(prefer))) > 1:
-        raise RegistryError("trial, ensemble, prefer: got more than one of them; valid: one")
-    if ensemble < 1:
-        raise RegistryError(f"ensemble: got {ensemble}; valid: 1 or more")
     source = None if file is None else as_source(file)
     return run_promotion(
         as_store(store), search, file=source, force=force.strip(), trial=trial, ensemble=ensemble, prefer=prefer

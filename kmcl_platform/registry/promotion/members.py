@@ -70,9 +70,10 @@ def choose_members(
 
     Raises:
         SearchError: no trial has finished.
-        RegistryError: `trial` did not run to the end, there are too few trials for `size`, or a checkpoint is gone or
-            damaged.
+        RegistryError: an argument means nothing, `trial` did not run to the end, there are too few trials for `size`,
+            no trial keeps the bound, or a checkpoint is gone or damaged.
     """
+    _check_choice(trial, size, prefer)
     if trial is not None:
         return (_named(store, board, trial),)
     row = _preferred(store, board, prefer) if prefer else promoted_row(board)
@@ -95,6 +96,15 @@ def choose_members(
             raise RegistryError(f"ensemble: got {size}; valid: 2 to {len(members)}, {kept}")
         raise RegistryError(f"ensemble: got {size}; valid: a search with two of {kept}")
     return tuple(members)
+
+
+def _check_choice(trial: object, size: object, prefer: object) -> None:
+    for name, value, least in (("trial", trial, 0), ("ensemble", size, 1)):
+        right = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        if not right and not (name == "trial" and value is None):
+            raise RegistryError(f"{name}: got {show_value(value)}; valid: a whole number of at least {least}")
+    if sum((trial is not None, size != 1, bool(prefer))) > 1:
+        raise RegistryError("trial, ensemble, prefer: got more than one of them; valid: one")
 
 
 def _named(store: Store, board: Leaderboard, trial: int) -> Member:
