@@ -100,6 +100,18 @@ def test_a_group_that_starts_after_a_trial_ended_waits_for_the_next() -> None:
     play(scene())
 
 
+def test_a_model_that_costs_too_much_ends_its_trial() -> None:
+    async def scene() -> None:
+        box = MailboxState()
+        assert await box.first_place() == 0
+        await box.assign(assignment(0))
+        await box.refuse(0, {"params_millions": 31.0})
+        assert await box.next_message() == {"refused": {"params_millions": 31.0}}
+        assert await box.first_place() == 1
+
+    play(scene())
+
+
 def test_a_trial_that_loses_its_group_again_and_again_fails() -> None:
     async def scene() -> None:
         box = MailboxState()

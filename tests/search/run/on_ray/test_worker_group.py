@@ -138,7 +138,7 @@ def test_long_epochs_are_sent_one_by_one(channel: Any) -> None:
     assert [len(reports) for _, _, reports in mailbox.sent] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("end", [("diverge",), ("fail", False)])
+@pytest.mark.parametrize("end", [("diverge",), ("fail", False), ("refuse",)])
 def test_what_waits_is_sent_before_the_end_of_a_trial(end: tuple[Any, ...], channel: Any) -> None:
     own, mailbox, _ = channel
     assert own.report({"epoch": 1})
