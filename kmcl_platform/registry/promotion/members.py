@@ -104,7 +104,7 @@ def _check_choice(trial: object, size: object, prefer: object) -> None:
         if not right and not (name == "trial" and value is None):
             raise RegistryError(f"{name}: got {show_value(value)}; valid: a whole number of at least {least}")
     if sum((trial is not None, size != 1, bool(prefer))) > 1:
-        raise RegistryError("trial, ensemble, prefer: got more than one of them; valid: one")
+        raise RegistryError("trial, ensemble, prefer: got more than one of them; valid: one of the three")
 
 
 def _named(store: Store, board: Leaderboard, trial: int) -> Member:

@@ -90,7 +90,10 @@ def test_a_named_trial_is_promoted(store: Store) -> None:
     [
         (["--ensemble", "3"], "ensemble: got 3; valid: 2 to 2, the trials of search 'small' of full length"),
         (["--trial", "7"], "trial: got 7; valid: a trial of search 'small' that ran all 2 epochs and whose checkpoint"),
-        (["--trial", "1", "--ensemble", "2"], "trial, ensemble, prefer: got more than one of them; valid: one"),
+        (
+            ["--trial", "1", "--ensemble", "2"],
+            "trial, ensemble, prefer: got more than one of them; valid: one of the three",
+        ),
         (["--ensemble", "1"], "--ensemble"),
         (["--prefer", "latency_ms<5"], "prefer: got 'latency_ms<5'; valid: nothing: the search has one objective"),
     ],

@@ -131,7 +131,10 @@ def test_json_has_stable_keys_and_exact_values(
         "experiment_id",
         "parent_id",
         "finalists",
+        "aims",
+        "objectives",
         "comparison",
+        "front",
     ]
     assert list(tree) == keys
     row_keys = [
