@@ -59,7 +59,7 @@ def train(file: SearchFile, url: str, *, restarts: bool = False) -> list[tuple[o
 
 
 def test_the_platforms_own_names() -> None:
-    assert list_components(Sampler, built_in=True) == ["gp", "grid", "qmc", "random", "tpe"]
+    assert list_components(Sampler, built_in=True) == ["gp", "grid", "nsga2", "qmc", "random", "tpe"]
     assert list_components(Scheduler, built_in=True) == ["adaptive", "hyperband", "none", "successive_halving"]
 
 
@@ -141,7 +141,7 @@ def test_a_scheduler_with_a_first_rung_has_the_default_and_the_check_of_ours(fil
     [
         ("kind: genetic", "kind: genetik", r"sampler\.kind: got 'genetik'; valid: genetic, .*or the name in a plug-in"),
         ("kind: genetic", "kind: median", r"sampler\.kind: got 'median'; valid: "),
-        ("kind: genetic", "kind: [tpe]", r"sampler\.kind: got \['tpe'\]; valid: genetic, gp, grid, qmc, random, tpe$"),
+        ("kind: genetic", "kind: [tpe]", r"sampler\.kind: got \['tpe'\]; valid: genetic, gp, grid, nsga2, qmc, random, tpe$"),
         ("population: 4", "population: 1", r"sampler\.population: got 1; valid: a number of at least 2"),
         ("population: 4", "populations: 4", r"sampler\.populations: unknown name; valid: population, seed, startup_tr"),
         ("{kind: genetic, population: 4, seed: 1}", "genetic", r"sampler: got 'genetic'; valid: a mapping, such as \{"),
