@@ -1,11 +1,14 @@
 """Searches with several objectives or constraints: the samplers see all of them, and a killed driver changes nothing."""
 
+import math
 from pathlib import Path
 
 import pytest
+from optuna.trial import TrialState
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.search.sampling.aims_sampler import AimsSampler
 from kmcl_platform.search.study.ended_trials import front_numbers, judge_epoch
 from kmcl_platform.search.study.study import DurableStudy
 from tests.search.study.small_study import KilledError, kill_after
@@ -103,9 +106,26 @@ def test_a_driver_that_dies_while_it_draws_changes_no_point(
 def test_a_diverged_trial_hides_nothing(tmp_path: Path) -> None:
     file = read(TWO, trials=12)
     study = DurableStudy(f"sqlite:///{tmp_path}/optuna.db", file)
-    for _ in range(2):
+    for measured in (True, False):
         point = study.next_point()
         assert point is not None
+        if measured:
+            study.note_aims(point.number, {"latency_ms": 3.0})
         study.tell(point.number, "diverged")
     assert len(train(study, file)) == 10
     assert front_numbers(study.counted(), study.file)
+    # An infinite value would hide all differences of the other objective.
+    finite = [one.value for one in study.counted() if one.value is not None and math.isfinite(one.value)]
+    seen = AimsSampler(file.sampler.build_sampler(0), file)._seen(study.counted())
+    assert seen[0].values == [min(finite), 3.0]
+    assert seen[1].state == TrialState.FAIL, "it has no value of the other objective"
+
+
+def test_a_genetic_algorithm_has_generations(tmp_path: Path) -> None:
+    file = read(TWO, "nsga2, population: 4")
+    study = DurableStudy(f"sqlite:///{tmp_path}/optuna.db", file)
+    train(study, file)
+    generations = [
+        value for trial in study.counted() for name, value in trial.system_attrs.items() if "generation" in name
+    ]
+    assert max(generations) >= 2
