@@ -78,22 +78,31 @@ def measure(store: Store, search: str, size: int) -> list[str]:
     manifest = open_manifest(config.data.source, store.data)
     networks = [read_network(one) for one in members]
 
-    def line(what: str, model: KmclModel | EnsembleModel) -> str:
+    def score(model: KmclModel | EnsembleModel) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         predictor = Predictor(model, config, names, torch.device("cpu"))
-        scores = []
-        for split in ("val", "test"):
-            found = score_images(predictor, manifest, split)
-            logits = torch.from_numpy(found.scores_NK).double().logit()
-            scores.append(mean_average_precision(logits, torch.from_numpy(found.targets_NK)))
-        return f"| {search} | {what} | {scores[0]:.4f} | {scores[1]:.4f} |"
+        found = {split: score_images(predictor, manifest, split) for split in ("val", "test")}
+        return {
+            split: (torch.from_numpy(one.scores_NK).double(), torch.from_numpy(one.targets_NK))
+            for split, one in found.items()
+        }
 
+    def line(what: str, scores: dict[str, tuple[torch.Tensor, torch.Tensor]]) -> str:
+        values = [mean_average_precision(scores_NK.logit(), targets_NK) for scores_NK, targets_NK in scores.values()]
+        return f"| {search} | {what} | {values[0]:.4f} | {values[1]:.4f} |"
+
+    single = [score(network) for network in networks]
+    probabilities = {
+        split: (torch.stack([one[split][0] for one in single]).mean(0), targets_NK)
+        for split, (_, targets_NK) in single[0].items()
+    }
     soup = average(networks)
     reader = Predictor(soup, config, names, torch.device("cpu"))
     return [
-        *(line(f"trial {one.row.number}", network) for one, network in zip(members, networks, strict=True)),
-        line("mean of the logits", EnsembleModel(networks)),
-        line("mean of the weights", soup),
-        line("mean of the weights, bn", recompute_statistics(soup, reader, manifest)),
+        *(line(f"trial {one.row.number}", scores) for one, scores in zip(members, single, strict=True)),
+        line("mean of the logits", score(EnsembleModel(networks))),
+        line("mean of the probabilities", probabilities),
+        line("mean of the weights", score(soup)),
+        line("mean of the weights, bn", score(recompute_statistics(soup, reader, manifest))),
     ]
 
 

@@ -18,8 +18,8 @@ class EnsembleModel(nn.Module):
     """The mean of the logits of several networks, each of which receives the same inputs.
 
     The kernels of its members are not joined: its mixture has none. Mean logits are the normalised geometric mean of
-    the members' probabilities (Hinton, "Training Products of Experts", 2002, section 1); on the clip art they scored
-    0.001 mAP higher than mean probabilities (docs/experiments/ensembles.md).
+    the members' probabilities (Hinton, "Training Products of Experts", 2002, section 1). Mean probabilities score alike
+    (docs/experiments/ensembles.md).
 
     Args:
         members: at least one, with the same classes and the same inputs.
