@@ -4,9 +4,10 @@
         [--spaces own_pictures voc2007 adp coco chestxray14 digits] [--points 20] [--seed 0]
 
 From the space of each shipped file, random points are drawn for the paths of the kernel terms alone: weights,
-temperature, kernels, formulation. All else, the learning rate too, is the recipe of the dataset, as in
-`benchmarks.kernel_scale`. The table compares each training with that of the asymmetric loss alone. Each training is one
-line of FOLDER/kernel_ranges.jsonl; the same command continues from there.
+temperature, kernels, formulation. The formulation of a file that does not search it is its base's. All else, the
+learning rate too, is the recipe of the dataset, as in `benchmarks.kernel_scale`. The table compares each training with
+that of the asymmetric loss alone. Each training is one line of FOLDER/kernel_ranges.jsonl; the same command continues
+from there.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from benchmarks.kernel_scale import recipe, run
 import optuna
 
 from benchmarks.results import append_result, read_results
+from kmcl_platform.config.loss_config import LossConfig
 from kmcl_platform.config.search_file_reader import read_search_file
 from kmcl_platform.config.trial_config import Scalar
 from kmcl_platform.errors import Diverged
@@ -44,7 +46,10 @@ def draw_points(space: str, count: int, seed: int) -> list[dict[str, Scalar]]:
     # The other classification settings stay those of the recipe, which is that of the compared training.
     file = file.model_copy(update={"space": kernel_space})
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    return [suggest_values(study.ask(), file) for _ in range(count)]
+    # The weights of a file are for its own formulation. The recipes have the default one.
+    own = file.base.loss.formulation
+    fixed: dict[str, Scalar] = {} if own == LossConfig().formulation else {"loss.formulation": own}
+    return [fixed | suggest_values(study.ask(), file) for _ in range(count)]
 
 
 def table(results: list[dict[str, Any]]) -> str:
