@@ -61,7 +61,7 @@ def promote(
     force: str = "",
     trial: int | None = None,
     ensemble: int = 1,
-    prefer: str = "",
+    prefer: str | None = None,
 ) -> "PromotionResult":
     """Compare the best trial of a search with the champion on the sealed test split; promote it if it is better.
 
@@ -73,7 +73,7 @@ def promote(
         trial: the number of another trial of full length. None: the best one.
         ensemble: how many of the best trials to promote together, as one model with the mean of their logits.
         prefer: of a search with several objectives or constraints, a bound such as `latency_ms<5`: the best trial that
-            keeps it is promoted. Empty: none.
+            keeps it is promoted. None: no bound.
 
     Returns:
         The results of the gates, and whether the trial is the champion now.

@@ -36,7 +36,6 @@ EXIT_GATE_FAILED = 3
 @click.option(
     "--prefer",
     metavar="BOUND",
-    default="",
     help="Of a search with several objectives or constraints: promote the best trial that keeps a bound, such as "
     "`latency_ms<5`.",
 )
@@ -47,7 +46,7 @@ def promote(
     file: Path | None,
     trial: int | None,
     ensemble: int | None,
-    prefer: str,
+    prefer: str | None,
     force: str,
     folder: Path,
     tracking_uri: str | None,

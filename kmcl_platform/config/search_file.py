@@ -71,7 +71,7 @@ class SearchFile(Frozen):
     objective: Objective = Objective()
     objectives: tuple[Objective, ...] = ()
     """Two or three, in the place of `objective`; the first one is the main one. The search looks for trade-offs."""
-    constraints: dict[str, str] = Field(default_factory=dict)
+    constraints: dict[str, FileScalar] = Field(default_factory=dict)
     """Upper bounds of what a model may cost, such as `params_millions: <= 30`. A trial that breaks one ends early."""
     serving_device: Literal["trial", "cpu"] = "trial"
     """Where `latency_ms` is measured: on the device that trains the trial, or on the CPU."""

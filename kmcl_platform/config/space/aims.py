@@ -4,6 +4,7 @@ The first objective is the search's main one: trials are ranked by it. The other
 trials are trade-offs (no other trial is at least as good in everything and better in something) and which are refused.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,20 +43,26 @@ def with_main_objective(tree: Any) -> Any:
     Raises:
         ValueError: the file has another objective too.
     """
-    if not isinstance(tree, dict) or not tree.get("objectives"):
+    if not isinstance(tree, dict) or tree.get("objectives", ()) in ((), []):
         return tree
     objectives = tree["objectives"]
-    first = objectives[0] if isinstance(objectives, list | tuple) else None
+    if not isinstance(objectives, list | tuple) or any(isinstance(one, str | int | float) for one in objectives):
+        raise ValueError(
+            f"objectives: got {show_value(objectives)}; valid: a list of two or three, such as [{{metric: val/mAP}}, "
+            "{metric: latency_ms}]"
+        )
+    first = objectives[0]
     # A file that is written out has both.
     if "objective" in tree and tree["objective"] != first:
         raise ValueError("objective: got one beside `objectives`; valid: one of the two")
     return {"scheduler": {"kind": "none"}} | tree | {"objective": first}
 
 
-def parse_bound(text: str) -> float | None:
-    """The number of `<= 30` or `<30`; None: the text has another form."""
-    found = _FORM.fullmatch(text.strip())
-    return float(found["bound"]) if found else None
+def parse_bound(text: object) -> float | None:
+    """The number of `<= 30` or `<30`, above 0; None: the text has another form."""
+    found = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
+    bound = float(found["bound"]) if found else 0.0
+    return bound if 0 < bound < math.inf else None
 
 
 def list_constraints(file: "SearchFile") -> list[Constraint]:
@@ -122,7 +129,7 @@ def _find_constraints_problem(file: "SearchFile") -> str | None:
         if metric not in COSTS and not file.base.own:
             return f"constraints: got {show_value(metric)}; valid: {', '.join(COSTS)}"
         if parse_bound(text) is None:
-            return f"constraints.{metric}: got {show_value(text)}; valid: an upper bound, such as '<= 30'"
+            return f"constraints.{metric}: got {show_value(text)}; valid: an upper bound above 0, such as '<= 30'"
     return None
 
 

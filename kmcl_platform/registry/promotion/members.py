@@ -53,7 +53,7 @@ def describe(members: Sequence[Member]) -> str:
 
 
 def choose_members(
-    store: Store, board: Leaderboard, *, trial: int | None = None, size: int = 1, prefer: str = ""
+    store: Store, board: Leaderboard, *, trial: int | None = None, size: int = 1, prefer: str | None = None
 ) -> tuple[Member, ...]:
     """The trials to promote, the best one first.
 
@@ -66,7 +66,7 @@ def choose_members(
             whose checkpoints were kept and that have the input of the first one: the same image size, background,
             features, classes and plug-ins.
         prefer: a bound, such as `latency_ms<5`: the best trial in the main objective that keeps it, and whose
-            checkpoint was kept. Empty: no bound.
+            checkpoint was kept. None: no bound.
 
     Raises:
         SearchError: no trial has finished.
@@ -76,7 +76,7 @@ def choose_members(
     _check_choice(trial, size, prefer)
     if trial is not None:
         return (_named(store, board, trial),)
-    row = _preferred(store, board, prefer) if prefer else promoted_row(board)
+    row = _preferred(store, board, prefer) if prefer is not None else promoted_row(board)
     first = read_checkpoint(store, board.search, row)
     members = [first]
     for row in board.rows:
@@ -103,7 +103,7 @@ def _check_choice(trial: object, size: object, prefer: object) -> None:
         right = isinstance(value, int) and not isinstance(value, bool) and value >= least
         if not right and not (name == "trial" and value is None):
             raise RegistryError(f"{name}: got {show_value(value)}; valid: a whole number of at least {least}")
-    if sum((trial is not None, size != 1, bool(prefer))) > 1:
+    if sum((trial is not None, size != 1, prefer is not None)) > 1:
         raise RegistryError("trial, ensemble, prefer: got more than one of them; valid: one of the three")
 
 
@@ -120,9 +120,9 @@ def _named(store: Store, board: Leaderboard, trial: int) -> Member:
     )
 
 
-def _preferred(store: Store, board: Leaderboard, prefer: str) -> LeaderboardRow:
+def _preferred(store: Store, board: Leaderboard, prefer: object) -> LeaderboardRow:
     """The best trial of full length that keeps a bound on one of the search's further objectives or constraints."""
-    found = re.fullmatch(r"(?P<metric>[^<>=]+)(?P<bound><=?.*)", prefer)
+    found = re.fullmatch(r"(?P<metric>[^<>=]+)(?P<bound><=?.*)", prefer) if isinstance(prefer, str) else None
     metric, bound = (found["metric"].strip(), parse_bound(found["bound"])) if found else ("", None)
     if metric not in board.aims or bound is None:
         known = " or ".join(f"{name}<NUMBER" for name in board.aims)
@@ -130,7 +130,7 @@ def _preferred(store: Store, board: Leaderboard, prefer: str) -> LeaderboardRow:
             f"prefer: got {show_value(prefer)}; valid: {known or 'nothing: the search has one objective'}"
         )
     full = [row for row in board.rows if row.rank is not None and metric in row.aims]
-    strict = "=" not in prefer
+    strict = "=" not in str(prefer)
     for row in full:
         value = row.aims[metric]
         if (value < bound or (value == bound and not strict)) and _has_checkpoint(store, board.search, row):

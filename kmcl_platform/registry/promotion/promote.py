@@ -52,7 +52,7 @@ def promote(
     force: str = "",
     trial: int | None = None,
     ensemble: int = 1,
-    prefer: str = "",
+    prefer: str | None = None,
 ) -> PromotionResult:
     """Make a search's best trial, another trial or an ensemble the champion, if it passes the gates.
 
@@ -65,7 +65,7 @@ def promote(
         force: a reason to promote the trial even if gates fail, for the history. Empty: not forced.
         trial: the number of another trial. None: the best one.
         ensemble: how many of the best trials to promote together, as the mean of their logits. 1: the best one alone.
-        prefer: a bound that the trial has to keep, such as `latency_ms<5`. Empty: none.
+        prefer: a bound that the trial has to keep, such as `latency_ms<5`. None: no bound.
 
     Raises:
         SearchError: the search is unknown, belongs to another store, or has no finished trial.
@@ -91,7 +91,7 @@ def promote(
         champion, problem = _check(client, found, force)
         members = choose_members(store, board, trial=trial, size=ensemble, prefer=prefer)
         row, state = members[0].row, members[0].state
-        others, named = tuple(one.row for one in members[1:]), trial is not None or bool(prefer)
+        others, named = tuple(one.row for one in members[1:]), trial is not None or prefer is not None
         manifest = open_manifest(state.config.data.source, store.data)
         run_id = find_run(client, board, members)
         if champion is not None and champion.run_id == run_id:

@@ -95,6 +95,7 @@ def test_a_named_trial_is_promoted(store: Store) -> None:
             "trial, ensemble, prefer: got more than one of them; valid: one of the three",
         ),
         (["--ensemble", "1"], "--ensemble"),
+        (["--prefer", ""], "prefer: got ''; valid: nothing: the search has one objective"),
         (["--prefer", "latency_ms<5"], "prefer: got 'latency_ms<5'; valid: nothing: the search has one objective"),
     ],
 )
