@@ -149,10 +149,8 @@ def test_json_has_stable_keys_and_exact_values(
         "objective",
         "values",
         "run_id",
-        "aims",
-        "device",
     ]
-    assert list(tree["rows"][0]) == [*row_keys, "wall_seconds", "source"]
+    assert list(tree["rows"][0]) == [*row_keys, "wall_seconds", "source", "aims", "device"]
     assert tree["rows"][0]["values"]["loss.temperature"] == "0.123456789"
     assert (tree["comparison"]["best"]["number"], tree["comparison"]["baseline"]["number"]) == (5, 0)
     assert tree["comparison"]["difference"] == pytest.approx(0.2)
