@@ -158,7 +158,8 @@ class SearchFile(Frozen):
             raise ValueError(f"objective.{problem}")
         for place, one in enumerate(self.objectives):
             if one.metric not in COSTS and (problem := find_objective_problem(one.metric, one.mode, own=own)):
-                raise ValueError(f"objectives.{place}.{problem}")
+                costs = f"; or {', '.join(COSTS)}" if place and problem.startswith("metric") and not own else ""
+                raise ValueError(f"objectives.{place}.{problem}{costs}")
         return self
 
     @model_validator(mode="after")

@@ -58,12 +58,12 @@ class Sampler(Component):
         raise NotImplementedError(f"{type(self).__name__} has no method `build_sampler`")
 
     def build_constrained(
-        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]]"
+        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]] | None"
     ) -> "optuna.samplers.BaseSampler":
         """As `build_sampler`, for a search with constraints.
 
         Args:
             seed: as of `build_sampler`.
-            constraints: gives for a trial how far it is above each bound; 0 or less: it keeps it.
+            constraints: gives for a trial how far it is above each bound; 0 or less: it keeps it. None: there are none.
         """
         raise NotImplementedError(f"{type(self).__name__} has no method `build_constrained`")

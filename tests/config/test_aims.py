@@ -50,6 +50,7 @@ def test_a_file_with_one_objective_measures_nothing() -> None:
         ("{metric: latency_ms}", "", "objectives: got 1; valid: 2 or 3; `objective` is for one"),
         ("{metric: latency_ms}", "{metric: val/mAP}", "objectives: got val/mAP, val/mAP; valid: each metric once"),
         ("{metric: latency_ms}", "{metric: seconds}", "objectives.1.metric: got 'seconds'; valid: one of train/loss"),
+        ("{metric: latency_ms}", "{metric: seconds}", "that `plugins` lists; or latency_ms, params_millions, gflops"),
         (
             "{metric: val/mAP}, {metric: latency_ms}",
             "{metric: gflops}, {metric: val/mAP}",

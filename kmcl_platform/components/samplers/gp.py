@@ -19,12 +19,10 @@ class GaussianProcess(Sampler):
     takes_aims: ClassVar[bool] = True
 
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
-        import optuna
-
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self.startup_trials)
+        return self.build_constrained(seed, None)
 
     def build_constrained(
-        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]]"
+        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]] | None"
     ) -> "optuna.samplers.BaseSampler":
         import optuna
 

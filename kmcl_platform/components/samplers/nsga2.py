@@ -24,14 +24,9 @@ class Nsga2(Sampler):
     """Points of a generation; the first generation is random."""
 
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
-        return self._build(seed, None)
+        return self.build_constrained(seed, None)
 
     def build_constrained(
-        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]]"
-    ) -> "optuna.samplers.BaseSampler":
-        return self._build(seed, constraints)
-
-    def _build(
         self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]] | None"
     ) -> "optuna.samplers.BaseSampler":
         import optuna

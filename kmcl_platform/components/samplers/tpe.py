@@ -19,14 +19,9 @@ class Tpe(Sampler):
     takes_aims: ClassVar[bool] = True
 
     def build_sampler(self, seed: int) -> "optuna.samplers.BaseSampler":
-        return self._build(seed, None)
+        return self.build_constrained(seed, None)
 
     def build_constrained(
-        self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]]"
-    ) -> "optuna.samplers.BaseSampler":
-        return self._build(seed, constraints)
-
-    def _build(
         self, seed: int, constraints: "Callable[[FrozenTrial], Sequence[float]] | None"
     ) -> "optuna.samplers.BaseSampler":
         import optuna
