@@ -16,12 +16,12 @@ from kmcl_platform.training.checkpoints.checkpoint import read_part, read_progre
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_continuation
 from kmcl_platform.training.checkpoints.continuation import check_can_continue
 from kmcl_platform.training.checkpoints.epoch_part import EpochPart
+from kmcl_platform.training.costs.model_costs import known_costs, measure_costs
 from kmcl_platform.training.device import chosen_operations, small_floats_are_zero
 from kmcl_platform.training.session import TrainingSession
 from kmcl_platform.training.workers import notice
 from kmcl_platform.training.workers.device_name import group_devices
 from kmcl_platform.training.workers.distributed import Workers
-from kmcl_platform.training.workers.model_costs import known_costs, measure_costs
 
 logger = logging.getLogger(__name__)
 

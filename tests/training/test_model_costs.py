@@ -11,10 +11,10 @@ from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.data.manifest.parquet import read_manifest
 from kmcl_platform.errors import TooCostly
 from kmcl_platform.training.build import build_model
+from kmcl_platform.training.costs import model_costs
+from kmcl_platform.training.costs.model_costs import measure_costs
 from kmcl_platform.training.fit import fit
-from kmcl_platform.training.workers import model_costs
 from kmcl_platform.training.workers.distributed import Workers
-from kmcl_platform.training.workers.model_costs import measure_costs
 
 WORKERS = Workers(0, 1, torch.device("cpu"))
 

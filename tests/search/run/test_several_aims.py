@@ -11,7 +11,7 @@ from kmcl_platform.search.run.run_search import run_search
 from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.runs.leaderboard import read_leaderboard
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint
-from kmcl_platform.training.workers import model_costs
+from kmcl_platform.training.costs import model_costs
 from tests.registry.promotion.story import promote
 from tests.support.command_line import kmcl
 
