@@ -59,7 +59,7 @@ def watch(costs: Costs) -> None:
     # The classes themselves are replaced: the search builds its own recorder.
     for name in ("begin_trial", "queue_scores", "end_trial", "log_progress"):
         setattr(Recorder, name, costs.timed(getattr(Recorder, name), [costs.waiting]))
-    Recorder.log_epoch = costs.timed(Recorder.log_epoch, [costs.waiting, costs.epochs])  # type: ignore[method-assign]
+    Recorder.log_epochs = costs.timed(Recorder.log_epochs, [costs.waiting, costs.epochs])  # type: ignore[method-assign]
 
     class Watched(Writer):
         def _run(self) -> None:

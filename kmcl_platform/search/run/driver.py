@@ -132,12 +132,20 @@ class SearchDriver:
         if "failure" in message:
             self._settle(key, point, "failed", message["failure"])
             return True
-        reports = [*message.get("earlier", []), message["report"]]
-        return any(self._take_report(key, point, EpochReport.model_validate(report)) for report in reports)
+        return self._take_reports(
+            key, point, [EpochReport.model_validate(one) for one in (*message.get("earlier", []), message["report"])]
+        )
+
+    def _take_reports(self, key: str, point: Point, reports: list[EpochReport]) -> bool:
+        # A trial ends with the first epoch that has no value of the objective. Those after it do not count.
+        values = [report.metrics.get(self._file.objective.metric) for report in reports]
+        if None in values:
+            reports = reports[: values.index(None) + 1]
+        # The record first, then the study: see the top of this module. In one write, because each waits for the disk.
+        self._recorder.log_epochs(point.number, reports)
+        return any(self._take_report(key, point, report) for report in reports)
 
     def _take_report(self, key: str, point: Point, report: EpochReport) -> bool:
-        # The record first, then the study: see the top of this module.
-        self._recorder.log_epoch(point.number, report)
         value = report.metrics.get(self._file.objective.metric)
         if value is None:
             own = self._file.objective.metric.removeprefix("val/") in plugin_metrics(point.config.plugins)

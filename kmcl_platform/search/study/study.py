@@ -27,14 +27,14 @@ from kmcl_platform.search.sampling.asking import (
     next_sampler,
     open_trial,
     read_trial,
+    report_value,
     warm_source,
 )
 from kmcl_platform.search.sampling.first_points import COLD, WarmStart
 from kmcl_platform.search.sampling.search_study import SearchStudy
-from kmcl_platform.search.study import ended_trials
 from kmcl_platform.search.study.budget import Ledger
 from kmcl_platform.search.study.definition import NOTHING, Allowed, former_plugins, settle_definition, with_values
-from kmcl_platform.search.study.ended_trials import STATES, TrialEnd, best_trials, last_value, trial_end
+from kmcl_platform.search.study.ended_trials import STATES, TrialEnd, best_trials, last_value, spent_patience, trial_end
 from kmcl_platform.search.study.inputs import Inputs, check_same_inputs
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import open_storage, patient
@@ -51,6 +51,7 @@ class DurableStudy:
         file: the search, with its baselines as a list.
         ledger: the time that the search has spent.
         inputs: the content of the files that the search reads.
+        stopping_epochs: those after which the pruner may stop a trial.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class DurableStudy:
         self.url = url
         self.say = say
         self.file = file
-        self._stopping_epochs = set(file.scheduler.stopping_epochs(file.base.num_epochs))
+        self.stopping_epochs = set(file.scheduler.stopping_epochs(file.base.num_epochs))
         self.inputs = inputs or Inputs()
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
@@ -90,8 +91,7 @@ class DurableStudy:
     @patient
     def next_point(self) -> Point | None:
         """The next trial to run: an interrupted one if there is one, else a new one; None: the budget is spent."""
-        point = self._next_point()
-        if point is not None:
+        if (point := self._next_point()) is not None:
             self._handed_out.add(point.number)
         return point
 
@@ -108,7 +108,7 @@ class DurableStudy:
             if is_searched(frozen) and (line := decide_before_report(self._study, frozen, epoch, value)):
                 self.say(line)
             # A kill between these two lines loses the epoch's GPU time. In the other order it would be added twice.
-            open_trial(self._study, number).report(value, epoch)
+            report_value(self._study, number, epoch, value)
             self.ledger.add_epoch(seconds)
 
     @patient
@@ -122,7 +122,7 @@ class DurableStudy:
         frozen = self._frozen(number)
         # At other epochs there may be no checkpoint, and the pruner is not asked. Nor about a plain loss, which would
         # stop the trials of the space if it learns faster at first.
-        if frozen.last_step not in self._stopping_epochs or not is_searched(frozen):
+        if frozen.last_step not in self.stopping_epochs or not is_searched(frozen):
             return False
         # Called for other baselines too: only this call enters a trial into Optuna's comparison at its rung.
         with code_of(self.file.scheduler):
@@ -132,9 +132,9 @@ class DurableStudy:
     @patient
     def stop_reason(self, number: int) -> str:
         """Why the pruner stops a trial at the last epoch that it reported, in words."""
-        epoch = self._frozen(number).last_step
-        verdict = read_verdict(self._frozen(number), epoch)
-        return f"stopped early after epoch {epoch}{f', {verdict}' if verdict else ''}"
+        frozen = self._frozen(number)
+        verdict = read_verdict(frozen, frozen.last_step)
+        return f"stopped early after epoch {frozen.last_step}{f', {verdict}' if verdict else ''}"
 
     @patient
     def tell(self, number: int, end: TrialEnd, value: float | None = None) -> None:
@@ -173,7 +173,7 @@ class DurableStudy:
             return None
         if self.num_finished() >= self.file.budget.trials:
             return f"budget.trials: all {self.file.budget.trials} have ended"
-        return ended_trials.spent_patience(self.counted(), self.file)
+        return spent_patience(self.counted(), self.file)
 
     def ends(self) -> dict[int, TrialEnd]:
         """How every ended trial ended, by its number."""
@@ -232,7 +232,7 @@ class DurableStudy:
             return None
         if self._interrupted:
             return self.point(self._interrupted.pop(0))
-        if len(self.counted()) >= self.file.budget.trials or ended_trials.spent_patience(self.counted(), self.file):
+        if len(self.counted()) >= self.file.budget.trials or spent_patience(self.counted(), self.file):
             return None
         # A new sampler for each point: its seed depends on the point's number.
         self._study.sampler = next_sampler(self._study, self.file)

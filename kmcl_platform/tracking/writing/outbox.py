@@ -8,7 +8,8 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Outbox:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         # The driver's thread adds and the writer's thread removes; `_lock` lets one of them work at a time. Without an
-        # isolation level, each statement is a separate transaction: it is on disk when `execute` returns.
+        # isolation level, transactions begin and end where this class says so.
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=20)
         self._connection.execute(_TABLE)
 
@@ -64,10 +65,19 @@ class Outbox:
         Raises:
             sqlite3.Error: the disk is full.
         """
-        with self._lock:
-            self._connection.execute(
+        self.add_all(kind, [content])
+
+    def add_all(self, kind: str, contents: Sequence[dict[str, Any]]) -> None:
+        """Add several writes of one kind, in their order; all of them are on disk when this returns.
+
+        Raises:
+            sqlite3.Error: the disk is full. None of them is added.
+        """
+        now = int(time.time() * 1000)
+        with self._lock, self._transaction():
+            self._connection.executemany(
                 "INSERT INTO entries (kind, time_ms, content) VALUES (?, ?, ?)",
-                (kind, int(time.time() * 1000), json.dumps(content)),
+                [(kind, now, json.dumps(content)) for content in contents],
             )
 
     def peek(self, limit: int) -> list[Entry]:
@@ -80,11 +90,8 @@ class Outbox:
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Delete entries that MLflow has."""
-        with self._lock:
-            # In one transaction: otherwise each deletion would wait for the disk.
-            self._connection.execute("BEGIN")
+        with self._lock, self._transaction():
             self._connection.executemany("DELETE FROM entries WHERE id = ?", [(entry.place,) for entry in entries])
-            self._connection.execute("COMMIT")
 
     def __len__(self) -> int:
         """Number of waiting writes."""
@@ -95,6 +102,19 @@ class Outbox:
         """Close the file; its entries stay."""
         with self._lock:
             self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One wait for the disk for all statements, instead of one for each; after an error none of them counts."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            # SQLite ends the transaction by itself after some errors, such as a full disk.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
 
 
 def outbox_path(store: Store, search: str) -> Path:

@@ -6,7 +6,7 @@ Figures are drawn by a process of their own (`tracking/figures`).
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
@@ -78,9 +78,9 @@ class Recorder:
         begun |= {"source": source} if source else {}
         self._add("begin", begun)
 
-    def log_epoch(self, number: int, report: EpochReport) -> None:
-        """Record the report of an epoch."""
-        self._add("epoch", {"number": number, "report": report.model_dump()})
+    def log_epochs(self, number: int, reports: Sequence[EpochReport]) -> None:
+        """Record the reports of one or more epochs of a trial."""
+        self._add_all("epoch", [{"number": number, "report": report.model_dump()} for report in reports])
 
     def queue_scores(
         self, number: int, checkpoint: Path | None, outcome: TrialOutcome, *, baseline: bool, pictures: bool = True
@@ -174,8 +174,11 @@ class Recorder:
                 queued.remove()
 
     def _add(self, kind: str, content: dict[str, object]) -> None:
+        self._add_all(kind, [content])
+
+    def _add_all(self, kind: str, contents: Sequence[dict[str, object]]) -> None:
         # An error of the writer's thread reaches the driver here, with its next write.
         if self._writer.trouble:
             raise self._writer.trouble
-        self._outbox.add(kind, content)
+        self._outbox.add_all(kind, contents)
         self._writer.notify()

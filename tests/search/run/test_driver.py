@@ -109,3 +109,6 @@ def test_epochs_that_arrive_together_are_all_recorded_up_to_the_one_that_ends_th
     client = connect(store)
     (run,) = client.search_runs([runs.experiment_id], "tags.`kmcl.role` = 'trial' and tags.`kmcl.number` = '0'")
     assert [point.value for point in client.get_metric_history(run.info.run_id, "val/mAP")] == [0.1, 0.2, 0.3]
+    (run,) = client.search_runs([runs.experiment_id], "tags.`kmcl.role` = 'trial' and tags.`kmcl.number` = '1'")
+    assert client.get_metric_history(run.info.run_id, "val/mAP") == []
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "val/precision")] == [0.1]

@@ -6,6 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 from hypothesis import given, strategies as st
+from optuna.storages import RDBStorage
 
 from kmcl_platform.components.schedulers.pruners.rungs import RungVerdict, judge_rung, read_verdict
 from kmcl_platform.config.reports.trial_marks import VERDICTS
@@ -115,7 +116,7 @@ def test_a_driver_that_dies_before_the_value_keeps_the_verdict(url: str, monkeyp
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(optuna.trial.Trial, "report", die)
+        patched.setattr(RDBStorage, "set_trial_intermediate_value", die)
         with pytest.raises(Killed):
             study.report(1, 2, 0.6)
     study = open_study(url)

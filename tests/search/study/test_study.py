@@ -4,12 +4,15 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError, SearchError
+from kmcl_platform.search.sampling.asking import read_trial
 from kmcl_platform.search.study.definition import DEFINITION
+from kmcl_platform.search.study.ended_trials import judge_epoch
 from kmcl_platform.search.study.study import DurableStudy
 from tests.search.study.small_study import FILE, finish, search_file
 
@@ -81,6 +84,21 @@ def test_a_report_between_the_rungs_reads_one_trial_and_not_all(url: str, monkey
     study.report(0, 3, 0.5)
     assert study.value(0) == 0.5
     study.tell(0, "completed", 0.5)
+
+
+def test_an_epoch_at_which_nothing_is_decided_reads_its_trial_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = search_file()
+    study = DurableStudy(url, file)
+    point = study.next_point()
+    assert point is not None
+    read, reads = RDBStorage.get_trial, []
+    monkeypatch.setattr(RDBStorage, "get_trial", lambda self, id_: (reads.append(id_), read(self, id_))[1])
+    study.stopping_epochs = {3}
+    assert judge_epoch(study, point, 1, 0.5, seconds=1.0, num_epochs=4) is None
+    assert len(reads) == 1
+    assert judge_epoch(study, point, 2, 0.6, seconds=1.0, num_epochs=4) is None
+    assert len(reads) == 2
+    assert read_trial(study._study, point.number).intermediate_values == {1: 0.5, 2: 0.6}
 
 
 def test_a_field_that_was_added_after_the_study_is_its_default(url: str) -> None:

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from kmcl_platform.config.store import open_store
 from kmcl_platform.tracking.writing.outbox import Outbox
@@ -41,3 +44,18 @@ def test_a_search_has_an_outbox_of_its_own(tmp_path: Path) -> None:
     one.add("end", {})
     assert (len(one), len(other)) == (1, 0)
     assert sorted(os.listdir(tmp_path / "outbox")) == ["one.db", "other.db"]
+
+
+def test_several_writes_are_added_together_or_not_at_all(tmp_path: Path) -> None:
+    box = Outbox(open_store(tmp_path), "s")
+    box.add_all("epoch", [{"number": 0}, {"number": 1}])
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        box.add_all("epoch", [{"number": 2}, {"number": object()}])
+    box._connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        box.add_all("epoch", [{"number": 3}, {"text": "x" * 100_000}])
+    assert [entry.content for entry in box.peek(9)] == [{"number": 0}, {"number": 1}]
+    box._connection.execute("PRAGMA max_page_count = 1000000")
+    box.add("end", {"number": 0})
+    assert len(box) == 3
+    box.close()

@@ -33,7 +33,7 @@ def report(epoch: int) -> EpochReport:
 def record_a_trial(recorder: Recorder, file: SearchFile) -> None:
     recorder.begin_trial(0, file.base, baseline=True)
     for epoch in range(1, 5):
-        recorder.log_epoch(0, report(epoch))
+        recorder.log_epochs(0, [report(epoch)])
     recorder.end_trial(0, TrialOutcome.COMPLETED, objective=0.4)
     recorder.log_progress({"trials/completed": 1.0, "best_objective": 0.4}, ended=1)
 
