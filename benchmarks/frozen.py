@@ -150,8 +150,8 @@ def main() -> None:
             seconds, between = run_search(base, folder, count, at_once)
             each = at_once * between / (count - at_once)
             print(
-                f"search: {count} trials, {at_once} at once, in {seconds:.0f} s, {at_once * seconds / count:.2f} s each; "
-                f"without its start and its report {each:.2f} s each"
+                f"search: {count} trials, {at_once} at once, in {seconds:.0f} s, {at_once * seconds / count:.2f} s "
+                f"each; without its start and its report {each:.2f} s each"
             )
 
 

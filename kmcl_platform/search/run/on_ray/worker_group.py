@@ -138,6 +138,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     import torch
     from ray.train.torch import get_device
 
+    from kmcl_platform.search.run.on_ray import drain
     from kmcl_platform.search.run.trial_training import train_assignment
     from kmcl_platform.training.workers import spot_notice
     from kmcl_platform.training.workers.distributed import Workers, join_workers
@@ -146,6 +147,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
 
     start_worker_log()
     spot_notice.watch()
+    drain.watch()
     mailbox = loop_config["mailbox"]
     # The same number of threads on every machine: it decides the order of floating-point sums.
     torch.set_num_threads(loop_config["threads"])
@@ -157,6 +159,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     _logger.info("worker %d of %d is ready on %s", workers.rank, workers.world_size, workers.device)
     has_trained = False
     while (assignment := ray.get(mailbox.take.remote(place))) is not None:
+        drain.leave_if_drained()
         spot_notice.wait_if_given()
         channel = _MailboxChannel(mailbox, place, assignment)
         is_probe = "probe_steps" in assignment
