@@ -82,6 +82,11 @@ def test_a_file_with_one_objective_measures_nothing() -> None:
         ("budget:", "scheduler: {kind: hyperband}\nbudget:", "scheduler.kind: got hyperband; valid: none with several"),
         ("{trials: 6}", "{trials: 6, patience: 3}", "budget.patience: got 3; valid: no value with several objectives"),
         ("space:", "serving_device: gpu\nspace:", "serving_device: got 'gpu'; valid: 'trial' or 'cpu'"),
+        (
+            "objectives: [{metric: val/mAP}, {metric: latency_ms}]\n",
+            "serving_device: cpu\n",
+            "serving_device: got cpu; valid: no value without latency_ms in objectives or constraints",
+        ),
     ],
 )
 def test_what_means_nothing_is_refused(before: str, after: str, words: str) -> None:

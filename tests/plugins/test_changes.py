@@ -61,13 +61,15 @@ def test_each_trial_keeps_the_code_with_which_it_began(file: Path, tmp_path: Pat
     # Later starts need no option, and a third code is another change.
     study = DurableStudy(url, second)
     assert study.next_point() == interrupted
-    assert study.config(ended.number).plugins == first.base.plugins != second.base.plugins
+    assert study.point(ended.number).config.plugins == first.base.plugins != second.base.plugins
     new = study.next_point()
     assert new is not None and new.config.plugins == second.base.plugins
     with pytest.raises(SearchError, match="was begun with base.plugins.my_losses"):
         DurableStudy(url, change(file, CHANGED + "# Another.\n"))
     third = DurableStudy(url, read_search_file(file), allowed=Allowed(plugins=True))
-    assert [third.config(number).plugins for number in range(3)] == [first.base.plugins] * 2 + [second.base.plugins]
+    assert [third.point(number).config.plugins for number in range(3)] == [first.base.plugins] * 2 + [
+        second.base.plugins
+    ]
     changes = third._study.user_attrs[PLUGIN_CHANGES]
     assert [one["trials"] for one in changes] == [[0, 1], [2]]
     assert [one["plugins"] for one in changes] == [first.base.plugins, second.base.plugins]
@@ -79,10 +81,10 @@ def test_looking_at_an_older_trial_leaves_the_loaded_code_as_it_is(file: Path, t
     assert study.next_point() is not None
     second = change(file)
     study = DurableStudy(url, second, allowed=Allowed(plugins=True))
-    study.config(0)
+    study.point(0).config
     assert loaded_code() == second.base.plugins["my_losses"]
     # The other way round: a trial of the former code trains in this process, and the search draws a new one.
-    old = study.config(0)
+    old = study.point(0).config
     type(old).model_validate(old.model_dump())
     assert study.next_point() is not None and study.next_point() is not None
     assert loaded_code() == old.plugins["my_losses"]

@@ -137,7 +137,7 @@ def test_a_search_trains_the_best_points_of_an_earlier_one_first(url: str) -> No
     assert [bool(source) for source in sources] == [False, True, True, True, False]
     earlier = DurableStudy(url, search_file(EARLIER))
     for point, first in zip(begun[1:4], found.points, strict=True):
-        assert point and point.config.optim == earlier.config(first.number).optim
+        assert point and point.config.optim == earlier.point(first.number).config.optim
         assert point.source == f"earlier trial {first.number}, {first.value:.4f} there"
     # Its best trial is the base, which is the first trial here too.
     assert earlier.best_numbers(1) == [0] and earlier.best_numbers(2)[1] in [point.number for point in found.points]

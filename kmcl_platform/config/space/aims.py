@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kmcl_platform.config.reports.costs import COSTS
+from kmcl_platform.config.reports.costs import COSTS, LATENCY
 from kmcl_platform.messages import show_value
 
 if TYPE_CHECKING:
@@ -134,6 +134,11 @@ def _find_constraints_problem(file: "SearchFile") -> str | None:
 
 
 def _find_other_fields_problem(file: "SearchFile") -> str | None:
+    if file.serving_device != "trial" and LATENCY not in wanted_costs(file):
+        return (
+            f"serving_device: got {file.serving_device}; valid: no value without {LATENCY} in objectives or "
+            "constraints, because nothing else is measured there"
+        )
     if len(file.objectives) > 1 and file.scheduler.stopping_epochs(file.base.num_epochs):
         return (
             f"scheduler.kind: got {file.scheduler.name}; valid: none with several objectives, because a trial that is "

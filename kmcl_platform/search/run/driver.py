@@ -228,9 +228,7 @@ class SearchDriver:
 
     def _is_among_best(self, value: float | None) -> bool:
         """Whether a trial with this value has pictures: drawing those of every trial would take too long."""
-        return is_among_best(
-            value, self._study.counted(), self._file.objective.sign, count=self._file.budget.checkpoints
-        )
+        return is_among_best(value, self._study.ended(), self._file.objective.sign, count=self._file.budget.checkpoints)
 
     def _log_progress(self, *, urgent: bool) -> None:
         # Every epoch of every trial comes here, and each write becomes a request to MLflow.

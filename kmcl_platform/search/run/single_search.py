@@ -77,7 +77,9 @@ def opened_study(
         with locked(store):  # Two searches that begin a store at the same time would both make Optuna's tables.
             say = say_on(console)
             study = DurableStudy(store.study_url, file, say, inputs, allowed=allowed, warm_start=warm_start)
-        check_checkpoints(store, file.name, {trial.number: study.config(trial.number) for trial in study.counted()})
+        check_checkpoints(
+            store, file.name, {trial.number: study.point(trial.number).config for trial in study.counted()}
+        )
         yield study
 
 

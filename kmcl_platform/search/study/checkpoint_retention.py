@@ -41,12 +41,12 @@ def drop_checkpoints(store: Store, search: str, study: "DurableStudy", *, keep: 
     with the wrong study, or an empty one, nothing is deleted.
     """
     ends = study.ends()
-    best = set(study.best_numbers(keep)) | set(list_finalists(study)) | set(front_numbers(study.counted(), study.file))
+    best = set(study.best_numbers(keep)) | set(list_finalists(study)) | set(front_numbers(study.ended(), study.file))
     for number, folder in trial_folders(store, search):
         if number not in ends:
             continue
         checkpoint = find_checkpoint(folder)
-        if checkpoint and (difference := find_difference(checkpoint, study.config(number))):
+        if checkpoint and (difference := find_difference(checkpoint, study.point(number).config)):
             _logger.warning("%s: left alone: it is the checkpoint of another trial, with %s", checkpoint, difference)
         elif number not in best:
             # A folder that is already gone is not an error. Any other error is raised.

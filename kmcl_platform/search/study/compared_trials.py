@@ -3,7 +3,8 @@
 from kmcl_platform.config.arms import expand_arms, retrain_best
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
-from kmcl_platform.search.study.ended_trials import best_trials
+from kmcl_platform.search.sampling.asking import baseline_name
+from kmcl_platform.search.study.ended_trials import best_trials, trial_end
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.comparison.baselines import (
     WITHOUT_VALUE,
@@ -25,8 +26,8 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
     if file.finalists:
         study = DurableStudy(store.study_url, file)
         return {
-            trial_label(number, study.baseline(number)): retrain_best(
-                file, number, study.config(number), file.finalists.seeds
+            trial_label(number, study.point(number).baseline): retrain_best(
+                file, number, study.point(number).config, file.finalists.seeds
             )
             for number in list_finalists(study)
         }
@@ -38,7 +39,7 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
         if compared is None or compared.best is None:
             return {}
         return {
-            retrained_label(one): retrain_best(file, one.number, study.config(one.number), file.verdict.seeds)
+            retrained_label(one): retrain_best(file, one.number, study.point(one.number).config, file.verdict.seeds)
             for one in (compared.baseline, compared.best)
         }
     searches: dict[str, SearchFile] = {}
@@ -47,7 +48,7 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
         best = study.best_numbers(1)
         if not best:
             return {}
-        searches[arm] = retrain_best(search, best[0], study.config(best[0]), file.verdict.seeds)
+        searches[arm] = retrain_best(search, best[0], study.point(best[0]).config, file.verdict.seeds)
     return searches
 
 
@@ -71,16 +72,16 @@ def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:
     contenders = (
         Contender(
             trial.number,
-            study.baseline(trial.number),
+            baseline_name(trial),
             trial.value or 0.0,
-            study.config(trial.number).loss.has_kernel_terms,
+            study.point(trial.number).config.loss.has_kernel_terms,
         )
-        for trial in best_trials(study.counted(), objective.sign)
+        for trial in best_trials(study.ended(), objective.sign)
     )
     return compare_baselines(
         contenders,
         metric=objective.metric,
         sign=objective.sign,
         kmcl=not base.own and (base.loss.uses_kernels or "loss.objective" in study.file.space),
-        failed=filter(None, (study.baseline(number) for number, end in study.ends().items() if end in WITHOUT_VALUE)),
+        failed=filter(None, (baseline_name(trial) for trial in study.ended() if trial_end(trial) in WITHOUT_VALUE)),
     )

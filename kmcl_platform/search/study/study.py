@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 from kmcl_platform.components.schedulers.pruners.rungs import decide_before_report, read_verdict
 from kmcl_platform.config.reports.trial_marks import AIMS, SPACE_CHANGES
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.trial_config import TrialConfig
 from kmcl_platform.plugins.faults.code_errors import code_of
 from kmcl_platform.search.sampling.asking import (
     VALUES,
@@ -76,6 +75,7 @@ class DurableStudy:
         self.file = file
         self.stopping_epochs = set(file.scheduler.stopping_epochs(file.base.num_epochs))
         self.inputs = inputs or Inputs()
+        self._ended: list[FrozenTrial] | None = None
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
         self._study = self._open(allowed, warm_start)
@@ -145,6 +145,7 @@ class DurableStudy:
         """
         if self._frozen(number).state.is_finished():
             return
+        self._ended = None
         if end == "diverged":
             value = -self.file.objective.sign * float("inf")
         self._study.tell(number, value, state=STATES[end])
@@ -160,9 +161,16 @@ class DurableStudy:
         """The trials that count for the budget: every trial whose point is complete."""
         return counted_trials(self._study)
 
+    def ended(self) -> list[FrozenTrial]:
+        """Those of them that have ended. They do not change; so they are not read again before another one ends."""
+        # `counted` reads all open trials from the database: with many at the same time, tens of milliseconds.
+        if self._ended is None:
+            self._ended = [trial for trial in self.counted() if trial.state.is_finished()]
+        return self._ended
+
     def num_finished(self) -> int:
         """The number of trials that have ended."""
-        return sum(trial.state.is_finished() for trial in self.counted())
+        return len(self.ended())
 
     def end_of_budget(self) -> str | None:
         """The part of the budget that ended the search, in words; None: the search continues."""
@@ -173,11 +181,11 @@ class DurableStudy:
             return None
         if self.num_finished() >= self.file.budget.trials:
             return f"budget.trials: all {self.file.budget.trials} have ended"
-        return spent_patience(self.counted(), self.file)
+        return spent_patience(self.ended(), self.file)
 
     def ends(self) -> dict[int, TrialEnd]:
         """How every ended trial ended, by its number."""
-        return {trial.number: end for trial in self.counted() if (end := trial_end(trial)) is not None}
+        return {trial.number: end for trial in self.ended() if (end := trial_end(trial)) is not None}
 
     @patient
     def value(self, number: int) -> float | None:
@@ -193,25 +201,17 @@ class DurableStudy:
         name = baseline_name(frozen)
         return Point(number, config, name, bool(name) and config == base, frozen.last_step or 0, warm_source(frozen))
 
-    def config(self, number: int) -> TrialConfig:
-        """A trial's configuration."""
-        return self.point(number).config
-
-    @patient
-    def baseline(self, number: int) -> str:
-        """The name of the baseline that a trial is; empty: it is none."""
-        return baseline_name(self._frozen(number))
-
     def best_value(self) -> float | None:
         """The best final value so far; None: no trial has completed."""
-        best = best_trials(self.counted(), self.file.objective.sign)
+        best = best_trials(self.ended(), self.file.objective.sign)
         return best[0].value if best else None
 
     def best_numbers(self, count: int) -> list[int]:
         """Numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
-        return [trial.number for trial in best_trials(self.counted(), self.file.objective.sign)[:count]]
+        return [trial.number for trial in best_trials(self.ended(), self.file.objective.sign)[:count]]
 
     def _open(self, allowed: Allowed = NOTHING, warm_start: WarmStart = COLD) -> SearchStudy:
+        self._ended = None
         storage, direction = open_storage(self.url), self.file.objective.mode
         study = optuna.create_study(
             study_name=self.file.name, storage=storage, direction=direction, load_if_exists=True
@@ -232,7 +232,7 @@ class DurableStudy:
             return None
         if self._interrupted:
             return self.point(self._interrupted.pop(0))
-        if len(self.counted()) >= self.file.budget.trials or spent_patience(self.counted(), self.file):
+        if len(self.counted()) >= self.file.budget.trials or spent_patience(self.ended(), self.file):
             return None
         # A new sampler for each point: its seed depends on the point's number.
         self._study.sampler = next_sampler(self._study, self.file)

@@ -31,7 +31,7 @@ def search_file(text: str = FILE) -> SearchFile:
 
 def score(study: DurableStudy, number: int) -> float:
     """A trial's value: the best one has the learning rate 0.01."""
-    return -abs(study.config(number).optim.lr - 0.01)
+    return -abs(study.point(number).config.optim.lr - 0.01)
 
 
 def finish(study: DurableStudy, number: int) -> None:

@@ -31,7 +31,7 @@ def test_the_best_baseline_and_the_best_trial_are_trained_again_with_the_same_se
     planned = plan_retraining(file, store)
     assert {label: search.name for label, search in planned.items()} == {"asymmetric": "s-best1", "trial 4": "s-best4"}
     assert planned["asymmetric"].base == file.base.with_values({"loss.objective": "asymmetric"})
-    assert planned["trial 4"].base == study.config(4)
+    assert planned["trial 4"].base == study.point(4).config
     for search in planned.values():
         assert (search.baseline, search.baselines, search.verdict, search.budget.trials) == (False, (), None, 3)
         assert parse_search_file(to_yaml(search), "again.yaml") == search

@@ -12,7 +12,7 @@ BASELINES = "baselines: [{name: bce, values: {loss.objective: bce}}]\n"
 def test_a_baseline_that_diverged_is_named(tmp_path: Path) -> None:
     file = search_file(FILE.replace("budget", f"{BASELINES}budget"))
     study = DurableStudy(f"sqlite:///{tmp_path}/study.db", file)
-    assert [study.baseline(study.next_point().number) for _ in range(2)] == ["kmcl", "bce"]  # type: ignore[union-attr]
+    assert [study.next_point().baseline for _ in range(2)] == ["kmcl", "bce"]  # type: ignore[union-attr]
     study.tell(1, "diverged")
     assert compare_with_baselines(study) is None
     for epoch in range(1, 5):

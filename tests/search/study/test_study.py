@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError, SearchError
 from kmcl_platform.search.sampling.asking import read_trial
+from kmcl_platform.search.study.compared_trials import compare_with_baselines
 from kmcl_platform.search.study.definition import DEFINITION
 from kmcl_platform.search.study.ended_trials import judge_epoch
 from kmcl_platform.search.study.study import DurableStudy
@@ -99,6 +100,26 @@ def test_an_epoch_at_which_nothing_is_decided_reads_its_trial_once(url: str, mon
     assert judge_epoch(study, point, 2, 0.6, seconds=1.0, num_epochs=4) is None
     assert len(reads) == 2
     assert read_trial(study._study, point.number).intermediate_values == {1: 0.5, 2: 0.6}
+
+
+def test_ended_trials_are_read_once_between_two_ends(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = DurableStudy(url, search_file())
+    points = [study.next_point() for _ in range(4)]
+    read, reads = _CachedStorage.get_all_trials, []
+    monkeypatch.setattr(
+        _CachedStorage, "get_all_trials", lambda *args, **more: (reads.append(1), read(*args, **more))[1]
+    )
+    for number, point in enumerate(points):
+        assert point is not None
+        study.report(number, 3, number / 10)
+        assert len(study.ended()) == study.num_finished() == len(study.ends()) == number
+        before = len(reads)
+        study.tell(number, "completed", number / 10)
+        assert (study.best_value(), study.best_numbers(1)) == (number / 10, [number])
+        assert len(study.ended()) == len(study.ends()) == number + 1
+        assert compare_with_baselines(study) is not None
+        assert len(reads) == before + 1
+    assert [trial.value for trial in study.ended()] == [0.0, 0.1, 0.2, 0.3]
 
 
 def test_a_field_that_was_added_after_the_study_is_its_default(url: str) -> None:
