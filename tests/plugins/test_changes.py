@@ -81,7 +81,7 @@ def test_looking_at_an_older_trial_leaves_the_loaded_code_as_it_is(file: Path, t
     assert study.next_point() is not None
     second = change(file)
     study = DurableStudy(url, second, allowed=Allowed(plugins=True))
-    study.point(0).config
+    study.point(0)
     assert loaded_code() == second.base.plugins["my_losses"]
     # The other way round: a trial of the former code trains in this process, and the search draws a new one.
     old = study.point(0).config
