@@ -30,6 +30,7 @@ from kmcl_platform.search.sampling.asking import (
     warm_source,
 )
 from kmcl_platform.search.sampling.first_points import COLD, WarmStart
+from kmcl_platform.search.sampling.mirrored_storage import MirroredStorage
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study.budget import Ledger
 from kmcl_platform.search.study.definition import NOTHING, Allowed, former_plugins, settle_definition, with_values
@@ -75,7 +76,6 @@ class DurableStudy:
         self.file = file
         self.stopping_epochs = set(file.scheduler.stopping_epochs(file.base.num_epochs))
         self.inputs = inputs or Inputs()
-        self._ended: list[FrozenTrial] | None = None
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
         self._study = self._open(allowed, warm_start)
@@ -145,7 +145,6 @@ class DurableStudy:
         """
         if self._frozen(number).state.is_finished():
             return
-        self._ended = None
         if end == "diverged":
             value = -self.file.objective.sign * float("inf")
         self._study.tell(number, value, state=STATES[end])
@@ -162,11 +161,8 @@ class DurableStudy:
         return counted_trials(self._study)
 
     def ended(self) -> list[FrozenTrial]:
-        """Those of them that have ended. They do not change; so they are not read again before another one ends."""
-        # `counted` reads all open trials from the database: with many at the same time, tens of milliseconds.
-        if self._ended is None:
-            self._ended = [trial for trial in self.counted() if trial.state.is_finished()]
-        return self._ended
+        """Those of them that have ended."""
+        return [trial for trial in self.counted() if trial.state.is_finished()]
 
     def num_finished(self) -> int:
         """The number of trials that have ended."""
@@ -211,8 +207,8 @@ class DurableStudy:
         return [trial.number for trial in best_trials(self.ended(), self.file.objective.sign)[:count]]
 
     def _open(self, allowed: Allowed = NOTHING, warm_start: WarmStart = COLD) -> SearchStudy:
-        self._ended = None
-        storage, direction = open_storage(self.url), self.file.objective.mode
+        # The lock of the search lets one driver write at a time.
+        storage, direction = MirroredStorage(open_storage(self.url)), self.file.objective.mode
         study = optuna.create_study(
             study_name=self.file.name, storage=storage, direction=direction, load_if_exists=True
         )

@@ -5,11 +5,11 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
+from kmcl_platform.search.sampling.mirrored_storage import MirroredStorage
 from kmcl_platform.search.study.study import DurableStudy
 
 FILE = """
@@ -68,4 +68,4 @@ def kill_after(num_written: int, patch: pytest.MonkeyPatch, writes: tuple[str, .
         return write
 
     for name in writes:
-        patch.setattr(_CachedStorage, name, wrap(getattr(_CachedStorage, name)))
+        patch.setattr(MirroredStorage, name, wrap(getattr(MirroredStorage, name)))

@@ -5,12 +5,10 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.errors import ConfigError, SearchError
-from kmcl_platform.search.sampling.asking import read_trial
 from kmcl_platform.search.study.compared_trials import compare_with_baselines
 from kmcl_platform.search.study.definition import DEFINITION
 from kmcl_platform.search.study.ended_trials import judge_epoch
@@ -73,53 +71,30 @@ def test_a_second_report_of_an_epoch_changes_nothing(url: str) -> None:
     assert study.value(0) == 0.5
 
 
-def test_a_report_between_the_rungs_reads_one_trial_and_not_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = DurableStudy(url, search_file())
-    study.next_point()
-
-    def read_all(*_: object, **__: object) -> None:
-        raise AssertionError("all trials were read")
-
-    monkeypatch.setattr(_CachedStorage, "get_all_trials", read_all)
-    # At a rung, the trial is compared with all others.
-    study.report(0, 3, 0.5)
-    assert study.value(0) == 0.5
-    study.tell(0, "completed", 0.5)
-
-
-def test_an_epoch_at_which_nothing_is_decided_reads_its_trial_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = search_file()
-    study = DurableStudy(url, file)
-    point = study.next_point()
-    assert point is not None
-    read, reads = RDBStorage.get_trial, []
-    monkeypatch.setattr(RDBStorage, "get_trial", lambda self, id_: (reads.append(id_), read(self, id_))[1])
-    study.stopping_epochs = {3}
-    assert judge_epoch(study, point, 1, 0.5, seconds=1.0, num_epochs=4) is None
-    assert len(reads) == 1
-    assert judge_epoch(study, point, 2, 0.6, seconds=1.0, num_epochs=4) is None
-    assert len(reads) == 2
-    assert read_trial(study._study, point.number).intermediate_values == {1: 0.5, 2: 0.6}
-
-
-def test_ended_trials_are_read_once_between_two_ends(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_was_written_is_read_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     study = DurableStudy(url, search_file())
     points = [study.next_point() for _ in range(4)]
-    read, reads = _CachedStorage.get_all_trials, []
-    monkeypatch.setattr(
-        _CachedStorage, "get_all_trials", lambda *args, **more: (reads.append(1), read(*args, **more))[1]
-    )
+    reads: list[str] = []
+    for name in ("get_trial", "get_all_trials"):
+        read = getattr(RDBStorage, name)
+        monkeypatch.setattr(
+            RDBStorage,
+            name,
+            lambda *args, _name=name, _read=read, **more: (reads.append(_name), _read(*args, **more))[1],
+        )
     for number, point in enumerate(points):
         assert point is not None
-        study.report(number, 3, number / 10)
-        assert len(study.ended()) == study.num_finished() == len(study.ends()) == number
-        before = len(reads)
+        for epoch in range(1, 4):
+            assert judge_epoch(study, point, epoch, number / 10, seconds=1.0, num_epochs=9) is None
+        assert study.value(number) == number / 10
+        # At its two rungs a verdict is written.
+        assert reads.count("get_trial") <= 2 and "get_all_trials" not in reads
+        reads.clear()
         study.tell(number, "completed", number / 10)
-        assert (study.best_value(), study.best_numbers(1)) == (number / 10, [number])
-        assert len(study.ended()) == len(study.ends()) == number + 1
+        assert (study.best_value(), study.best_numbers(1), study.num_finished()) == (number / 10, [number], number + 1)
         assert compare_with_baselines(study) is not None
-        assert len(reads) == before + 1
-    assert [trial.value for trial in study.ended()] == [0.0, 0.1, 0.2, 0.3]
+        assert reads == ["get_trial"]
+        reads.clear()
 
 
 def test_a_field_that_was_added_after_the_study_is_its_default(url: str) -> None:
