@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import torch
 from rich.console import Console
@@ -162,7 +163,8 @@ class Trials:
                 heapq.heappush(queue, (now + 0.8 + key % 5 / 10, key, epoch + 1))
             if time.monotonic() - shown > 30:
                 shown = time.monotonic()
-                print(f"{shown - started:5.0f} s: {self.begun} trials begun", flush=True)
+                memory = psutil.Process().memory_info().rss / 1e6
+                print(f"{shown - started:5.0f} s: {self.begun} trials begun, memory {memory:.0f} MB", flush=True)
 
     def _timed(self, kind: str, call: Any) -> Any:
         started = time.perf_counter()
@@ -272,10 +274,11 @@ def soak(store: Store, options: argparse.Namespace) -> None:
         for kind, found in runner.times.items():
             times[kind] += found
         parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in summary.seconds.items())
+        parts += f"; memory {psutil.Process().memory_info().rss / 1e6:.0f} MB"
         print(f"start {len(walls)}: {trials} trials in all, {walls[-1]:.0f} s: {parts}", flush=True)
     print(table(times, options.trials, options.at_once))
     scale = 1 if sys.platform == "darwin" else 1024
-    print(f"memory of the driver: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6:.0f} MB")
+    print(f"memory of the driver, at most: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6:.0f} MB")
     print("on the disk: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in sizes(store, "soak").items()))
     kinds = ", ".join(f"{name} {count}" for name, count in requests.most_common())
     print(f"requests that write to MLflow: {requests.total()} ({kinds})")

@@ -1,5 +1,7 @@
 """The trials of a search that are compared on new seeds, and the searches that train them again."""
 
+from collections.abc import Iterator
+
 from kmcl_platform.config.arms import expand_arms, retrain_best
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
@@ -69,19 +71,24 @@ def list_finalists(study: DurableStudy) -> list[int]:
 def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:
     """The best trial compared with the best baseline, without other seeds; None: no baseline has completed."""
     objective, base = study.file.objective, study.file.base
-    contenders = (
-        Contender(
-            trial.number,
-            baseline_name(trial),
-            trial.value or 0.0,
-            study.point(trial.number).config.loss.has_kernel_terms,
-        )
-        for trial in best_trials(study.ended(), objective.sign)
-    )
+    kmcl = not base.own and (base.loss.uses_kernels or "loss.objective" in study.file.space)
     return compare_baselines(
-        contenders,
+        _contenders(study, kmcl=kmcl),
         metric=objective.metric,
         sign=objective.sign,
-        kmcl=not base.own and (base.loss.uses_kernels or "loss.objective" in study.file.space),
+        kmcl=kmcl,
         failed=filter(None, (baseline_name(trial) for trial in study.ended() if trial_end(trial) in WITHOUT_VALUE)),
     )
+
+
+def _contenders(study: DurableStudy, *, kmcl: bool) -> Iterator[Contender]:
+    """The completed trials that can be the best one or the best baseline, the best first."""
+    is_found = False
+    for trial in best_trials(study.ended(), study.file.objective.sign):
+        name = baseline_name(trial)
+        # The best baseline may be behind hundreds of trials, and this is asked at the end of each trial.
+        if is_found and not name:
+            continue
+        has_terms = study.point(trial.number).config.loss.has_kernel_terms
+        is_found = is_found or (not name and (has_terms or not kmcl))
+        yield Contender(trial.number, name, trial.value or 0.0, has_terms)
