@@ -39,7 +39,8 @@ def postgres_services(work: Path) -> Iterator[Services]:
     try:
         for name in ("mlflow", "studies"):
             database.execute(f"create database {name}")
-        server = MlflowServer(_made(work / "mlflow"), database.url("mlflow"), workers=2)
+        # One process, as `deploy/head_services.sh` has it: uvicorn answers 40 ms later with several.
+        server = MlflowServer(_made(work / "mlflow"), database.url("mlflow"))
         server.start()
         try:
             yield Services(server.address, database.url("studies"))
