@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from kmcl_platform.config.base import describe_error
 from kmcl_platform.config.first_trials import ARCHIVE_SUFFIX
+from kmcl_platform.config.reports.trial_marks import AIMS
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.aims import find_broken
 from kmcl_platform.config.trial_config import FORMER_DEFAULTS, Scalar, TrialConfig
 from kmcl_platform.errors import DataError, SearchError
 from kmcl_platform.messages import count_of, nearest_first, show_path, show_value
@@ -90,7 +92,9 @@ def _from_study(study: optuna.Study, file: SearchFile) -> Iterator[FormerTrial]:
     for trial in SearchStudy.of(study).all_trials():
         end = trial_end(trial)
         if end in ("completed", "pruned", "diverged") and VALUES in trial.user_attrs:
-            value = trial.value if end == "completed" else None
+            # A model that breaks a constraint of this search would not be trained: its point is no use here.
+            is_allowed = find_broken(file, trial.user_attrs.get(AIMS, {})) is None
+            value = trial.value if end == "completed" and is_allowed else None
             yield FormerTrial(study.study_name, trial.number, base | trial.user_attrs[VALUES], value)
 
 

@@ -83,6 +83,11 @@ def test_a_file_with_one_objective_measures_nothing() -> None:
         ("{trials: 6}", "{trials: 6, patience: 3}", "budget.patience: got 3; valid: no value with several objectives"),
         ("space:", "serving_device: gpu\nspace:", "serving_device: got 'gpu'; valid: 'trial' or 'cpu'"),
         (
+            "{metric: latency_ms}",
+            "{metric: latency_ms, mode: maximize}",
+            "objectives.1.mode: got maximize; valid: minimize for latency_ms, or leave it out",
+        ),
+        (
             "objectives: [{metric: val/mAP}, {metric: latency_ms}]\n",
             "serving_device: cpu\n",
             "serving_device: got cpu; valid: no value without latency_ms in objectives or constraints",

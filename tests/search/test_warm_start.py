@@ -286,3 +286,18 @@ def test_an_earlier_search_that_does_not_fit_is_refused(url: str, tmp_path: Path
         SearchError, match=r"valid in a simulation: archives \(kmcl archive earlier --to earlier.parquet\)"
     ):
         read_warm_start(warm("earlier"), None)
+
+
+def test_a_model_that_breaks_a_constraint_here_is_no_first_point(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    study = DurableStudy(url, search_file(EARLIER))
+    while (point := study.next_point()) is not None:
+        for epoch in range(1, 5):
+            aims = {"params_millions": 40.0 if point.number % 2 else 10.0}
+            study.report(point.number, epoch, float(point.number), aims=aims)
+        study.tell(point.number, "completed", float(point.number))
+    free = [point.number for point in read_warm_start(warm("earlier"), url).points]
+    assert any(number % 2 for number in free)
+    bound = warm("earlier", FILE + "constraints: {params_millions: <= 30}\n")
+    allowed = [point.number for point in read_warm_start(bound, url).points]
+    assert allowed and not any(number % 2 for number in allowed)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST = 3
 """Objectives of a search, at most: a front in more dimensions contains nearly every trial."""
+BREAKS = " breaks the constraint "
+"""Between the value of a refused trial and the constraint, in the reason of its end."""
 _FORM = re.compile(r"<=?\s*(?P<bound>[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)")
 
 
@@ -87,7 +89,7 @@ def find_broken(file: "SearchFile", metrics: Mapping[str, float]) -> str | None:
     for one in list_constraints(file):
         value = metrics.get(one.metric)
         if value is not None and value > one.bound:
-            return f"{one.metric} {value:.4g} breaks the constraint {one}"
+            return f"{one.metric} {value:.4g}{BREAKS}{one}"
     return None
 
 
@@ -121,6 +123,9 @@ def _find_objectives_problem(file: "SearchFile") -> str | None:
         return f"objectives: got {', '.join(names)}; valid: each metric once"
     if names[0] in COSTS:
         return f"objectives.0.metric: got {names[0]}; valid: a metric of the training first, by which trials are ranked"
+    for place, one in enumerate(objectives):
+        if one.metric in wanted_costs(file) and one.mode != "minimize":
+            return f"objectives.{place}.mode: got {one.mode}; valid: minimize for {one.metric}, or leave it out"
     return None
 
 

@@ -131,10 +131,16 @@ def _preferred(store: Store, board: Leaderboard, prefer: object) -> LeaderboardR
         )
     full = [row for row in board.rows if row.rank is not None and metric in row.aims]
     strict = "=" not in str(prefer)
-    for row in full:
-        value = row.aims[metric]
-        if (value < bound or (value == bound and not strict)) and _has_checkpoint(store, board.search, row):
+    keeping = [row for row in full if row.aims[metric] < bound or (row.aims[metric] == bound and not strict)]
+    for row in keeping:
+        if _has_checkpoint(store, board.search, row):
             return row
+    if keeping:
+        numbers = ", ".join(str(row.number) for row in keeping)
+        raise RegistryError(
+            f"prefer: got {show_value(prefer)}, which only trials without a kept checkpoint keep ({numbers}); valid: "
+            "another bound; a larger `budget.checkpoints` keeps those of further trials"
+        )
     least = min((row.aims[metric] for row in full if _has_checkpoint(store, board.search, row)), default=None)
     kept = "no trial has one" if least is None else f"the least of the trials with a checkpoint is {least:.4g}"
     raise RegistryError(f"prefer: got {show_value(prefer)}, which no trial of full length keeps; valid: {kept}")

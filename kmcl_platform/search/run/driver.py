@@ -8,7 +8,7 @@ a repeated report without a duplicate.
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
@@ -127,7 +127,7 @@ class SearchDriver:
             return True
         if costs := message.get("refused"):
             self._study.note_aims(point.number, costs)
-            self._settle(key, point, "pruned", find_broken(self._file, costs) or "")
+            self._settle(key, point, "pruned", find_broken(self._file, costs) or "", costs=costs)
             return True
         if "failure" in message:
             self._settle(key, point, "failed", message["failure"])
@@ -138,8 +138,7 @@ class SearchDriver:
 
     def _take_reports(self, key: str, point: Point, reports: list[EpochReport]) -> bool:
         # A trial ends with the first epoch that has no value of the objective. Those after it do not count.
-        values = [report.metrics.get(self._file.objective.metric) for report in reports]
-        if None in values:
+        if None in (values := [report.metrics.get(self._file.objective.metric) for report in reports]):
             reports = reports[: values.index(None) + 1]
         # The record first, then the study: see the top of this module. In one write, because each waits for the disk.
         self._recorder.log_epochs(point.number, reports)
@@ -208,7 +207,15 @@ class SearchDriver:
             if self.trouble is None:
                 raise
 
-    def _settle(self, key: str, point: Point, end: TrialEnd, reason: str, value: float | None = None) -> None:
+    def _settle(
+        self,
+        key: str,
+        point: Point,
+        end: TrialEnd,
+        reason: str,
+        value: float | None = None,
+        costs: Mapping[str, float] | None = None,
+    ) -> None:
         self._open.pop(key)
         outcome, reason = TrialOutcome(end), reason_line(reason)
         if end in ("failed", "diverged"):
@@ -218,7 +225,7 @@ class SearchDriver:
         checkpoint = find_checkpoint(self._store.trial_checkpoints(self._file.name, point.number))
         pictures = bool(point.baseline) or self._is_among_best(value)
         self._recorder.queue_scores(point.number, checkpoint, outcome, baseline=point.is_base, pictures=pictures)
-        self._recorder.end_trial(point.number, outcome, reason, objective=value)
+        self._recorder.end_trial(point.number, outcome, reason, objective=value, costs=costs)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
         self._study.tell(point.number, end, value if end == "completed" else None)
         drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)

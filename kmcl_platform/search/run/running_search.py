@@ -12,7 +12,7 @@ from rich.console import Console
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.data.builtin.datasets import open_manifest
-from kmcl_platform.errors import StoreError
+from kmcl_platform.errors import KmclError, StoreError
 from kmcl_platform.messages import count_of, mask_passwords, shell_command
 from kmcl_platform.search.forecast.score import score_forecast
 from kmcl_platform.search.run.driver import SearchDriver
@@ -185,6 +185,9 @@ def keep_report(store: Store, search: str, console: Console) -> None:
     """Store the report with the search's run. An error is only printed, because the search itself is complete."""
     try:
         write_report(store, search)
+    except KmclError as error:
+        # For example no trial has completed: the end of the search says what to do.
+        say_on(console)(f"no report: {mask_passwords(str(error))}")
     except Exception as error:
         reason = mask_passwords(" ".join(f"{type(error).__name__}: {error}".split()))
         say_on(console)(f"no report: {reason}; next: {shell_command(['kmcl', 'report', search])}")

@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 
+from kmcl_platform.config.space.aims import BREAKS
 from kmcl_platform.messages import reason_line
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.comparison.finalists import FinalistResults, read_finalists
@@ -75,7 +76,7 @@ def to_table(leaderboard: Leaderboard, *, narrow: bool = False) -> Table:
         table.add_row(
             "★" if row.rank == 1 else str(row.rank or ""),
             f"{'warm' if row.source else _short_name(row.baseline_name)} {row.number}".strip(),
-            row.outcome,
+            row.ending,
             "" if row.objective is None else f"{row.objective:.4f}",
             *(f"{row.aims[name]:.4g}" if name in row.aims else "" for name in leaderboard.aims),
             f"{row.epochs}/{leaderboard.num_epochs}",
@@ -91,11 +92,13 @@ _MOST_REASONS = 5
 
 
 def reason_lines(leaderboard: Leaderboard) -> list[str]:
-    """Why trials failed or diverged: a line for each reason, with the trials that have it; the most frequent first."""
+    """Why trials failed, diverged or were refused: a line for each reason, with its trials; the most frequent first."""
     trials: dict[tuple[str, str], list[int]] = {}
     for row in leaderboard.rows:
-        if row.outcome in (TrialOutcome.FAILED, TrialOutcome.DIVERGED) and row.reason:
-            trials.setdefault((row.outcome, reason_line(row.reason)), []).append(row.number)
+        if (row.is_refused or row.outcome in (TrialOutcome.FAILED, TrialOutcome.DIVERGED)) and row.reason:
+            # Each refused trial has a value of its own, which the table shows.
+            reason = f"broke {row.reason.partition(BREAKS)[2]}" if row.is_refused else row.reason
+            trials.setdefault((row.ending, reason_line(reason)), []).append(row.number)
     lines = []
     for (outcome, reason), numbers in sorted(trials.items(), key=lambda one: (-len(one[1]), one[1])):
         more = f" and {len(numbers) - 8} more" if len(numbers) > 8 else ""

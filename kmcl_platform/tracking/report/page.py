@@ -213,7 +213,7 @@ def _row(row: LeaderboardRow, data: "Collected") -> str:
     cells = [
         "" if row.rank is None else str(row.rank),
         name,
-        row.outcome,
+        row.ending,
         _number(row.objective),
         *(f"{row.aims[name]:.4g}" if name in row.aims else "-" for name in data.board.aims),
         f"{row.epochs} of {data.board.num_epochs}",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, VERDICTS
+from kmcl_platform.config.reports.trial_marks import AIMS, OUTSIDE_SPACE, VERDICTS
 from kmcl_platform.messages import count_of
 from kmcl_platform.rank_agreement import FEWEST, rank_agreement
 
@@ -19,9 +19,11 @@ def describe_stopping(trials: Sequence[FrozenTrial], num_epochs: int) -> list[st
         trials: of the study.
         num_epochs: epochs of a whole trial.
     """
-    searched = [trial for trial in trials if OUTSIDE_SPACE not in trial.user_attrs]
+    # A trial whose model broke a constraint has no epoch: there was nothing to save by stopping it early.
+    refused = [trial for trial in trials if _is_refused(trial)]
+    searched = [trial for trial in trials if OUTSIDE_SPACE not in trial.user_attrs and trial not in refused]
     rungs = find_rungs(searched, num_epochs)
-    outside = len(trials) - len(searched)
+    outside = sum(OUTSIDE_SPACE in trial.user_attrs for trial in trials)
     whole = num_epochs * sum(trial.state.is_finished() for trial in searched)
     if not rungs or not whole:
         return []
@@ -32,6 +34,8 @@ def describe_stopping(trials: Sequence[FrozenTrial], num_epochs: int) -> list[st
         f"{whole:,} ({saved / whole:.0%})"
         + (f"; baselines outside the space ({outside}) are not counted here." if outside else ".")
     ]
+    if refused:
+        lines.append(f"{count_of(len(refused), 'further trial')} broke a constraint and trained no epoch.")
     full = [trial for trial in searched if trial.state == TrialState.COMPLETE and trial.last_step == num_epochs]
     if len(full) < FEWEST:
         lines.append(
@@ -72,3 +76,7 @@ def find_rungs(trials: Sequence[FrozenTrial], num_epochs: int) -> list[int]:
     rungs = {int(epoch) for trial in trials for epoch in trial.user_attrs.get(VERDICTS, {})}
     rungs |= {trial.last_step for trial in trials if trial.state == TrialState.PRUNED and trial.last_step}
     return sorted(epoch for epoch in rungs if epoch < num_epochs)
+
+
+def _is_refused(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.PRUNED and trial.last_step is None and AIMS in trial.user_attrs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kmcl_platform.config.loss_config import KERNEL_PATHS, LossConfig
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.space.aims import find_front, list_aims
+from kmcl_platform.config.space.aims import BREAKS, find_front, list_aims
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.tracking.database import connect_to_read, find_runs
@@ -72,6 +72,16 @@ class LeaderboardRow:
     aims: Mapping[str, float] = field(default_factory=dict)
     device: str = ""
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether its model broke a constraint, so that it was not trained."""
+        return self.outcome == TrialOutcome.PRUNED and BREAKS in self.reason
+
+    @property
+    def ending(self) -> str:
+        """The outcome for readers: `refused` for a trial whose model broke a constraint, apart from `pruned` ones."""
+        return "refused" if self.is_refused else self.outcome
+
     def uses(self, path: str) -> bool:
         """Whether a searched value has an effect. Some are for kernel terms alone; a weight of 0 leaves one out."""
         return self.kernel_terms or path not in KERNEL_PATHS or self.values[path] in ("0", "0.0")
@@ -122,9 +132,15 @@ class Leaderboard:
         if self.rows and self.rows[0].rank == 1:
             return self.rows[0]
         counts = ", ".join(f"{count} {name}" for name, count in sorted(count_outcomes(self.rows).items()))
+        all_refused = self.rows and all(row.is_refused for row in self.rows)
+        advice = (
+            "wider `constraints`, in a search of another name"
+            if all_refused
+            else ("wait if it runs, or continue it with `kmcl search`")
+        )
         raise SearchError(
             f"search {self.search!r} has no finished trial that ran all {self.num_epochs} epochs "
-            f"(trials: {counts or 'none'}); valid: wait if it runs, or continue it with `kmcl search`"
+            f"(trials: {counts or 'none'}); valid: {advice}"
         )
 
 
@@ -169,7 +185,7 @@ def build_leaderboard(client: "MlflowClient", file: SearchFile, experiment_id: s
 
 def count_outcomes(rows: Iterable[LeaderboardRow]) -> dict[str, int]:
     """How many trials ended in each way."""
-    return dict(Counter(row.outcome for row in rows))
+    return dict(Counter(row.ending for row in rows))
 
 
 def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:

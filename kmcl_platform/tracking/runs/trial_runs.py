@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,6 +139,7 @@ class TrialRuns:
         reason: str = "",
         *,
         objective: float | None,
+        costs: Mapping[str, float] | None = None,
         time_ms: int | None = None,
     ) -> None:
         """Close the trial's run with its outcome.
@@ -148,6 +149,7 @@ class TrialRuns:
             outcome: why it ended.
             reason: one line for readers of the record; passwords in it are masked.
             objective: the study's value of the trial. None: the study has none.
+            costs: of its model, if it ended without an epoch, whose report would have them.
             time_ms: when it ended, in milliseconds since 1970. None: now.
 
         Raises:
@@ -158,7 +160,7 @@ class TrialRuns:
         trial = self._known(number)
         outcome = TrialOutcome(outcome)
         data = self._client.get_run(trial.run_id).data
-        values = {WALL_SECONDS: sum(trial.seconds.values())}
+        values = {WALL_SECONDS: sum(trial.seconds.values())} | dict(costs or {})
         if objective is not None:
             values[OBJECTIVE] = objective
         # MLflow would append an equal value with another time as a second point.

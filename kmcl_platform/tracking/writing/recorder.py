@@ -102,9 +102,21 @@ class Recorder:
         if queued is not None:
             self._draw(queued)
 
-    def end_trial(self, number: int, outcome: TrialOutcome, reason: str = "", *, objective: float | None) -> None:
-        """Record that a trial has ended, why, and with which value of the objective (None: the study has none)."""
-        self._add("end", {"number": number, "outcome": str(outcome), "reason": reason, "objective": objective})
+    def end_trial(
+        self,
+        number: int,
+        outcome: TrialOutcome,
+        reason: str = "",
+        *,
+        objective: float | None,
+        costs: Mapping[str, float] | None = None,
+    ) -> None:
+        """Record that a trial has ended, and why.
+
+        `objective`: its value; None: the study has none. `costs`: of its model, if it ended without an epoch.
+        """
+        ended = {"number": number, "outcome": str(outcome), "reason": reason, "objective": objective}
+        self._add("end", ended | ({"costs": dict(costs)} if costs else {}))
 
     def progress_is_due(self) -> bool:
         """Whether `PROGRESS_SECONDS` have passed since the search's progress was last written."""

@@ -192,6 +192,7 @@ def write_entries(runs: SearchRuns, entries: list[Entry], scores: ScoreQueue) ->
                 TrialOutcome(content["outcome"]),
                 content["reason"],
                 objective=content["objective"],
+                costs=content.get("costs"),
                 time_ms=first.time_ms,
             )
         case "progress":

@@ -56,6 +56,28 @@ def test_a_model_that_costs_too_much_is_not_trained(searched: tuple[Store, str])
     row = next(row for row in read_leaderboard(store, "small").rows if row.values["model.backbone"] == "resnet10t")
     assert (row.outcome, row.epochs, row.objective) == ("pruned", 0, None)
     assert "breaks the constraint" in row.reason
+    assert row.ending == "refused" and row.aims["params_millions"] == pytest.approx(4.938, abs=0.001)
+    # What was measured is in MLflow as a metric, and the board says why the trial was not trained.
+    assert set(row.aims) == {"latency_ms", "gflops", "params_millions"}
+    shown = kmcl("leaderboard", "small", store=store.root).output
+    assert f"refused: trial {row.number}: broke params_millions <= 0.5" in shown
+    page = Path(connect(store).download_artifacts(read_leaderboard(store, "small").parent_id, "report/report.html"))
+    assert "<td>refused</td>" in page.read_text()
+
+
+def test_when_every_model_costs_too_much_the_reason_is_said(
+    prepared_store: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    text = SEARCH.format(source=small_manifest).replace("<= 0.5", "<= 0.001").replace("name: small", "name: none_fits")
+    (tmp_path / "none.yaml").write_text(text)
+    answer = kmcl("search", tmp_path / "none.yaml", "--inline", store=prepared_store)
+    assert answer.exit_code == 4
+    assert (
+        "no report: search 'none_fits' has no finished trial that ran all 2 epochs (trials: 3 refused); valid: wider"
+        in (" ".join(answer.output.split()))
+    )
+    shown = kmcl("leaderboard", "none_fits", store=prepared_store).output
+    assert "refused: trials 0, 1, 2: broke params_millions <= 0.001" in shown
 
 
 def test_every_trade_off_keeps_its_checkpoint_and_is_named(searched: tuple[Store, str]) -> None:
@@ -96,6 +118,19 @@ def test_a_bound_that_no_trial_keeps_is_refused(bound: str, words: str, searched
     answer = promote(searched[0], "--prefer", bound)
     assert answer.exit_code == 2
     assert words in answer.output
+
+
+def test_a_trial_without_a_checkpoint_is_named(searched: tuple[Store, str], tmp_path: Path) -> None:
+    store, _ = searched
+    fast = next(row for row in read_leaderboard(store, "small").rows if row.aims.get("latency_ms") == 4.0)
+    folder = store.trial_checkpoints("small", fast.number)
+    folder.rename(tmp_path / "away")
+    try:
+        answer = promote(store, "--prefer", "latency_ms<5")
+    finally:
+        (tmp_path / "away").rename(folder)
+    assert answer.exit_code == 2
+    assert f"which only trials without a kept checkpoint keep ({fast.number}); valid: another bound" in answer.output
 
 
 def test_a_bound_chooses_the_trial(searched: tuple[Store, str]) -> None:

@@ -2,7 +2,7 @@
 
 import optuna
 
-from kmcl_platform.config.reports.trial_marks import OUTSIDE_SPACE, VERDICTS
+from kmcl_platform.config.reports.trial_marks import AIMS, OUTSIDE_SPACE, VERDICTS
 from kmcl_platform.tracking.report.stopping import describe_stopping, find_rungs
 
 NUM_EPOCHS = 4
@@ -62,3 +62,12 @@ def test_an_order_that_few_trials_share_by_chance_is_called_so() -> None:
     found = trials(WHOLE)
     found[0].user_attrs[OUTSIDE_SPACE] = True
     assert describe_stopping(found, NUM_EPOCHS)[0].endswith("; baselines outside the space (1) are not counted here.")
+
+
+def test_a_trial_that_broke_a_constraint_was_not_stopped_early() -> None:
+    several = trials([*WHOLE, [0.5], [], []])
+    several[-1].set_user_attr(AIMS, {"params_millions": 40.0})
+    several[-2].set_user_attr(AIMS, {"params_millions": 50.0})
+    lines = describe_stopping(several, NUM_EPOCHS)
+    assert lines[0] == "Early stopping ended 1 trial and saved 3 epochs of 36 (8%)."
+    assert lines[1] == "2 further trials broke a constraint and trained no epoch."
