@@ -9,6 +9,7 @@ from os import PathLike
 
 MAX_VALUE_CHARACTERS = 200
 MAX_LINE_CHARACTERS = 1000
+_MOST_NAMES = 24
 _MAX_REASON_CHARACTERS = 600
 
 # The password may hold any character but white space and quotes, "/" and ":" among them: SQLAlchemy allows it too.
@@ -74,13 +75,19 @@ def count_of(number: int, noun: str) -> str:
 def nearest_first(name: str, known: Iterable[str]) -> str:
     """The valid names for one that is not: those that may be meant come first, the others follow in their order.
 
+    Of more than `_MOST_NAMES` names the first ones are shown, and how many there are besides.
+
     >>> nearest_first("lr", ["data.source", "optim.lr"]), nearest_first("sorce", ["optim.lr", "source"])
     ('optim.lr, data.source', 'source, optim.lr')
     """
     names = sorted(known)
     same = [one for one in names if one.split(".")[-1] == name.split(".")[-1]]
     near = same or difflib.get_close_matches(name, names)
-    return ", ".join([*near, *(one for one in names if one not in near)])
+    ordered = [*near, *(one for one in names if one not in near)]
+    if len(ordered) <= _MOST_NAMES:
+        return ", ".join(ordered)
+    shown = ordered[: _MOST_NAMES // 2]
+    return f"{', '.join(shown)} and {len(ordered) - len(shown)} more"
 
 
 def shell_command(words: Iterable[object]) -> str:
