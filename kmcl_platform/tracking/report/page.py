@@ -18,7 +18,7 @@ from kmcl_platform.tracking.database import connect
 from kmcl_platform.tracking.report.bounds import LimitingBound, find_limiting_bounds
 from kmcl_platform.tracking.report.prior_points import describe_prior
 from kmcl_platform.tracking.report.space_history import describe_space_changes
-from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, count_outcomes
+from kmcl_platform.tracking.runs.leaderboard import LeaderboardRow, list_endings
 from kmcl_platform.tracking.runs.ownership import check_own
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ def to_page(data: "Collected") -> str:
 
 def _summary(data: "Collected") -> str:
     board, best = data.board, data.board.best()
-    counts = count_outcomes(board.rows)
     comparison = compare_leaderboard(board)
     hours = sum(row.wall_seconds for row in board.rows) * data.devices / 3600
     tiles = [(_number(best.objective), f"{board.metric} of the best trial, {best.number}")]
@@ -82,8 +81,7 @@ def _summary(data: "Collected") -> str:
         against = f"the best baseline, {comparison.baseline.baseline}"
         kind = "KMCL trial" if comparison.kmcl else "other trial"
         tiles.append((f"{comparison.difference:+.4f}", f"difference of the best {kind} from {against}"))
-    outcomes = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    tiles.append((f"{len(board.rows)}", f"trials: {outcomes}"))
+    tiles.append((f"{len(board.rows)}", f"trials: {list_endings(board.rows)}"))
     tiles.append((f"{hours:.3g}", f"{data.hours_name} of training and evaluation"))
     shown = "".join(
         f"<div class='tile'><b>{escape(value)}</b><span>{escape(text)}</span></div>" for value, text in tiles

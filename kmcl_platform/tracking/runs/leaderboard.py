@@ -131,16 +131,13 @@ class Leaderboard:
         """
         if self.rows and self.rows[0].rank == 1:
             return self.rows[0]
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(count_outcomes(self.rows).items()))
         all_refused = self.rows and all(row.is_refused for row in self.rows)
-        advice = (
-            "wider `constraints`, in a search of another name"
-            if all_refused
-            else ("wait if it runs, or continue it with `kmcl search`")
-        )
+        advice = "wait if it runs, or continue it with `kmcl search`"
+        if all_refused:
+            advice = "wider `constraints`, in a search of another name"
         raise SearchError(
             f"search {self.search!r} has no finished trial that ran all {self.num_epochs} epochs "
-            f"(trials: {counts or 'none'}); valid: {advice}"
+            f"(trials: {list_endings(self.rows) or 'none'}); valid: {advice}"
         )
 
 
@@ -184,8 +181,13 @@ def build_leaderboard(client: "MlflowClient", file: SearchFile, experiment_id: s
 
 
 def count_outcomes(rows: Iterable[LeaderboardRow]) -> dict[str, int]:
-    """How many trials ended in each way."""
-    return dict(Counter(row.ending for row in rows))
+    """How many trials have each outcome."""
+    return dict(Counter(row.outcome for row in rows))
+
+
+def list_endings(rows: Iterable[LeaderboardRow]) -> str:
+    """How many trials ended in each way, for readers: `3 completed, 1 refused`; empty: there are none."""
+    return ", ".join(f"{count} {name}" for name, count in sorted(Counter(row.ending for row in rows).items()))
 
 
 def _to_row(run: "Run", file: SearchFile) -> LeaderboardRow:

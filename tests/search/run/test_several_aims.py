@@ -61,8 +61,12 @@ def test_a_model_that_costs_too_much_is_not_trained(searched: tuple[Store, str])
     assert set(row.aims) == {"latency_ms", "gflops", "params_millions"}
     shown = kmcl("leaderboard", "small", store=store.root).output
     assert f"refused: trial {row.number}: broke params_millions <= 0.5" in shown
-    page = Path(connect(store).download_artifacts(read_leaderboard(store, "small").parent_id, "report/report.html"))
-    assert "<td>refused</td>" in page.read_text()
+    parent = read_leaderboard(store, "small").parent_id
+    page = Path(connect(store).download_artifacts(parent, "report/report.html")).read_text()
+    assert "<td>refused</td>" in page and "trials: 2 completed, 1 refused" in page
+    # MLflow's outcomes have no such name: the trial counts as pruned, and as ended.
+    last = max(connect(store).get_metric_history(parent, "trials/pruned"), key=lambda one: one.timestamp)
+    assert (last.step, last.value) == (3, 1)
 
 
 def test_when_every_model_costs_too_much_the_reason_is_said(
