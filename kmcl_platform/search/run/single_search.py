@@ -66,7 +66,12 @@ def opened_study(
     with SearchLock(store.root, file.name):
         # Before the study is made: a search that another store owns leaves nothing behind here.
         check_owner(store, file.name)
-        begun = load_study(store.study_url, file.name)
+        with locked(store):  # Another search may make the tables at this moment.
+            begun = load_study(store.study_url, file.name)
+        if begun is None:
+            # Before the study is made: with it, the checkpoints would seem to be left over, and `kmcl doctor --fix`
+            # would delete them.
+            check_checkpoints(store, file.name, {})
         if file.base.plugins and begun is not None:
             know_recorded_plugins(store, file.name)
         warm_start = COLD

@@ -127,7 +127,7 @@ def open_storage(url: str) -> BaseStorage:
     # A connection that was idle may have been closed by the server or by a firewall: it is tried before each use.
     options: dict[str, Any] = {} if url.startswith("sqlite") else {"pool_pre_ping": True}
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        return _open_tables(url, options)
     except (ArgumentError, ImportError) as error:
         # ImportError: the address names a driver that is not installed.
         reason = " ".join(str(error).split())
@@ -137,6 +137,20 @@ def open_storage(url: str) -> BaseStorage:
         if failure is None:
             raise _find_damage(error, url) or error from None
         raise _no_answer(url, failure) from None
+
+
+def _open_tables(url: str, options: dict[str, Any]) -> RDBStorage:
+    from sqlalchemy.exc import IntegrityError, OperationalError
+
+    for _ in range(20):  # Two seconds.
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except (IntegrityError, OperationalError) as error:
+            # Another process makes the tables of a new database at this moment.
+            if not any(words in str(error) for words in ("UNIQUE constraint", "already exists")):
+                raise
+        time.sleep(_FIRST_PAUSE)
+    return RDBStorage(url, engine_kwargs=options)
 
 
 def load_study(url: str, search: str) -> optuna.Study | None:

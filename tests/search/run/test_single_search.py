@@ -15,6 +15,7 @@ from kmcl_platform.search.run import running_search, single_search
 from kmcl_platform.search.run.running_search import keep_report
 from kmcl_platform.search.run.single_search import run_or_find
 from kmcl_platform.search.study.inputs import Inputs
+from kmcl_platform.search.study.storage import load_study
 from kmcl_platform.search.study.study import DurableStudy
 
 FILE = b"""
@@ -50,6 +51,8 @@ def test_a_search_does_not_begin_with_the_checkpoints_of_a_deleted_study(file: S
     with pytest.raises(SearchError, match=r"checkpoints/s: got checkpoints of an earlier search \(trial-0000\)"):
         begin(file, store)
     assert checkpoint.exists()
+    # `kmcl doctor --fix` deletes checkpoints of trials that a study does not know. So no study may be there now.
+    assert load_study(store.study_url, "s") is None
 
 
 def test_a_search_does_not_begin_with_the_checkpoint_of_another_trial(file: SearchFile, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from kmcl_platform.errors import NoAnswerError, StoreError
@@ -93,3 +94,24 @@ def test_a_damaged_file_of_studies_is_named(half: bool, tmp_path: Path) -> None:
     file.write_bytes(content[: len(content) // 2] if half else b"garbage" * 1000)
     with pytest.raises(StoreError, match=r"optuna\.db: cannot be read as a study: .*; valid: a whole copy"):
         load_study(url, "s")
+
+
+def test_a_database_whose_tables_another_process_makes_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, failures = (
+        RDBStorage,
+        [
+            IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed: alembic_version.version_num")),
+            OperationalError("CREATE", {}, Exception("table studies already exists")),
+        ],
+    )
+
+    def make_later(*args: object, **more: object) -> RDBStorage:
+        if failures:
+            raise failures.pop()
+        return make(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(storage, "RDBStorage", make_later)
+    assert storage.open_storage(f"sqlite:///{tmp_path}/optuna.db").get_all_studies() == []
+    assert not failures
