@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from kmcl_platform.config.space.aims import parse_bound
 from kmcl_platform.config.store import Store
-from kmcl_platform.errors import RegistryError
+from kmcl_platform.errors import CheckpointError, RegistryError
 from kmcl_platform.messages import show_value
 from kmcl_platform.tracking.comparison.finalists import promoted_row
 from kmcl_platform.tracking.database import find_runs
@@ -160,7 +160,7 @@ def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> Member:
     """A trial with its last checkpoint.
 
     Raises:
-        RegistryError: there is no checkpoint, or its weights are damaged.
+        RegistryError: there is no checkpoint, or a file of it is damaged.
     """
     folder = store.trial_checkpoints(search, row.number)
     checkpoint = find_checkpoint(folder)
@@ -177,7 +177,12 @@ def read_checkpoint(store: Store, search: str, row: LeaderboardRow) -> Member:
         raise RegistryError(
             f"{checkpoint / AVERAGE}: cannot be read ({error}); valid: the weights as `kmcl search` wrote them"
         ) from None
-    return Member(row, read_progress(checkpoint), checkpoint)
+    try:
+        return Member(row, read_progress(checkpoint), checkpoint)
+    except CheckpointError as error:
+        # Its advice is for a trial that trains. This one has ended, and does not begin again.
+        problem = str(error).partition("; valid: ")[0]
+        raise RegistryError(f"{problem}; valid: the files as `kmcl search` wrote them, or another trial") from None
 
 
 def find_run(client: "MlflowClient", board: Leaderboard, members: Sequence[Member]) -> str:
