@@ -66,8 +66,7 @@ def opened_study(
     with SearchLock(store.root, file.name):
         # Before the study is made: a search that another store owns leaves nothing behind here.
         check_owner(store, file.name)
-        with locked(store):  # Another search may make the tables at this moment.
-            begun = load_study(store.study_url, file.name)
+        begun = load_study(store.study_url, file.name)
         if begun is None:
             # Before the study is made: with it, the checkpoints would seem to be left over, and `kmcl doctor --fix`
             # would delete them.

@@ -31,14 +31,7 @@ def read_trial(study: SearchStudy, number: int) -> FrozenTrial:
     Raises:
         KeyError: the study has no trial of that number.
     """
-    # Listing the trials would read each unfinished one from the database: a driver does this in each epoch.
     return study._storage.get_trial(_trial_id(study, number))
-
-
-def report_value(study: SearchStudy, number: int, epoch: int, value: float) -> None:
-    """Store a trial's value after an epoch."""
-    # Optuna's own `Trial.report` needs a `Trial`, which reads the whole trial from the database again.
-    study._storage.set_trial_intermediate_value(_trial_id(study, number), epoch, float(value))
 
 
 def _trial_id(study: SearchStudy, number: int) -> int:

@@ -50,10 +50,8 @@ def judge_epoch(
         aims: its values of the other objectives and of the constraints. None: the search has none.
     """
     study.report(point.number, epoch, value, seconds=seconds, aims=aims)
-    # A repeated report of an earlier epoch was decided when it came first. At other epochs there is nothing to decide,
-    # and the trial need not be read again.
-    is_due = epoch >= point.reached and epoch in study.stopping_epochs
-    pruned = is_due and study.should_prune(point.number)
+    # A repeated report of an earlier epoch was decided when it came first.
+    pruned = epoch >= point.reached and study.should_prune(point.number)
     # At its last epoch a trial is complete, whatever the pruner says: nothing can be saved by stopping it.
     if epoch == num_epochs:
         return "completed"

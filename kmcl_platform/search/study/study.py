@@ -26,7 +26,6 @@ from kmcl_platform.search.sampling.asking import (
     next_sampler,
     open_trial,
     read_trial,
-    report_value,
     warm_source,
 )
 from kmcl_platform.search.sampling.first_points import COLD, WarmStart
@@ -51,7 +50,6 @@ class DurableStudy:
         file: the search, with its baselines as a list.
         ledger: the time that the search has spent.
         inputs: the content of the files that the search reads.
-        stopping_epochs: those after which the pruner may stop a trial.
     """
 
     def __init__(
@@ -74,7 +72,7 @@ class DurableStudy:
         self.url = url
         self.say = say
         self.file = file
-        self.stopping_epochs = set(file.scheduler.stopping_epochs(file.base.num_epochs))
+        self._stopping_epochs = set(file.scheduler.stopping_epochs(file.base.num_epochs))
         self.inputs = inputs or Inputs()
         # Trials that workers have from this driver: RUNNING in the study, but not interrupted.
         self._handed_out: set[int] = set()
@@ -108,7 +106,7 @@ class DurableStudy:
             if is_searched(frozen) and (line := decide_before_report(self._study, frozen, epoch, value)):
                 self.say(line)
             # A kill between these two lines loses the epoch's GPU time. In the other order it would be added twice.
-            report_value(self._study, number, epoch, value)
+            open_trial(self._study, number).report(value, epoch)
             self.ledger.add_epoch(seconds)
 
     @patient
@@ -122,7 +120,7 @@ class DurableStudy:
         frozen = self._frozen(number)
         # At other epochs there may be no checkpoint, and the pruner is not asked. Nor about a plain loss, which would
         # stop the trials of the space if it learns faster at first.
-        if frozen.last_step not in self.stopping_epochs or not is_searched(frozen):
+        if frozen.last_step not in self._stopping_epochs or not is_searched(frozen):
             return False
         # Called for other baselines too: only this call enters a trial into Optuna's comparison at its rung.
         with code_of(self.file.scheduler):
