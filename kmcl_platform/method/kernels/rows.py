@@ -3,7 +3,7 @@
 Shape suffixes: B batch, K classes, P rows, X stacked quantities, R values of a kernel, C kernels per class.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ _BLOCK_ELEMENTS = 2**18
 _BLOCK_ELEMENTS_ON_ACCELERATORS = 2**26
 """The same on a GPU: 256 MB. There the memory is the limit, and fewer blocks mean fewer kernel launches."""
 
+ClassRows: TypeAlias = list[tuple[int, int]]
+"""Classes, each with its number of rows, which are neighbours."""
+
 
 class Rows(NamedTuple):
     """Labels (n, k) whose similarities to all samples are wanted.
@@ -21,12 +24,12 @@ class Rows(NamedTuple):
     Attributes:
         sample_P: n of each row.
         class_P: k of each row.
-        only_class: the class of all rows, if the host knows that they have one. None: they may have several.
+        classes: the classes of the rows, in their order, if the host knows them.
     """
 
     sample_P: Tensor
     class_P: Tensor
-    only_class: int | None = None
+    classes: ClassRows | None = None
 
 
 def flat_index(rows: Rows, batch_size: int) -> Tensor:
@@ -39,6 +42,6 @@ def flatten_rows(part_XRCKB: Tensor) -> Tensor:
     return part_XRCKB.view(*part_XRCKB.shape[:3], -1)
 
 
-def block_limit(device: torch.device) -> int:
-    """How many pairwise values to compute together on a device."""
-    return _BLOCK_ELEMENTS if device.type == "cpu" else _BLOCK_ELEMENTS_ON_ACCELERATORS
+def block_limit(device: torch.device, on_cpu: int | None = None) -> int:
+    """How many pairwise values to compute together on a device; `on_cpu`: the number for CPUs, if it is another one."""
+    return (on_cpu or _BLOCK_ELEMENTS) if device.type == "cpu" else _BLOCK_ELEMENTS_ON_ACCELERATORS

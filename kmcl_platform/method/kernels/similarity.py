@@ -17,7 +17,7 @@ from kmcl_platform.method.kernels.bhattacharyya import PairLogRho
 from kmcl_platform.method.kernels.featurewise_pairs import FeaturewisePairs
 from kmcl_platform.method.kernels.featurewise_terms import ComponentLogRho
 from kmcl_platform.method.kernels.mixture_head import KernelMixture
-from kmcl_platform.method.kernels.rows import Rows, flat_index
+from kmcl_platform.method.kernels.rows import ClassRows, Rows, flat_index
 from kmcl_platform.method.kernels.single_value_pairs import SingleValuePairs
 
 _LOG_2 = math.log(2.0)
@@ -61,8 +61,8 @@ class MixtureSimilarity:
         self._grad_weights_CKB: Tensor | None = None
         self._grad_norms_KB: Tensor | None = None
 
-    def row_blocks(self, class_P: Tensor, *, may_wait: bool) -> Iterator[tuple[slice, int | None]]:
-        """Rows to process together, and their class if it is known to be one.
+    def row_blocks(self, class_P: Tensor, *, may_wait: bool) -> Iterator[tuple[slice, ClassRows | None]]:
+        """Rows to process together, and how many each class has, if the host knows it.
 
         Args:
             class_P: of all rows, ascending.

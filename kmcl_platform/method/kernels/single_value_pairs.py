@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from kmcl_platform.method.kernels.bhattacharyya import log_rho, slopes
-from kmcl_platform.method.kernels.rows import Rows, block_limit, flat_index, flatten_rows
+from kmcl_platform.method.kernels.rows import ClassRows, Rows, block_limit, flat_index, flatten_rows
 
 
 class SingleValuePairs:
@@ -32,8 +32,8 @@ class SingleValuePairs:
         # Sums of `slopes` for each kernel, over all rows so far.
         self._slopes_31CKB = self._kernels_21CKB.new_zeros((3, *self._kernels_21CKB.shape[1:]))
 
-    def row_blocks(self, class_P: Tensor, *, may_wait: bool) -> Iterator[tuple[slice, int | None]]:
-        """As `FeaturewisePairs.row_blocks`. The class is not used here."""
+    def row_blocks(self, class_P: Tensor, *, may_wait: bool) -> Iterator[tuple[slice, ClassRows | None]]:
+        """As `FeaturewisePairs.row_blocks`. The classes are not used here."""
         _, _, num_components, _, batch_size = self._kernels_21CKB.shape
         size = max(1, block_limit(class_P.device) // (batch_size * num_components**2))
         for start in range(0, len(class_P), size):

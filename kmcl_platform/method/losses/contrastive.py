@@ -113,17 +113,17 @@ class _ContrastiveLoss(Function):
         weights_AB = (jaccard_AB.sign() if settings.weight_inside_log else jaccard_AB) / partners_A1
 
         total: Tensor | None = None
-        for block, only_class in similarity.row_blocks(class_P, may_wait=settings.max_labels is None):
-            classes, anchor = class_P[block], anchor_P[block]
+        for block, classes in similarity.row_blocks(class_P, may_wait=settings.max_labels is None):
+            own_classes, anchor = class_P[block], anchor_P[block]
             # `anchor` counts this worker's samples. In the global batch they begin at `first`.
-            rows = Rows(anchor + first if first else anchor, classes, only_class)
+            rows = Rows(anchor + first if first else anchor, own_classes, classes)
             # Row (n, k) has a term for each partner j that also has the label k.
-            weights_PB = weights_AB.index_select(0, anchor).mul_(positive_KB.index_select(0, classes))
+            weights_PB = weights_AB.index_select(0, anchor).mul_(positive_KB.index_select(0, own_classes))
             if real_P is not None:
                 # Rows that only fill the static number of rows get weight 0.
                 weights_PB.mul_(real_P[block].unsqueeze(1))
             # The denominator leaves out the anchor itself (i ≠ n) and samples whose class k is unknown.
-            excluded_PB = excluded_KB.index_select(0, classes).scatter_(1, rows.sample_P.unsqueeze(1), _EXCLUDED)
+            excluded_PB = excluded_KB.index_select(0, own_classes).scatter_(1, rows.sample_P.unsqueeze(1), _EXCLUDED)
             inside_PB = jaccard_AB.index_select(0, anchor) if settings.weight_inside_log else None
             value, slopes_PB = _log_ratios(
                 similarity.log_similarity(rows), excluded_PB, weights_PB, inside_PB, settings.temperature

@@ -1,8 +1,10 @@
 """Memory of this process: its peak, and which errors mean that it ran out."""
 
+import ctypes
 import re
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,12 +14,39 @@ _STATUS = Path("/proc/self/status")
 # Written to clear_refs, it resets the peak of resident memory (`man 5 proc`).
 _RESET_PEAK = "5"
 
+# Parameters of glibc's mallopt (`man 3 mallopt`), and the values that turn off what they limit.
+_M_TRIM_THRESHOLD, _NEVER = -1, -1
+_M_MMAP_MAX, _NONE = -4, 0
+
 _OUT_OF_MEMORY = re.compile(
     r"out of memory"  # CUDA, and NCCL which repeats CUDA's words
     r"|(ALLOC|ALLOCATION)_FAILED"  # cuBLAS and cuDNN
     r"|can't allocate memory|bad_alloc",  # the allocator of CPUs, and C++
     re.IGNORECASE,
 )
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, for its next tensors. A worker alone calls this, once.
+
+    By default glibc returns large blocks to the system, which clears every page before the next step uses it: up to a
+    seventh of a step on CPUs (docs/decisions.md). `release_freed_memory` returns what is kept. The rules of other C
+    libraries stay as they are.
+    """
+    if (mallopt := _c_function("mallopt")) is not None:
+        mallopt(_M_MMAP_MAX, _NONE)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
+def release_freed_memory() -> None:
+    """Return freed memory to the system: the next trial's peak begins without what this one needed."""
+    if (malloc_trim := _c_function("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+def _c_function(name: str) -> Callable[..., int] | None:
+    """A function of glibc. None: this process has another C library."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def reset_peak_memory(device: torch.device) -> None:

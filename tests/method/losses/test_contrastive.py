@@ -121,8 +121,9 @@ def test_a_known_bound_on_the_labels_does_not_change_the_result(kernel: str, ker
         assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
-def test_blocks_of_dimensions_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, mixture, y = random_case(2, 0, kernel="anisotropic")
+@pytest.mark.parametrize("kernel", ["isotropic", "anisotropic"])
+def test_blocks_do_not_change_the_result(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, mixture, y = random_case(2, 0, kernel=kernel)
 
     def compute() -> list[Tensor]:
         leaves = [part.clone().requires_grad_() for part in mixture]
@@ -130,6 +131,7 @@ def test_blocks_of_dimensions_do_not_change_the_result(monkeypatch: pytest.Monke
         return [value, *torch.autograd.grad(value, leaves[1:])]
 
     whole = compute()
-    monkeypatch.setattr("kmcl_platform.method.kernels.rows._BLOCK_ELEMENTS", 1)
+    for constant in ("rows._BLOCK_ELEMENTS", "featurewise_terms.BLOCK_ELEMENTS", "featurewise_pairs.BLOCK_ELEMENTS"):
+        monkeypatch.setattr(f"kmcl_platform.method.kernels.{constant}", 1)
     for a, b in zip(compute(), whole, strict=True):
         assert torch.allclose(a, b, rtol=1e-12)

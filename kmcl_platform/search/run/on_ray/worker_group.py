@@ -142,10 +142,11 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
     from kmcl_platform.search.run.trial_training import train_assignment
     from kmcl_platform.training.workers import spot_notice
     from kmcl_platform.training.workers.distributed import Workers, join_workers
-    from kmcl_platform.training.workers.memory import limit_gpu_memory
+    from kmcl_platform.training.workers.memory import keep_freed_memory, limit_gpu_memory, release_freed_memory
     from kmcl_platform.training.workers.worker_log import start_worker_log
 
     start_worker_log()
+    keep_freed_memory()
     spot_notice.watch()
     drain.watch()
     mailbox = loop_config["mailbox"]
@@ -167,6 +168,7 @@ def serve_trials(loop_config: dict[str, Any]) -> None:
         place += 1
         # Reference cycles may hold the ended trial's tensors; the next trial needs their memory.
         gc.collect()
+        release_freed_memory()
         if not has_trained:
             # The libraries are loaded now. Without their million objects, the collections of later trials take
             # milliseconds instead of a quarter of a second.
