@@ -22,6 +22,8 @@ class _WrongWords(click.ClickException):
     def __init__(self, error: click.UsageError) -> None:
         command = error.ctx.command_path if error.ctx else "kmcl"
         message = " ".join(error.format_message().split()).rstrip(".")
+        # Click's name of its type says nothing to a user.
+        message = message.replace("not a valid integer range", "not a whole number")
         super().__init__(f"{message} (see {command} --help)")
 
     def show(self, file: Any = None) -> None:

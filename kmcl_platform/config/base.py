@@ -4,16 +4,14 @@ import math
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
-from kmcl_platform.plugins.component import FROZEN
-from kmcl_platform.plugins.record_errors import OneLineErrors, describe_error as describe_error
+from kmcl_platform.plugins.component import Record
+from kmcl_platform.plugins.record_errors import describe_error as describe_error
 
 
-class Frozen(BaseModel, metaclass=OneLineErrors):
-    """An immutable record that refuses unknown fields, infinities and NaN."""
-
-    model_config = FROZEN
+class Frozen(Record):
+    """A part of a configuration."""
 
 
 Scalar = bool | int | float | str | None

@@ -5,25 +5,54 @@ a search file is read and checked without it. The platform's own components impo
 import it at their top.
 """
 
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar
+from types import NoneType
+from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from kmcl_platform.messages import show_value
 from kmcl_platform.plugins.record_errors import OneLineErrors
 
-FROZEN = ConfigDict(
-    # The docstring of a field is its description in the JSON schema, which editors show.
-    frozen=True,
-    extra="forbid",
-    allow_inf_nan=False,
-    protected_namespaces=(),
-    use_attribute_docstrings=True,
-)
-"""Records that are immutable, and refuse unknown fields, infinities and NaN."""
+
+class Record(BaseModel, metaclass=OneLineErrors):
+    """An immutable record that refuses unknown fields, infinities, NaN, and `true` or `false` in place of a number."""
+
+    model_config = ConfigDict(
+        # The docstring of a field is its description in the JSON schema, which editors show.
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
+
+    # pydantic reads true as 1, so that `trials: true` would be a search of one trial.
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_truth_as_number(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            is_truth = isinstance(value, bool)
+            if isinstance(value, list | tuple):
+                is_truth = any(isinstance(part, bool) for part in value)
+            if is_truth and name in cls.model_fields:
+                types = _types_of(cls.model_fields[name].annotation)
+                if types and types <= {int, float}:
+                    number = "a number" if float in types else "a whole number"
+                    raise ValueError(f"{name}: got {show_value(value)}; valid: {number}")
+        return values
 
 
-class Component(BaseModel, metaclass=OneLineErrors):
+def _types_of(annotation: Any) -> set[type]:
+    """The types that a field can have, without the containers around them and without None."""
+    if annotation is NoneType:
+        return set()
+    inner = [_types_of(part) for part in get_args(annotation)]
+    return set().union(*inner) if inner else {annotation} if isinstance(annotation, type) else set()
+
+
+class Component(Record):
     """A part of a trial that is chosen by name. Its fields are its options; each has a default.
 
     Attributes:
@@ -37,7 +66,6 @@ class Component(BaseModel, metaclass=OneLineErrors):
         reserved: names that no option can have.
     """
 
-    model_config = FROZEN
     kind: ClassVar[str]
     requires: ClassVar[str] = ""
     package: ClassVar[str]

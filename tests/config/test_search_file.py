@@ -152,6 +152,8 @@ def test_a_number_with_an_exponent_is_a_number() -> None:
         (("lr: 1e-3", "lr: 99"), "f.yaml: base.optim.lr: got 99; valid: a number of at most 10"),
         (("lr: 1e-3", "optimizer: sgd"), "f.yaml: base.optim.optimizer: got 'sgd'; valid: 'adam' or 'adamw'"),
         (("lr: 1e-3", "lr: null"), "f.yaml: base.optim.lr: got None; valid: a number"),
+        (("trials: 3", "trials: true"), "f.yaml: budget.trials: got True; valid: a whole number"),
+        (("lr: 1e-3", "lr: false"), "f.yaml: base.optim.lr: got False; valid: a number"),
         (("trials: 3", "trials: 1.5"), "f.yaml: budget.trials: got 1.5; valid: a whole number"),
         (("budget: {trials: 3}", "budget: 3"), "f.yaml: budget: got 3; valid: a mapping, such as {name: value}"),
         (("space:", "scheduler:\nspace:"), "f.yaml: scheduler: got None; valid: a mapping"),

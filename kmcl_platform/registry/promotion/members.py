@@ -93,7 +93,8 @@ def choose_members(
             f"the trials of search {board.search!r} of full length with a kept checkpoint and the same input ({more})"
         )
         if len(members) > 1:
-            raise RegistryError(f"ensemble: got {size}; valid: 2 to {len(members)}, {kept}")
+            most = "2" if len(members) == 2 else f"2 to {len(members)}"
+            raise RegistryError(f"ensemble: got {size}; valid: {most}, {kept}")
         raise RegistryError(f"ensemble: got {size}; valid: a search with two of {kept}")
     return tuple(members)
 

@@ -25,6 +25,7 @@ from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database.store_errors import find_trouble
 from kmcl_platform.tracking.report.page import write_report
 from kmcl_platform.tracking.runs.search_run import SearchOutcome, SearchRuns
+from kmcl_platform.tracking.runs.searches import check_recorded
 from kmcl_platform.tracking.writing.recorder import Recorder
 
 
@@ -98,7 +99,7 @@ def running(
     clock = _Clock()
     starting = "" if runner.draws_here else "starting Ray and "
     say_on(console)(f"search {file.name}: {starting}opening the record in {store.root}")
-    runs, concurrency = _start(file, content, origin, store, runner)
+    runs, concurrency = _start(file, content, origin, store, runner, num_ended=len(study.ends()))
     # After Ray, which sets a handler of SIGTERM too.
     with ending_on_sigterm():
         recorder = Recorder(store, file, runs, say_on(console), draws_here=runner.draws_here)
@@ -152,7 +153,9 @@ def _beginning(file: SearchFile, study: DurableStudy, concurrency: int, runner: 
     )
 
 
-def _start(file: SearchFile, content: bytes, origin: str, store: Store, runner: Runner) -> tuple[SearchRuns, int]:
+def _start(
+    file: SearchFile, content: bytes, origin: str, store: Store, runner: Runner, *, num_ended: int
+) -> tuple[SearchRuns, int]:
     """Start the runner and open the record; returns the record, and how many trials run at the same time.
 
     If the runner cannot be started, or no trial fits, the search's run does not stay RUNNING.
@@ -161,10 +164,14 @@ def _start(file: SearchFile, content: bytes, origin: str, store: Store, runner: 
     # starts: Ray sets environment variables, and a client of an object store that reads them in C at the same time
     # would crash.
     manifest = None if file.base.own else open_manifest(file.base.data.source, store.data)
+
+    def open_record() -> SearchRuns:
+        check_recorded(store, file.name, num_ended)
+        return SearchRuns.open(store, file, content, origin, manifest)
+
     # MLflow's import and first start take as long as Ray's, so both run at the same time.
     with ThreadPoolExecutor(1) as background:
-        opening = background.submit(SearchRuns.open, store, file, content, origin, manifest)
-        del manifest
+        opening = background.submit(open_record)
         try:
             concurrency = runner.start(file)
         except BaseException:

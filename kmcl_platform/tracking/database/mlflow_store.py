@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kmcl_platform.config.store import Store
+from kmcl_platform.config.store_record import read_record
 from kmcl_platform.errors import SearchError
 from kmcl_platform.files.file_lock import FileLock
 from kmcl_platform.tracking.database.addresses import check_answers, is_server, split_user, sqlite_file, store_name
@@ -61,6 +62,10 @@ def connect_to_read(store: Store) -> "MlflowClient":
     database = sqlite_file(store)
     # MLflow's client would make a missing database.
     if database is not None and not is_initialised(database):
+        if read_record(store) is not None:
+            raise SearchError(
+                f"{database}: missing, with the record of this store's searches; valid: a copy of it from before"
+            )
         raise SearchError(f"{store_name(store)}: no search has been run here; valid: a folder that `kmcl search` wrote")
     return _open(store)
 

@@ -14,6 +14,9 @@ from kmcl_platform.tracking.database.addresses import store_name
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 """SQLite's error codes for a damaged file, in their lowest eight bits."""
 
+_NOT_WRITABLE = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
+"""The same for a file, or its folder, that this user may not write."""
+
 
 def find_trouble(error: BaseException, store: Store) -> StoreError | None:
     """The error for the user if the store caused an error. None: the store did not cause it.
@@ -29,6 +32,11 @@ def find_trouble(error: BaseException, store: Store) -> StoreError | None:
                 return cause
             case OSError(errno=number) if number in NO_ROOM:
                 return no_room(store.root)
+            case sqlite3.OperationalError() if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _NOT_WRITABLE:
+                return StoreError(
+                    f"{show_path(store.root)}: a database of this store cannot be written: {cause}; valid: files and "
+                    "folders that this user may write"
+                )
             # SQLite has several errors for a full disk; which one depends on the file that it was writing.
             case sqlite3.OperationalError() if trouble := _find_no_room(cause, store):
                 return trouble

@@ -9,6 +9,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import FindPlugin, parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ConfigError, SearchError
+from kmcl_platform.messages import count_of
 from kmcl_platform.plugins.source import PluginSource, know_plugin
 from kmcl_platform.tracking.database import connect_to_read, find_runs, store_name
 from kmcl_platform.tracking.database.addresses import sqlite_file
@@ -61,6 +62,35 @@ def find_parent(client: "MlflowClient", store: Store, search: str) -> "Run":
         there = ", ".join(_names(_search_experiments(client))) or "none"
         raise SearchError(f"{store_name(store)}: no search {search!r}; valid: {there}")
     return parents[0]
+
+
+def check_recorded(store: Store, search: str, num_ended: int) -> None:
+    """Refuse to go on with a search whose record is lost: a new record would have no epochs of the trials that ended.
+
+    Args:
+        store: where the record should be.
+        search: the search's name.
+        num_ended: trials that have ended in its study. 0: there need not be a record.
+
+    Raises:
+        SearchError: there is no record, and trials have ended.
+    """
+    if num_ended == 0:
+        return
+    database = sqlite_file(store)
+    if database is None or is_initialised(database):
+        client = connect_to_read(store)
+        experiment = client.get_experiment_by_name(search)
+        # What is deleted in MLflow has an error of its own, which says how to restore it.
+        if experiment and (
+            experiment.lifecycle_stage != "active"
+            or find_runs(client, experiment.experiment_id, role="search", search=search)
+        ):
+            return
+    raise SearchError(
+        f"{store_name(store)}: {count_of(num_ended, 'trial')} of search {search!r} ended, and MLflow has no record of "
+        f"it; valid: the tracking database of that time, or another name with warm_start: [{search}]"
+    )
 
 
 def read_latest_file(store: Store, search: str) -> tuple[bytes, FindPlugin]:

@@ -88,7 +88,7 @@ def test_a_named_trial_is_promoted(store: Store) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--ensemble", "3"], "ensemble: got 3; valid: 2 to 2, the trials of search 'small' of full length"),
+        (["--ensemble", "3"], "ensemble: got 3; valid: 2, the trials of search 'small' of full length"),
         (["--trial", "7"], "trial: got 7; valid: a trial of search 'small' that ran all 2 epochs and whose checkpoint"),
         (
             ["--trial", "1", "--ensemble", "2"],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kmcl_platform.config.store import Store, open_store
+from kmcl_platform.config.store_record import store_id
 from kmcl_platform.errors import SearchError, StoreError
 from kmcl_platform.tracking.database import (
     artifact_location,
@@ -99,6 +100,14 @@ def test_a_read_on_an_empty_folder_creates_nothing(tmp_path: Path) -> None:
         with pytest.raises(SearchError, match="no search has been run here"):
             connect_to_read(open_store(root))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_whose_record_is_lost_says_so(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store_id(store)
+    with pytest.raises(SearchError, match=r"mlflow\.db: missing, with the record of this store's searches"):
+        connect_to_read(store)
+    assert not (tmp_path / "mlflow.db").exists()
 
 
 def test_artifacts_of_a_database_elsewhere_still_go_to_the_store(

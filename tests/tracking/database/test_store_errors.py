@@ -91,3 +91,19 @@ def test_a_damaged_outbox_is_trouble_of_the_store(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.DatabaseError) as caught:
         Outbox(store, "s")
     assert str(find_trouble(caught.value, store)).startswith(f"{tmp_path}: a database in it is damaged: file is not a ")
+
+
+def test_a_database_that_cannot_be_written_is_trouble_of_the_store(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    sqlite3.connect(tmp_path / "mlflow.db").close()
+    # This works for root too, who may write files without permission to write.
+    database = sqlite3.connect(f"file:{tmp_path / 'mlflow.db'}?mode=ro", uri=True)
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        database.execute("CREATE TABLE t (x)")
+    assert str(find_trouble(caught_from(caught.value), store)) == (
+        f"{tmp_path}: a database of this store cannot be written: attempt to write a readonly database; valid: files and "
+        "folders that this user may write"
+    )
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        sqlite3.connect(tmp_path / "no_folder" / "mlflow.db")
+    assert "cannot be written: unable to open" in str(find_trouble(caught_from(caught.value), store))
