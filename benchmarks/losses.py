@@ -148,7 +148,7 @@ def print_memory(case: Case) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the present value
     before = resident("VmRSS")
     run()
-    print((resident("VmHWM") - before) / 1024)
+    print(max(0.0, (resident("VmHWM") - before) / 1024))
 
 
 def resident(which: str) -> int:

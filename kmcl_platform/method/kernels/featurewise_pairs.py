@@ -104,7 +104,7 @@ class FeaturewisePairs:
                     sums_CBR = pairs_qMR.sum(0).unflatten(0, (num_components, batch_size))
                     sums_BKCR[:, number] += sums_CBR.transpose(0, 1)
                 else:
-                    sums_PMR = pairs_qMR.unflatten(0, (-1, num_components)).sum(1)
+                    sums_PMR = pairs_qMR if num_components == 1 else pairs_qMR.unflatten(0, (-1, num_components)).sum(1)
                     sums_PCBR = sums_PMR.unflatten(1, (num_components, batch_size))
                     sums_BKCR.permute(1, 2, 0, 3).index_add_(0, rows.class_P, sums_PCBR)
         self._grads_BKC.permute(1, 2, 0).index_add_(0, rows.class_P, grad_PCCB.sum(1))

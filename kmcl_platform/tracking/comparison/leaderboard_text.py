@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from kmcl_platform.config.space.aims import BREAKS
-from kmcl_platform.messages import reason_line
+from kmcl_platform.messages import reason_line, shell_command
 from kmcl_platform.tracking.comparison.baselines import compare_leaderboard
 from kmcl_platform.tracking.comparison.finalists import FinalistResults, read_finalists
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
@@ -118,6 +118,12 @@ def front_lines(leaderboard: Leaderboard) -> list[str]:
     for row in rows:
         others = ", ".join(f"{name} {row.aims[name]:.4g}" for name in list(leaderboard.objectives)[1:])
         lines.append(f"  trial {row.number}: {leaderboard.metric} {row.objective:.4f}, {others}")
+    cost = next((name for name, mode in list(leaderboard.objectives.items())[1:] if mode == "minimize"), None)
+    if len(rows) > 1 and cost:
+        # A tenth above the last trade-off's value, so that this one keeps the bound.
+        bound = f"{cost}<{float(f'{1.1 * rows[-1].aims[cost]:.2g}'):g}"
+        example = shell_command(["kmcl", "promote", leaderboard.search, "--prefer", bound])
+        lines.append(f"kmcl promote takes the first of them; the best one that keeps a bound: {example}")
     return lines
 
 

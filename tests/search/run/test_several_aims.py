@@ -1,6 +1,7 @@
 """A whole search with two objectives and a constraint: its record, its report, and the trial that is promoted."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,10 @@ def test_every_trade_off_keeps_its_checkpoint_and_is_named(searched: tuple[Store
     assert tag == ", ".join(str(row.number) for row in front)
     shown = kmcl("leaderboard", "small", store=store.root).output
     assert f"trial {front[0].number}: val/mAP {front[0].objective:.4f}, latency_ms " in shown
+    last = front[-1].aims["latency_ms"]
+    example = re.search(r"kmcl promote small --prefer 'latency_ms<([0-9.]+)'", shown)
+    assert (example is not None) == (len(front) > 1)
+    assert example is None or last < float(example[1]) < 1.2 * last
     assert "latency_ms" in kmcl("leaderboard", "small", "--json", store=store.root).output
 
 
