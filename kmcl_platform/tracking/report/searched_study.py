@@ -1,7 +1,7 @@
 """The study of a search, as the plots of its parameters show it."""
 
 import copy
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -28,6 +28,10 @@ class SearchedStudy(optuna.Study):
             latest |= trial.distributions
         seen = [_with_distributions(trial, latest) for trial in points]
         self._trials = [_with_one_zero(trial, space) for trial in seen if trial is not None]
+
+    def keep(self, trials: Sequence[FrozenTrial]) -> None:
+        """Leave out all other trials."""
+        self._trials = list(trials)
 
     # All readers of Optuna come here: `trials`, `get_trials` and the plots.
     def _get_trials(

@@ -23,8 +23,9 @@ from kmcl_platform.config.store import Store, open_store
 from kmcl_platform.errors import SearchError
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.comparison.leaderboard_text import to_table
+from kmcl_platform.tracking.report import figures
 from kmcl_platform.tracking.report.collect import collect
-from kmcl_platform.tracking.report.figures import best_so_far, build_figures
+from kmcl_platform.tracking.report.figures import best_so_far, build_figures, importances
 from kmcl_platform.tracking.report.page import BEST_FILE, REPORT_FILE, to_page, write_report
 from kmcl_platform.tracking.runs.names import DEVICE_TAG
 from kmcl_platform.tracking.runs.search_run import SearchRuns, TrialOutcome
@@ -117,6 +118,25 @@ def test_every_figure_is_drawn(store: Store, searched: SearchRuns) -> None:
         "Best so far", "Importance", "Parallel coordinates", "Slices", "Epoch by epoch", "Timeline"
     ]  # fmt: skip
     assert all(one.figure is not None for one in figures)
+
+
+def test_the_importance_of_many_trials_is_that_of_some_of_them(
+    store: Store, searched: SearchRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+
+    def count(study: optuna.Study, **_: object) -> dict[str, float]:
+        seen.append([trial.number for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE])])
+        return {"optim.lr": 1.0}
+
+    monkeypatch.setattr(figures, "get_param_importances", count)
+    for most, kept in ((3, 3), (2, 2)):
+        monkeypatch.setattr(figures, "MOST_EXPLAINED", most)
+        seen.clear()
+        importances(collect(store, "tiny"))
+        assert seen and all(len(numbers) == kept for numbers in seen)
+        # The loss is explained by the same trials.
+        assert len({tuple(numbers) for numbers in seen}) == 1
 
 
 def test_the_best_so_far_never_falls_and_counts_every_trials_time(store: Store, searched: SearchRuns) -> None:
