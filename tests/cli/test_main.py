@@ -132,3 +132,9 @@ def test_a_name_that_is_too_long_is_an_error_of_one_line(
     assert answer.exit_code == 2
     assert (answer.stdout, answer.stderr.count("\n")) == ("", 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_word_in_place_of_a_number_is_said_in_plain_words() -> None:
+    refused = run("promote", "digits", "--trial", "x")
+    assert refused.exit_code == 2
+    assert "Invalid value for '--trial': 'x' is not a whole number (see " in refused.output

@@ -26,7 +26,7 @@ GROUP = 4
 """Terms whose product has one logarithm. A product of 4 sums of variances is finite up to variances of 10⁹."""
 
 BLOCK_ELEMENTS = 2**19
-"""As in `rows.py`: half and twice as many are slower, at batches of 64 to 512 and 1 to 3 kernels (measured)."""
+"""As in `rows.py`. Half as many are slower, twice as many no faster (batches of 64 to 512, 1 and 3 kernels)."""
 
 
 class Gaussians(NamedTuple):

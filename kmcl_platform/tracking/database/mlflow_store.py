@@ -64,7 +64,8 @@ def connect_to_read(store: Store) -> "MlflowClient":
     if database is not None and not is_initialised(database):
         if read_record(store) is not None:
             raise SearchError(
-                f"{database}: missing, with the record of this store's searches; valid: a copy of it from before"
+                f"{database}: missing; no search has begun here, or the record of its searches is lost; valid: a copy "
+                "of this file from before, or --tracking-uri with the database of the searches"
             )
         raise SearchError(f"{store_name(store)}: no search has been run here; valid: a folder that `kmcl search` wrote")
     return _open(store)

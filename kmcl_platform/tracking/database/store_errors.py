@@ -32,14 +32,15 @@ def find_trouble(error: BaseException, store: Store) -> StoreError | None:
                 return cause
             case OSError(errno=number) if number in NO_ROOM:
                 return no_room(store.root)
+            # SQLite has several errors for a full disk; which one depends on the file that it was writing.
+            case sqlite3.OperationalError() if trouble := _find_no_room(cause, store):
+                return trouble
+            # After the full disk, which SQLite may report as a file that it cannot open.
             case sqlite3.OperationalError() if getattr(cause, "sqlite_errorcode", 0) & 0xFF in _NOT_WRITABLE:
                 return StoreError(
                     f"{show_path(store.root)}: a database of this store cannot be written: {cause}; valid: files and "
                     "folders that this user may write"
                 )
-            # SQLite has several errors for a full disk; which one depends on the file that it was writing.
-            case sqlite3.OperationalError() if trouble := _find_no_room(cause, store):
-                return trouble
             case sqlite3.DatabaseError() if getattr(cause, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
                 return StoreError(
                     f"{show_path(store.root)}: a database in it is damaged: {cause}; valid: a whole copy of its files "

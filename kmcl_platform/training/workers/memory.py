@@ -1,4 +1,4 @@
-"""Memory of this process: its peak, and which errors mean that it ran out."""
+"""Memory of this process: what it keeps, its peak, and which errors mean that it ran out."""
 
 import ctypes
 import re

@@ -105,7 +105,7 @@ def test_a_read_on_an_empty_folder_creates_nothing(tmp_path: Path) -> None:
 def test_a_store_whose_record_is_lost_says_so(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     store_id(store)
-    with pytest.raises(SearchError, match=r"mlflow\.db: missing, with the record of this store's searches"):
+    with pytest.raises(SearchError, match=r"mlflow\.db: missing; no search has begun here, or the record"):
         connect_to_read(store)
     assert not (tmp_path / "mlflow.db").exists()
 
