@@ -30,7 +30,7 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for its next tensors. A worker alone calls this, once.
 
     By default glibc returns large blocks to the system, which clears every page before the next step uses it: up to a
-    seventh of a step on CPUs (docs/decisions.md). `release_freed_memory` returns what is kept. The rules of other C
+    tenth of a step on CPUs (docs/decisions.md). `release_freed_memory` returns what is kept. The rules of other C
     libraries stay as they are.
     """
     if (mallopt := _c_function("mallopt")) is not None:
