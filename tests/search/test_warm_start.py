@@ -140,7 +140,7 @@ def test_a_search_trains_the_best_points_of_an_earlier_one_first(url: str) -> No
         assert point and point.config.optim == earlier.point(first.number).config.optim
         assert point.source == f"earlier trial {first.number}, {first.value:.4f} there"
     # Its best trial is the base, which is the first trial here too.
-    assert earlier.best_numbers(1) == [0] and earlier.best_numbers(2)[1] in [point.number for point in found.points]
+    assert earlier.ended.best(1) == [0] and earlier.ended.best(2)[1] in [point.number for point in found.points]
     loaded = load_study(url, "later")
     assert loaded is not None
     assert loaded.user_attrs[WARM_START] == [
@@ -162,7 +162,7 @@ def test_a_search_that_was_killed_while_it_queued_the_points_has_each_once(
                 DurableStudy(url, file, warm_start=read_warm_start(file, url))
     DurableStudy(url, file, warm_start=read_warm_start(file, url))
     assert [(trial.system_attrs, trial.user_attrs) for trial in load_trials(url)] == expected
-    assert len(expected) == 4 and whole.num_finished() == 0
+    assert len(expected) == 4 and len(whole.ended.trials) == 0
 
 
 def load_trials(url: str) -> Any:

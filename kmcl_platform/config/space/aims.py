@@ -101,10 +101,13 @@ def find_front(points: Sequence[Sequence[float]], signs: Sequence[int]) -> list[
         signs: 1 where larger is better, -1 where smaller is.
     """
     better = [tuple(sign * value for sign, value in zip(signs, point, strict=True)) for point in points]
-    return [
-        not any(other != own and all(a >= b for a, b in zip(other, own, strict=True)) for other in better)
-        for own in better
-    ]
+    front: list[tuple[float, ...]] = []
+    # In this order no point is behind a later one, and of those before it only the front need be compared.
+    for own in sorted(set(better), reverse=True):
+        if not any(all(a >= b for a, b in zip(other, own, strict=True)) for other in front):
+            front.append(own)
+    kept = set(front)
+    return [own in kept for own in better]
 
 
 def find_aims_problem(file: "SearchFile") -> str | None:

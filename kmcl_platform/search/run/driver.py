@@ -25,7 +25,7 @@ from kmcl_platform.search.run.assignment import Assignment, Message
 from kmcl_platform.search.run.progress_table import SearchView
 from kmcl_platform.search.study.checkpoint_retention import drop_checkpoints
 from kmcl_platform.search.study.compared_trials import compare_with_baselines
-from kmcl_platform.search.study.ended_trials import TrialEnd, is_among_best, judge_epoch
+from kmcl_platform.search.study.ended_trials import TrialEnd, judge_epoch
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database.store_errors import find_trouble
@@ -223,25 +223,23 @@ class SearchDriver:
         # The order is that of a kill: scores are copied before their checkpoint may go; MLflow's record has the end
         # before the study has it; the study decides which checkpoints go. The next start repeats what is missing.
         checkpoint = find_checkpoint(self._store.trial_checkpoints(self._file.name, point.number))
-        pictures = bool(point.baseline) or self._is_among_best(value)
+        # Drawing the pictures of every trial would take too long.
+        kept = self._file.budget.checkpoints
+        pictures = bool(point.baseline) or self._study.ended.is_among_best(value, kept)
         self._recorder.queue_scores(point.number, checkpoint, outcome, baseline=point.is_base, pictures=pictures)
         self._recorder.end_trial(point.number, outcome, reason, objective=value, costs=costs)
         # Optuna keeps the last intermediate value of a pruned trial by itself.
         self._study.tell(point.number, end, value if end == "completed" else None)
-        drop_checkpoints(self._store, self._file.name, self._study, keep=self._file.budget.checkpoints)
+        drop_checkpoints(self._store, self._file.name, self._study, keep=kept)
         self._log_progress(urgent=True)
         best, comparison = self._study.best_value(), str(compare_with_baselines(self._study) or "")
         self._view.trial_ended(point.number, end, reason, value, best, comparison)
-
-    def _is_among_best(self, value: float | None) -> bool:
-        """Whether a trial with this value has pictures: drawing those of every trial would take too long."""
-        return is_among_best(value, self._study.ended(), self._file.objective.sign, count=self._file.budget.checkpoints)
 
     def _log_progress(self, *, urgent: bool) -> None:
         # Every epoch of every trial comes here, and each write becomes a request to MLflow.
         if not urgent and not self._recorder.progress_is_due():
             return
-        ends = Counter(self._study.ends().values())
+        ends = Counter(self._study.ended.ends.values())
         metrics = {f"trials/{name}": float(ends[name]) for name in get_args(TrialEnd)}
         metrics[f"trials/{RUNNING}"] = float(len(self._open))
         metrics |= self._study.ledger.metrics()

@@ -99,14 +99,15 @@ def running(
     clock = _Clock()
     starting = "" if runner.draws_here else "starting Ray and "
     say_on(console)(f"search {file.name}: {starting}opening the record in {store.root}")
-    runs, concurrency = _start(file, content, origin, store, runner, num_ended=len(study.ends()))
+    runs, concurrency = _start(file, content, origin, store, runner, num_ended=len(study.ended.ends))
     # After Ray, which sets a handler of SIGTERM too.
     with ending_on_sigterm():
         recorder = Recorder(store, file, runs, say_on(console), draws_here=runner.draws_here)
         clock.lap("start")
         trouble: StoreError | None = None
         comparison = str(compare_with_baselines(study) or "")
-        view = SearchView(file, console, study.ends(), study.best_value(), comparison, money=lambda: study.ledger.money)
+        ends, best = study.ended.ends, study.best_value()
+        view = SearchView(file, console, ends, best, comparison, money=lambda: study.ledger.money)
         search = RunningSearch(file.name, SearchDriver(file, store, study, recorder, view), concurrency, clock)
         try:
             with view:
@@ -147,7 +148,7 @@ def _beginning(file: SearchFile, study: DurableStudy, concurrency: int, runner: 
     return (
         f"search {file.name}: {count_of(file.budget.trials, 'trial')} of at most "
         f"{count_of(file.base.num_epochs, 'epoch')}, "
-        f"{study.num_finished()} already finished; {concurrency} at once, "
+        f"{len(study.ended.trials)} already finished; {concurrency} at once, "
         f"{count_of(file.resources.workers_per_trial, 'worker')} each "
         f"{'in this process' if runner.draws_here else '(the first takes about half a minute to start)'}"
     )

@@ -5,6 +5,7 @@ several lists for one point. With 64 trials at the same time that took a quarter
 """
 
 import copy
+import json
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -65,32 +66,38 @@ class MirroredStorage(BaseStorage):
     ) -> None:
         """See `BaseStorage`."""
         self._database.set_trial_param(trial_id, param_name, param_value_internal, distribution)
-        self._read(trial_id)
+        trial = self._renew(trial_id)
+        # Of two values of one parameter, the database keeps the first.
+        if param_name not in trial.params:
+            value = distribution.to_external_repr(param_value_internal)
+            trial.params = trial.params | {param_name: value}
+            trial.distributions = trial.distributions | {param_name: distribution}
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """See `BaseStorage`."""
         has_changed = self._database.set_trial_state_values(trial_id, state, values)
-        self._read(trial_id)
+        # Read again: the database chooses the times.
+        study_id, number = self._place(trial_id)
+        self._trials[study_id][number] = self._database.get_trial(trial_id)
         return has_changed
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         """See `BaseStorage`."""
         self._database.set_trial_intermediate_value(trial_id, step, intermediate_value)
-        study_id, number = self._place(trial_id)
-        # Not read again: every epoch of every trial comes here. A new object: lists of trials are not copied.
-        trial = copy.copy(self._trials[study_id][number])
+        trial = self._renew(trial_id)
         trial.intermediate_values = trial.intermediate_values | {step: intermediate_value}
-        self._trials[study_id][number] = trial
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See `BaseStorage`."""
         self._database.set_trial_user_attr(trial_id, key, value)
-        self._read(trial_id)
+        trial = self._renew(trial_id)
+        trial.user_attrs = trial.user_attrs | {key: _as_stored(value)}
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """See `BaseStorage`."""
         self._database.set_trial_system_attr(trial_id, key, value)
-        self._read(trial_id)
+        trial = self._renew(trial_id)
+        trial.system_attrs = trial.system_attrs | {key: _as_stored(value)}
 
     def _of_study(self, study_id: int) -> list[FrozenTrial]:
         if study_id not in self._trials:
@@ -103,9 +110,12 @@ class MirroredStorage(BaseStorage):
             raise KeyError(f"no trial {trial_id} of a study that was read")
         return self._places[trial_id]
 
-    def _read(self, trial_id: int) -> None:
+    def _renew(self, trial_id: int) -> FrozenTrial:
+        """A new object for a trial that has changed, to be changed too: readers have the old one."""
         study_id, number = self._place(trial_id)
-        self._trials[study_id][number] = self._database.get_trial(trial_id)
+        renewed = copy.copy(self._trials[study_id][number])
+        self._trials[study_id][number] = renewed
+        return renewed
 
     # Studies themselves are written rarely, and are not mirrored ------------------------------------------------------
 
@@ -153,3 +163,8 @@ class MirroredStorage(BaseStorage):
     def remove_session(self) -> None:
         """See `BaseStorage`."""
         self._database.remove_session()
+
+
+def _as_stored(value: Any) -> Any:
+    """A value as the database gives it back, which is a tuple as a list, for example."""
+    return json.loads(json.dumps(value))

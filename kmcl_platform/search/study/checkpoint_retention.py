@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from kmcl_platform.config.store import Store
 from kmcl_platform.search.study.checkpoint_check import find_difference, trial_folders
 from kmcl_platform.search.study.compared_trials import list_finalists
-from kmcl_platform.search.study.ended_trials import front_numbers
 from kmcl_platform.training.checkpoints.checkpoint_folder import find_checkpoint, folder_bytes, keep_average
 
 if TYPE_CHECKING:
@@ -40,10 +39,10 @@ def drop_checkpoints(store: Store, search: str, study: "DurableStudy", *, keep: 
     A folder is only touched if the study has ended its trial and the checkpoint in it has that trial's configuration:
     with the wrong study, or an empty one, nothing is deleted.
     """
-    ends = study.ends()
-    best = set(study.best_numbers(keep)) | set(list_finalists(study)) | set(front_numbers(study.ended(), study.file))
+    ended = study.ended
+    best = {*ended.best(keep), *list_finalists(study), *ended.front()}
     for number, folder in trial_folders(store, search):
-        if number not in ends:
+        if number not in ended.ends:
             continue
         checkpoint = find_checkpoint(folder)
         if checkpoint and (difference := find_difference(checkpoint, study.point(number).config)):

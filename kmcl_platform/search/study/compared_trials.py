@@ -6,7 +6,7 @@ from kmcl_platform.config.arms import expand_arms, retrain_best
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
 from kmcl_platform.search.sampling.asking import baseline_name
-from kmcl_platform.search.study.ended_trials import best_trials, trial_end
+from kmcl_platform.search.study.ended_trials import trial_end
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.comparison.baselines import (
     WITHOUT_VALUE,
@@ -47,7 +47,7 @@ def plan_retraining(file: SearchFile, store: Store) -> dict[str, SearchFile]:
     searches: dict[str, SearchFile] = {}
     for arm, search in zip(file.arms, expand_arms(file), strict=True):
         study = DurableStudy(store.study_url, search)
-        best = study.best_numbers(1)
+        best = study.ended.best(1)
         if not best:
             return {}
         searches[arm] = retrain_best(search, best[0], study.point(best[0]).config, file.verdict.seeds)
@@ -62,10 +62,10 @@ def list_finalists(study: DurableStudy) -> list[int]:
     """
     if study.file.finalists is None:
         return []
-    chosen = set(study.best_numbers(study.file.finalists.trials))
+    chosen = set(study.ended.best(study.file.finalists.trials))
     if compared := compare_with_baselines(study):
         chosen |= {one.number for one in (compared.best, compared.baseline) if one}
-    return [number for number in study.best_numbers(len(study.counted())) if number in chosen]
+    return [number for number in study.ended.best() if number in chosen]
 
 
 def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:
@@ -77,18 +77,18 @@ def compare_with_baselines(study: DurableStudy) -> BaselineComparison | None:
         metric=objective.metric,
         sign=objective.sign,
         kmcl=kmcl,
-        failed=filter(None, (baseline_name(trial) for trial in study.ended() if trial_end(trial) in WITHOUT_VALUE)),
+        failed=[baseline_name(one) for one in study.ended.baselines if trial_end(one) in WITHOUT_VALUE],
     )
 
 
 def _contenders(study: DurableStudy, *, kmcl: bool) -> Iterator[Contender]:
     """The completed trials that can be the best one or the best baseline, the best first."""
     is_found = False
-    for trial in best_trials(study.ended(), study.file.objective.sign):
-        name = baseline_name(trial)
+    names = {trial.number: baseline_name(trial) for trial in study.ended.baselines}
+    for number in study.ended.best():
         # The best baseline may be behind hundreds of trials, and this is asked at the end of each trial.
-        if is_found and not name:
+        if is_found and number not in names:
             continue
-        has_terms = study.point(trial.number).config.loss.has_kernel_terms
-        is_found = is_found or (not name and (has_terms or not kmcl))
-        yield Contender(trial.number, name, trial.value or 0.0, has_terms)
+        has_terms = study.point(number).config.loss.has_kernel_terms
+        is_found = is_found or (number not in names and (has_terms or not kmcl))
+        yield Contender(number, names.get(number, ""), study.value(number) or 0.0, has_terms)

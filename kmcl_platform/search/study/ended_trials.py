@@ -1,7 +1,8 @@
 """When and how trials of a study end, and which of them are the best."""
 
 import math
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from optuna.trial import FrozenTrial, TrialState
@@ -9,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from kmcl_platform.config.reports.trial_marks import AIMS
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.space.aims import find_front
-from kmcl_platform.search.sampling.asking import is_searched
+from kmcl_platform.search.sampling.asking import VALUES, baseline_name, is_searched
 
 if TYPE_CHECKING:
     from kmcl_platform.search.study.point import Point
@@ -26,6 +27,83 @@ STATES: dict[TrialEnd, TrialState] = {
     "failed": TrialState.FAIL,
 }
 """Optuna's state of a trial that ended so."""
+
+
+class EndedTrials:
+    """The trials of a study that have ended, in the orders in which a search asks for them.
+
+    The driver asks at the end of each trial. So this is kept up to date, and not built again from thousands of trials: a
+    trial that has ended never changes.
+    """
+
+    def __init__(self, file: SearchFile) -> None:
+        """No trials yet; see `update`."""
+        self.trials: list[FrozenTrial] = []
+        """Those whose points are complete, in the order in which they were found."""
+        self.ends: dict[int, TrialEnd] = {}
+        """How each of them ended, by its number."""
+        self.baselines: list[FrozenTrial] = []
+        """Those of them that are baselines, in the same order."""
+        self.num_counted = 0
+        """The number of trials that count for the budget: these, and those that run or wait with a complete point."""
+        self._signs = [one.sign for one in file.objectives] or [file.objective.sign]
+        self._other_aims = [one.metric for one in file.objectives[1:]]
+        # For each completed trial -sign * value and its number, in order: the best first, of equals the earlier.
+        self._ranks: list[tuple[float, int]] = []
+        # The trade-offs: their ranks, and their values of all objectives.
+        self._front: list[tuple[tuple[float, int], list[float]]] = []
+        self._seen = 0
+        self._open: list[int] = []
+
+    def update(self, trials: Sequence[FrozenTrial]) -> "EndedTrials":
+        """Take in the trials that have ended since the last call.
+
+        Args:
+            trials: all of the study, by number.
+        """
+        still_open: list[int] = []
+        self.num_counted = len(self.trials)
+        for number in (*self._open, *range(self._seen, len(trials))):
+            trial = trials[number]
+            has_values = VALUES in trial.user_attrs
+            self.num_counted += has_values
+            if not trial.state.is_finished():
+                still_open.append(number)
+            elif has_values:
+                self._add(trial)
+        self._open, self._seen = still_open, len(trials)
+        return self
+
+    def best(self, count: int | None = None) -> list[int]:
+        """The numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
+        return [number for _, number in self._ranks[:count]]
+
+    def is_among_best(self, value: float | None, count: int) -> bool:
+        """Whether fewer than `count` completed trials are better than a final value; None: it is not among the best."""
+        return value is not None and bisect_left(self._ranks, (-self._signs[0] * value, -1)) < count
+
+    def front(self) -> list[int]:
+        """The completed trials that are trade-offs of several objectives, the best in the main one first; else none."""
+        return [number for (_, number), _ in self._front]
+
+    def _add(self, trial: FrozenTrial) -> None:
+        end = trial_end(trial)
+        assert end is not None, "a trial that has ended"
+        self.trials.append(trial)
+        self.ends[trial.number] = end
+        if baseline_name(trial):
+            self.baselines.append(trial)
+        if end != "completed":
+            return
+        value = trial.value or 0.0  # For the type checker: a completed trial has a value.
+        rank = (-self._signs[0] * value, trial.number)
+        insort(self._ranks, rank)
+        aims = trial.user_attrs.get(AIMS, {})
+        if self._other_aims and set(self._other_aims) <= set(aims):
+            # A trial behind one of the front is never a trade-off again, so the others need not be compared.
+            front = sorted([*self._front, (rank, [value, *(aims[name] for name in self._other_aims)])])
+            kept = find_front([values for _, values in front], self._signs)
+            self._front = [one for one, is_kept in zip(front, kept, strict=True) if is_kept]
 
 
 def judge_epoch(
@@ -80,34 +158,6 @@ def last_value(trial: FrozenTrial) -> float | None:
     return reported if _is_finite(reported) else None
 
 
-def best_trials(trials: Iterable[FrozenTrial], sign: int) -> list[FrozenTrial]:
-    """The completed trials, the best first; of equals the earlier.
-
-    Args:
-        trials: of one study.
-        sign: 1: larger values are better; -1: smaller ones.
-    """
-    completed = [trial for trial in trials if _is_completed(trial)]
-    # The number makes the order complete, so every process finds the same best trials. `or 0.0` is for the type
-    # checker: a completed trial has a value.
-    return sorted(completed, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))
-
-
-def is_among_best(value: float | None, trials: Iterable[FrozenTrial], sign: int, count: int) -> bool:
-    """Whether a final value is one of the best `count`, together with those of completed trials; None: it is not.
-
-    Args:
-        value: of a trial that ends.
-        trials: of its study.
-        sign: as for `best_trials`.
-        count: at least 1.
-    """
-    if value is None:
-        return False
-    better = sum(_is_completed(trial) and sign * (trial.value or 0.0) > sign * value for trial in trials)
-    return better < count
-
-
 def trials_without_improvement(trials: Iterable[FrozenTrial], sign: int) -> int:
     """How many trials have ended since the best one did; 0 while no trial has completed.
 
@@ -136,17 +186,6 @@ def spent_patience(trials: Iterable[FrozenTrial], file: SearchFile) -> str | Non
     # Baselines outside the space do not count: the search has patience for its own trials.
     waited = trials_without_improvement(filter(is_searched, trials), file.objective.sign)
     return f"budget.patience: {waited} trials ended without a better one" if waited >= patience else None
-
-
-def front_numbers(trials: Iterable[FrozenTrial], file: SearchFile) -> list[int]:
-    """The completed trials that are trade-offs of several objectives, the best in the main one first; else none."""
-    signs = [one.sign for one in file.objectives]
-    if len(signs) < 2:
-        return []
-    names = [one.metric for one in file.objectives[1:]]
-    found = [one for one in best_trials(trials, signs[0]) if set(names) <= set(one.user_attrs.get(AIMS, {}))]
-    points = [[one.value or 0.0, *(one.user_attrs[AIMS][name] for name in names)] for one in found]
-    return [one.number for one, kept in zip(found, find_front(points, signs), strict=True) if kept]
 
 
 def _is_completed(trial: FrozenTrial) -> bool:

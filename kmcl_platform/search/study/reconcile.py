@@ -15,7 +15,7 @@ from kmcl_platform.tracking.writing.recorder import Recorder
 def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
     """Write into MLflow how trials ended, if a former driver died between writing it to the study and to MLflow."""
     recorded = runs.trials.outcomes()
-    for number, end in study.ends().items():
+    for number, end in study.ended.ends.items():
         if recorded.get(number) != end:
             # The driver may have died before MLflow had the run. A run that exists is opened again, so `end` works on
             # both.

@@ -33,7 +33,7 @@ from kmcl_platform.search.sampling.mirrored_storage import MirroredStorage
 from kmcl_platform.search.sampling.search_study import SearchStudy
 from kmcl_platform.search.study.budget import Ledger
 from kmcl_platform.search.study.definition import NOTHING, Allowed, former_plugins, settle_definition, with_values
-from kmcl_platform.search.study.ended_trials import STATES, TrialEnd, best_trials, last_value, spent_patience, trial_end
+from kmcl_platform.search.study.ended_trials import STATES, EndedTrials, TrialEnd, last_value, spent_patience
 from kmcl_platform.search.study.inputs import Inputs, check_same_inputs
 from kmcl_platform.search.study.point import Point
 from kmcl_platform.search.study.storage import open_storage, patient
@@ -158,28 +158,22 @@ class DurableStudy:
         """The trials that count for the budget: every trial whose point is complete."""
         return counted_trials(self._study)
 
-    def ended(self) -> list[FrozenTrial]:
-        """Those of them that have ended."""
-        return [trial for trial in self.counted() if trial.state.is_finished()]
-
-    def num_finished(self) -> int:
-        """The number of trials that have ended."""
-        return len(self.ended())
+    @property
+    @patient
+    def ended(self) -> EndedTrials:
+        """Those of them that have ended, as of now."""
+        return self._ended.update(self._study.all_trials())
 
     def end_of_budget(self) -> str | None:
         """The part of the budget that ended the search, in words; None: the search continues."""
         if spent := self.ledger.time_spent():
             return spent
         # Trials that run are finished first.
-        if self.num_finished() < len(self.counted()):
+        if len(self.ended.trials) < self.ended.num_counted:
             return None
-        if self.num_finished() >= self.file.budget.trials:
+        if len(self.ended.trials) >= self.file.budget.trials:
             return f"budget.trials: all {self.file.budget.trials} have ended"
-        return spent_patience(self.ended(), self.file)
-
-    def ends(self) -> dict[int, TrialEnd]:
-        """How every ended trial ended, by its number."""
-        return {trial.number: end for trial in self.ended() if (end := trial_end(trial)) is not None}
+        return spent_patience(self.ended.trials, self.file)
 
     @patient
     def value(self, number: int) -> float | None:
@@ -197,12 +191,8 @@ class DurableStudy:
 
     def best_value(self) -> float | None:
         """The best final value so far; None: no trial has completed."""
-        best = best_trials(self.ended(), self.file.objective.sign)
-        return best[0].value if best else None
-
-    def best_numbers(self, count: int) -> list[int]:
-        """Numbers of the best completed trials, at most `count`, the best first; of equals the earlier."""
-        return [trial.number for trial in best_trials(self.ended(), self.file.objective.sign)[:count]]
+        best = self.ended.best(1)
+        return self.value(best[0]) if best else None
 
     def _open(self, allowed: Allowed = NOTHING, warm_start: WarmStart = COLD) -> SearchStudy:
         # The lock of the search lets one driver write at a time.
@@ -219,6 +209,7 @@ class DurableStudy:
         check_same_inputs(self._study, self.file, self.inputs)
         finish_asking(self._study, self.file)
         enqueue_points(self._study, self.file, warm_start)
+        self._ended = EndedTrials(self.file)
         return self._study
 
     def _next_point(self) -> Point | None:
@@ -226,7 +217,8 @@ class DurableStudy:
             return None
         if self._interrupted:
             return self.point(self._interrupted.pop(0))
-        if len(self.counted()) >= self.file.budget.trials or spent_patience(self.ended(), self.file):
+        ended = self.ended
+        if ended.num_counted >= self.file.budget.trials or spent_patience(ended.trials, self.file):
             return None
         # A new sampler for each point: its seed depends on the point's number.
         self._study.sampler = next_sampler(self._study, self.file)

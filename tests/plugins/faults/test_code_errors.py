@@ -152,7 +152,7 @@ def test_a_sampler_and_a_pruner_that_raise_after_a_trial_are_named(tmp_path: Pat
     with pytest.raises(PluginError, match=r"^plugins\.p: the sampler sm raises RuntimeError: after \(p\.py, line 12\)"):
         study.tell(first.number, "completed", 0.5)
     # The end is written before.
-    assert study.ends() == {0: "completed"}
+    assert study.ended.ends == {0: "completed"}
     pruner = (
         "class Own(optuna.pruners.BasePruner):\n    def prune(self, study, trial):\n        raise KeyError('a')\n"
         + scheduler(pruner="return Own()")

@@ -49,7 +49,7 @@ def test_a_diverged_trial_and_a_failed_one_end_differently_everywhere(
         recorder.flush()
     finally:
         recorder.close()
-    assert study.ends() == {0: "diverged", 1: "failed"}
+    assert study.ended.ends == {0: "diverged", 1: "failed"}
     assert runs.trials.outcomes() == {0: "diverged", 1: "failed"}
     found = connect(store).search_runs([runs.experiment_id], "tags.`kmcl.role` = 'trial'")
     reasons = {run.data.tags["kmcl.number"]: run.data.tags[REASON_TAG] for run in found}
@@ -103,7 +103,7 @@ def test_epochs_that_arrive_together_are_all_recorded_up_to_the_one_that_ends_th
         recorder.flush()
     finally:
         recorder.close()
-    assert study.ends() == {0: "completed", 1: "failed"}
+    assert study.ended.ends == {0: "completed", 1: "failed"}
     assert study.counted()[0].intermediate_values == {1: 0.1, 2: 0.2, 3: 0.3}
     assert study.counted()[1].intermediate_values == {}
     client = connect(store)

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import parse_search_file
 from kmcl_platform.search.sampling.aims_sampler import AimsSampler
-from kmcl_platform.search.study.ended_trials import front_numbers, judge_epoch
+from kmcl_platform.search.study.ended_trials import judge_epoch
 from kmcl_platform.search.study.study import DurableStudy
 from tests.search.study.small_study import KilledError, kill_after
 
@@ -55,9 +55,9 @@ def test_each_sampler_takes_several_objectives(sampler: str, aims: str, tmp_path
     study = DurableStudy(f"sqlite:///{tmp_path}/optuna.db", file)
     # A genetic algorithm may draw a point twice.
     assert len(set(train(study, file))) >= (8 if "nsga2" in sampler else 14)
-    front = front_numbers(study.counted(), study.file)
+    front = study.ended.front()
     assert front
-    assert study.best_numbers(1)[0] in front, "the best trial of the main objective is a trade-off"
+    assert study.ended.best(1)[0] in front, "the best trial of the main objective is a trade-off"
     for trial in study.counted():
         if file.constraints and trial.user_attrs["aims"]["latency_ms"] > 5:
             assert trial.number not in front
@@ -113,7 +113,7 @@ def test_a_diverged_trial_hides_nothing(tmp_path: Path) -> None:
             study.note_aims(point.number, {"latency_ms": 3.0})
         study.tell(point.number, "diverged")
     assert len(train(study, file)) == 10
-    assert front_numbers(study.counted(), study.file)
+    assert study.ended.front()
     # An infinite value would hide all differences of the other objective.
     finite = [one.value for one in study.counted() if one.value is not None and math.isfinite(one.value)]
     seen = AimsSampler(file.sampler.build_sampler(0), file)._seen(study.counted())

@@ -65,7 +65,7 @@ def test_the_plain_losses_at_the_bases_recipe_follow_the_base(url: str) -> None:
     trials = optuna.load_study(study_name="s", storage=url).get_trials()
     assert [trial.user_attrs.get(BASELINE) for trial in trials[:4]] == ["kmcl", "asymmetric", "bce", None]
     assert [bool(trial.params) for trial in trials[:4]] == [True, False, False, True], "samplers know points only"
-    assert DurableStudy(url, file).best_numbers(2) == [1, 2]
+    assert DurableStudy(url, file).ended.best(2) == [1, 2]
 
 
 @pytest.mark.parametrize(

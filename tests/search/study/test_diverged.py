@@ -49,11 +49,11 @@ def test_the_sampler_avoids_the_region_of_diverged_trials(kind: str, mode: str) 
     told, study = count_diverging(MEMORY, file, "diverged")
     # With a value of the wrong sign, which is the best there is, almost as many are asked as without any value.
     assert told < 0.8 * ignored
-    assert list(study.ends().values()).count("diverged") == told
+    assert list(study.ended.ends.values()).count("diverged") == told
     best = study.best_value()
     assert best is not None and 0 < file.objective.sign * best <= 0.01
-    diverged = {number for number, end in study.ends().items() if end == "diverged"}
-    assert not diverged & set(study.best_numbers(30))
+    diverged = {number for number, end in study.ended.ends.items() if end == "diverged"}
+    assert not diverged & set(study.ended.best(30))
     assert all(study.value(number) is None for number in diverged)
 
 
@@ -67,9 +67,9 @@ def test_the_value_of_a_diverged_trial_is_never_a_result(mode: str, worst: float
         study.report(point.number, 1, 0.4)
         study.tell(point.number, end, value)  # type: ignore[arg-type]
     assert study.best_value() == 0.5
-    assert study.best_numbers(3) == [1]
+    assert study.ended.best(3) == [1]
     assert study.value(0) == 0.4, "the last value that it reported"
-    assert DurableStudy(url, file).ends() == {0: "diverged", 1: "completed", 2: "diverged"}
+    assert DurableStudy(url, file).ended.ends == {0: "diverged", 1: "completed", 2: "diverged"}
 
     stored = optuna.load_study(study_name="s", storage=url)
     assert stored.trials[0].value == worst

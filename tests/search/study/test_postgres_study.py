@@ -73,8 +73,8 @@ def test_a_search_survives_dropped_connections_and_a_restart(postgres: Postgres,
         study.tell(point.number, "completed", 0.5 + step)
     assert study.next_point() is None
     assert [point.number for point in asked] == list(range(6))
-    assert study.ends() == dict.fromkeys(range(6), "completed")
-    assert study.best_numbers(2) == [5, 4]
+    assert study.ended.ends == dict.fromkeys(range(6), "completed")
+    assert study.ended.best(2) == [5, 4]
     assert study.ledger.gpu_hours == 0
     stored = load_study(postgres.url("studies"), "s")
     assert stored is not None

@@ -67,7 +67,7 @@ def test_a_second_report_of_an_epoch_changes_nothing(url: str) -> None:
     study.report(0, 1, 0.7)
     study.tell(0, "completed", 0.5)
     study.tell(0, "failed")
-    assert study.ends() == {0: "completed"}
+    assert study.ended.ends == {0: "completed"}
     assert study.value(0) == 0.5
 
 
@@ -91,7 +91,7 @@ def test_only_what_was_written_is_read_again(url: str, monkeypatch: pytest.Monke
         assert reads.count("get_trial") <= 2 and "get_all_trials" not in reads
         reads.clear()
         study.tell(number, "completed", number / 10)
-        assert (study.best_value(), study.best_numbers(1), study.num_finished()) == (number / 10, [number], number + 1)
+        assert (study.best_value(), study.ended.best(1), len(study.ended.trials)) == (number / 10, [number], number + 1)
         assert compare_with_baselines(study) is not None
         assert reads == ["get_trial"]
         reads.clear()
