@@ -32,7 +32,7 @@ STATES: dict[TrialEnd, TrialState] = {
 class EndedTrials:
     """The trials of a study that have ended, in the orders in which a search asks for them.
 
-    The driver asks at the end of each trial. So this is kept up to date, and not built again from thousands of trials: a
+    The driver asks at the end of each trial. So this is kept up to date, and not read again from thousands of trials. A
     trial that has ended never changes.
     """
 
