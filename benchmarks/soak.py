@@ -1,7 +1,7 @@
 """A large search whose trials are not trained: what the driver, the study, the record and the report take.
 
     python -m benchmarks.soak --work FOLDER [--trials 1000] [--epochs 40] [--at-once 64] [--epoch-seconds 0]
-        [--postgres]
+        [--scheduler none] [--postgres]
 
 The search is a real one, with its lock, its study, its outbox, its process for figures, MLflow and the report. Only the
 runner is another one: a trial reports the learning curve of a trial of an archive (`--curves`), stretched to its
@@ -35,6 +35,7 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 import torch
+from optuna.trial import TrialState
 from rich.console import Console
 
 from benchmarks.soak_services import Services, count_requests, postgres_services, seconds_to_draw
@@ -63,7 +64,7 @@ Times = dict[str, list[tuple[int, float]]]
 """For each kind of call: the number of trials begun before it, and its seconds."""
 
 
-def search_file(trials: int, epochs: int, name: str) -> dict[str, Any]:
+def search_file(trials: int, epochs: int, name: str, scheduler: str) -> dict[str, Any]:
     return {
         "name": name,
         "base": {
@@ -81,7 +82,7 @@ def search_file(trials: int, epochs: int, name: str) -> dict[str, Any]:
             "model.kernels_per_class": {"kind": "int", "low": 1, "high": 3},
         },
         "budget": {"trials": trials},
-        "scheduler": {"kind": "none"},
+        "scheduler": {"kind": scheduler},
         "sampler": {"kind": "tpe", "seed": 0},
     }
 
@@ -226,7 +227,9 @@ def differences(store: Store, name: str, epochs: int) -> list[str]:
         row = rows.pop(trial.number, None)
         if row is None:
             found.append(f"trial {trial.number} is not in MLflow")
-        elif row.epochs != len(trial.intermediate_values) or row.epochs != epochs or row.objective != trial.value:
+            continue
+        is_short = trial.state == TrialState.COMPLETE and row.epochs != epochs
+        if row.epochs != len(trial.intermediate_values) or is_short or row.objective != trial.value:
             found.append(
                 f"trial {trial.number}: MLflow {row.epochs} epochs, {row.objective}; "
                 f"study {len(trial.intermediate_values)} epochs, {trial.value}"
@@ -241,6 +244,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--epoch-seconds", type=float, default=0.0)
+    parser.add_argument("--scheduler", default="none", help="the kind of early stopping")
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--curves", type=Path, default=Path("benchmarks/curves/openclipart.parquet"))
     options = parser.parse_args()
@@ -262,7 +266,7 @@ def soak(store: Store, options: argparse.Namespace) -> None:
     times: Times = defaultdict(list)
     begun, walls = 0, []
     for trials in (options.trials // 2, options.trials):
-        content = write_yaml(search_file(trials, options.epochs, "soak"))
+        content = write_yaml(search_file(trials, options.epochs, "soak", options.scheduler))
         file = parse_search_file(content, "soak.yaml")
         runner = Trials(file, store, curves, options.at_once, options.epoch_seconds)
         runner.begun = begun

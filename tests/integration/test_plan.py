@@ -200,3 +200,21 @@ def test_a_search_is_not_planned_while_it_runs(
     check_refused(done, tmp_path / "store")
     assert "search 'small' is in use (process " in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_corner_that_breaks_a_constraint_is_measured_no_further(
+    small_search: Callable[..., Path], small_manifest: Path, tmp_path: Path
+) -> None:
+    file = small_search(tmp_path, small_manifest)
+    # With 3 kernels the model has 0.2256 million parameters, with 2 it has 0.2178.
+    file.write_text(f"{file.read_text()}constraints: {{params_millions: <= 0.22, latency_ms: <= 10000}}\n")
+    done = kmcl_process("plan", file, "--steps", 2, "--json", store=tmp_path / "store")
+    assert done.exit_code == 0, done.output
+    (document,) = json.loads(done.stdout)
+    high, *others = document["corners"]
+    assert high["measured"] is None and high["failure"] == ""
+    assert high["refused"].startswith("params_millions 0.2256 breaks the constraint")
+    for corner in others:
+        assert corner["refused"] == "" and 0.2 < corner["measured"]["model_costs"]["params_millions"] <= 0.22
+        assert 0 < corner["measured"]["model_costs"]["latency_ms"] < 10000
+    assert "corners that break a constraint: 1 of 3" in document["notes"][0]

@@ -34,6 +34,7 @@ class Measurement(Frozen):
         peak_steps: number of steps after them, at the schedule's peak learning rate, without its warm-up.
         nonfinite_peak_steps: number of these steps in which a term of the loss was not finite.
         total_seconds: wall time of the whole measurement.
+        model_costs: what the model costs to use, if the search has objectives or constraints about that, by metric.
     """
 
     device: Literal["cpu", "cuda"]
@@ -54,6 +55,7 @@ class Measurement(Frozen):
     peak_steps: int = Field(default=0, ge=0)
     nonfinite_peak_steps: int = Field(default=0, ge=0)
     total_seconds: float = Field(ge=0)
+    model_costs: dict[str, float] = Field(default_factory=dict)
 
     @property
     def limit(self) -> StepLimit:

@@ -1,4 +1,4 @@
-"""How many trials a search begins, if good and bad trials come in random order.
+"""How many trials a search begins, and how many of them are trade-offs, if good and bad trials come in random order.
 
 A sampler that learns makes later trials better than earlier ones. More of them then continue than this model expects;
 the range of a forecast includes the case that all of them continue.
@@ -28,3 +28,25 @@ def expected_trials(num_trials: int, patience: int) -> float:
         # - 1). So place · p(place) = Σ i · p(i) / (place - 1), over those i.
         sums.append(sums[-1] + (sums[-1] - sums[since - 1]) / (place - 1))
     return sums[num_trials]
+
+
+def expected_front(num_trials: int, num_objectives: int) -> float:
+    """The expected number of trade-offs, if a trial that is good in one objective is not better or worse in another.
+
+    If one objective costs another, as accuracy costs time, there are more of them.
+
+    Args:
+        num_trials: the number of trials.
+        num_objectives: at least 1; with one there is one best trial.
+    """
+    # Take trial k from the worst in the last objective to the best: it is a trade-off if none of the better ones is
+    # ahead of it in all others. This is the expected number of trade-offs of its rank in one dimension less, over its
+    # rank. With two objectives the sum is 1 + 1/2 + 1/3 and so on.
+    fronts = [1.0] * num_trials
+    for _ in range(num_objectives - 1):
+        total, sums = 0.0, []
+        for rank, front in enumerate(fronts, start=1):
+            total += front / rank
+            sums.append(total)
+        fronts = sums
+    return fronts[-1] if fronts else 0.0

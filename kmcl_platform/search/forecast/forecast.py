@@ -18,7 +18,7 @@ from kmcl_platform.files.file_status import is_there
 from kmcl_platform.messages import show_path
 from kmcl_platform.plugins.faults.code_errors import code_of
 from kmcl_platform.search.forecast.costs import Costs, Range
-from kmcl_platform.search.forecast.expected_trials import expected_trials
+from kmcl_platform.search.forecast.expected_trials import expected_front, expected_trials
 
 
 class Forecast(Frozen):
@@ -35,8 +35,9 @@ class Forecast(Frozen):
         hours: wall time, from the start of the workers.
         gpu_hours: GPU time of training and evaluation.
         money: the cost of all places for trials; 0: there is no price.
-        disk_bytes: the size of the checkpoints that are kept after the search.
-        peak_disk_bytes: the largest size of all checkpoints while trials run.
+        disk_bytes: the size of the checkpoints that are kept after the search; high, if all trials were trade-offs of
+            several objectives.
+        peak_disk_bytes: the largest size of all checkpoints while trials run, with the expected number of trade-offs.
     """
 
     search: str
@@ -97,8 +98,16 @@ def build_forecast(file: SearchFile, costs: Costs, concurrency: int) -> Forecast
         gpu_hours=spread("gpu_hours"),
         money=spread("money"),
         disk_bytes=spread("disk_bytes"),
-        peak_disk_bytes=totals["high"].disk_bytes + _held(file, costs) * concurrency * costs.checkpoint_bytes.high,
+        peak_disk_bytes=_kept(file, num_trials) * costs.average_bytes.high
+        + _held(file, costs) * concurrency * costs.checkpoint_bytes.high,
     )
+
+
+def _kept(file: SearchFile, num_trials: float) -> float:
+    """How many trials keep a checkpoint after the search."""
+    # The best trial is a trade-off too. Not more checkpoints are kept than there are trials.
+    front = expected_front(round(num_trials), max(1, len(file.objectives)))
+    return min(file.budget.checkpoints + front - 1, num_trials)
 
 
 def _held(file: SearchFile, costs: Costs) -> int:
@@ -173,13 +182,16 @@ def _total(
         shares["budget.money"] = file.budget.money / money
     ends_by = min(shares, key=lambda name: shares[name])
     share = shares[ends_by]
+    # At least one trial reaches its full length.
+    kept = 1.0 if which == "low" else _kept(file, num_trials)
+    if which == "high" and len(file.objectives) > 1:
+        kept = num_trials
     return _Total(
         trials=num_trials * share,
         epochs=num_epochs * share,
         hours=hours * share,
         gpu_hours=gpu_hours * share,
         money=money * share,
-        # At least one trial reaches its full length; not more checkpoints are kept than there are trials.
-        disk_bytes=(1 if which == "low" else min(file.budget.checkpoints, num_trials)) * cost("average_bytes"),
+        disk_bytes=kept * cost("average_bytes"),
         ends_by=ends_by,
     )

@@ -94,6 +94,13 @@ def measure(
     if failed := next((one for one in tried if one.failure), None):
         console.print(f"plan {file.name}: looking for the bound that makes a corner fail{where}", highlight=False)
         refusal = (f"on {kind}: " if kind else "") + _blame(file, failed, prober)
+    elif not measured:
+        # A corner that breaks a constraint is no fault of the space, unless there is no other.
+        corners_break = f"all {len(tried)} corners break" if len(tried) > 1 else "the only corner breaks"
+        refusal = (
+            f"constraints: {corners_break} one, the cheapest too: {tried[-1].refused}; valid: a larger bound, or a "
+            "space with smaller models"
+        )
     return MeasuredType(
         kind,
         tried,
@@ -113,7 +120,8 @@ def _blame(file: SearchFile, failed: TriedCorner, prober: "Prober") -> str:
         steps.sort(key=lambda step: step[0] in DRIVERS_OF_COST)
     for path, value, corner in steps:
         # The first variant that runs names the bound. All others would cost minutes.
-        if not prober.try_corner(file, corner).failure:
+        found = prober.try_corner(file, corner)
+        if found.measured and not found.failure:
             bound = name_bound(file.space[path], failed.corner.values[path])
             change = {"high": "a lower high", "low": "a higher low"}.get(bound.partition(" ")[0], "without it")
             return f"space.{path}: {bound}: {failed.failure}; valid: {change} (with {value} the same trial runs)"

@@ -204,6 +204,11 @@ def _note(file: SearchFile, tried: list[TriedCorner], corners: list[Corner]) -> 
                 f"corner {number}: at the peak learning rate {lr:g}, without its warm-up, the loss is not finite in "
                 f"{one.measured.nonfinite_peak_steps} of {one.measured.peak_steps} steps: such trials may diverge"
             )
+    if count := sum(bool(one.refused) for one in tried):
+        notes.append(
+            f"corners that break a constraint: {count} of {len(tried)}; such trials end before they train, but the "
+            "forecast counts all trials as trained"
+        )
     if uncovered := list_uncovered(file, corners):
         notes.append(f"not tried in any corner: {', '.join(uncovered)}")
     return notes

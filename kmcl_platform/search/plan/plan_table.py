@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kmcl_platform.config.first_trials import base_name, list_baselines
+from kmcl_platform.config.space.aims import wanted_costs
 from kmcl_platform.messages import count_of
 from kmcl_platform.search.forecast.costs import Range
 from kmcl_platform.search.plan.measure import MeasuredType
@@ -36,9 +37,13 @@ def to_table(plan: SearchPlan) -> Group:
     table.add_column("level")
     for header in ("s per\nstep", "s per\nepoch", "memory of\na worker", "kernels\nthat are 0", "loss not\nfinite"):
         table.add_column(header, justify="right", no_wrap=True)
+    costs = wanted_costs(plan.file)
+    for cost in costs:
+        table.add_column(cost.replace("_", "\n"), justify="right", no_wrap=True)
     table.add_column("values")
     for number, one in enumerate(plan.tried, start=1):
-        table.add_row(str(number), one.corner.level, *_cells(one), style="bold red" if one.failure else None)
+        style = "bold red" if one.failure else "dim" if one.refused else None
+        table.add_row(str(number), one.corner.level, *_cells(one, costs), style=style)
     lines = [
         f"search {plan.file.name}: {count_of(plan.file.budget.trials, 'trial')} of at most "
         f"{count_of(plan.file.base.num_epochs, 'epoch')}, "
@@ -115,13 +120,13 @@ def _retraining(plan: SearchPlan) -> list[str]:
     ]
 
 
-def _cells(one: TriedCorner) -> list[str]:
+def _cells(one: TriedCorner, costs: list[str]) -> list[str]:
     values = ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in one.corner.values.items())
     if one.measured is None:
         # The whole reason is in the refusal, below the table.
-        reason = "out of memory" if one.failure.startswith("out of memory") else one.failure
+        reason = "out of memory" if one.failure.startswith("out of memory") else one.failure or one.refused
         # `escape`: square brackets of a value would be read as rich's markup.
-        return ["-", "-", "-", "-", "-", escape(f"{values}: {reason}")]
+        return ["-", "-", "-", "-", "-", *["-" for _ in costs], escape(f"{values}: {reason}")]
     found = one.measured
     return [
         f"{found.seconds_per_step:.3g}",
@@ -129,6 +134,7 @@ def _cells(one: TriedCorner) -> list[str]:
         f"{found.peak_bytes / 1e9:.2f} GB",
         "none" if found.underflow_share is None else f"{100 * found.underflow_share:.0f} %",
         f"{found.nonfinite_first_steps}/{found.first_steps} {found.nonfinite_peak_steps}/{found.peak_steps}",
+        *(f"{found.model_costs[cost]:.3g}" for cost in costs),
         escape(values),
     ]
 
@@ -166,6 +172,7 @@ def _corner(one: TriedCorner) -> dict[str, Any]:
         and one.measured.model_dump()
         | {"epoch_seconds": one.measured.epoch_seconds, "limit": dict([one.measured.limit])},
         "failure": one.failure,
+        "refused": one.refused,
     }
 
 

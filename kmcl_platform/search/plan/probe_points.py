@@ -53,11 +53,14 @@ class TriedCorner:
         corner: the trial.
         measured: its costs; None: it did not run.
         failure: why it did not run, or that its loss was not finite; empty: neither.
+        refused: the constraint that its model breaks, in words: such a trial ends before it trains, so nothing else was
+            measured. Empty: it breaks none.
     """
 
     corner: Corner
     measured: Measurement | None
     failure: str
+    refused: str = ""
 
 
 def choose_corners(file: SearchFile) -> list[Corner]:

@@ -9,6 +9,7 @@ from ray._private.state import available_resources_per_node
 from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_parts import Resources
+from kmcl_platform.config.space.aims import find_broken, list_constraints, wanted_costs
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ResourceError, StoreError
 from kmcl_platform.plugins.source import to_documents
@@ -58,16 +59,20 @@ class Prober:
                 "working_dir": str(Path.cwd()),
                 "plugins": to_documents(file.base.plugins),
                 "probe_steps": self._num_steps,
+                "costs": wanted_costs(file),
+                "limits": {one.metric: one.bound for one in list_constraints(file)},
+                "serving_device": file.serving_device,
             }
         )
         message: Any = self._group.next_message()
         waited = time.monotonic() - self._started
         if "trouble" in message:
             raise StoreError(message["trouble"])
-        if "failure" in message:
+        if "failure" in message or "refused" in message:
             # The measurement never began, so nothing can be subtracted: this is the best bound on the start.
             self.start_seconds = self.start_seconds or waited
-            return TriedCorner(corner, None, message["failure"])
+            refused = find_broken(file, message.get("refused", {})) or ""
+            return TriedCorner(corner, None, message.get("failure", ""), refused)
         measured = Measurement.model_validate(message["measurement"])
         self.start_seconds = self.start_seconds or max(0.0, waited - measured.total_seconds)
         failure = ""

@@ -15,6 +15,7 @@ from kmcl_platform.messages import mask_passwords, show_value
 from kmcl_platform.plugins.faults.code_errors import CODE_ERRORS, show_error
 from kmcl_platform.plugins.source import know_documents
 from kmcl_platform.search.run.assignment import Assignment
+from kmcl_platform.training.costs import measure_costs
 from kmcl_platform.training.fit import fit
 from kmcl_platform.training.probe import probe
 from kmcl_platform.training.workers.distributed import Workers
@@ -117,6 +118,8 @@ def train_assignment(
                 f"data.features: {show_value(own)} was replaced while the search ran; valid: restore that file, "
                 "then the same command continues"
             )
+        wanted_costs = assignment.get("costs", ()), assignment.get("limits", {})
+        serve_on_cpu = assignment.get("serving_device") == "cpu"
         if measured is None:
             fit(
                 config,
@@ -128,15 +131,17 @@ def train_assignment(
                 stops=assignment.get("stopping_epochs"),
                 checkpoint_minutes=assignment.get("checkpoint_minutes"),
                 saved=channel.saved,
-                costs=assignment.get("costs", ()),
-                limits=assignment.get("limits", {}),
-                serve_on_cpu=assignment.get("serving_device") == "cpu",
+                costs=wanted_costs[0],
+                limits=wanted_costs[1],
+                serve_on_cpu=serve_on_cpu,
             )
             return
+        # As `fit` does: a model that costs too much takes no step.
+        costs = measure_costs(config, manifest, workers, *wanted_costs, on_cpu=serve_on_cpu)
         steps = assignment["probe_steps"]
         found = probe(config, manifest, num_steps=steps, scratch=checkpoints, workers=workers, features=features)
         if workers.is_first:
-            measured(found.model_dump())
+            measured(found.model_copy(update={"model_costs": costs}).model_dump())
     except TooCostly as error:
         if workers.is_first:
             channel.refuse(error.costs)

@@ -13,10 +13,11 @@ from kmcl_platform.components.schedulers.none import NoStopping
 from kmcl_platform.components.schedulers.successive_halving import SuccessiveHalving
 from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.aims import find_front
 from kmcl_platform.errors import SearchError
 from kmcl_platform.plugins import Scheduler
 from kmcl_platform.search.forecast.costs import Costs, Range, checkpoint_share, mix_costs, to_costs
-from kmcl_platform.search.forecast.expected_trials import expected_trials
+from kmcl_platform.search.forecast.expected_trials import expected_front, expected_trials
 from kmcl_platform.search.forecast.forecast import build_forecast, fingerprint, read_forecast
 from kmcl_platform.search.forecast.score import describe, to_metrics
 from kmcl_platform.search.plan.plan import refuse_room
@@ -282,3 +283,25 @@ def test_hyperband_is_forecast_with_optunas_brackets(first: int, factor: int, nu
         one._min_resource * factor**one._min_early_stopping_rate
         for one in pruner._pruners  # type: ignore[attr-defined]
     ]
+
+
+@pytest.mark.parametrize(("num_trials", "num_objectives"), [(1, 2), (7, 1), (12, 2), (12, 3)])
+def test_as_many_trade_offs_are_expected_as_random_draws_have(num_trials: int, num_objectives: int) -> None:
+    rng = random.Random(0)
+    fronts = [
+        sum(
+            find_front([[rng.random() for _ in range(num_objectives)] for _ in range(num_trials)], [1] * num_objectives)
+        )
+        for _ in range(5000)
+    ]
+    assert expected_front(num_trials, num_objectives) == pytest.approx(statistics.mean(fronts), rel=0.03)
+
+
+def test_the_checkpoints_of_trade_offs_are_forecast() -> None:
+    file = search(trials=10)
+    both = [file.objective, file.objective.model_copy(update={"metric": "gflops", "mode": "minimize"})]
+    forecast = build_forecast(file.model_copy(update={"objectives": tuple(both)}), COSTS, 1)
+    # The best three, and the trade-offs beside the best one; at most all ten.
+    expected = 3 + expected_front(10, 2) - 1
+    assert forecast.disk_bytes.model_dump() == pytest.approx({"low": 2, "expected": 4 * expected, "high": 10 * 8})
+    assert forecast.peak_disk_bytes == pytest.approx(8 * expected + 2 * 40)

@@ -35,12 +35,15 @@ class Probes:
     """Corners that take the time of their type, without workers."""
 
     failing = ""
+    is_costly: Callable[[Corner], bool] = staticmethod(lambda corner: False)
     start_seconds = 1.0
 
     def __init__(self, resources: Resources, *_: object) -> None:
         self.type = resources.accelerator_type or ""
 
     def try_corner(self, _: SearchFile, corner: Corner) -> TriedCorner:
+        if self.is_costly(corner):
+            return TriedCorner(corner, None, "", f"params_millions 9 breaks the constraint, {corner.level}")
         if self.type == self.failing:
             return TriedCorner(corner, None, "out of memory")
         measured = Measurement(
@@ -87,3 +90,39 @@ def test_a_corner_that_fails_on_one_type_is_refused_with_its_name(
     shown = plan()
     assert shown.exit_code == 2
     assert "on T4: space: the trial " in " ".join(shown.stderr.split())
+
+
+def test_a_corner_that_breaks_a_constraint_is_shown_and_costs_nothing(
+    plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Probes, "is_costly", staticmethod(lambda corner: corner.level == "high"))
+    # Such a trial never trains, so that it needs too much memory is no fault.
+    shown = plan()
+    assert shown.exit_code == 0, shown.output
+    text = " ".join(shown.stdout.split())
+    assert "params_millions 9 breaks the constraint, high" in text
+    assert "corners that break a constraint: 1 of 3; such trials end before they train" in text
+    (document,) = json.loads(plan("--json").stdout)
+    assert [bool(one["refused"]) for one in document["corners"]] == [True, False, False]
+    assert document["forecast"]["trials"]["expected"] == 6
+
+
+def test_a_constraint_that_no_corner_keeps_is_refused(
+    plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Probes, "is_costly", staticmethod(lambda corner: True))
+    shown = plan()
+    assert shown.exit_code == 2
+    line = " ".join(shown.stderr.split())
+    assert (
+        "constraints: all 3 corners break one, the cheapest too: params_millions 9 breaks the constraint, low" in line
+    )
+    assert "valid: a larger bound, or a space with smaller models" in line
+
+
+def test_the_bound_of_a_failure_is_not_one_that_a_constraint_refuses(
+    plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Probes, "is_costly", staticmethod(lambda corner: corner.values["model.kernels_per_class"] == 1))
+    monkeypatch.setattr(Probes, "failing", "T4")
+    assert "it also fails if only one bound is changed" in " ".join(plan().stderr.split())
