@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from kmcl_platform.config.first_trials import base_name, list_baselines
-from kmcl_platform.config.space.aims import wanted_costs
 from kmcl_platform.messages import count_of
 from kmcl_platform.search.forecast.costs import Range
 from kmcl_platform.search.plan.measure import MeasuredType
@@ -37,13 +36,10 @@ def to_table(plan: SearchPlan) -> Group:
     table.add_column("level")
     for header in ("s per\nstep", "s per\nepoch", "memory of\na worker", "kernels\nthat are 0", "loss not\nfinite"):
         table.add_column(header, justify="right", no_wrap=True)
-    costs = wanted_costs(plan.file)
-    for cost in costs:
-        table.add_column(cost.replace("_", "\n"), justify="right", no_wrap=True)
     table.add_column("values")
     for number, one in enumerate(plan.tried, start=1):
         style = "bold red" if one.failure else "dim" if one.refused else None
-        table.add_row(str(number), one.corner.level, *_cells(one, costs), style=style)
+        table.add_row(str(number), one.corner.level, *_cells(one), style=style)
     lines = [
         f"search {plan.file.name}: {count_of(plan.file.budget.trials, 'trial')} of at most "
         f"{count_of(plan.file.base.num_epochs, 'epoch')}, "
@@ -66,7 +62,7 @@ def to_table(plan: SearchPlan) -> Group:
             f"  time         {_hours(forecast.hours)}; {forecast.ends_by} ends it",
             f"  GPU-hours    {_span(forecast.gpu_hours, '{:.3g}')}",
             *([f"  money        {_span(forecast.money, '{:.3g}')}"] if forecast.money.high else []),
-            f"  checkpoints  {_span(forecast.disk_bytes, '{:.3g}', 1e6)} MB, {plan.free_bytes / 1e9:.0f} GB free",
+            f"  checkpoints  {_bytes(forecast.disk_bytes)}, {plan.free_bytes / 1e9:.0f} GB free",
             f"  trials       {_span(forecast.trials, '{:.0f}')}, {_span(forecast.epochs, '{:.0f}')} epochs in all",
         ]
     lines += _limit(plan)
@@ -120,22 +116,22 @@ def _retraining(plan: SearchPlan) -> list[str]:
     ]
 
 
-def _cells(one: TriedCorner, costs: list[str]) -> list[str]:
+def _cells(one: TriedCorner) -> list[str]:
     values = ", ".join(f"{path.rpartition('.')[2]} {_short(value)}" for path, value in one.corner.values.items())
     if one.measured is None:
         # The whole reason is in the refusal, below the table.
         reason = "out of memory" if one.failure.startswith("out of memory") else one.failure or one.refused
         # `escape`: square brackets of a value would be read as rich's markup.
-        return ["-", "-", "-", "-", "-", *["-" for _ in costs], escape(f"{values}: {reason}")]
+        return ["-", "-", "-", "-", "-", escape(f"{values}: {reason}")]
     found = one.measured
+    costs = ", ".join(f"{name} {value:.3g}" for name, value in found.model_costs.items())
     return [
         f"{found.seconds_per_step:.3g}",
         f"{found.epoch_seconds:.3g}",
         f"{found.peak_bytes / 1e9:.2f} GB",
         "none" if found.underflow_share is None else f"{100 * found.underflow_share:.0f} %",
         f"{found.nonfinite_first_steps}/{found.first_steps} {found.nonfinite_peak_steps}/{found.peak_steps}",
-        *(f"{found.model_costs[cost]:.3g}" for cost in costs),
-        escape(values),
+        escape(": ".join(filter(None, (values, costs)))),
     ]
 
 
@@ -189,6 +185,10 @@ def _concurrency(plan: SearchPlan) -> str:
 
 def _hours(hours: Range) -> str:
     return f"{_span(hours, '{:.3g}')} hours" if hours.expected >= 2 else f"{_span(hours, '{:.1f}', 1 / 60)} minutes"
+
+
+def _bytes(value: Range) -> str:
+    return f"{_span(value, '{:.3g}', 1e9)} GB" if value.high >= 1e9 else f"{_span(value, '{:.3g}', 1e6)} MB"
 
 
 def _span(value: Range, form: str, unit: float = 1.0) -> str:

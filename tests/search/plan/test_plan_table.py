@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from rich.table import Table
 
 from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file_reader import parse_search_file
@@ -113,3 +114,30 @@ def test_the_new_trainings_of_finalists_are_counted() -> None:
         "hours in addition to the search"
     ]
     assert lines_of(plan_of(FILE.replace("finalists: {trials: 2, seeds: 3}", "")), "finalists") == []
+
+
+def test_what_the_model_of_a_corner_costs_stands_beside_its_values() -> None:
+    measured = Measurement(
+        device="cpu", setup_seconds=1, seconds_per_step=1, steps_per_epoch=1, evaluation_seconds=0, checkpoint_seconds=0,
+        checkpoint_bytes=1, average_bytes=1, peak_bytes=1, first_steps=1, total_seconds=1,
+        model_costs={"params_millions": 11.234},
+    )  # fmt: skip
+    tried = [
+        TriedCorner(Corner("high", {"model.backbone": "a"}), None, "", "params_millions 60 breaks the constraint, x"),
+        TriedCorner(Corner("low", {"model.backbone": "b"}), measured, ""),
+    ]
+    table = to_table(replace(plan_of(), tried=tried)).renderables[0]
+    assert isinstance(table, Table)
+    assert list(table.columns[-1].cells) == [
+        "backbone a: params_millions 60 breaks the constraint, x",
+        "backbone b: params_millions 11.2",
+    ]
+
+
+def test_large_checkpoints_are_shown_in_gigabytes() -> None:
+    forecast = plan_of().forecast
+    assert forecast is not None
+    for high, line in ((9e8, "checkpoints  100 (50 to 900) MB"), (5e9, "checkpoints  0.1 (0.05 to 5) GB")):
+        held = Range(low=5e7, expected=1e8, high=high)
+        plan = replace(plan_of(), forecast=forecast.model_copy(update={"disk_bytes": held}))
+        assert lines_of(plan, "checkpoints")[0].startswith(line)
