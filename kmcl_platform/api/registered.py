@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kmcl_platform.api.pages import check_new
+from kmcl_platform.api.reasons import as_reason
 from kmcl_platform.api.searches import AnyFile, as_source
 from kmcl_platform.api.store import AnyStore, Store, as_store
 from kmcl_platform.errors import DataError, RegistryError
@@ -84,8 +85,9 @@ def promote(
     from kmcl_platform.registry.promotion.promote import promote as run_promotion
 
     source = None if file is None else as_source(file)
+    force = as_reason("force", force)
     return run_promotion(
-        as_store(store), search, file=source, force=force.strip(), trial=trial, ensemble=ensemble, prefer=prefer
+        as_store(store), search, file=source, force=force, trial=trial, ensemble=ensemble, prefer=prefer
     )
 
 
@@ -100,11 +102,12 @@ def rollback(model: str, *, store: AnyStore = None, reason: str = "") -> "Move":
     from kmcl_platform.registry.promotion.alias_moves import rollback as roll_back
     from kmcl_platform.tracking.database import connect_to_read, locked
 
+    reason = as_reason("reason", reason)
     places = as_store(store)
     client = connect_to_read(places)
     # The version's files are downloaded first, as a check: an alias must not move to a version that cannot be loaded.
     with registry_errors(places, model), locked(places):
-        return roll_back(client, model, reason.strip(), check=lambda version: download_package(client, version))
+        return roll_back(client, model, reason, check=lambda version: download_package(client, version))
 
 
 def history(model: str, *, store: AnyStore = None) -> "list[Move]":

@@ -155,7 +155,7 @@ class SearchFile(Frozen):
     def _check_objective(self) -> "SearchFile":
         own = bool(self.base.own)
         if problem := find_objective_problem(self.objective.metric, self.objective.mode, own=own):
-            raise ValueError(f"objective.{problem}")
+            raise ValueError(f"{'objectives.0' if self.objectives else 'objective'}.{problem}")
         for place, one in enumerate(self.objectives):
             if one.metric not in COSTS and (problem := find_objective_problem(one.metric, one.mode, own=own)):
                 costs = f"; or {', '.join(COSTS)}" if place and problem.startswith("metric") and not own else ""

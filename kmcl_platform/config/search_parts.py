@@ -58,9 +58,9 @@ class Budget(Frozen):
     """Training time of all trials, times the GPUs of a trial. It ends the search in the same way as `hours`."""
     money: float | None = Field(default=None, gt=0)
     """Cost of the search, in the currency of `resources.price_per_hour`. It ends the search as `hours` does."""
-    patience: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1, le=100_000)
     """The search ends when so many trials have ended since the best one. Trials that run at that time are finished."""
-    checkpoints: int = Field(default=3, ge=1)
+    checkpoints: int = Field(default=3, ge=1, le=100_000)
     """Number of ended trials whose weights stay on the disk: the best ones of full length, over the whole search.
     Trials that run keep what they need to continue."""
 
@@ -78,7 +78,7 @@ class Resources(Frozen):
     accelerator_type: str | None = Field(default=None, json_schema_extra={"enum": [*ACCELERATOR_TYPES, None]})
     """The only type of GPU that workers may use, by Ray's name, such as A100. None: any. A cluster with several types
     needs it if all trials are to take the same time."""
-    max_concurrent_trials: int | None = Field(default=None, ge=1)
+    max_concurrent_trials: int | None = Field(default=None, ge=1, le=100_000)
     """Largest number of trials that run at the same time; None: as many as fit on the cluster."""
     share: float | None = Field(default=None, gt=0, le=1)
     """Largest share of the CPUs and GPUs of the cluster that the trials use at the same time, such as 0.5 if two
@@ -87,7 +87,7 @@ class Resources(Frozen):
     """Minutes of training between two checkpoints within an epoch: a trial that loses a worker goes on from the last.
     Epochs that take less time have none. None: such a trial begins its epoch again."""
 
-    price_per_hour: float | None = Field(default=None, gt=0)
+    price_per_hour: float | None = Field(default=None, ge=1e-9, le=1e9)
     """Price of an hour of what one trial uses, in any currency. None: what the search costs is not shown."""
 
     @field_validator("gpus_per_worker")

@@ -74,7 +74,11 @@ def describe_error(error: ValidationError, model: type[BaseModel], prefix: str =
         prefix: dotted path of the record, if it is a part of a larger file.
     """
     # One line for the user: the first problem in full, the others as a number.
-    first, *others = error.errors(include_url=False)
+    problems = error.errors(include_url=False)
+    if any(one["loc"][:1] == ("objectives",) for one in problems):
+        # `objective` is a copy of the first of them, and is not in the file.
+        problems = [one for one in problems if one["loc"][:1] != ("objective",)]
+    first, *others = problems
     location = _file_location(first["loc"])
     path = ".".join((prefix, *location) if prefix else location)
     line = _describe_name(first, path, location, model) or _describe_value(first, path)

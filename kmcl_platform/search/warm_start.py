@@ -95,7 +95,8 @@ def _from_study(study: optuna.Study, file: SearchFile) -> Iterator[FormerTrial]:
             # A model that breaks a constraint of this search would not be trained: its point is no use here.
             is_allowed = find_broken(file, trial.user_attrs.get(AIMS, {})) is None
             value = trial.value if end == "completed" and is_allowed else None
-            yield FormerTrial(study.study_name, trial.number, base | trial.user_attrs[VALUES], value)
+            values = base | trial.user_attrs[VALUES]
+            yield FormerTrial(study.study_name, trial.number, values, value, not is_allowed)
 
 
 def _from_archive(table: pa.Table, file: SearchFile, where: str) -> Iterator[FormerTrial]:

@@ -19,7 +19,9 @@ from kmcl_platform import (
     open_search,
     plan,
     predict,
+    promote,
     replay,
+    rollback,
     search,
     train,
 )
@@ -46,6 +48,8 @@ CALLS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda value: archive("a", value), "to: got {}; valid: a path"),
     (lambda value: import_data("voc", value, "a.parquet"), "root: got {}; valid: a path"),
     (init, "data: got {}; valid: the path of a table, of a manifest or of a folder"),
+    (lambda value: promote("a", force=value), "force: got {}; valid: the reason, as text"),
+    (lambda value: rollback("a", reason=value), "reason: got {}; valid: the reason, as text"),
     (SearchFile.from_yaml, "path: got {}; valid: the path of a search file"),
     (SearchFile.from_text, "text: got {}; valid: the text of a search file"),
 ]

@@ -93,6 +93,17 @@ def find_broken(file: "SearchFile", metrics: Mapping[str, float]) -> str | None:
     return None
 
 
+def is_ahead(one: Sequence[float], other: Sequence[float], signs: Sequence[int]) -> bool:
+    """Whether a point is at least as good as another in every objective, and better in one.
+
+    Args:
+        one: the values of a trial, in the order of `signs`.
+        other: those of another trial.
+        signs: as for `find_front`.
+    """
+    return one != other and all(sign * own >= sign * value for sign, own, value in zip(signs, one, other, strict=True))
+
+
 def find_front(points: Sequence[Sequence[float]], signs: Sequence[int]) -> list[bool]:
     """Which points are on the Pareto front: no other is at least as good in every objective and better in one.
 

@@ -1,5 +1,6 @@
 """Distributions: the values of one hyperparameter that a search may try."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -102,12 +103,13 @@ class Int(_Conditional):
     def _check_order(self) -> "Int":
         _check_low_below_high(self.low, self.high)
         if self.log and self.low < 1:
-            raise ValueError(f"low of at least 1 where log is true (low is {self.low})")
+            raise ValueError(f"low: got {self.low}; valid: a whole number of at least 1, because log is true")
         return self
 
     def edges(self) -> list[Scalar]:
-        """Low, high and the middle."""
-        return [self.low, self.high, (self.low + self.high) // 2]
+        """Low, high and the middle; with `log` the middle is the geometric mean, rounded."""
+        middle = round(math.sqrt(self.low * self.high)) if self.log else (self.low + self.high) // 2
+        return [self.low, self.high, middle]
 
     def contains(self, value: Scalar) -> bool:
         """Whether a value lies in the distribution's range."""

@@ -94,8 +94,8 @@ def choose_members(
         )
         if len(members) > 1:
             most = "2" if len(members) == 2 else f"2 to {len(members)}"
-            raise RegistryError(f"ensemble: got {size}; valid: {most}, {kept}")
-        raise RegistryError(f"ensemble: got {size}; valid: a search with two of {kept}")
+            raise RegistryError(f"ensemble: got {show_value(size)}; valid: {most}, {kept}")
+        raise RegistryError(f"ensemble: got {show_value(size)}; valid: a search with two of {kept}")
     return tuple(members)
 
 

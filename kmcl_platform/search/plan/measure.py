@@ -8,12 +8,15 @@ from rich.console import Console
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_parts import Resources
+from kmcl_platform.config.space.aims import list_constraints
 from kmcl_platform.errors import ResourceError
+from kmcl_platform.messages import count_of
 from kmcl_platform.search.cluster.resources import count_concurrent_trials, count_trials_in_memory, list_types
 from kmcl_platform.search.forecast.costs import Costs, checkpoint_share, to_costs
 from kmcl_platform.search.plan.probe_points import (
     DRIVERS_OF_COST,
     TriedCorner,
+    cheapest_corners,
     choose_corners,
     name_bound,
     step_back,
@@ -86,6 +89,12 @@ def measure(
     for number, corner in enumerate(corners, start=1):
         console.print(f"plan {file.name}: corner {number} of {len(corners)}{where}", highlight=False)
         tried.append(prober.try_corner(file, corner))
+    if all(one.refused for one in tried):
+        # The smallest models may keep the constraints: so far, most choices had high or middle numbers.
+        for corner in cheapest_corners(file):
+            if all(one.corner.values != corner.values for one in tried):
+                console.print(f"plan {file.name}: a corner with smaller models{where}", highlight=False)
+                tried.append(prober.try_corner(file, corner))
     measured = [(one.corner.level, one.measured) for one in tried if one.measured]
     costs = None
     if measured:
@@ -96,11 +105,7 @@ def measure(
         refusal = (f"on {kind}: " if kind else "") + _blame(file, failed, prober)
     elif not measured:
         # A corner that breaks a constraint is no fault of the space, unless there is no other.
-        corners_break = f"all {len(tried)} corners break" if len(tried) > 1 else "the only corner breaks"
-        refusal = (
-            f"constraints: {corners_break} one, the cheapest too: {tried[-1].refused}; valid: a larger bound, or a "
-            "space with smaller models"
-        )
+        refusal = _refuse_constraints(file, tried)
     return MeasuredType(
         kind,
         tried,
@@ -109,6 +114,18 @@ def measure(
         min((count_trials_in_memory(nodes, resources, found) for _, found in measured), default=None),
         costs,
         refusal,
+    )
+
+
+def _refuse_constraints(file: SearchFile, tried: Sequence[TriedCorner]) -> str:
+    least = {one: min(corner.refused_costs[one.metric] for corner in tried) for one in list_constraints(file)}
+    broken = [
+        f"{one.metric} is at least {value:.4g}, not {one.bound:g}" for one, value in least.items() if value > one.bound
+    ]
+    why = ", ".join(broken) or "each can be kept, but not all of them together"
+    return (
+        f"constraints: none of the {count_of(len(tried), 'corner')} that were tried keeps them ({why}); valid: larger "
+        "bounds, or a space with smaller models"
     )
 
 

@@ -30,6 +30,7 @@ from kmcl_platform.search.sampling.asking import VALUES
 from kmcl_platform.search.study.definition import check_new_search
 from kmcl_platform.search.study.lock import SearchLock
 from kmcl_platform.search.study.storage import load_study
+from kmcl_platform.search.warm_start import read_warm_start
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ def run_plan(
         check_components(file)
         for search in searches:
             check_new_search(search, store.study_url)
+            if search.warm_start and not _has_begun(store, search.name):
+                read_warm_start(search, store.study_url)
     agreements = [agreement_by_epoch(read_curves(archives, search)) if archives else {} for search in searches]
     with ExitStack() as stack:
         # The scratch folder has the name of the file. For a file with arms, no search has that name.
@@ -205,9 +208,9 @@ def _note(file: SearchFile, tried: list[TriedCorner], corners: list[Corner]) -> 
                 f"{one.measured.nonfinite_peak_steps} of {one.measured.peak_steps} steps: such trials may diverge"
             )
     if count := sum(bool(one.refused) for one in tried):
+        forecast = ", but the forecast counts all trials as trained" if any(one.measured for one in tried) else ""
         notes.append(
-            f"corners that break a constraint: {count} of {len(tried)}; such trials end before they train, but the "
-            "forecast counts all trials as trained"
+            f"corners that break a constraint: {count} of {len(tried)}; such trials end before they train{forecast}"
         )
     if uncovered := list_uncovered(file, corners):
         notes.append(f"not tried in any corner: {', '.join(uncovered)}")

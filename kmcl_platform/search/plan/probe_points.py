@@ -5,7 +5,8 @@ In a corner, all numbers of the space are at their high bounds, at their low bou
 in one with middle numbers. Every path with a condition occurs at both of its bounds.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kmcl_platform.config.reports.measurement import Level, Measurement
 from kmcl_platform.config.search_file import SearchFile
@@ -55,12 +56,14 @@ class TriedCorner:
         failure: why it did not run, or that its loss was not finite; empty: neither.
         refused: the constraint that its model breaks, in words: such a trial ends before it trains, so nothing else was
             measured. Empty: it breaks none.
+        refused_costs: what was measured of such a model, by metric.
     """
 
     corner: Corner
     measured: Measurement | None
     failure: str
     refused: str = ""
+    refused_costs: Mapping[str, float] = field(default_factory=dict)
 
 
 def choose_corners(file: SearchFile) -> list[Corner]:
@@ -69,13 +72,18 @@ def choose_corners(file: SearchFile) -> list[Corner]:
     Raises:
         ConfigError: the space reaches an invalid trial.
     """
-    high, low = _cover(file, "high"), _cover(file, "low")
+    high, low = _cover(file, "high"), _cover(file, "low", with_choices=False)
     bounds = sorted(_distinct(high + low), key=lambda corner: -_cost(file, corner))
     # If no number is searched, the levels differ in nothing: such corners are tried once.
     middle = [corner for corner in _cover(file, "middle") if corner.values not in [kept.values for kept in bounds]]
     # One place is reserved for the middle, from which the expected costs come.
     kept = bounds[: MAX_CORNERS - bool(middle)]
     return sorted(kept + middle[: MAX_CORNERS - len(kept)], key=lambda corner: -_cost(file, corner))
+
+
+def cheapest_corners(file: SearchFile) -> list[Corner]:
+    """Corners with low numbers in which each choice occurs; at most `MAX_CORNERS`."""
+    return _distinct(_cover(file, "low"))[:MAX_CORNERS]
 
 
 def list_uncovered(file: SearchFile, corners: list[Corner]) -> list[str]:
@@ -124,13 +132,13 @@ def to_config(file: SearchFile, corner: Corner) -> TrialConfig:
     return file.base.with_values(corner.values)
 
 
-def _cover(file: SearchFile, level: Level) -> list[Corner]:
-    """Corners of one level in which each number occurs at that level and, except for `low`, each choice occurs."""
+def _cover(file: SearchFile, level: Level, *, with_choices: bool = True) -> list[Corner]:
+    """Corners of one level in which each number occurs at that level and, if wanted, each choice occurs."""
     wanted: list[tuple[str, Scalar]] = []
     for path, distribution in file.space.items():
         if not isinstance(distribution, Choice):
             wanted.append((path, _number(distribution, level)))
-        elif level != "low":
+        elif with_choices:
             wanted += [(path, choice) for choice in distribution.choices]
     rows: list[Corner] = []
     while wanted:

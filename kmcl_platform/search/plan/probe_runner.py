@@ -71,8 +71,8 @@ class Prober:
         if "failure" in message or "refused" in message:
             # The measurement never began, so nothing can be subtracted: this is the best bound on the start.
             self.start_seconds = self.start_seconds or waited
-            refused = find_broken(file, message.get("refused", {})) or ""
-            return TriedCorner(corner, None, message.get("failure", ""), refused)
+            costs = message.get("refused", {})
+            return TriedCorner(corner, None, message.get("failure", ""), find_broken(file, costs) or "", costs)
         measured = Measurement.model_validate(message["measurement"])
         self.start_seconds = self.start_seconds or max(0.0, waited - measured.total_seconds)
         failure = ""

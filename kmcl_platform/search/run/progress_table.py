@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kmcl_platform.config.reports.epoch_report import EpochReport
 from kmcl_platform.config.search_file import SearchFile
+from kmcl_platform.config.space.aims import BREAKS
 from kmcl_platform.search.run.notebook_console import NotebookConsole
 
 
@@ -106,11 +107,14 @@ class SearchView:
         seconds = time.monotonic() - running.started if running else 0.0
         score = "" if value is None else f" {self._file.objective.metric} {value:.4f}"
         label = {"completed": "finished", "pruned": "stopped", "failed": "FAILED", "diverged": "DIVERGED"}[end]
+        if end == "pruned" and BREAKS in reason:
+            label = "refused"
         # The verdict of early stopping would be too long for the line; what a model costs is no verdict.
         told = end in ("failed", "diverged") or (end == "pruned" and value is None)
         detail = f" ({reason})" if told and reason else ""
         epochs = f" after {running.epoch} of {self._file.base.num_epochs} epochs" if running else ""
-        self.say(f"trial {number:>3} {label}{epochs},{score} in {seconds:.0f} s{detail}   {self._summary()}")
+        ending = f"{epochs}{',' if score else ''}{score} in {seconds:.0f} s{detail}"
+        self.say(f"trial {number:>3} {label}{ending}   {self._summary()}")
         self._refresh()
 
     def _summary(self) -> str:

@@ -23,7 +23,7 @@ from kmcl_platform.search.warm_start import read_warm_start
 from kmcl_platform.tracking.database import locked
 from kmcl_platform.tracking.runs.ownership import check_owner
 from kmcl_platform.tracking.runs.search_run import SearchRuns
-from kmcl_platform.tracking.runs.searches import know_recorded_plugins
+from kmcl_platform.tracking.runs.searches import check_not_recorded, know_recorded_plugins
 
 
 def run_or_find(
@@ -71,6 +71,7 @@ def opened_study(
             # Before the study is made: with it, the checkpoints would seem to be left over, and `kmcl doctor --fix`
             # would delete them.
             check_checkpoints(store, file.name, {})
+            check_not_recorded(store, file.name)
         if file.base.plugins and begun is not None:
             know_recorded_plugins(store, file.name)
         warm_start = COLD

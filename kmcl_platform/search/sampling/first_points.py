@@ -36,13 +36,15 @@ class FormerTrial:
         search: the name of its search.
         number: the trial's number there.
         values: of every path of its configuration.
-        value: its objective. None: it was stopped early, or diverged.
+        value: its objective. None: it was stopped early or diverged, or it is left out.
+        is_left_out: whether its model breaks a constraint of the new search.
     """
 
     search: str
     number: int
     values: Mapping[str, Scalar] = field(repr=False)
     value: float | None
+    is_left_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,9 @@ def describe(name: str, trials: Sequence[FormerTrial], inside: int, chosen: Sequ
     """A line for the user about one earlier search."""
     numbers = [str(point.number) for point in chosen if point.search in {trial.search for trial in trials}]
     begins = f"begins with {'trials' if len(numbers) > 1 else 'trial'} {', '.join(numbers)}" if numbers else "no turn"
-    return f"warm start: {name}: {inside} of {count_of(len(trials), 'trial')} lie in this space; {begins}"
+    breaking = sum(trial.is_left_out for trial in trials)
+    breaks = f", {breaking} left out because of a constraint" if breaking else ""
+    return f"warm start: {name}: {inside} of {count_of(len(trials), 'trial')} lie in this space{breaks}; {begins}"
 
 
 def _searched(trial: FormerTrial, file: SearchFile) -> dict[str, Scalar]:

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kmcl_platform.config.reports.trial_marks import AIMS
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.space.aims import find_front
+from kmcl_platform.config.space.aims import is_ahead
 from kmcl_platform.search.sampling.asking import VALUES, baseline_name, is_searched
 
 if TYPE_CHECKING:
@@ -100,10 +100,11 @@ class EndedTrials:
         insort(self._ranks, rank)
         aims = trial.user_attrs.get(AIMS, {})
         if self._other_aims and set(self._other_aims) <= set(aims):
+            own = [value, *(aims[name] for name in self._other_aims)]
             # A trial behind one of the front is never a trade-off again, so the others need not be compared.
-            front = sorted([*self._front, (rank, [value, *(aims[name] for name in self._other_aims)])])
-            kept = find_front([values for _, values in front], self._signs)
-            self._front = [one for one, is_kept in zip(front, kept, strict=True) if is_kept]
+            if not any(is_ahead(other, own, self._signs) for _, other in self._front):
+                self._front = [one for one in self._front if not is_ahead(own, one[1], self._signs)]
+                insort(self._front, (rank, own))
 
 
 def judge_epoch(

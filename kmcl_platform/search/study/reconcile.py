@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.store import Store
-from kmcl_platform.errors import StoreError
+from kmcl_platform.errors import SearchError, StoreError
+from kmcl_platform.messages import mask_passwords
 from kmcl_platform.search.study.study import DurableStudy
 from kmcl_platform.tracking.database import check_answers
 from kmcl_platform.tracking.database.store_errors import find_trouble
@@ -13,8 +14,19 @@ from kmcl_platform.tracking.writing.recorder import Recorder
 
 
 def reconcile(study: DurableStudy, runs: SearchRuns) -> None:
-    """Write into MLflow how trials ended, if a former driver died between writing it to the study and to MLflow."""
+    """Write into MLflow how trials ended, if a former driver died between writing it to the study and to MLflow.
+
+    Raises:
+        SearchError: MLflow has a trial that the study does not know.
+    """
     recorded = runs.trials.outcomes()
+    # A trial is in the study before MLflow has it. So this is an older copy of the study, whose next trials would be
+    # written into the runs of others.
+    if unknown := recorded.keys() - {trial.number for trial in study.counted()}:
+        raise SearchError(
+            f"{mask_passwords(study.url)}: search {study.file.name!r} has no trial {min(unknown)}, which MLflow has; "
+            "valid: the study database of that time, or another name"
+        )
     for number, end in study.ended.ends.items():
         if recorded.get(number) != end:
             # The driver may have died before MLflow had the run. A run that exists is opened again, so `end` works on

@@ -63,7 +63,7 @@ def to_table(leaderboard: Leaderboard, *, narrow: bool = False) -> Table:
         table.add_column("on")
     names = _short_names(leaderboard.paths)
     if narrow:
-        table.add_column("values")
+        table.add_column("values", overflow="fold")
     for header in [] if narrow else names:
         # The columns of values are narrow, and their names may break after an underscore.
         table.add_column(header.replace("_", "_\n"), no_wrap=True, justify="right")
@@ -119,12 +119,17 @@ def front_lines(leaderboard: Leaderboard) -> list[str]:
         others = ", ".join(f"{name} {row.aims[name]:.4g}" for name in list(leaderboard.objectives)[1:])
         lines.append(f"  trial {row.number}: {leaderboard.metric} {row.objective:.4f}, {others}")
     cost = next((name for name, mode in list(leaderboard.objectives.items())[1:] if mode == "minimize"), None)
-    if len(rows) > 1 and cost:
-        # A tenth above the last trade-off's value, so that this one keeps the bound.
-        bound = f"{cost}<{float(f'{1.1 * rows[-1].aims[cost]:.2g}'):g}"
-        example = shell_command(["kmcl", "promote", leaderboard.search, "--prefer", bound])
+    if cost and (bound := _bound_between(rows[-1].aims[cost], rows[0].aims[cost])):
+        example = shell_command(["kmcl", "promote", leaderboard.search, "--prefer", f"{cost}<{bound}"])
         lines.append(f"kmcl promote takes the first of them; the best one that keeps a bound: {example}")
     return lines
+
+
+def _bound_between(low: float, high: float) -> str:
+    """A short number that a cost of `low` keeps and one of `high` breaks; empty: there is none."""
+    wanted = min(1.1 * low, (low + high) / 2)
+    short = (f"{float(f'{wanted:.{digits}g}'):g}" for digits in range(2, 7))
+    return next((text for text in short if low < float(text) < high), "")
 
 
 UNUSED = "-"

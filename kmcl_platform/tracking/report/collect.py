@@ -74,7 +74,8 @@ def collect(store: Store, search: str) -> Collected:
 
 
 def _load_study(store: Store, search: str) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Optuna's figures warn of each diverged trial. The report says how each trial ended.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = sqlite_file(store.study_url)
     # SQLite makes a missing database when it is opened.
     if path is None or is_there(path):

@@ -9,7 +9,7 @@ from kmcl_platform.config.search_file import SearchFile
 from kmcl_platform.config.search_file_reader import FindPlugin, parse_search_file
 from kmcl_platform.config.store import Store
 from kmcl_platform.errors import ConfigError, SearchError
-from kmcl_platform.messages import count_of
+from kmcl_platform.messages import count_of, mask_passwords
 from kmcl_platform.plugins.source import PluginSource, know_plugin
 from kmcl_platform.tracking.database import connect_to_read, find_runs, store_name
 from kmcl_platform.tracking.database.addresses import sqlite_file
@@ -91,6 +91,29 @@ def check_recorded(store: Store, search: str, num_ended: int) -> None:
         f"{store_name(store)}: {count_of(num_ended, 'trial')} of search {search!r} ended, and MLflow has no record of "
         f"it; valid: the tracking database of that time, or another name with warm_start: [{search}]"
     )
+
+
+def check_not_recorded(store: Store, search: str) -> None:
+    """Refuse to begin a search whose study is lost: its trials would be written into the runs of those that were.
+
+    Args:
+        store: where there is no study of the search.
+        search: the search's name.
+
+    Raises:
+        SearchError: MLflow has trials of it.
+    """
+    database = sqlite_file(store)
+    if database is not None and not is_initialised(database):
+        return
+    client = connect_to_read(store)
+    experiment = client.get_experiment_by_name(search)
+    runs = find_runs(client, experiment.experiment_id, role="trial", search=search) if experiment else []
+    if runs:
+        raise SearchError(
+            f"{mask_passwords(store.study_url)}: no study of search {search!r}, of which MLflow has "
+            f"{count_of(len(runs), 'trial')}; valid: the study database of that time, or another name"
+        )
 
 
 def read_latest_file(store: Store, search: str) -> tuple[bytes, FindPlugin]:

@@ -43,7 +43,8 @@ class Probes:
 
     def try_corner(self, _: SearchFile, corner: Corner) -> TriedCorner:
         if self.is_costly(corner):
-            return TriedCorner(corner, None, "", f"params_millions 9 breaks the constraint, {corner.level}")
+            broken = f"params_millions 9 breaks the constraint, {corner.level}"
+            return TriedCorner(corner, None, "", broken, {"params_millions": 9.0})
         if self.type == self.failing:
             return TriedCorner(corner, None, "out of memory")
         measured = Measurement(
@@ -66,7 +67,8 @@ def plan(
         monkeypatch.setattr(f"kmcl_platform.search.plan.plan.{name}", replacement)
     file = small_search(tmp_path, small_manifest, epochs=4, trials=6)
     assert "workers_per_trial: 2" in file.read_text()
-    file.write_text(file.read_text().replace("workers_per_trial: 2", "workers_per_trial: 1, gpus_per_worker: 1"))
+    text = file.read_text().replace("workers_per_trial: 2", "workers_per_trial: 1, gpus_per_worker: 1")
+    file.write_text(f"{text}constraints: {{params_millions: <= 2}}\n")
     return lambda *words: kmcl("plan", file, *words, store=prepared_store)
 
 
@@ -115,9 +117,30 @@ def test_a_constraint_that_no_corner_keeps_is_refused(
     assert shown.exit_code == 2
     line = " ".join(shown.stderr.split())
     assert (
-        "constraints: all 3 corners break one, the cheapest too: params_millions 9 breaks the constraint, low" in line
+        "constraints: none of the 3 corners that were tried keeps them (params_millions is at least 9, not 2)" in line
     )
-    assert "valid: a larger bound, or a space with smaller models" in line
+    assert "valid: larger bounds, or a space with smaller models" in line
+    assert "forecast counts" not in shown.stdout
+
+
+def test_each_choice_is_tried_with_low_numbers_before_constraints_are_refused(
+    plan: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (file,) = tmp_path.glob("*.yaml")
+    backbones = "  model.backbone: {kind: choice, choices: [test_resnet, test_byobnet]}"
+    file.write_text(file.read_text().replace("space:", f"space:\n{backbones}", 1))
+
+    def is_costly(corner: Corner) -> bool:
+        return corner.level != "low" or corner.values["model.backbone"] == "test_resnet"
+
+    monkeypatch.setattr(Probes, "is_costly", staticmethod(is_costly))
+    answer = plan("--json")
+    assert answer.exit_code == 0, answer.output
+    (document,) = json.loads(answer.stdout)
+    *broken, last = document["corners"]
+    assert all(one["refused"] for one in broken) and not last["refused"]
+    assert (last["level"], last["values"]["model.backbone"]) == ("low", "test_byobnet")
+    assert document["forecast"] is not None
 
 
 def test_the_bound_of_a_failure_is_not_one_that_a_constraint_refuses(
@@ -126,3 +149,11 @@ def test_the_bound_of_a_failure_is_not_one_that_a_constraint_refuses(
     monkeypatch.setattr(Probes, "is_costly", staticmethod(lambda corner: corner.values["model.kernels_per_class"] == 1))
     monkeypatch.setattr(Probes, "failing", "T4")
     assert "it also fails if only one bound is changed" in " ".join(plan().stderr.split())
+
+
+def test_a_warm_start_that_the_search_refuses_is_refused(plan: Callable[..., Any], tmp_path: Path) -> None:
+    (file,) = tmp_path.glob("*.yaml")
+    file.write_text(f"{file.read_text()}warm_start: [nosuch]\n")
+    answer = plan()
+    assert answer.exit_code == 2
+    assert "warm_start: got 'nosuch', which is no search of this store" in " ".join(answer.stderr.split())

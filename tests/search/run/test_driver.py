@@ -55,8 +55,8 @@ def test_a_diverged_trial_and_a_failed_one_end_differently_everywhere(
     reasons = {run.data.tags["kmcl.number"]: run.data.tags[REASON_TAG] for run in found}
     assert reasons == {"0": "diverged at step 3", "1": "no such image"}
     # The seconds depend on how busy the machine is.
-    assert re.search(r"trial   0 DIVERGED after 0 of 2 epochs, in \d+ s \(diverged at step 3\)", output.getvalue())
-    assert re.search(r"trial   1 FAILED after 0 of 2 epochs, in \d+ s \(no such image\)", output.getvalue())
+    assert re.search(r"trial   0 DIVERGED after 0 of 2 epochs in \d+ s \(diverged at step 3\)", output.getvalue())
+    assert re.search(r"trial   1 FAILED after 0 of 2 epochs in \d+ s \(no such image\)", output.getvalue())
     assert "trial 1: is tried once more" in output.getvalue()
     assert "search s: trial 0 diverged: diverged at step 3" in caplog.messages
 

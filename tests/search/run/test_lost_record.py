@@ -1,5 +1,9 @@
-"""A search whose record in MLflow was lost does not begin a new one, which would not have the epochs that were."""
+"""A search does not go on without its record in MLflow, which would lose epochs, nor without its study.
 
+Without the study, new trials would be written into the runs of those that were.
+"""
+
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,3 +53,28 @@ def test_a_search_without_its_record_does_not_go_on(tmp_path: Path, small_manife
     kept.rename(database)
     search(root, "one", small_manifest, 2)
     assert [row.epochs for row in read_leaderboard(open_store(root), "one").rows] == [1, 1]
+
+
+@pytest.mark.story
+def test_a_search_without_its_study_does_not_begin_again(tmp_path: Path, small_manifest: Path) -> None:
+    root = tmp_path / "store"
+    search(root, "one", small_manifest, 1)
+    database, older, kept = root / "optuna.db", tmp_path / "older.db", tmp_path / "kept.db"
+    shutil.copy(database, older)
+    search(root, "one", small_manifest, 2)
+    record = read_leaderboard(open_store(root), "one").rows
+    database.rename(kept)
+    # With checkpoints they are refused; a user who moves them away as that message says meets this one.
+    shutil.move(root / "checkpoints", tmp_path / "checkpoints")
+    line = search(root, "one", small_manifest, 2)
+    assert "no study of search 'one', of which MLflow has 2 trials; valid: the study database of that time" in line
+    # Nothing was made that would let the next start go on.
+    assert search(root, "one", small_manifest, 2) == line
+    # An older copy does not have the second trial.
+    shutil.copy(older, database)
+    assert "search 'one' has no trial 1, which MLflow has; valid: " in search(root, "one", small_manifest, 2)
+    assert read_leaderboard(open_store(root), "one").rows == record
+    shutil.copy(kept, database)
+    shutil.move(tmp_path / "checkpoints", root / "checkpoints")
+    search(root, "one", small_manifest, 3)
+    assert [row.epochs for row in read_leaderboard(open_store(root), "one").rows] == [1, 1, 1]

@@ -38,3 +38,10 @@ def test_the_example_is_a_bound_that_the_last_trade_off_keeps(least: float, boun
 def test_without_a_choice_there_is_no_example() -> None:
     assert len(lines_of([(0.9, 4.0), (0.8, 5.0)])) == 2
     assert not any("--prefer" in line for line in lines_of([(0.9, 4.0), (0.8, 5.0)], mode="maximize"))
+
+
+def test_the_example_leaves_out_the_trial_that_is_taken_without_it() -> None:
+    *_, example = lines_of([(0.9, 0.5704), (0.85, 0.5429), (0.8, 0.5398)])
+    assert example.endswith("'latency_ms<0.56'")
+    *_, example = lines_of([(0.9, 0.53981), (0.8, 0.5398)])
+    assert example.endswith("'latency_ms<0.539805'")
