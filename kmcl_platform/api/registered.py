@@ -85,10 +85,8 @@ def promote(
     from kmcl_platform.registry.promotion.promote import promote as run_promotion
 
     source = None if file is None else as_source(file)
-    force = as_reason("force", force)
-    return run_promotion(
-        as_store(store), search, file=source, force=force, trial=trial, ensemble=ensemble, prefer=prefer
-    )
+    why = as_reason("force", force)
+    return run_promotion(as_store(store), search, file=source, force=why, trial=trial, ensemble=ensemble, prefer=prefer)
 
 
 def rollback(model: str, *, store: AnyStore = None, reason: str = "") -> "Move":

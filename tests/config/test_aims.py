@@ -54,7 +54,7 @@ def test_a_file_with_one_objective_measures_nothing() -> None:
         (
             "{metric: val/mAP}, {metric: latency_ms}",
             "{metric: gflops}, {metric: val/mAP}",
-            "objective.metric: got gflo",
+            "objectives.0.metric: got gflo",
         ),
         ("objectives:", "objective: {metric: val/CF1}\nobjectives:", "objective: got one beside `objectives`"),
         (
