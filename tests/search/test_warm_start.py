@@ -299,5 +299,10 @@ def test_a_model_that_breaks_a_constraint_here_is_no_first_point(tmp_path: Path)
     free = [point.number for point in read_warm_start(warm("earlier"), url).points]
     assert any(number % 2 for number in free)
     bound = warm("earlier", FILE + "constraints: {params_millions: <= 30}\n")
-    allowed = [point.number for point in read_warm_start(bound, url).points]
+    found = read_warm_start(bound, url)
+    allowed = [point.number for point in found.points]
     assert allowed and not any(number % 2 for number in allowed)
+    assert (
+        f", {sum(number % 2 for number in study.ended.ends)} left out because of a constraint; begins with"
+        in found.lines[0]
+    )

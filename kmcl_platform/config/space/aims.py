@@ -113,9 +113,10 @@ def find_front(points: Sequence[Sequence[float]], signs: Sequence[int]) -> list[
     """
     better = [tuple(sign * value for sign, value in zip(signs, point, strict=True)) for point in points]
     front: list[tuple[float, ...]] = []
+    larger = [1] * len(signs)
     # In this order no point is behind a later one, and of those before it only the front need be compared.
     for own in sorted(set(better), reverse=True):
-        if not any(all(a >= b for a, b in zip(other, own, strict=True)) for other in front):
+        if not any(is_ahead(other, own, larger) for other in front):
             front.append(own)
     kept = set(front)
     return [own in kept for own in better]

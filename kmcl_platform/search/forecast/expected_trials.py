@@ -39,9 +39,9 @@ def expected_front(num_trials: int, num_objectives: int) -> float:
         num_trials: the number of trials.
         num_objectives: at least 1; with one there is one best trial.
     """
-    # Take trial k from the worst in the last objective to the best: it is a trade-off if none of the better ones is
-    # ahead of it in all others. This is the expected number of trade-offs of its rank in one dimension less, over its
-    # rank. With two objectives the sum is 1 + 1/2 + 1/3 and so on.
+    # Sort the trials by the last objective, the best first. Trial k is a trade-off if it is one among the first k in
+    # the other objectives. Each of these k is so with the same probability: their expected number of trade-offs over k.
+    # With two objectives the sum is 1 + 1/2 + 1/3 and so on.
     fronts = [1.0] * num_trials
     for _ in range(num_objectives - 1):
         total, sums = 0.0, []

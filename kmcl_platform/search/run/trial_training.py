@@ -118,7 +118,7 @@ def train_assignment(
                 f"data.features: {show_value(own)} was replaced while the search ran; valid: restore that file, "
                 "then the same command continues"
             )
-        wanted_costs = assignment.get("costs", ()), assignment.get("limits", {})
+        costs, limits = assignment.get("costs", ()), assignment.get("limits", {})
         serve_on_cpu = assignment.get("serving_device") == "cpu"
         if measured is None:
             fit(
@@ -131,17 +131,17 @@ def train_assignment(
                 stops=assignment.get("stopping_epochs"),
                 checkpoint_minutes=assignment.get("checkpoint_minutes"),
                 saved=channel.saved,
-                costs=wanted_costs[0],
-                limits=wanted_costs[1],
+                costs=costs,
+                limits=limits,
                 serve_on_cpu=serve_on_cpu,
             )
             return
         # As `fit` does: a model that costs too much takes no step.
-        costs = measure_costs(config, manifest, workers, *wanted_costs, on_cpu=serve_on_cpu)
+        model_costs = measure_costs(config, manifest, workers, costs, limits, on_cpu=serve_on_cpu)
         steps = assignment["probe_steps"]
         found = probe(config, manifest, num_steps=steps, scratch=checkpoints, workers=workers, features=features)
         if workers.is_first:
-            measured(found.model_copy(update={"model_costs": costs}).model_dump())
+            measured(found.model_copy(update={"model_costs": model_costs}).model_dump())
     except TooCostly as error:
         if workers.is_first:
             channel.refuse(error.costs)

@@ -13,7 +13,6 @@ from kmcl_platform.components.schedulers.none import NoStopping
 from kmcl_platform.components.schedulers.successive_halving import SuccessiveHalving
 from kmcl_platform.config.reports.measurement import Measurement
 from kmcl_platform.config.search_file import SearchFile
-from kmcl_platform.config.space.aims import find_front
 from kmcl_platform.errors import SearchError
 from kmcl_platform.plugins import Scheduler
 from kmcl_platform.search.forecast.costs import Costs, Range, checkpoint_share, mix_costs, to_costs
@@ -89,24 +88,6 @@ def test_expected_epochs_are_as_many_as_optuna_trains(scheduler: Scheduler, num_
         statistics.mean(trained), abs=4 * error + 0.03 * statistics.mean(trained)
     )
     assert scheduler.fewest_epochs(num_epochs, num_trials) <= min(trained) + num_epochs
-
-
-@pytest.mark.parametrize(("num_trials", "patience"), [(1, 1), (3, 1), (10, 3), (10, 20)])
-def test_expected_trials_with_patience_are_those_of_random_draws(num_trials: int, patience: int) -> None:
-    rng = random.Random(0)
-
-    def run() -> int:
-        best, waited = -1.0, 0
-        for begun in range(1, num_trials + 1):
-            value = rng.random()
-            best, waited = (value, 0) if value > best else (best, waited + 1)
-            if waited == patience:
-                return begun
-        return num_trials
-
-    assert expected_trials(num_trials, patience) == pytest.approx(
-        statistics.mean(run() for _ in range(20_000)), rel=0.03
-    )
 
 
 def test_the_forecast_without_early_stopping_is_that_by_hand() -> None:
@@ -283,18 +264,6 @@ def test_hyperband_is_forecast_with_optunas_brackets(first: int, factor: int, nu
         one._min_resource * factor**one._min_early_stopping_rate
         for one in pruner._pruners  # type: ignore[attr-defined]
     ]
-
-
-@pytest.mark.parametrize(("num_trials", "num_objectives"), [(1, 2), (7, 1), (12, 2), (12, 3)])
-def test_as_many_trade_offs_are_expected_as_random_draws_have(num_trials: int, num_objectives: int) -> None:
-    rng = random.Random(0)
-    fronts = [
-        sum(
-            find_front([[rng.random() for _ in range(num_objectives)] for _ in range(num_trials)], [1] * num_objectives)
-        )
-        for _ in range(5000)
-    ]
-    assert expected_front(num_trials, num_objectives) == pytest.approx(statistics.mean(fronts), rel=0.03)
 
 
 def test_the_checkpoints_of_trade_offs_are_forecast() -> None:

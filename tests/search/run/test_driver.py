@@ -112,3 +112,14 @@ def test_epochs_that_arrive_together_are_all_recorded_up_to_the_one_that_ends_th
     (run,) = client.search_runs([runs.experiment_id], "tags.`kmcl.role` = 'trial' and tags.`kmcl.number` = '1'")
     assert client.get_metric_history(run.info.run_id, "val/mAP") == []
     assert [point.value for point in client.get_metric_history(run.info.run_id, "val/precision")] == [0.1]
+
+
+def test_a_trial_whose_model_costs_too_much_is_called_refused() -> None:
+    output = io.StringIO()
+    view = SearchView(parse_search_file(FILE, "s.yaml"), Console(file=output, width=200), {}, None)
+    view.trial_ended(3, "pruned", "params_millions 9 breaks the constraint params_millions <= 5", None, None)
+    view.trial_ended(4, "pruned", "stopped early after epoch 1", 0.25, None)
+    assert (
+        "trial   3 refused in 0 s (params_millions 9 breaks the constraint params_millions <= 5)" in output.getvalue()
+    )
+    assert "trial   4 stopped, val/mAP 0.2500 in 0 s " in output.getvalue()

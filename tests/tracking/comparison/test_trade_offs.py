@@ -1,10 +1,12 @@
 """The trade-offs of several objectives as the end of a search and `kmcl leaderboard` list them."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
-from kmcl_platform.tracking.comparison.leaderboard_text import front_lines
+from kmcl_platform.tracking.comparison.leaderboard_text import front_lines, to_table
 from kmcl_platform.tracking.runs.leaderboard import Leaderboard, LeaderboardRow
 
 ROW = LeaderboardRow(
@@ -45,3 +47,12 @@ def test_the_example_leaves_out_the_trial_that_is_taken_without_it() -> None:
     assert example.endswith("'latency_ms<0.56'")
     *_, example = lines_of([(0.9, 0.53981), (0.8, 0.5398)])
     assert example.endswith("'latency_ms<0.539805'")
+
+
+def test_a_long_value_is_folded_in_a_narrow_terminal() -> None:
+    row = replace(ROW, values={"model.backbone": "efficientnet_b0_of_some_length"})
+    board = Leaderboard("s", "val/mAP", "maximize", 1, ["model.backbone"], [row], "", "")
+    output = io.StringIO()
+    Console(file=output, width=60).print(to_table(board, narrow=True))
+    assert "…" not in output.getvalue()
+    assert "length" in "".join(output.getvalue().split())
